@@ -1,0 +1,44 @@
+# Two commands do all the set-up: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PROTOS := $(wildcard proto/gocom/v1/*.proto)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup proto proto-check demo test lint bench train
+
+help:  ## what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --progress-bar off -c constraints.txt -e '.[nets,dev]'
+	touch $@
+
+setup: $(STAMP)  ## virtual environment with everything in it (several GB: torch)
+
+proto: $(STAMP)  ## generate the stubs from proto/
+	$(BIN)/python -m deploy.generate_stubs proto
+
+proto-check: $(STAMP)  ## lint the protos, and fail when the committed stubs are stale
+	cd proto && ../$(BIN)/buf lint
+	$(BIN)/python -m deploy.generate_stubs --check proto
+
+demo: $(STAMP)  ## photos across a lossy channel, pictures and a table in out/demo
+	$(BIN)/gocom demo --out out/demo
+
+test: $(STAMP)  ## unit and integration tests
+	$(BIN)/python -m pytest tests
+
+lint: $(STAMP) proto-check  ## ruff, mypy, buf
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)  ## time of each stage, warm
+	$(BIN)/python -m evaluation.bench
+
+train: $(STAMP)  ## train the bundled nets: make train DATA=folder-of-tars HELD_OUT=images [MINUTES=40]
+	$(BIN)/python -m training.vq_tokenizer --data $(DATA) --held-out $(HELD_OUT) --minutes $(or $(MINUTES),40)
+	$(BIN)/python -m training.token_denoiser --data $(DATA) --held-out $(HELD_OUT) --minutes $(or $(MINUTES),40)

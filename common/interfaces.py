@@ -1,0 +1,46 @@
+"""What a codec, a generative decoder and an impairment must be able to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from common.images import ImageArray
+from common.random import CounterRng
+from common.types import Budget, Csi, Feedback, Goal, GoMessage, PacketBatch, ReceivedMessage, Reconstruction
+
+if TYPE_CHECKING:
+    import torch
+
+
+class EncoderSession(Protocol):
+    """One image on its way; keeps what later rounds need."""
+
+    def first(self, csi: Csi, budget: Budget) -> GoMessage:
+        """The first round. Raises BudgetTooSmall when the budget is below the codec's floor."""
+
+    def refine(self, feedback: Feedback) -> GoMessage | None:
+        """The next round, or None when there is nothing more to say."""
+
+
+class SemanticEncoder(Protocol):
+    """A codec at the transmitter."""
+
+    def open(self, image: ImageArray, goal: Goal) -> EncoderSession:
+        """Take an image, float32 [3, H, W] in [0, 1], and what is wanted of it."""
+
+
+class GenerativeDecoder(Protocol):
+    """A codec at the receiver."""
+
+    def reconstruct(
+        self, rounds: Sequence[ReceivedMessage], *, generator: torch.Generator, previews: bool = False
+    ) -> Iterator[Reconstruction]:
+        """Pictures from all rounds so far, the last one final. Raises DecodeFailed when none can be made."""
+
+
+class Impairment(Protocol):
+    """A fault of the channel: draws the fate of packets, then applies it. Never raises for what it erases."""
+
+    def apply(self, batch: PacketBatch, rng: CounterRng) -> PacketBatch:
+        """Set `erased`, or change payloads. `rng` is already keyed to this impairment, frame and round."""

@@ -1,0 +1,35 @@
+"""Where the bundled nets lie, and their fingerprints for the session handshake. No torch here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from functools import cache
+from pathlib import Path
+
+from common.errors import NotReady
+
+MODELS_VARIABLE = "GOCOM_MODELS"
+
+
+def models_root() -> Path:
+    """The folder of models: GOCOM_MODELS, else `models/` beside the packages."""
+    return Path(os.environ.get(MODELS_VARIABLE) or Path(__file__).resolve().parent.parent / "models")
+
+
+def model_folder(name: str) -> Path:
+    """The folder of one model. Raises NotReady when it is not there."""
+    folder = models_root() / name
+    if not folder.is_dir():
+        raise NotReady(f"model: no {name!r} in {models_root()}; set {MODELS_VARIABLE} or run `make train`")
+    return folder
+
+
+@cache
+def knowledge_hash(name: str) -> bytes:
+    """SHA-256 over the names and contents of a model's files (card and plot left out)."""
+    digest = hashlib.sha256()
+    for path in sorted(model_folder(name).iterdir()):
+        if path.suffix in (".json", ".safetensors"):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.digest()

@@ -1,0 +1,31 @@
+"""Building blocks shared by our convolutional nets.
+
+No normalisation over space: a net trained on 96-pixel crops must behave the same on 1024-pixel images, and
+statistics taken over a crop differ from those taken over a picture. Residual branches start at zero instead.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(silu(conv(silu(x)))), the second convolution starting at zero. [B, C, H, W] -> [B, C, H, W]."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+        if self.conv2.bias is not None:
+            nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv1(torch.nn.functional.silu(x))
+        return x + self.conv2(torch.nn.functional.silu(h))
+
+
+def residual_stack(channels: int, blocks: int) -> nn.Sequential:
+    """`blocks` residual blocks in a row."""
+    return nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))

@@ -1,0 +1,111 @@
+"""VQ tokenizer: an f8 vector-quantized autoencoder (LaMI-GO eq. 6-10; van den Oord et al. 2017).
+
+    x [B,3,H,W] -> unshuffle/4 -> 1/4 grid -> 1/8 grid -> z [B,D,H/8,W/8] -> nearest codeword -> tokens [B,H/8,W/8]
+    tokens -> codebook[tokens] -> 1/8 grid -> 1/4 grid -> shuffle*4 -> x_hat [B,3,H,W]
+
+No convolution runs at full resolution: that is what makes it quick on two CPU cores. The codebook is the shared
+knowledge of transmitter and receiver; training moves it by exponential averages and re-seeds codewords nobody uses.
+"""
+
+from __future__ import annotations
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from common.nets.blocks import residual_stack
+
+PATCH_PX = 8
+"""Pixels a token covers in each direction."""
+
+
+class VQTokenizer(ModelMixin, ConfigMixin):
+    """Image to a grid of codebook indices and back.
+
+    Args:
+        codebook_size: K, how many codewords.
+        codebook_dim: D, length of a codeword.
+        quarter_channels: width of the convolutions on the 1/4 grid.
+        eighth_channels: width of the convolutions on the 1/8 grid.
+        encoder_blocks: residual blocks (1/4 grid, 1/8 grid) in the encoder.
+        decoder_blocks: residual blocks (1/8 grid, 1/4 grid) in the decoder.
+    """
+
+    codebook: Tensor
+
+    @register_to_config
+    def __init__(
+        self,
+        codebook_size: int = 1024,
+        codebook_dim: int = 16,
+        quarter_channels: int = 96,
+        eighth_channels: int = 192,
+        encoder_blocks: tuple[int, int] = (1, 2),
+        decoder_blocks: tuple[int, int] = (4, 2),
+    ) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(
+            nn.PixelUnshuffle(4),
+            nn.Conv2d(48, quarter_channels, 3, padding=1),
+            residual_stack(quarter_channels, encoder_blocks[0]),
+            nn.Conv2d(quarter_channels, eighth_channels, 4, stride=2, padding=1),
+            residual_stack(eighth_channels, encoder_blocks[1]),
+            nn.SiLU(),
+            nn.Conv2d(eighth_channels, codebook_dim, 1),
+        )
+        self.decoder = nn.Sequential(
+            nn.Conv2d(codebook_dim, eighth_channels, 3, padding=1),
+            residual_stack(eighth_channels, decoder_blocks[0]),
+            nn.Conv2d(eighth_channels, 4 * quarter_channels, 1),
+            nn.PixelShuffle(2),
+            residual_stack(quarter_channels, decoder_blocks[1]),
+            nn.SiLU(),
+            nn.Conv2d(quarter_channels, 48, 3, padding=1),
+            nn.PixelShuffle(4),
+        )
+        self.register_buffer("codebook", torch.randn(codebook_size, codebook_dim))
+
+    def encode_latent(self, x: Tensor) -> Tensor:
+        """x [B,3,H,W] in [0,1], sides multiples of 8 -> z [B,D,H/8,W/8], before quantization."""
+        z: Tensor = self.encoder(x * 2 - 1)
+        return z
+
+    def nearest(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """z [B,D,h,w] -> (tokens int64 [B,h,w], distance to the chosen codeword float32 [B,h,w]) (eq. 9, 16)."""
+        flat = z.permute(0, 2, 3, 1).reshape(-1, z.shape[1])
+        squared = flat.square().sum(1, keepdim=True) - 2 * flat @ self.codebook.T + self.codebook.square().sum(1)
+        best, tokens = squared.min(dim=1)
+        shape = (z.shape[0], z.shape[2], z.shape[3])
+        return tokens.view(shape), best.clamp_min(0).sqrt().view(shape)
+
+    def codewords(self, tokens: Tensor) -> Tensor:
+        """tokens int64 [B,h,w] -> codewords [B,D,h,w]."""
+        return self.codebook[tokens].permute(0, 3, 1, 2).contiguous()
+
+    def decode_latent(self, z_hat: Tensor) -> Tensor:
+        """z_hat [B,D,h,w] -> x_hat [B,3,8h,8w], not clamped."""
+        x_hat: Tensor = self.decoder(z_hat)
+        return (x_hat + 1) / 2
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x [B,3,H,W] in [0,1] -> (tokens [B,H/8,W/8], distances)."""
+        return self.nearest(self.encode_latent(x))
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        """tokens [B,h,w] -> x_hat [B,3,8h,8w] in [0,1]."""
+        return self.decode_latent(self.codewords(tokens)).clamp(0, 1)
+
+    def forward(self, x: Tensor, quantize: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+        """Training pass: (x_hat, z, tokens); the gradient crosses the quantizer straight through."""
+        z = self.encode_latent(x)
+        tokens, _ = self.nearest(z.detach())
+        if not quantize:
+            return self.decode_latent(z), z, tokens
+        z_hat = z + (self.codewords(tokens) - z).detach()
+        return self.decode_latent(z_hat), z, tokens
+
+    def commitment(self, z: Tensor, tokens: Tensor) -> Tensor:
+        """Mean squared distance of the encoder's output to its codewords: keeps the encoder near the codebook."""
+        return F.mse_loss(z, self.codewords(tokens))

@@ -1,0 +1,176 @@
+"""Segments of elements to packets and back.
+
+    elements --permute--> --cut so that each coded run fits--> source packets (+ repair packets) --> PacketBatch
+    PacketBatch --checksum--> --repair--> --decode each packet on its own--> elements + received mask
+
+Every loss, of a packet, of its bits, of trailing packets, becomes False entries of the received mask.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from common import fec
+from common.checksum import checksums
+from common.entropy.coders import ElementCoder, make_coder
+from common.errors import InvalidInput
+from common.random import CounterRng
+from common.systems import SYSTEMS, SegmentSpec
+from common.types import (
+    FrameHeader,
+    GoMessage,
+    Ints,
+    LinkSettings,
+    PacketBatch,
+    ReceivedMessage,
+    ReceivedSegment,
+    Segment,
+    SegmentFrame,
+)
+
+MAX_ELEMENTS = 1 << 24
+_SHIFT = 16
+"""Fixed-point bits in which code lengths are summed, so that a cut does not depend on float rounding."""
+
+
+def interleaver(count: int, link: LinkSettings) -> Ints:
+    """int64 [count]: position i of the packet order holds element perm[i]. Off: raster order."""
+    if not link.interleave:
+        return np.arange(count, dtype=np.int64)
+    return CounterRng(link.interleave_seed, "interleaver").permutation(count)
+
+
+def coder_for(spec: SegmentSpec, segment: Segment | SegmentFrame) -> ElementCoder:
+    """The coder of a segment. Raises InvalidInput for a coding the segment does not have."""
+    if segment.coding not in spec.codings:
+        choices = ", ".join(c.value for c in spec.codings)
+        raise InvalidInput(f"coding: segment {spec.name!r} has no {segment.coding.value!r}; choose {choices}")
+    return make_coder(segment.coding, spec.alphabet_size, spec.table() if spec.table else None)
+
+
+def spec_of(codec: str, kind: int) -> SegmentSpec:
+    """A codec's segment. Raises InvalidInput for an index it does not have."""
+    segments = SYSTEMS.get(codec).segments
+    if not 0 <= kind < len(segments):
+        names = ", ".join(f"{i} ({s.name})" for i, s in enumerate(segments))
+        raise InvalidInput(f"segments.kind: {codec} has no segment {kind}; it has {names}")
+    return segments[kind]
+
+
+def _cut(elements: Ints, coder: ElementCoder, limit: int) -> list[tuple[int, bytes]]:
+    """Greedy cut into runs whose coded bytes are at most `limit`: (number of elements, bytes) each."""
+    scaled = np.ceil(coder.bits(elements) * (1 << _SHIFT)).astype(np.int64)
+    ends = np.concatenate(([0], np.cumsum(scaled)))
+    runs, start = [], 0
+    while start < len(elements):
+        room = ends[start] + ((limit * 8) << _SHIFT)
+        stop = min(int(np.searchsorted(ends, room, side="right")) - 1, start + 0xFFFF)
+        while stop > start:
+            data = coder.encode(elements[start:stop])
+            if len(data) <= limit:
+                break
+            stop -= max(1, (len(data) - limit) * (stop - start) // (2 * len(data)))
+        if stop == start:
+            raise InvalidInput(f"link.max_payload_bytes: one element does not fit {limit} bytes")
+        runs.append((stop - start, data))
+        start = stop
+    return runs
+
+
+def packetize(message: GoMessage, link: LinkSettings) -> tuple[FrameHeader, PacketBatch]:
+    """One round of a frame as its header and all of its packets."""
+    rows: list[tuple[int, int, int, bytes]] = []
+    frames = []
+    for index, segment in enumerate(message.segments):
+        spec = spec_of(message.codec, segment.kind)
+        coder = coder_for(spec, segment)
+        protected = segment.repair_overhead > 0
+        limit = fec.source_payload_bytes(link.max_payload_bytes) if protected else link.max_payload_bytes
+        order = interleaver(len(segment.elements), link)
+        sources: list[fec.SourcePacket] = []
+        first = 0
+        for count, data in _cut(segment.elements[order], coder, limit):
+            sources.append((first, count, data))
+            first += count
+        size = fec.symbol_bytes(link.max_payload_bytes) if protected and len(sources) > 1 else 0
+        repair = fec.make_repair(sources, fec.repair_count(len(sources), segment.repair_overhead), size)
+        rows += [(index, first, count, data) for first, count, data in sources]
+        rows += [(index, number, 0, data) for number, data in enumerate(repair)]
+        frames.append(
+            SegmentFrame(
+                segment.kind, len(segment.elements), segment.coding, len(sources), len(repair),
+                size if repair else 0, segment.damage_tolerant, segment.spans,
+            )  # fmt: skip
+        )
+    header = FrameHeader(
+        message.codec, message.header, message.width_px, message.height_px, tuple(frames),
+        message.frame_index, message.round, message.max_rounds, message.round_budget_bytes,
+    )  # fmt: skip
+    return header, _batch(rows, message.frame_index, message.round)
+
+
+def _batch(rows: list[tuple[int, int, int, bytes]], frame_index: int, round_: int) -> PacketBatch:
+    count = len(rows)
+    columns = np.array([row[:3] for row in rows], np.int64).reshape(count, 3)
+    batch = PacketBatch(
+        payload=np.frombuffer(b"".join(row[3] for row in rows), np.uint8),
+        length=np.array([len(row[3]) for row in rows], np.int64),
+        sequence=np.arange(count, dtype=np.int64),
+        segment=columns[:, 0],
+        first_element=columns[:, 1],
+        element_count=columns[:, 2],
+        checksum=np.zeros(count, np.uint32),
+        power=np.ones(count, np.float32),
+        erased=np.zeros(count, bool),
+    )
+    batch.checksum = checksums(batch, frame_index, round_)
+    return batch
+
+
+def depacketize(header: FrameHeader, batch: PacketBatch, packets_sent: int, link: LinkSettings) -> ReceivedMessage:
+    """What arrived of a round, as elements and masks. Damaged, repeated and impossible packets count as erased."""
+    good = batch.checksum == checksums(batch, header.frame_index, header.round)
+    batch = batch.select(good & ~batch.erased)
+    bases = np.cumsum([0, *(s.source_packets + s.repair_packets for s in header.segments)])
+    segments = tuple(
+        _receive(header, i, batch.select((batch.segment == i) & (batch.sequence >= base)), int(base), link)
+        for i, base in enumerate(bases[:-1])
+    )
+    distinct = len(np.unique(batch.sequence))
+    return ReceivedMessage(header, segments, packets_sent, min(distinct, packets_sent))
+
+
+def _receive(header: FrameHeader, index: int, batch: PacketBatch, base: int, link: LinkSettings) -> ReceivedSegment:
+    segment = header.segments[index]
+    coder = coder_for(spec_of(header.codec, segment.kind), segment)
+    total = segment.element_count
+    elements, received = np.zeros(total, np.int64), np.zeros(total, bool)
+    order = interleaver(total, link)
+    for first, count, data in _sources(segment, batch, base).values():
+        if count == 0 or first + count > total:
+            continue
+        try:
+            values = coder.decode(data, count)
+        except InvalidInput:
+            continue
+        elements[order[first : first + count]] = values
+        received[order[first : first + count]] = True
+    return ReceivedSegment(segment.kind, elements, received, segment.spans)
+
+
+def _sources(segment: SegmentFrame, batch: PacketBatch, base: int) -> dict[int, fec.SourcePacket]:
+    """Source packets by their number in the segment, with those that repair packets bring back."""
+    columns = (batch.sequence - base, batch.first_element, batch.element_count)
+    rows = zip(*(c.tolist() for c in columns), batch.payloads(), strict=True)
+    sources: dict[int, fec.SourcePacket] = {}
+    repair: dict[int, bytes] = {}
+    for number, first, count, data in rows:
+        if count > 0 and number < segment.source_packets:
+            sources[number] = (first, count, data)
+        elif count == 0:
+            repair[number] = data
+    if not repair or len(sources) >= segment.source_packets:
+        return sources
+    if segment.source_packets == 1:
+        return {0: (0, segment.element_count, next(iter(repair.values())))}
+    return fec.recover(sources, repair, segment.source_packets, segment.symbol_bytes)

@@ -1,0 +1,44 @@
+"""jpeg, jpeg2000, webp, avif: a file's bytes, with RaptorQ repair packets if asked. The cliff everybody knows."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from common.systems import SYSTEMS, SegmentSpec, System
+from common.types import Parameters
+
+FILE = 0
+CLASSICAL_CODECS = ("jpeg", "jpeg2000", "webp", "avif")
+
+
+class ClassicalHeader(Parameters):
+    """Nothing: the file says it all."""
+
+
+class ClassicalOptions(Parameters):
+    """What a user may set."""
+
+    quality: Annotated[int, Field(ge=0, le=100)] | None = None
+    target_bytes: Annotated[int, Field(ge=1)] | None = None
+    repair_overhead: Annotated[float, Field(ge=0, le=8)] = 0.0
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> ClassicalOptions:
+        if self.quality is not None and self.target_bytes is not None:
+            raise ValueError("quality and target_bytes exclude each other")
+        return self
+
+
+for _name in CLASSICAL_CODECS:
+    SYSTEMS.add(
+        _name,
+        System(
+            name=_name,
+            header=ClassicalHeader,
+            options=ClassicalOptions,
+            segments=(SegmentSpec("file", 256),),
+            summary=f"the bytes of a {_name} file; decodes or fails",
+        ),
+    )

@@ -1,0 +1,290 @@
+"""The nouns of the pipeline, shared by both ends.
+
+    image -> GoMessage (segments of elements) -> PacketBatch -> channel -> PacketBatch -> ReceivedMessage -> image
+
+Every loss ends up as a *received mask*: bool arrays in which True means present.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from common.errors import InvalidInput
+from common.images import ImageArray
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+Bytes = npt.NDArray[np.uint8]
+
+MIN_SIDE_PX, MAX_SIDE_PX = 64, 1024
+MIN_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES = 32, 65000
+
+
+class ElementCoding(str, Enum):
+    """How elements become bits; restarts with every packet."""
+
+    FIXED = "fixed"
+    HUFFMAN = "huffman"
+    RANGE = "range"
+
+
+class Provenance(IntEnum):
+    """Where a pixel of a reconstruction comes from."""
+
+    RECEIVED = 0
+    WITHHELD = 1
+    ERASED = 2
+
+
+class Parameters(BaseModel):
+    """Base of codec headers and codec options: immutable, and unknown names are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSettings:
+    """How a link cuts segments into packets; the same for every codec in a comparison."""
+
+    max_payload_bytes: int = 105
+    interleave: bool = True
+    interleave_seed: int = 0
+    batch_packets: int = 128
+
+    def __post_init__(self) -> None:
+        if not MIN_PAYLOAD_BYTES <= self.max_payload_bytes <= MAX_PAYLOAD_BYTES:
+            raise InvalidInput(
+                f"link.max_payload_bytes: {self.max_payload_bytes} is not in {MIN_PAYLOAD_BYTES} to {MAX_PAYLOAD_BYTES}"
+            )
+        if not 1 <= self.batch_packets <= 4096:
+            raise InvalidInput(f"link.batch_packets: {self.batch_packets} is not in 1 to 4096")
+
+
+@dataclass(frozen=True, slots=True)
+class Csi:
+    """Statistical channel state as the transmitter knows it: long-run rates in [0, 1], burst length in packets."""
+
+    packet_erasure_rate: float = 0.0
+    bit_error_rate: float = 0.0
+    mean_burst_packets: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Bytes a round may cost, all counted; None: no limit."""
+
+    max_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What the sender wants of one frame."""
+
+    options: Parameters
+    frame_index: int = 0
+    max_rounds: int = 1
+    round_budget_bytes: int = 0
+    link: LinkSettings = LinkSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """N elements with a common alphabet: tokens, caption bytes, file bytes.
+
+    Attributes:
+        kind: index into the codec's list of segments.
+        elements: int64 [N].
+        importance: float32 [N] in [0, 1].
+        coding: how the elements become bits.
+        repair_overhead: RaptorQ repair packets as a share of the source packets.
+        damage_tolerant: damaged payloads are of use to the decoder.
+        spans: in a later round, int64 [S, 2] of (start, length) within the first round's elements.
+    """
+
+    kind: int
+    elements: Ints
+    importance: Floats
+    coding: ElementCoding
+    repair_overhead: float = 0.0
+    damage_tolerant: bool = False
+    spans: Ints | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GoMessage:
+    """What a codec wants the receiver to know about one image, in one round."""
+
+    codec: str
+    header: Parameters
+    width_px: int
+    height_px: int
+    segments: tuple[Segment, ...]
+    frame_index: int = 0
+    round: int = 0
+    max_rounds: int = 1
+    round_budget_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentFrame:
+    """What a frame header says of one segment."""
+
+    kind: int
+    element_count: int
+    coding: ElementCoding
+    source_packets: int
+    repair_packets: int = 0
+    symbol_bytes: int = 0
+    damage_tolerant: bool = False
+    spans: Ints | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FrameHeader:
+    """Begins a round of a frame on the wire."""
+
+    codec: str
+    header: Parameters
+    width_px: int
+    height_px: int
+    segments: tuple[SegmentFrame, ...]
+    frame_index: int = 0
+    round: int = 0
+    max_rounds: int = 1
+    round_budget_bytes: int = 0
+
+
+@dataclass(slots=True)
+class PacketBatch:
+    """P packets laid out by field, so that numpy sees them at once.
+
+    Attributes:
+        payload: uint8 [sum of lengths], the payloads one after the other.
+        length: int64 [P], bytes of each.
+        sequence: int64 [P], number within the round.
+        segment: int64 [P], index into the frame header's segments.
+        first_element: int64 [P], after interleaving; for repair packets their number.
+        element_count: int64 [P]; 0 marks a repair packet.
+        checksum: uint32 [P], CRC32C over header fields and payload.
+        power: float32 [P], linear.
+        erased: bool [P], set by the channel; erased packets are not forwarded.
+    """
+
+    payload: Bytes
+    length: Ints
+    sequence: Ints
+    segment: Ints
+    first_element: Ints
+    element_count: Ints
+    checksum: npt.NDArray[np.uint32]
+    power: Floats
+    erased: Bools
+
+    def __len__(self) -> int:
+        return len(self.length)
+
+    @property
+    def offset(self) -> Ints:
+        """int64 [P], where each payload begins."""
+        return np.concatenate(([0], np.cumsum(self.length)[:-1])).astype(np.int64) if len(self) else self.length
+
+    def payloads(self) -> list[bytes]:
+        """Each payload as bytes."""
+        data = self.payload.tobytes()
+        ends = np.cumsum(self.length).tolist()
+        return [data[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)] if len(self) else []
+
+    def select(self, keep: Bools) -> PacketBatch:
+        """Only the packets where `keep` is True, in order."""
+        if bool(keep.all()):
+            return self
+        payload = self.payload[np.repeat(keep, self.length)]
+        fields = (self.length, self.sequence, self.segment, self.first_element, self.element_count)
+        kept = [f[keep] for f in fields]
+        return PacketBatch(payload, *kept, self.checksum[keep], self.power[keep], self.erased[keep])
+
+    def slices(self, size: int) -> list[PacketBatch]:
+        """Cut into batches of at most `size` packets."""
+        index = np.arange(len(self))
+        return [self.select((index >= i) & (index < i + size)) for i in range(0, len(self), size)]
+
+
+def join_batches(batches: Sequence[PacketBatch]) -> PacketBatch:
+    """All packets of several batches, in order."""
+    if not batches:
+        none = np.zeros(0, np.int64)
+        return PacketBatch(
+            np.zeros(0, np.uint8), none, none, none, none, none,
+            np.zeros(0, np.uint32), np.zeros(0, np.float32), np.zeros(0, bool),
+        )  # fmt: skip
+    if len(batches) == 1:
+        return batches[0]
+    names = list(PacketBatch.__slots__)
+    return PacketBatch(*(np.concatenate([getattr(b, n) for b in batches]) for n in names))
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedSegment:
+    """Elements of a segment with the mask of those that arrived. Elements that did not are 0."""
+
+    kind: int
+    elements: Ints
+    received: Bools
+    spans: Ints | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedMessage:
+    """A round of a frame as the channel left it."""
+
+    frame: FrameHeader
+    segments: tuple[ReceivedSegment, ...]
+    packets_sent: int
+    packets_received: int
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What the receiver wants next.
+
+    Attributes:
+        wanted: by segment kind, int64 [S, 2] of (start, length) in elements of the first round.
+        budget_bytes: what the answer may cost; 0: no limit.
+    """
+
+    frame_index: int
+    round: int
+    wanted: Mapping[int, Ints] = field(default_factory=dict)
+    label: int | None = None
+    text: str | None = None
+    budget_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reconstruction:
+    """A picture made from what arrived.
+
+    Attributes:
+        image: float32 [3, H, W] in [0, 1].
+        provenance: uint8 [H, W] of Provenance.
+        step: sampler step of a preview; the last one is final.
+        final: no better picture of these rounds will follow.
+        seconds: by stage.
+        wanted: elements a further round should bring, by segment kind (empty: nothing is missing).
+        caption: text that arrived, if any.
+    """
+
+    image: ImageArray
+    provenance: npt.NDArray[np.uint8]
+    step: int = 0
+    final: bool = True
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    wanted: Mapping[int, Ints] = field(default_factory=dict)
+    caption: str | None = None

@@ -1,0 +1,278 @@
+"""Between Python types and protobuf messages: the only file that knows both.
+
+Codec headers and options are pydantic models whose field names are those of the protobuf message of the codec's
+oneof case; a codec without a case of its own travels in the extension case. Enum values convert by name:
+`range` <-> ELEMENT_CODING_RANGE.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from google.protobuf import json_format, struct_pb2
+from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
+from google.protobuf.message import Message
+from pydantic import ValidationError
+
+from common.errors import InvalidInput, UnknownName
+from common.packetizer import MAX_ELEMENTS
+from common.fec import MAX_SOURCE_PACKETS
+from common.systems import SYSTEMS
+from common.types import (
+    MAX_PAYLOAD_BYTES,
+    MAX_SIDE_PX,
+    MIN_SIDE_PX,
+    ElementCoding,
+    FrameHeader,
+    Ints,
+    LinkSettings,
+    PacketBatch,
+    Parameters,
+    SegmentFrame,
+)
+from gocom.v1 import codecs_pb2, link_pb2
+
+EXTENSION = "extension"
+
+
+def enum_to_name(descriptor: EnumDescriptor, number: int, field: str) -> str | None:
+    """ELEMENT_CODING_RANGE -> "range"; the zero value -> None. Raises InvalidInput for an unknown number."""
+    if number == 0:
+        return None
+    if number not in descriptor.values_by_number:
+        raise InvalidInput(f"{field}: no value {number}; choose {', '.join(enum_choices(descriptor))}")
+    return descriptor.values_by_number[number].name.removeprefix(_enum_prefix(descriptor)).lower()
+
+
+def enum_from_name(descriptor: EnumDescriptor, name: str, field: str) -> int:
+    """ "range" -> ELEMENT_CODING_RANGE. Raises InvalidInput naming the choices."""
+    value = descriptor.values_by_name.get(_enum_prefix(descriptor) + name.upper())
+    if value is None or value.number == 0:
+        raise InvalidInput(f"{field}: {name!r} is none of {', '.join(enum_choices(descriptor))}")
+    return value.number
+
+
+def enum_choices(descriptor: EnumDescriptor) -> list[str]:
+    """Names of all values but the zero one."""
+    return [v.name.removeprefix(_enum_prefix(descriptor)).lower() for v in descriptor.values if v.number]
+
+
+def _enum_prefix(descriptor: EnumDescriptor) -> str:
+    return descriptor.values_by_number[0].name.removesuffix("UNSPECIFIED")
+
+
+def parameters_to_proto(values: Parameters, target: Message) -> None:
+    """Copy the set fields of a pydantic model into a message with fields of the same names."""
+    for name, value in values.model_dump(exclude_none=True).items():
+        field = target.DESCRIPTOR.fields_by_name[name]
+        if isinstance(value, Enum):
+            value = value.value
+        if field.enum_type is not None:
+            value = enum_from_name(field.enum_type, str(value), name)
+        setattr(target, name, value)
+
+
+def parameters_from_proto(source: Message, model: type[Parameters]) -> Parameters:
+    """The other way. Raises InvalidInput naming the field."""
+    values: dict[str, Any] = {}
+    for field, value in source.ListFields():
+        if field.enum_type is not None:
+            value = enum_to_name(field.enum_type, value, field.name)
+        values[field.name] = value
+    return make_parameters(model, values)
+
+
+def make_parameters(model: type[Parameters], values: dict[str, Any]) -> Parameters:
+    """Validate values for a header or options. Raises InvalidInput naming the field and what it allows."""
+    unknown = sorted(set(values) - set(model.model_fields))
+    if unknown:
+        choices = ", ".join(sorted(model.model_fields)) or "none"
+        raise InvalidInput(f"{unknown[0]}: no such option; there are {choices}")
+    try:
+        return model(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or model.__name__
+        raise InvalidInput(f"{name}: {first['msg']}, got {first['input']!r}") from None
+
+
+def codec_to_proto(codec: str, values: Parameters, target: Message) -> None:
+    """Set the codec oneof of a FrameHeader or TransmitRequest."""
+    if codec in target.DESCRIPTOR.oneofs_by_name["codec"].fields_by_name and codec != EXTENSION:
+        case = getattr(target, codec)
+        case.SetInParent()
+        parameters_to_proto(values, case)
+        return
+    extension = getattr(target, EXTENSION)
+    extension.codec = codec
+    extension.fields.update(values.model_dump(exclude_none=True, mode="json"))
+
+
+def codec_from_proto(source: Message, *, options: bool) -> tuple[str, Parameters]:
+    """Read the codec oneof: (codec name, its header or options). Raises UnknownName and InvalidInput."""
+    case = source.WhichOneof("codec")
+    if case is None:
+        raise UnknownName("codec", "(none)", SYSTEMS)
+    inner = getattr(source, case)
+    if case != EXTENSION:
+        system = SYSTEMS.get(case)
+        return case, parameters_from_proto(inner, system.options if options else system.header)
+    system = SYSTEMS.get(inner.codec)
+    values = json_format.MessageToDict(inner.fields) if isinstance(inner.fields, struct_pb2.Struct) else {}
+    return system.name, make_parameters(system.options if options else system.header, values)
+
+
+def link_to_proto(link: LinkSettings) -> link_pb2.LinkSettings:
+    """LinkSettings -> message."""
+    return link_pb2.LinkSettings(
+        max_payload_bytes=link.max_payload_bytes,
+        interleave=link.interleave,
+        interleave_seed=link.interleave_seed,
+        batch_packets=link.batch_packets,
+    )
+
+
+def link_from_proto(message: link_pb2.LinkSettings) -> LinkSettings:
+    """Message -> LinkSettings. Raises InvalidInput."""
+    return LinkSettings(
+        message.max_payload_bytes, message.interleave, message.interleave_seed, message.batch_packets
+    )
+
+
+_CODING = codecs_pb2.ElementCoding.DESCRIPTOR
+
+
+def header_to_proto(header: FrameHeader) -> link_pb2.FrameHeader:
+    """FrameHeader -> message."""
+    message = link_pb2.FrameHeader(
+        frame_index=header.frame_index,
+        round=header.round,
+        width_px=header.width_px,
+        height_px=header.height_px,
+        max_rounds=header.max_rounds if header.max_rounds > 1 else 0,
+        round_budget_bytes=header.round_budget_bytes,
+    )
+    for segment in header.segments:
+        item = message.segments.add(
+            kind=segment.kind,
+            element_count=segment.element_count,
+            coding=enum_from_name(_CODING, segment.coding.value, "coding"),  # type: ignore[arg-type]
+            source_packets=segment.source_packets,
+            repair_packets=segment.repair_packets,
+            symbol_bytes=segment.symbol_bytes,
+            damage_tolerant=segment.damage_tolerant,
+        )
+        if segment.spans is not None:
+            item.resent_spans.extend(segment.spans.ravel().tolist())
+    codec_to_proto(header.codec, header.header, message)
+    return message
+
+
+def header_from_proto(message: link_pb2.FrameHeader) -> FrameHeader:
+    """Message -> FrameHeader, everything bounded. Raises InvalidInput and UnknownName."""
+    codec, parameters = codec_from_proto(message, options=False)
+    for name in ("width_px", "height_px"):
+        check_side(getattr(message, name), name)
+    kinds = [s.kind for s in message.segments]
+    if len(set(kinds)) != len(kinds) or any(k >= len(SYSTEMS.get(codec).segments) for k in kinds):
+        raise InvalidInput(f"segments.kind: {kinds} repeats, or is more than {codec} has")
+    segments = tuple(_segment_from_proto(s) for s in message.segments)
+    return FrameHeader(
+        codec, parameters, message.width_px, message.height_px, segments,
+        message.frame_index, message.round, max(1, message.max_rounds), message.round_budget_bytes,
+    )  # fmt: skip
+
+
+def check_side(value: int, field: str) -> None:
+    """Raises InvalidInput for an image side outside 64 to 1024."""
+    if not MIN_SIDE_PX <= value <= MAX_SIDE_PX:
+        raise InvalidInput(f"{field}: {value} is not in {MIN_SIDE_PX} to {MAX_SIDE_PX}")
+
+
+def _segment_from_proto(message: link_pb2.SegmentHeader) -> SegmentFrame:
+    limits = {
+        "element_count": MAX_ELEMENTS,
+        "source_packets": min(MAX_ELEMENTS, message.element_count),
+        "repair_packets": 8 * MAX_SOURCE_PACKETS,
+        "symbol_bytes": MAX_PAYLOAD_BYTES,
+    }
+    for name, limit in limits.items():
+        if getattr(message, name) > limit:
+            raise InvalidInput(f"segments.{name}: {getattr(message, name)} is more than {limit}")
+    coding = enum_to_name(_CODING, message.coding, "segments.coding")
+    if coding is None:
+        raise InvalidInput(f"segments.coding: not set; choose {', '.join(enum_choices(_CODING))}")
+    spans = spans_from_proto(message.resent_spans) if message.resent_spans else None
+    if spans is not None and int(spans[:, 1].sum()) != message.element_count:
+        raise InvalidInput("segments.resent_spans: their lengths do not add up to element_count")
+    return SegmentFrame(
+        message.kind, message.element_count, ElementCoding(coding), message.source_packets, message.repair_packets,
+        message.symbol_bytes, message.damage_tolerant, spans,
+    )  # fmt: skip
+
+
+def spans_from_proto(values: Any) -> Ints:
+    """start, length, start, length ... -> int64 [S, 2]. Raises InvalidInput when they overlap or run out of bounds."""
+    if len(values) % 2:
+        raise InvalidInput("spans: an odd number of values; they are pairs of start and length")
+    spans = np.array(values, np.int64).reshape(-1, 2)
+    ends = spans.sum(1)
+    if len(spans) and (spans[:, 1].min() < 1 or ends.max() > MAX_ELEMENTS or (spans[1:, 0] < ends[:-1]).any()):
+        raise InvalidInput("spans: must be ascending, apart, and of length 1 or more")
+    return spans
+
+
+_COLUMNS = {
+    "length": "length_bytes",
+    "sequence": "sequence",
+    "segment": "segment",
+    "first_element": "first_element",
+    "element_count": "element_count",
+    "checksum": "checksum",
+}
+
+
+def batch_to_proto(batch: PacketBatch) -> link_pb2.PacketBatch:
+    """PacketBatch -> message; erased packets are left out."""
+    batch = batch.select(~batch.erased)
+    message = link_pb2.PacketBatch(payload=batch.payload.tobytes())
+    for name, field in _COLUMNS.items():
+        getattr(message, field).extend(getattr(batch, name).tolist())
+    if bool((batch.power != 1).any()):
+        message.power.extend(batch.power.tolist())
+    return message
+
+
+def batch_from_proto(message: link_pb2.PacketBatch) -> PacketBatch:
+    """Message -> PacketBatch. Raises InvalidInput when its columns do not fit together."""
+    count = len(message.length_bytes)
+    columns = {}
+    for name, field in _COLUMNS.items():
+        values = np.array(getattr(message, field), np.int64)
+        if len(values) != count:
+            raise InvalidInput(f"batch.{field}: {len(values)} entries for {count} packets")
+        columns[name] = values
+    checksum = columns.pop("checksum").astype(np.uint32)
+    if int(columns["length"].sum()) != len(message.payload):
+        raise InvalidInput(f"batch.length_bytes: add up to {columns['length'].sum()}, payload has {len(message.payload)}")
+    if len(message.power) not in (0, count):
+        raise InvalidInput(f"batch.power: {len(message.power)} entries for {count} packets")
+    power = np.array(message.power, np.float32) if message.power else np.ones(count, np.float32)
+    if not bool(np.isfinite(power).all()) or bool((power < 0).any()):
+        raise InvalidInput("batch.power: must be finite and not negative")
+    return PacketBatch(
+        np.frombuffer(message.payload, np.uint8), **columns, checksum=checksum, power=power, erased=np.zeros(count, bool)
+    )
+
+
+def field_kind(field: FieldDescriptor) -> str:
+    """A field's type in words, for messages."""
+    names = {
+        FieldDescriptor.TYPE_DOUBLE: "a number",
+        FieldDescriptor.TYPE_UINT32: "a whole number",
+        FieldDescriptor.TYPE_UINT64: "a whole number",
+        FieldDescriptor.TYPE_BOOL: "true or false",
+    }
+    return names.get(field.type, "text")
