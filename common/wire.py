@@ -100,7 +100,7 @@ def make_parameters(model: type[Parameters], values: dict[str, Any]) -> Paramete
 
 def codec_to_proto(codec: str, values: Parameters, target: Message) -> None:
     """Set the codec oneof of a FrameHeader or TransmitRequest."""
-    if codec in target.DESCRIPTOR.oneofs_by_name["codec"].fields_by_name and codec != EXTENSION:
+    if codec != EXTENSION and codec in {f.name for f in target.DESCRIPTOR.oneofs_by_name["codec"].fields}:
         case = getattr(target, codec)
         case.SetInParent()
         parameters_to_proto(values, case)
