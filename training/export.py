@@ -21,7 +21,9 @@ def save_half(model: ModelMixin, folder: Path, keep_float: tuple[str, ...] = ())
         name: (value if name in keep_float or not value.is_floating_point() else value.half()).cpu().contiguous()
         for name, value in model.state_dict().items()
     }
-    save_file(state, folder / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
+    weights = folder / "diffusion_pytorch_model.safetensors"
+    save_file(state, weights, metadata={"format": "pt"})
+    weights.chmod(0o644)  # safetensors writes for the owner only; a service may run as somebody else
     for name, value in state.items():
         if not bool(torch.isfinite(value.float()).all()):
             raise FloatingPointError(f"{name} is not finite in fp16")

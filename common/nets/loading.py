@@ -23,9 +23,9 @@ def resolve_device(device: str) -> torch.device:
 def load_net(cls: type[M], folder: Path, device: torch.device) -> M:
     """from_pretrained that raises Mismatch on missing, unexpected or mismatched weights; eval mode, float32."""
     model, info = cls.from_pretrained(  # type: ignore[no-untyped-call]
-        folder, output_loading_info=True, use_safetensors=True, low_cpu_mem_usage=False, torch_dtype=torch.float32
+        folder, output_loading_info=True, use_safetensors=True, low_cpu_mem_usage=False
     )
     wrong: dict[str, Any] = {k: v for k, v in info.items() if v}
     if wrong:
         raise Mismatch(f"model {folder.name}: its weights do not fit the net: {wrong}")
-    return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[no-any-return]
+    return model.float().to(device, memory_format=torch.channels_last).eval()  # type: ignore[no-any-return]
