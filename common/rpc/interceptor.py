@@ -1,0 +1,139 @@
+"""The one interceptor of every server: decodes requests, maps exceptions to statuses, counts streams.
+
+gRPC decodes a request before the handler runs, and answers UNKNOWN when that fails. Here the decoder is replaced by
+the identity and run inside the handler, where bad bytes become INVALID_ARGUMENT like every other bad request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from common.errors import Busy, InvalidInput
+from common.metrics import STREAMS
+from common.rpc.status import abort_with
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Decode = Callable[[bytes], Any]
+Behaviour = Callable[[Any, Context], Any]
+
+
+class ServiceInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps every handler of a server.
+
+    Args:
+        max_streams: streaming calls of gocom services at a time; a further one gets RESOURCE_EXHAUSTED.
+    """
+
+    def __init__(self, max_streams: int) -> None:
+        self.max_streams = max_streams
+        self._streams = 0
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        handler: Any = await continuation(handler_call_details)
+        if handler is None or handler.request_deserializer is None:
+            return handler  # type: ignore[no-any-return]
+        method = str(handler_call_details.method)
+        kind = f"{'stream' if handler.request_streaming else 'unary'}_" + (
+            "stream" if handler.response_streaming else "unary"
+        )
+        inner: Behaviour = getattr(handler, kind)
+        decode: Decode = (
+            _decode_stream(handler.request_deserializer)
+            if handler.request_streaming
+            else _decode_one(handler.request_deserializer)
+        )
+        wrapped = self._streaming(inner, decode, method) if handler.response_streaming else _single(inner, decode)
+        make: Callable[..., Any] = getattr(grpc, f"{kind}_rpc_method_handler")
+        result: grpc.RpcMethodHandler[Any, Any] = make(
+            wrapped, request_deserializer=_identity, response_serializer=handler.response_serializer
+        )
+        return result
+
+    def _streaming(self, inner: Behaviour, decode: Decode, method: str) -> Behaviour:
+        counted = method.startswith("/gocom.")
+
+        async def run(request: Any, context: Context) -> None:
+            try:
+                with self._slot(method, counted):
+                    result = inner(decode(request), context)
+                    if not isinstance(result, AsyncIterator):
+                        await result
+                        return
+                    await _write_all(result, context)
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:
+                await abort_with(context, error)
+
+        return run
+
+    def _slot(self, method: str, counted: bool) -> AbstractContextManager[None]:
+        @contextmanager
+        def hold() -> Any:
+            if counted and self._streams >= self.max_streams:
+                raise Busy(f"all {self.max_streams} streams of this service are taken")
+            self._streams += counted
+            STREAMS.labels(method).inc()
+            try:
+                yield
+            finally:
+                self._streams -= counted
+                STREAMS.labels(method).dec()
+
+        return hold()
+
+
+async def _write_all(responses: AsyncIterator[Any], context: Context) -> None:
+    try:
+        async for response in responses:
+            await context.write(response)
+    finally:
+        # A cancelled call must run the handler's own clean-up now, not when the generator is collected.
+        close = getattr(responses, "aclose", None)
+        if close is not None:
+            await close()
+
+
+def _single(inner: Behaviour, decode: Decode) -> Behaviour:
+    async def run(request: Any, context: Context) -> Any:
+        try:
+            return await inner(decode(request), context)
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:
+            await abort_with(context, error)
+
+    return run
+
+
+def _identity(data: bytes) -> bytes:
+    return data
+
+
+def _decode_one(deserialize: Decode) -> Decode:
+    def decode(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except DecodeError as error:
+            raise InvalidInput(f"request: not a valid message ({error})") from error
+
+    return decode
+
+
+def _decode_stream(deserialize: Decode) -> Callable[[Any], AsyncIterator[Any]]:
+    decode = _decode_one(deserialize)
+
+    async def decoded(requests: AsyncIterable[bytes]) -> AsyncIterator[Any]:
+        async for data in requests:
+            yield decode(data)
+
+    return decoded

@@ -1,0 +1,150 @@
+"""Starting, running and draining an aio server: limits, keepalive, health, reflection, SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+
+import grpc
+from grpc_health.v1 import health as health_module
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from common.errors import NotReady
+from common.logs import configure, get_logger
+from common.metrics import MetricsServer
+from common.rpc.channels import KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS
+from common.rpc.interceptor import Context, ServiceInterceptor
+from common.settings import ServiceSettings
+
+log = get_logger("server")
+
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class _Health(health_module.aio.HealthServicer):
+    """Health whose watchers are let go when the server drains; else they would hold it for the whole grace."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drained = asyncio.Event()
+
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:
+        tasks = [asyncio.ensure_future(super().Watch(request, context)), asyncio.ensure_future(self.drained.wait())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class RunningServer:
+    """A server that listens.
+
+    Attributes:
+        port: the port it listens on.
+        on_drain: called when the server begins to stop, so that endless streams can end themselves.
+        on_stop: awaited after the last call ended.
+    """
+
+    def __init__(self, server: grpc.aio.Server, port: int, settings: ServiceSettings, health: _Health) -> None:
+        self.port = port
+        self.on_drain: list[Callable[[], None]] = []
+        self.on_stop: list[Callable[[], Awaitable[None]]] = []
+        self.metrics = (
+            MetricsServer(settings.host, settings.metrics_port) if settings.metrics_port is not None else None
+        )
+        self._server = server
+        self._settings = settings
+        self._health = health
+        self._stopping: asyncio.Task[None] | None = None
+
+    @property
+    def address(self) -> str:
+        """host:port to reach it from this machine."""
+        host = self._settings.host
+        return f"{'127.0.0.1' if host == '0.0.0.0' else host}:{self.port}"
+
+    async def set_serving(self, serving: bool) -> None:
+        """What health says for the whole server."""
+        await self._health.set("", _SERVING if serving else _NOT_SERVING)
+
+    async def stop(self, grace_s: float | None = None) -> None:
+        """Refuse new calls, let those in flight end within the grace, then cancel them. May be called twice."""
+        if self._stopping is None:
+            grace = self._settings.grace_s if grace_s is None else grace_s
+            self._stopping = asyncio.create_task(self._stop(grace))
+        await self._stopping
+
+    async def _stop(self, grace_s: float) -> None:
+        await self._health.enter_graceful_shutdown()
+        self._health.drained.set()
+        for drain in self.on_drain:
+            drain()
+        await self._server.stop(grace_s)
+        for close in self.on_stop:
+            await close()
+        if self.metrics is not None:
+            await asyncio.to_thread(self.metrics.stop)
+
+    async def wait(self) -> None:
+        """Until the server has stopped."""
+        await self._server.wait_for_termination()
+
+
+async def start_server(
+    settings: ServiceSettings, add_services: Callable[[grpc.aio.Server], Sequence[str]]
+) -> RunningServer:
+    """Start a server; health says NOT_SERVING until `set_serving(True)`.
+
+    Args:
+        settings: address and limits.
+        add_services: adds servicers and returns their full names ("gocom.v1.LinkService"), for reflection.
+
+    Raises:
+        NotReady: the address cannot be listened on.
+    """
+    configure(settings.log_json)
+    server = grpc.aio.server(
+        interceptors=[ServiceInterceptor(settings.max_streams)],
+        options=[
+            ("grpc.max_receive_message_length", settings.max_message_bytes),
+            ("grpc.max_send_message_length", settings.max_message_bytes),
+            ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+            ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+            ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
+            # Two servers on one port would share its connections at random.
+            ("grpc.so_reuseport", 0),
+        ],
+    )
+    names = add_services(server)
+    health = _Health()
+    await health.set("", _NOT_SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    reflection.enable_server_reflection([*names, health_module.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    try:
+        port = server.add_insecure_port(f"{settings.host}:{settings.port}")
+    except RuntimeError as error:
+        raise NotReady(f"cannot listen on {settings.host}:{settings.port}: {error}") from error
+    running = RunningServer(server, port, settings, health)
+    await server.start()
+    log.info("listening", services=list(names), address=running.address)
+    return running
+
+
+async def run_until_signal(running: RunningServer) -> None:
+    """Wait for SIGTERM or SIGINT, then drain."""
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    waits = [asyncio.create_task(told.wait()), asyncio.create_task(running.wait())]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    log.info("draining", address=running.address)
+    await running.stop()
+    for task in waits:
+        task.cancel()
+    await asyncio.gather(*waits, return_exceptions=True)

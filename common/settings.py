@@ -1,0 +1,112 @@
+"""Settings of the services: one class each, from arguments or from environment variables.
+
+`GOCOM_RECEIVER_PORT=6000` sets `ReceiverSettings.port`, and so on; tuples are JSON: `'["jpeg"]'`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+Count = Annotated[int, Field(ge=1, le=1 << 30)]
+
+
+class ServiceSettings(BaseSettings):
+    """What every service needs.
+
+    Attributes:
+        host: address to listen on; 0.0.0.0 for every interface.
+        port: 0 takes a free one.
+        grace_s: how long calls in flight may go on after SIGTERM.
+        max_message_bytes: largest gRPC message taken.
+        max_streams: streaming calls at a time; one more is refused with RESOURCE_EXHAUSTED.
+        metrics_port: serves Prometheus metrics there; none: no metrics server.
+        log_json: one JSON object a line instead of text for people.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="GOCOM_", extra="forbid", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: Port = 0
+    grace_s: Annotated[float, Field(ge=0, le=3600)] = 10.0
+    max_message_bytes: Annotated[int, Field(ge=65536, le=1 << 30)] = 16 << 20
+    max_streams: Count = 64
+    metrics_port: Port | None = None
+    log_json: bool = False
+
+
+class ChannelSettings(ServiceSettings):
+    """The channel emulator.
+
+    Attributes:
+        next_hop: host:port of the receiver, or of a further emulator.
+        profile: impairments, as common and the command line write them: "clean", "packet_erasure(rate=0.1)".
+        seed: of all randomness of the channel.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="GOCOM_CHANNEL_", extra="forbid", frozen=True)
+
+    port: Port = 50052
+    next_hop: str = "127.0.0.1:50053"
+    profile: str = "clean"
+    seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
+
+
+class TransmitterSettings(ServiceSettings):
+    """The transmitter.
+
+    Attributes:
+        link_address: host:port of the emulator or the receiver.
+        device: torch device of the nets; auto: CUDA where there is one.
+        queue_frames: frames of a stream that wait for the encoder, and rounds that wait for the link.
+        open_frames: frames of a stream that are not finished yet; more are not read from the client.
+        outcome_timeout_s: silence of the link after which a frame fails.
+        csi_refresh_s: age at which the channel state is asked for again.
+        warm_codecs: made, and run once, before the service says SERVING.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="GOCOM_TRANSMITTER_", extra="forbid", frozen=True)
+
+    port: Port = 50051
+    link_address: str = "127.0.0.1:50052"
+    device: str = "auto"
+    queue_frames: Count = 4
+    open_frames: Count = 32
+    outcome_timeout_s: Seconds = 120.0
+    csi_refresh_s: Seconds = 2.0
+    warm_codecs: tuple[str, ...] = ("lami_go",)
+
+
+class ReceiverSettings(ServiceSettings):
+    """The receiver.
+
+    Attributes:
+        feedback_address: host:port of the transmitter's FeedbackService; never taken from the wire.
+        device: torch device of the nets; auto: CUDA where there is one.
+        queue_frames: finished rounds of all sessions that wait for the decoder.
+        feedback_timeout_s: wait for a further round that was promised.
+        open_frames: frames of one session that wait for a further round.
+        keep_frames: finished pictures kept a session, for subscribers.
+        keep_sessions: sessions kept; the one that is idle longest goes first.
+        max_frame_bytes: payload bytes of one round.
+        max_frame_packets: packets of one round.
+        warm_codecs: made, and run once, before the service says SERVING.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="GOCOM_RECEIVER_", extra="forbid", frozen=True)
+
+    port: Port = 50053
+    feedback_address: str = "127.0.0.1:50051"
+    device: str = "auto"
+    queue_frames: Count = 4
+    feedback_timeout_s: Seconds = 10.0
+    open_frames: Count = 32
+    keep_frames: Count = 64
+    keep_sessions: Count = 32
+    max_frame_bytes: Count = 8 << 20
+    max_frame_packets: Count = 65_536
+    warm_codecs: tuple[str, ...] = ("lami_go",)
