@@ -42,10 +42,12 @@ def span_positions(spans: Ints) -> Ints:
     """int64 [S, 2] of (start, length) -> int64 [N], every position, in order."""
     starts, lengths = spans[:, 0], spans[:, 1]
     before = np.cumsum(lengths) - lengths
-    return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()), dtype=np.int64)
+    positions: Ints = np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()), dtype=np.int64)
+    return positions
 
 
 def missing_spans(mask: Bools) -> Ints:
     """bool [N], True where present -> int64 [S, 2], the (start, length) of each run of False."""
     edges = np.flatnonzero(np.diff(mask, prepend=True, append=True))
-    return np.stack([edges[::2], edges[1::2] - edges[::2]], axis=1).astype(np.int64)
+    spans: Ints = np.stack([edges[::2], edges[1::2] - edges[::2]], axis=1).astype(np.int64)
+    return spans
