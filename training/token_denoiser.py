@@ -2,7 +2,7 @@
 
     python -m training.token_denoiser --data TARS --held-out eval/kodak --minutes 40
 
-Trained as Paella: indices replaced by random ones with probability t ~ U(0, 1); a third of the batches replace a
+Trained as Paella: indices replaced by random ones with probability t = u^1.5, u ~ U(0, 1); a third of the batches replace a
 rectangle instead, which is what loss without an interleaver looks like. Text is dropped 10 % of the time, the trusted
 channel is zero half of the time. Loss: cross entropy (label smoothing 0.05), replaced positions weighing 10 times
 the kept ones. Also writes the static entropy tables (lami_go_tables) from the same pictures and captions.
@@ -62,14 +62,16 @@ class TokenDenoiserRecipe:
         self.batch = batch
         self.model = TokenDenoiser().to(self.device, memory_format=torch.channels_last)
         self.tokenizer = load_net(VQTokenizer, model_folder("vq_tokenizer"), self.device)
+        self.model.start_from(self.tokenizer.codebook)
         sources = find_sources(data)
         groups = [load_samples([s]) for s in sources]
         self.data_names = ", ".join(s.name for s in sources)
         samples = [s for g in groups for s in g]
         self.count = len(samples)
         weights = np.concatenate([np.full(len(g), np.sqrt(len(g)) / len(g)) for g in groups])
-        self.weights = weights / weights.sum()
         self.grids = self._cached_tokens(samples, cache)
+        weights *= [min(g.shape) >= WINDOW for g in self.grids]  # a few pictures are narrower than a window
+        self.weights = weights / weights.sum()
         self.captions = [s.captions for s in samples]
         self.text = self._encode_captions()
         self.held_out_name = held_out.name
@@ -114,7 +116,7 @@ class TokenDenoiserRecipe:
 
     def _corrupt(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """-> (tokens with replacements, replaced bool, t)."""
-        t = torch.rand(len(tokens), device=self.device).clamp(0.02, 1)
+        t = torch.rand(len(tokens), device=self.device).clamp(0.05, 1) ** 1.5  # more of what links really lose
         replaced = torch.rand(tokens.shape, device=self.device) < t[:, None, None]
         for row in range(len(tokens)):
             if self.rng.random() < 1 / 3:

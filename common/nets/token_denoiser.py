@@ -53,6 +53,17 @@ class TokenDenoiser(ModelMixin, ConfigMixin):
         )
         self.head = nn.Conv2d(head_dim, codebook_size, 1)
 
+    @torch.no_grad()
+    def start_from(self, codebook: Tensor) -> None:
+        """Begin with the codewords [K, D] as embedding and as output directions: near indices look alike at once."""
+        words = (codebook - codebook.mean(0)) / codebook.std(0)
+        dim = words.shape[1]
+        self.embedding.weight.mul_(0.1)
+        self.embedding.weight[:, :dim] = words
+        self.head.weight[:, :dim, 0, 0] = words / dim**0.5
+        assert self.head.bias is not None
+        self.head.bias.copy_(-0.5 * words.square().sum(1) / dim**0.5)
+
     def forward(
         self, tokens: Tensor, t: Tensor, trusted: Tensor, text: Tensor | None = None, text_mask: Tensor | None = None
     ) -> Tensor:

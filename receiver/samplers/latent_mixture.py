@@ -16,15 +16,13 @@ Denoise = Callable[[Tensor, Tensor], Tensor]
 
 
 def multinomial(logits: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw one index a position from softmax(logits): [B,K,h,w] -> int64 [B,h,w].
+    """Draw one index a row from softmax(logits): [M,K] -> int64 [M].
 
     By inversion of the cumulative sum with uniforms drawn on the CPU: those are the same for every kernel and device.
     """
     cumulative = logits.double().softmax(1).cumsum(1)
-    shape = (logits.shape[0], 1, *logits.shape[2:])
-    uniform = torch.rand(shape, generator=generator, dtype=torch.float64).to(logits.device)
-    drawn = (cumulative < uniform).sum(1)
-    return drawn.clamp_max(logits.shape[1] - 1)
+    uniform = torch.rand((len(logits), 1), generator=generator, dtype=torch.float64).to(logits.device)
+    return torch.searchsorted(cumulative, uniform).squeeze(1).clamp_max(logits.shape[1] - 1)
 
 
 def renoise(tokens: Tensor, noise: Tensor, share: float, generator: torch.Generator) -> Tensor:
@@ -69,6 +67,7 @@ def sample(
             share = t / max(unknown, 1e-6)
             current = torch.where(received, tokens, renoise(current, noise, share, generator))
         logits = denoise(current, torch.full((tokens.shape[0],), t, device=tokens.device))
-        predicted = logits.argmax(1) if argmax else multinomial(logits, generator)
-        current = torch.where(received, tokens, predicted)
+        missing = logits.permute(0, 2, 3, 1)[~received]  # received positions stay as they are, so only these are drawn
+        current = tokens.clone()
+        current[~received] = missing.argmax(1) if argmax else multinomial(missing, generator)
         yield current

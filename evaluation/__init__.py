@@ -1,0 +1,1 @@
+"""Measuring: benches, loss studies, figures. Everything goes through the same pipeline that users run."""

@@ -1,0 +1,39 @@
+"""Pictures and codecs that several suites share."""
+
+import os
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.images import square_crop, to_float
+
+
+def photo_pixels(name: str, size: int) -> np.ndarray:
+    from skimage import data
+
+    return square_crop(np.ascontiguousarray(getattr(data, name)()[..., :3]), size)
+
+
+@pytest.fixture(scope="session")
+def photo():
+    """(name, side) -> float32 [3, side, side] of a scikit-image sample picture."""
+    return cache(lambda name="astronaut", size=128: to_float(photo_pixels(name, size)))
+
+
+@pytest.fixture(scope="session")
+def codec():
+    """name -> both ends, loaded once on the CPU."""
+    from evaluation.setup import make_codec
+
+    return cache(lambda name: make_codec(name, "cpu"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of research images (GOCOM_DATA); tests that need it skip without."""
+    root = os.environ.get("GOCOM_DATA")
+    if not root or not Path(root).is_dir():
+        pytest.skip("GOCOM_DATA is not set to the folder of evaluation images")
+    return Path(root)

@@ -1,0 +1,163 @@
+"""One contract for every registered codec: no loss, total loss, one erased packet, same seed same bytes, any size."""
+
+import numpy as np
+import pytest
+
+from common.errors import BudgetTooSmall, InvalidInput
+from common.quality import psnr_db
+from common.systems import SYSTEMS
+from common.types import LinkSettings, Provenance
+from common.wire import make_parameters
+from transmitter.encoders import ENCODERS
+from receiver.decoders import DECODERS
+
+CODECS = list(SYSTEMS)
+CLIFF = {"jpeg", "jpeg2000", "webp", "avif"}
+FLOOR_DB = dict.fromkeys(CLIFF, 24.0) | {"lami_go": 19.0}
+
+
+def serialized(result):
+    return b"".join(item.SerializeToString() for item in result.items)
+
+
+def test_both_ends_of_every_system_are_there():
+    assert list(ENCODERS) == CODECS == list(DECODERS)
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_clean_picture_and_counted_bytes(codec, photo, name):
+    image = photo("astronaut", 256)
+    result = codec(name).send(image, "clean", seed=1)
+    assert result.reconstruction.image.shape == image.shape
+    assert psnr_db(image, result.reconstruction.image) > FLOOR_DB[name]
+    assert result.bytes.total_bytes == len(serialized(result))
+    assert (result.reconstruction.provenance != Provenance.ERASED).all()
+    assert all(s.received.all() for r in result.rounds for s in r.segments)
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_total_loss(codec, photo, name):
+    result = codec(name).send(photo(), "packet_erasure:rate=1", seed=1)
+    assert result.rounds[0].packets_received == 0
+    if name in CLIFF:
+        assert result.reconstruction is None and "missing" in result.reason
+    else:
+        assert (result.reconstruction.provenance != Provenance.RECEIVED).all()
+        assert np.isfinite(result.reconstruction.image).all()
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_some_loss_costs_its_own_elements(codec, photo, name):
+    result = codec(name).send(photo(), "packet_erasure:rate=0.3", seed=4)
+    lost = result.rounds[0].packets_sent - result.rounds[0].packets_received
+    assert lost > 0
+    if name not in CLIFF:
+        share = (result.reconstruction.provenance == Provenance.ERASED).mean()
+        assert 0 < share < 0.6
+    else:
+        assert result.reconstruction is None
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_same_seed_same_bytes_and_picture(codec, photo, name):
+    first, second = (codec(name).send(photo(), "packet_erasure:rate=0.2", seed=9, frame_index=3) for _ in range(2))
+    assert serialized(first) == serialized(second)
+    if first.reconstruction is not None:
+        assert (first.reconstruction.image == second.reconstruction.image).all()
+
+
+@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("size", [(64, 64), (100, 67), (65, 200)])
+def test_odd_sizes(codec, photo, name, size):
+    image = np.ascontiguousarray(photo("coffee", 256)[:, : size[0], : size[1]])
+    result = codec(name).send(image, "clean", seed=0)
+    assert result.reconstruction.image.shape == image.shape
+    assert result.reconstruction.provenance.shape == size
+
+
+def test_the_largest_size(codec, photo):
+    image = np.tile(photo("coffee", 256), (1, 4, 4))
+    result = codec("lami_go").send(image, "packet_erasure:rate=0.1", seed=0, num_inference_steps=2, renoise_steps=1)
+    assert result.reconstruction.image.shape == (3, 1024, 1024)
+
+
+@pytest.mark.parametrize("name", ["jpeg", "webp"])
+def test_repair_carries_a_file_across_loss(codec, photo, name):
+    failed = sum(
+        codec(name).send(photo(), "packet_erasure:rate=0.2", seed=s, repair_overhead=1.0).reconstruction is None
+        for s in range(10)
+    )
+    assert failed <= 1
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_budget_is_kept_or_refused_with_its_floor(codec, photo, name):
+    image = photo("astronaut", 256)
+    with pytest.raises(BudgetTooSmall, match="at least") as refused:
+        codec(name).send(image, "clean", seed=0, budget=60)
+    floor = refused.value.floor_bytes
+    assert floor > 60
+    result = codec(name).send(image, "clean", seed=0, budget=floor + 50)
+    assert result.bytes.total_bytes <= floor + 50
+
+
+def test_received_tokens_are_never_changed(codec, photo):
+    """Clean and unmasked: tokens received equal tokens sent, and the sampler does not run."""
+    image = photo("astronaut", 256)
+    result = codec("lami_go").send(image, "clean", seed=0, masking="none")
+    from common.systems.lami_go import TOKENS
+    from transmitter.encoders.lami_go import LamiGoOptions  # the encoder's own view of the same picture
+
+    session = codec("lami_go").encoder.open(image, _goal(LamiGoOptions()))
+    got = next(s for s in result.rounds[0].segments if s.kind == TOKENS)
+    assert got.received.all() and (got.elements == session.tokens).all()
+    assert "sample" not in result.reconstruction.seconds
+
+
+def _goal(options):
+    from common.types import Goal
+
+    return Goal(options)
+
+
+@pytest.mark.parametrize("coding", ["fixed", "huffman", "range"])
+def test_codings_agree_on_the_picture(codec, photo, coding):
+    image = photo()
+    result = codec("lami_go").send(image, "clean", seed=0, coding=coding, mask_ratio=0.25)
+    reference = codec("lami_go").send(image, "clean", seed=0, mask_ratio=0.25)
+    assert (result.reconstruction.image == reference.reconstruction.image).all()
+
+
+def test_damaged_tokens_are_delivered_only_where_tolerated(codec, photo):
+    """UDP-Lite style flips reach fixed-length tokens; captions stay under their checksum."""
+    spec = "bit_flip:rate=0.01,damage=deliver"
+    result = codec("lami_go").send(photo(), spec, seed=0, coding="fixed", masking="none", caption_repair_overhead=0)
+    caption, tokens = result.rounds[0].segments
+    session = codec("lami_go").encoder.open(photo(), _goal(SYSTEMS.get("lami_go").options()))
+    wrong = (tokens.elements != session.tokens).mean()
+    assert tokens.received.all() and 0.03 < wrong < 0.2
+    erased = codec("lami_go").send(photo(), "bit_flip:rate=0.01", seed=0, coding="fixed", masking="none")
+    assert not erased.rounds[0].segments[1].received.all()
+    assert caption.received.all() in (True, False)
+
+
+def test_caption_lost_is_unconditional(codec, photo):
+    result = codec("lami_go").send(photo(), "packet_erasure:rate=1", seed=0)
+    assert result.reconstruction.caption is None
+    assert codec("lami_go").send(photo(), "clean", seed=0, caption="a woman").reconstruction.caption == "a woman"
+
+
+def test_prm_masks_exactly_the_ratio(codec, photo):
+    result = codec("lami_go").send(photo("astronaut", 256), "clean", seed=0, mask_ratio=0.35, mask_seed=5)
+    withheld = (result.reconstruction.provenance == Provenance.WITHHELD).mean()
+    assert withheld == pytest.approx(0.35, abs=0.5 / 1024)
+
+
+def test_wrong_options_are_refused():
+    with pytest.raises(InvalidInput, match="renoise_steps"):
+        make_parameters(SYSTEMS.get("lami_go").options, {"renoise_steps": -1})
+
+
+def test_no_interleaver_and_large_payloads(codec, photo):
+    result = codec("lami_go").send(photo(), "clean", seed=0, link=LinkSettings(1200, False))
+    assert result.rounds[0].packets_sent == 3  # caption twice, tokens once
