@@ -1,0 +1,1 @@
+"""What both ends agree on: types, interfaces, packets, coding, the wire. Imports no sibling."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.systems import SYSTEMS
-from common.types import FrameHeader, PacketBatch
+from common.types import FrameHeader, Ints, PacketBatch
 from common.wire import batch_to_proto, header_to_proto
 from gocom.v1 import link_pb2
 
@@ -65,7 +65,7 @@ def account(header: FrameHeader, batch: PacketBatch, items: Sequence[link_pb2.Se
     per_segment = np.bincount(batch.segment, weights=cost, minlength=len(names)).astype(np.int64)
     repair = np.bincount(batch.segment, weights=cost * (batch.element_count == 0), minlength=len(names))
     # Field tags and lengths of the batches belong to no packet; they go to the largest segment.
-    if len(names):
+    if names:
         per_segment[int(per_segment.argmax())] += packet_bytes - int(per_segment.sum())
     return ByteAccount(
         header_bytes,
@@ -74,11 +74,12 @@ def account(header: FrameHeader, batch: PacketBatch, items: Sequence[link_pb2.Se
     )
 
 
-def _varint_columns(batch: PacketBatch) -> list[np.ndarray]:  # type: ignore[type-arg]
+def _varint_columns(batch: PacketBatch) -> list[Ints]:
     return [batch.length, batch.sequence, batch.segment, batch.first_element, batch.element_count]
 
 
-def _varint_bytes(values: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _varint_bytes(values: Ints) -> Ints:
     """Bytes of protobuf varints: one for each seven bits."""
     bits = np.maximum(1, np.ceil(np.log2(values.astype(np.float64) + 1)))
-    return np.ceil(bits / 7).astype(np.int64)
+    widths: Ints = np.ceil(bits / 7).astype(np.int64)
+    return widths

@@ -98,9 +98,15 @@ def packetize(message: GoMessage, link: LinkSettings) -> tuple[FrameHeader, Pack
         rows += [(index, number, 0, data) for number, data in enumerate(repair)]
         frames.append(
             SegmentFrame(
-                segment.kind, len(segment.elements), segment.coding, len(sources), len(repair),
-                size if repair else 0, segment.damage_tolerant, segment.spans,
-            )  # fmt: skip
+                segment.kind,
+                len(segment.elements),
+                segment.coding,
+                len(sources),
+                len(repair),
+                size if repair else 0,
+                segment.damage_tolerant,
+                segment.spans,
+            )
         )
     header = FrameHeader(
         message.codec, message.header, message.width_px, message.height_px, tuple(frames),

@@ -42,8 +42,8 @@ def span_positions(spans: Ints) -> Ints:
     """int64 [S, 2] of (start, length) -> int64 [N], every position, in order."""
     starts, lengths = spans[:, 0], spans[:, 1]
     before = np.cumsum(lengths) - lengths
-    positions: Ints = np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()), dtype=np.int64)
-    return positions
+    offsets: Ints = (starts - before).repeat(lengths)
+    return offsets + np.arange(len(offsets), dtype=np.int64)
 
 
 def missing_spans(mask: Bools) -> Ints:

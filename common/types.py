@@ -206,9 +206,17 @@ class PacketBatch:
         if bool(keep.all()):
             return self
         payload = self.payload[np.repeat(keep, self.length)]
-        fields = (self.length, self.sequence, self.segment, self.first_element, self.element_count)
-        kept = [f[keep] for f in fields]
-        return PacketBatch(payload, *kept, self.checksum[keep], self.power[keep], self.erased[keep])
+        return PacketBatch(
+            payload,
+            self.length[keep],
+            self.sequence[keep],
+            self.segment[keep],
+            self.first_element[keep],
+            self.element_count[keep],
+            self.checksum[keep],
+            self.power[keep],
+            self.erased[keep],
+        )
 
     def slices(self, size: int) -> list[PacketBatch]:
         """Cut into batches of at most `size` packets."""

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 from google.protobuf import json_format, struct_pb2
-from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from pydantic import ValidationError
 
 from common.errors import InvalidInput, UnknownName
-from common.packetizer import MAX_ELEMENTS
 from common.fec import MAX_SOURCE_PACKETS
+from common.packetizer import MAX_ELEMENTS
 from common.systems import SYSTEMS
 from common.types import (
     MAX_PAYLOAD_BYTES,
@@ -37,30 +37,32 @@ from gocom.v1 import codecs_pb2, link_pb2
 EXTENSION = "extension"
 
 
-def enum_to_name(descriptor: EnumDescriptor, number: int, field: str) -> str | None:
+def enum_to_name(descriptor: Any, number: int, field: str) -> str | None:
     """ELEMENT_CODING_RANGE -> "range"; the zero value -> None. Raises InvalidInput for an unknown number."""
     if number == 0:
         return None
     if number not in descriptor.values_by_number:
         raise InvalidInput(f"{field}: no value {number}; choose {', '.join(enum_choices(descriptor))}")
-    return descriptor.values_by_number[number].name.removeprefix(_enum_prefix(descriptor)).lower()
+    name: str = descriptor.values_by_number[number].name
+    return name.removeprefix(_enum_prefix(descriptor)).lower()
 
 
-def enum_from_name(descriptor: EnumDescriptor, name: str, field: str) -> int:
+def enum_from_name(descriptor: Any, name: str, field: str) -> int:
     """ "range" -> ELEMENT_CODING_RANGE. Raises InvalidInput naming the choices."""
     value = descriptor.values_by_name.get(_enum_prefix(descriptor) + name.upper())
     if value is None or value.number == 0:
         raise InvalidInput(f"{field}: {name!r} is none of {', '.join(enum_choices(descriptor))}")
-    return value.number
+    return int(value.number)
 
 
-def enum_choices(descriptor: EnumDescriptor) -> list[str]:
+def enum_choices(descriptor: Any) -> list[str]:
     """Names of all values but the zero one."""
     return [v.name.removeprefix(_enum_prefix(descriptor)).lower() for v in descriptor.values if v.number]
 
 
-def _enum_prefix(descriptor: EnumDescriptor) -> str:
-    return descriptor.values_by_number[0].name.removesuffix("UNSPECIFIED")
+def _enum_prefix(descriptor: Any) -> str:
+    zero: str = descriptor.values_by_number[0].name
+    return zero.removesuffix("UNSPECIFIED")
 
 
 def parameters_to_proto(values: Parameters, target: Message) -> None:
@@ -136,9 +138,7 @@ def link_to_proto(link: LinkSettings) -> link_pb2.LinkSettings:
 
 def link_from_proto(message: link_pb2.LinkSettings) -> LinkSettings:
     """Message -> LinkSettings. Raises InvalidInput."""
-    return LinkSettings(
-        message.max_payload_bytes, message.interleave, message.interleave_seed, message.batch_packets
-    )
+    return LinkSettings(message.max_payload_bytes, message.interleave, message.interleave_seed, message.batch_packets)
 
 
 _CODING = codecs_pb2.ElementCoding.DESCRIPTOR
@@ -158,7 +158,7 @@ def header_to_proto(header: FrameHeader) -> link_pb2.FrameHeader:
         item = message.segments.add(
             kind=segment.kind,
             element_count=segment.element_count,
-            coding=enum_from_name(_CODING, segment.coding.value, "coding"),  # type: ignore[arg-type]
+            coding=enum_from_name(_CODING, segment.coding.value, "coding"),
             source_packets=segment.source_packets,
             repair_packets=segment.repair_packets,
             symbol_bytes=segment.symbol_bytes,
@@ -256,14 +256,20 @@ def batch_from_proto(message: link_pb2.PacketBatch) -> PacketBatch:
         columns[name] = values
     checksum = columns.pop("checksum").astype(np.uint32)
     if int(columns["length"].sum()) != len(message.payload):
-        raise InvalidInput(f"batch.length_bytes: add up to {columns['length'].sum()}, payload has {len(message.payload)}")
+        raise InvalidInput(
+            f"batch.length_bytes: add up to {columns['length'].sum()}, payload has {len(message.payload)}"
+        )
     if len(message.power) not in (0, count):
         raise InvalidInput(f"batch.power: {len(message.power)} entries for {count} packets")
     power = np.array(message.power, np.float32) if message.power else np.ones(count, np.float32)
     if not bool(np.isfinite(power).all()) or bool((power < 0).any()):
         raise InvalidInput("batch.power: must be finite and not negative")
     return PacketBatch(
-        np.frombuffer(message.payload, np.uint8), **columns, checksum=checksum, power=power, erased=np.zeros(count, bool)
+        np.frombuffer(message.payload, np.uint8),
+        **columns,
+        checksum=checksum,
+        power=power,
+        erased=np.zeros(count, bool),
     )
 
 

@@ -1,0 +1,1 @@
+"""One recipe a net, and the loop they share."""

@@ -2,10 +2,10 @@
 
     python -m training.token_denoiser --data TARS --held-out eval/kodak --minutes 40
 
-Trained as Paella: indices replaced by random ones with probability t = u^1.5, u ~ U(0, 1); a third of the batches replace a
-rectangle instead, which is what loss without an interleaver looks like. Text is dropped 10 % of the time, the trusted
-channel is zero half of the time. Loss: cross entropy (label smoothing 0.05), replaced positions weighing 10 times
-the kept ones. Also writes the static entropy tables (lami_go_tables) from the same pictures and captions.
+Trained as Paella: indices replaced by random ones with probability t = u^1.5, u ~ U(0, 1); a third of the windows
+lose a rectangle instead, which is what loss without an interleaver looks like. Text is dropped 10 % of the time, the
+trusted channel is zero half of the time. Loss: cross entropy (label smoothing 0.05), replaced positions weighing 10
+times the kept ones. Also writes the static entropy tables (lami_go_tables) from the same pictures and captions.
 """
 
 from __future__ import annotations
@@ -174,7 +174,8 @@ class TokenDenoiserRecipe:
         c = self.model.config
         return {
             "summary": "Predicts codebook indices that the sender withheld or the channel erased (lami_go).",
-            "architecture": f"UNet2DConditionModel {c.channels} on a {c.embedding_dim}-channel embedding, K={c.codebook_size}",
+            "architecture": f"UNet2DConditionModel {c.channels} on a {c.embedding_dim}-channel embedding, "
+            f"K={c.codebook_size}",
             "data": f"{self.data_names}: {self.count} pictures, {WINDOW}x{WINDOW} token windows, batch {self.batch}",
             "data terms": "research use (imagenette, Flickr8k, BSDS500), per-image CC (COCO), CC BY-NC (CamVid)",
             "held out": f"{self.held_out_name}: {len(self.held_out)} pictures at 256x256, no text, one step: accuracy "

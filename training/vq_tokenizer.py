@@ -47,7 +47,7 @@ class VQTokenizerRecipe:
         self.held_out_name = held_out.name
         self.held_out = [square_crop(s.pixels, 256) for s in load_samples([held_out])]
         self.batch = batch
-        size, dim = self.model.codebook.shape
+        size = self.model.codebook.shape[0]
         self.counts = torch.full((size,), FLOOR, device=self.device)
         self.sums = self.model.codebook.clone() * FLOOR
         self.seeded = False

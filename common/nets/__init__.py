@@ -1,0 +1,1 @@
+"""The nets, one a file; samplers and codecs compose them."""

@@ -23,7 +23,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(torch.nn.functional.silu(x))
-        return x + self.conv2(torch.nn.functional.silu(h))
+        out: Tensor = x + self.conv2(torch.nn.functional.silu(h))
+        return out
 
 
 def residual_stack(channels: int, blocks: int) -> nn.Sequential:

@@ -45,9 +45,13 @@ class ClassicalDecoder:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Pillow warns of damage that it then raises for
-                with Image.open(io.BytesIO(file.elements.astype(np.uint8).tobytes()), formats=[FORMATS[self.codec]]) as p:
+                with Image.open(
+                    io.BytesIO(file.elements.astype(np.uint8).tobytes()), formats=[FORMATS[self.codec]]
+                ) as p:
                     if p.size != (frame.width_px, frame.height_px):
-                        raise DecodeFailed(f"{self.codec}: file says {p.size}, header {frame.width_px}x{frame.height_px}")
+                        raise DecodeFailed(
+                            f"{self.codec}: file says {p.size}, header {frame.width_px}x{frame.height_px}"
+                        )
                     pixels = np.asarray(p.convert("RGB"), np.uint8)
         except DecodeFailed:
             raise

@@ -102,9 +102,7 @@ class LamiGoDecoder:
             renoise_steps=min(renoise, steps), generator=generator, argmax=grid.header.argmax,
         )  # fmt: skip
 
-    def _denoise(
-        self, trusted: Tensor, text: Tensor | None, mask: Tensor | None, tokens: Tensor, t: Tensor
-    ) -> Tensor:
+    def _denoise(self, trusted: Tensor, text: Tensor | None, mask: Tensor | None, tokens: Tensor, t: Tensor) -> Tensor:
         logits: Tensor = self.denoiser(tokens, t, trusted, text, mask)
         return logits
 

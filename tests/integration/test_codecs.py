@@ -8,8 +8,8 @@ from common.quality import psnr_db
 from common.systems import SYSTEMS
 from common.types import LinkSettings, Provenance
 from common.wire import make_parameters
-from transmitter.encoders import ENCODERS
 from receiver.decoders import DECODERS
+from transmitter.encoders import ENCODERS
 
 CODECS = list(SYSTEMS)
 CLIFF = {"jpeg", "jpeg2000", "webp", "avif"}

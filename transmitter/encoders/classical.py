@@ -52,7 +52,9 @@ class ClassicalSession:
         if quality is None and (self.options.target_bytes or budget.max_bytes):
             message = self._best(budget)
         else:
-            message = self._message(encode_file(self.codec, self.picture, DEFAULT_QUALITY if quality is None else quality))
+            message = self._message(
+                encode_file(self.codec, self.picture, DEFAULT_QUALITY if quality is None else quality)
+            )
             if budget.max_bytes and (cost := self._cost(message)) > budget.max_bytes:
                 raise BudgetTooSmall(self.codec, budget.max_bytes, cost)
         self.sent = message

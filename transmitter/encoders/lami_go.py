@@ -90,9 +90,7 @@ class LamiGoSession:
             # Side information stays under its checksum even where damaged tokens are welcome.
             letters = np.frombuffer(self.caption, np.uint8).astype(np.int64)
             ones = np.ones(len(letters), np.float32)
-            segments.append(
-                Segment(CAPTION, letters, ones, ElementCoding.RANGE, options.caption_repair_overhead)
-            )
+            segments.append(Segment(CAPTION, letters, ones, ElementCoding.RANGE, options.caption_repair_overhead))
         tolerant = options.coding is ElementCoding.FIXED and options.repair_overhead == 0
         segments.append(
             Segment(

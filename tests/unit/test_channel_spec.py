@@ -1,0 +1,117 @@
+"""Channel profiles as text: what is read, what comes back, and what people are told about mistakes."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.channel_spec import MAX_IMPAIRMENTS, PRESETS, format_spec, parse_spec
+from common.errors import InvalidInput
+from gocom.v1 import channel_pb2
+
+
+def test_chain_sets_fields_in_order() -> None:
+    profile = parse_spec("gilbert_elliott:p=0.02,r=0.25 + bit_flip:rate=1e-4,damage=deliver", seed=9)
+    assert profile.seed == 9
+    first, second = profile.impairments
+    assert (first.gilbert_elliott.p, first.gilbert_elliott.r) == (0.02, 0.25)
+    assert not first.gilbert_elliott.HasField("loss_bad")
+    assert second.bit_flip == channel_pb2.BitFlip(rate=1e-4, damage=channel_pb2.DAMAGE_POLICY_DELIVER)
+
+
+def test_unknown_name_is_a_plug_in() -> None:
+    extension = parse_spec("toy:every=3,offset=-1.5").impairments[0].extension
+    assert (extension.name, dict(extension.parameters)) == ("toy", {"every": 3.0, "offset": -1.5})
+
+
+@pytest.mark.parametrize("text", [*PRESETS, *PRESETS.values(), "gilbert_elliott:p=.1,r=.2,loss_bad=0,loss_good=0.5"])
+def test_round_trip(text: str) -> None:
+    profile = parse_spec(text, seed=3)
+    assert parse_spec(format_spec(profile), profile.seed) == profile
+
+
+_numbers = st.floats(allow_nan=False, allow_infinity=False)
+_faults = st.one_of(
+    st.builds(lambda r: channel_pb2.Impairment(packet_erasure=channel_pb2.PacketErasure(rate=r)), _numbers),
+    st.builds(
+        lambda p, r, h: channel_pb2.Impairment(gilbert_elliott=channel_pb2.GilbertElliott(p=p, r=r, loss_bad=h)),
+        _numbers, _numbers, _numbers,
+    ),
+    st.builds(
+        lambda r, d: channel_pb2.Impairment(bit_flip=channel_pb2.BitFlip(rate=r, damage=d)),
+        _numbers, st.sampled_from(channel_pb2.DamagePolicy.values()),
+    ),
+    st.builds(
+        lambda v: channel_pb2.Impairment(extension=channel_pb2.ExtensionImpairment(name="toy", parameters=v)),
+        st.dictionaries(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), _numbers, max_size=3),
+    ),
+)  # fmt: skip
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(_faults, max_size=5), st.integers(0, 2**64 - 1))
+def test_round_trip_of_any_profile(faults: list[channel_pb2.Impairment], seed: int) -> None:
+    profile = channel_pb2.ChannelProfile(seed=seed, impairments=faults)
+    back = parse_spec(format_spec(profile), seed)
+    # -0.0 is set on the wire but equal to the default; compare what it means.
+    assert format_spec(back) == format_spec(profile) and back.seed == seed
+
+
+def test_yaml(tmp_path: Path) -> None:
+    file = tmp_path / "noisy.yaml"
+    file.write_text("seed: 7\nimpairments: [{packet_erasure: {rate: 1e-2}}, {bit_flip: {damage: erase}}, {toy: }]\n")
+    profile = parse_spec(str(file))
+    assert profile.seed == 7
+    assert format_spec(profile) == "packet_erasure:rate=0.01+bit_flip:damage=erase+toy"
+    assert parse_spec(str(file), seed=8).seed == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("packet_erasure:rat=0.2", r"impairments\[0\].packet_erasure.rat: no such parameter; there are rate"),
+        ("packet_erasure:rate=lots", r"impairments\[0\].packet_erasure.rate: 'lots' is not a number"),
+        ("packet_erasure:rate=nan", "rate: 'nan' is not finite"),
+        ("toy:x=inf", r"impairments\[0\].toy.x: 'inf' is not finite"),
+        ("packet_erasure:rate=1e-1+bit_flip:damage=eat", r"impairments\[1\].*damage: 'eat' is none of erase, deliver"),
+        ("packet_erasure:0.2", "'0.2' is not of the form parameter=value"),
+        ("packet_erasure:rate=0.1,rate=0.2", "rate: given twice"),
+        (":rate=1", r"impairments\[0\]: '' is no name; choose packet_erasure, gilbert_elliott, bit_flip"),
+        ("+".join(["packet_erasure"] * (MAX_IMPAIRMENTS + 1)), "more than 32"),
+        ("no/such/file.yml", "cannot read"),
+    ],
+)
+def test_mistakes_are_named(text: str, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        parse_spec(text)
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ("[]", "must be a mapping"),
+        ("{impairment: []}", "must be a mapping of seed and impairments"),
+        ("{impairments: {packet_erasure: {}}}", "must be a list"),
+        ("{impairments: [packet_erasure]}", r"impairments\[0\]: must be a name with parameters"),
+        ("{impairments: [{packet_erasure: 0.2}]}", "must be a mapping of parameters"),
+        ("{impairments: [{packet_erasure: {rate: yes}}]}", "rate: True is not a number"),
+        ("{seed: -1}", "seed: -1"),
+        ("{seed: [", "cannot read"),
+    ],
+)
+def test_yaml_mistakes_are_named(tmp_path: Path, document: str, message: str) -> None:
+    file = tmp_path / "bad.yml"
+    file.write_text(document)
+    with pytest.raises(InvalidInput, match=message):
+        parse_spec(str(file))
+
+
+def test_seed_range() -> None:
+    assert parse_spec("clean", 2**64 - 1).seed == 2**64 - 1
+    with pytest.raises(InvalidInput, match="seed"):
+        parse_spec("clean", 2**64)
+    assert math.isclose(parse_spec("bit_flip:rate=1e+0").impairments[0].bit_flip.rate, 1.0)
