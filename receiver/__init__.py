@@ -1,0 +1,1 @@
+"""Packets in, pictures out: decoders, samplers, the record of a session, and the service."""

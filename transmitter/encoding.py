@@ -1,0 +1,106 @@
+"""From a client's request to the items that go over the link: everything that needs no network."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.account import ByteAccount, account, frame_items
+from common.errors import BudgetTooSmall, InvalidInput
+from common.images import ImageArray, decode_image, to_float
+from common.interfaces import EncoderSession, SemanticEncoder
+from common.packetizer import packetize
+from common.systems import SYSTEMS
+from common.types import Budget, Csi, FrameHeader, Goal, GoMessage, LinkSettings
+from common.wire import check_side, codec_from_proto
+from common.workers import CodecWorker
+from gocom.v1 import link_pb2, transmitter_pb2
+
+MAX_ROUNDS = 64
+_SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+Encoders = CodecWorker[SemanticEncoder]
+
+
+def check_session_id(session_id: str) -> None:
+    """Raises InvalidInput unless it is 1 to 64 characters of [A-Za-z0-9_-]."""
+    if not _SESSION_ID.fullmatch(session_id):
+        raise InvalidInput(f"session_id: {session_id!r} is not 1 to 64 characters of A-Z, a-z, 0-9, _ and -")
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRequest:
+    """A request that was checked: image float32 [3, H, W] in [0, 1], codec and what is wanted of it."""
+
+    image: ImageArray
+    codec: str
+    goal: Goal
+    budget: Budget
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRound:
+    """A round that is ready for the link.
+
+    Attributes:
+        header: frame header.
+        items: header, batches and end, in order.
+        packets: how many packets they hold.
+        bytes: what they cost.
+        seconds: time the encoder took.
+    """
+
+    header: FrameHeader
+    items: list[link_pb2.SendRequest]
+    packets: int
+    bytes: ByteAccount
+    seconds: float
+
+
+def read_request(request: transmitter_pb2.TransmitRequest, link: LinkSettings) -> FrameRequest:
+    """Check a request and decode its image. Raises InvalidInput naming the field, and UnknownName."""
+    codec, options = codec_from_proto(request, options=True)
+    if request.max_rounds > MAX_ROUNDS:
+        raise InvalidInput(f"max_rounds: {request.max_rounds} is more than {MAX_ROUNDS}")
+    pixels = decode_image(request.image)
+    check_side(pixels.shape[1], "image width")
+    check_side(pixels.shape[0], "image height")
+    goal = Goal(options, request.frame_index, max(1, request.max_rounds), request.round_budget_bytes, link)
+    return FrameRequest(to_float(pixels), codec, goal, Budget(request.budget_bytes or None))
+
+
+def encode_first(encoders: Encoders, frame: FrameRequest, csi: Csi) -> tuple[EncoderSession, EncodedRound]:
+    """The first round; runs in the worker's thread. Raises BudgetTooSmall, and what the codec raises."""
+    encoder = encoders.codec(frame.codec)
+    start = time.perf_counter()
+    session = encoder.open(frame.image, frame.goal)
+    message = session.first(csi, frame.budget)
+    return session, _pack(message, frame.goal.link, frame.budget.max_bytes, start)
+
+
+def encode_next(refine: Callable[[], GoMessage | None], link: LinkSettings, max_bytes: int) -> EncodedRound | None:
+    """A further round, or None when the codec has no more to say. Raises BudgetTooSmall when it costs too much."""
+    start = time.perf_counter()
+    message = refine()
+    return None if message is None else _pack(message, link, max_bytes, start)
+
+
+def warm_up(encoders: Encoders, codec: str) -> None:
+    """Load a codec and run it once on a grey picture."""
+    goal = Goal(SYSTEMS.get(codec).options())
+    grey = np.full((3, 256, 256), 0.5, np.float32)
+    encode_first(encoders, FrameRequest(grey, codec, goal, Budget()), Csi())
+
+
+def _pack(message: GoMessage, link: LinkSettings, max_bytes: int | None, start: float) -> EncodedRound:
+    header, batch = packetize(message, link)
+    items = frame_items(header, batch, link.batch_packets)
+    cost = account(header, batch, items)
+    # Codecs keep to their budget themselves; a plug-in that does not must not get away with it.
+    if max_bytes and cost.total_bytes > max_bytes:
+        raise BudgetTooSmall(message.codec, max_bytes, cost.total_bytes)
+    return EncodedRound(header, items, len(batch), cost, time.perf_counter() - start)

@@ -1,0 +1,74 @@
+"""What the transmitter does with a feedback message before the encoder sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Coroutine
+from typing import Any
+
+from common.errors import InvalidInput
+from common.types import Feedback, FrameHeader, Ints
+from common.wire import spans_from_proto
+from gocom.v1 import feedback_pb2
+
+MAX_TEXT = 400
+KEPT_ANSWERS = 1024
+
+Key = tuple[int, int]
+Answer = feedback_pb2.SendFeedbackResponse
+
+
+def refusal(reason: str) -> Answer:
+    """No further round will come."""
+    return Answer(will_send=False, reason=reason)
+
+
+def check_feedback(request: feedback_pb2.SendFeedbackRequest, header: FrameHeader, round_budget_bytes: int) -> Feedback:
+    """A request that fits the frame's first round, with the smaller of both budgets. Raises InvalidInput."""
+    counts = {segment.kind: segment.element_count for segment in header.segments}
+    wanted: dict[int, Ints] = {}
+    for item in request.wanted:
+        if item.kind not in counts or item.kind in wanted:
+            raise InvalidInput(f"wanted.kind: {item.kind} repeats, or is none of {sorted(counts)}")
+        spans = spans_from_proto(item.spans)
+        if len(spans) and int(spans[-1].sum()) > counts[item.kind]:
+            raise InvalidInput(f"wanted.spans: end at {spans[-1].sum()}, the segment has {counts[item.kind]} elements")
+        if len(spans):
+            wanted[item.kind] = spans
+    if len(request.text) > MAX_TEXT:
+        raise InvalidInput(f"text: {len(request.text)} characters are more than {MAX_TEXT}")
+    budgets = [b for b in (request.budget_bytes, round_budget_bytes) if b]
+    return Feedback(
+        frame_index=request.frame_index,
+        round=request.round,
+        wanted=wanted,
+        label=request.label if request.HasField("label") else None,
+        text=request.text if request.HasField("text") else None,
+        budget_bytes=min(budgets, default=0),
+    )
+
+
+class Answers:
+    """Answers by (frame, round), so that a repeat gets the first one; the oldest are forgotten."""
+
+    def __init__(self) -> None:
+        self._tasks: OrderedDict[Key, asyncio.Task[Answer]] = OrderedDict()
+
+    async def make(self, key: Key, work: Coroutine[Any, Any, Answer]) -> Answer:
+        """Start the work that makes an answer, and wait for it; it goes on when the caller gives up."""
+        self._tasks[key] = asyncio.create_task(work)
+        while len(self._tasks) > KEPT_ANSWERS:
+            self._tasks.popitem(last=False)
+        return await asyncio.shield(self._tasks[key])
+
+    async def repeat(self, key: Key) -> Answer | None:
+        """The first answer, waited for where it is still being made; None: there is none."""
+        task = self._tasks.get(key)
+        return None if task is None else await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Stop what is still being made."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
