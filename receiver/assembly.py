@@ -1,0 +1,88 @@
+"""From the items of a link stream to whole rounds: order, counts and limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common.errors import InvalidInput, TooLarge
+from common.packetizer import spec_of
+from common.types import FrameHeader, PacketBatch, join_batches
+from common.wire import batch_from_proto, header_from_proto
+from gocom.v1 import link_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivedRound:
+    """A round with its end mark: header, the packets that came, and how many were sent."""
+
+    header: FrameHeader
+    packets: PacketBatch
+    packets_sent: int
+
+
+class RoundAssembler:
+    """Collects one round at a time.
+
+    Args:
+        max_bytes: payload bytes of a round, and elements it may announce.
+        max_packets: packets of a round.
+    """
+
+    def __init__(self, max_bytes: int, max_packets: int) -> None:
+        self._max_bytes, self._max_packets = max_bytes, max_packets
+        self._header: FrameHeader | None = None
+        self._batches: list[PacketBatch] = []
+        self._bytes = self._packets = 0
+
+    @property
+    def within(self) -> FrameHeader | None:
+        """Header of the round that has begun and not ended."""
+        return self._header
+
+    def begin(self, message: link_pb2.FrameHeader) -> FrameHeader:
+        """Take a header. Raises InvalidInput, UnknownName, TooLarge."""
+        if self._header is not None:
+            raise InvalidInput(f"header: comes before the end of frame {self._header.frame_index}")
+        header = header_from_proto(message)
+        for segment in header.segments:
+            spec = spec_of(header.codec, segment.kind)
+            if segment.coding not in spec.codings:
+                raise InvalidInput(f"segments.coding: segment {spec.name!r} has no {segment.coding.value!r}")
+        packets = _announced(header)
+        if packets > self._max_packets:
+            raise TooLarge(f"header.segments: {packets} packets are more than {self._max_packets} a round")
+        elements = sum(s.element_count for s in header.segments)
+        # A few bytes of header must not make this end reserve more memory than a round may bring.
+        if elements > self._max_bytes:
+            raise TooLarge(f"header.segments: {elements} elements are more than {self._max_bytes} a round")
+        self._header, self._batches, self._bytes, self._packets = header, [], 0, 0
+        return header
+
+    def add(self, message: link_pb2.PacketBatch) -> None:
+        """Take some packets. Raises InvalidInput, TooLarge."""
+        if self._header is None:
+            raise InvalidInput("batch: comes before a header")
+        self._bytes += len(message.payload)
+        self._packets += len(message.length_bytes)
+        if self._bytes > self._max_bytes:
+            raise TooLarge(f"batch.payload: more than {self._max_bytes} bytes in a round")
+        # Twice: a channel may duplicate packets.
+        if self._packets > 2 * self._max_packets:
+            raise TooLarge(f"batch: more than {2 * self._max_packets} packets in a round")
+        self._batches.append(batch_from_proto(message))
+
+    def end(self, message: link_pb2.FrameEnd) -> ArrivedRound:
+        """Take the end mark. Raises InvalidInput."""
+        if self._header is None:
+            raise InvalidInput("end: comes before a header")
+        announced = _announced(self._header)
+        if message.packet_count != announced:
+            raise InvalidInput(f"end.packet_count: {message.packet_count}, the header announced {announced}")
+        packets = join_batches(self._batches)
+        arrived = ArrivedRound(self._header, packets.select(packets.sequence < announced), announced)
+        self._header, self._batches = None, []
+        return arrived
+
+
+def _announced(header: FrameHeader) -> int:
+    return sum(s.source_packets + s.repair_packets for s in header.segments)

@@ -1,0 +1,162 @@
+"""The receiver's two services, and how to start them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
+
+import grpc
+
+from common.errors import InvalidInput, Mismatch, NotReady
+from common.logs import get_logger
+from common.models import knowledge_hash
+from common.rpc.server import RunningServer, start_server
+from common.settings import ReceiverSettings
+from common.systems import SYSTEMS
+from common.types import LinkSettings
+from common.wire import link_from_proto
+from common.workers import CodecWorker
+from gocom.v1 import link_pb2, link_pb2_grpc, receiver_pb2, receiver_pb2_grpc
+from receiver.decoders import DECODERS
+from receiver.decoding import warm_up
+from receiver.feedback import FeedbackClient
+from receiver.session import Job, LinkSession, Outside
+from receiver.sessions import SessionStore
+
+log = get_logger("receiver")
+
+Context = grpc.aio.ServicerContext[Any, Any]
+MAX_SESSION_ID = 64
+
+
+class Receiver(link_pb2_grpc.LinkServiceServicer, receiver_pb2_grpc.ReceiverServiceServicer):
+    """LinkService and ReceiverService: see link.proto and receiver.proto.
+
+    Attributes:
+        ready: decoders are loaded; until then Send is refused with UNAVAILABLE.
+    """
+
+    def __init__(self, outside: Outside, store: SessionStore) -> None:
+        self.ready = False
+        self._outside = outside
+        self._store = store
+
+    async def Send(
+        self, request_iterator: AsyncIterator[link_pb2.SendRequest], context: Context
+    ) -> AsyncIterator[link_pb2.SendResponse]:
+        """One session. Raises InvalidInput, TooLarge, UnknownName, Mismatch, NotReady, Busy."""
+        if not self.ready:
+            raise NotReady("receiver: loading models")
+        first = await anext(request_iterator, None)
+        if first is None or first.WhichOneof("item") != "open":
+            raise InvalidInput("open: missing; it is the first item of a stream")
+        opening = first.open
+        check_session_id(opening.session_id)
+        link = link_from_proto(opening.link) if opening.HasField("link") else LinkSettings()
+        await asyncio.to_thread(check_knowledge, opening)
+        record = self._store.hold(opening.session_id, writer=True)
+        session = LinkSession(opening.session_id, link, opening.seed, record, self._outside)
+        reader = asyncio.create_task(session.read(request_iterator))
+        try:
+            timeout = self._outside.settings.feedback_timeout_s
+            yield link_pb2.SendResponse(accepted=link_pb2.SessionAccepted(feedback_timeout_seconds=timeout))
+            while (response := await session.responses.get()) is not None:
+                yield response
+            await reader
+        finally:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+            await session.close()
+            self._store.release(record, writer=True)
+
+    async def Subscribe(
+        self, request: receiver_pb2.SubscribeRequest, context: Context
+    ) -> AsyncIterator[receiver_pb2.SubscribeResponse]:
+        """Pictures after the cursor, then those that come. Raises InvalidInput, Busy, NotReady."""
+        check_session_id(request.session_id)
+        record = self._store.hold(request.session_id)
+        record.preview_subscribers += request.previews
+        try:
+            async with contextlib.aclosing(record.follow(request.cursor, request.previews)) as pictures:
+                async for picture in pictures:
+                    yield picture
+        finally:
+            record.preview_subscribers -= request.previews
+            self._store.release(record)
+
+    async def decode_all(self) -> None:
+        """Decode queued rounds, one after the other, for ever."""
+        while True:
+            job = await self._outside.jobs.get()
+            await job.session.process(job)
+
+
+def check_session_id(session_id: str) -> None:
+    """Raises InvalidInput unless it has 1 to 64 characters."""
+    if not 1 <= len(session_id) <= MAX_SESSION_ID:
+        raise InvalidInput(f"session_id: {len(session_id)} characters; it has 1 to {MAX_SESSION_ID}")
+
+
+def check_knowledge(opening: link_pb2.SessionOpen) -> None:
+    """Raises Mismatch when a model that both ends hold is not the same. Names nobody here knows are passed over."""
+    known = {name for codec in SYSTEMS for name in SYSTEMS.get(codec).knowledge}
+    for item in opening.knowledge:
+        # Only names of this end's systems become paths: the rest is text from the wire.
+        if item.name not in known:
+            continue
+        try:
+            mine = knowledge_hash(item.name)
+        except NotReady:
+            continue
+        if mine != item.sha256:
+            theirs = item.sha256.hex()[:12] or "none"
+            raise Mismatch(f"knowledge: {item.name} differs: transmitter {theirs}, receiver {mine.hex()[:12]}")
+
+
+async def serve(settings: ReceiverSettings) -> RunningServer:
+    """Start the receiver; returns when its decoders are warm and health says SERVING.
+
+    Raises:
+        NotReady: the address cannot be listened on, or a model is not there.
+        UnknownName: a codec in `warm_codecs`.
+    """
+    decoders = CodecWorker(DECODERS, settings.device, "decode")
+    feedback = FeedbackClient(settings.feedback_address, settings.feedback_timeout_s)
+    jobs: asyncio.Queue[Job] = asyncio.Queue(settings.queue_frames)
+    store = SessionStore(settings.keep_sessions, settings.keep_frames)
+    service = Receiver(Outside(settings, decoders, feedback, jobs), store)
+
+    def add(server: grpc.aio.Server) -> list[str]:
+        link_pb2_grpc.add_LinkServiceServicer_to_server(service, server)
+        receiver_pb2_grpc.add_ReceiverServiceServicer_to_server(service, server)
+        return [
+            link_pb2.DESCRIPTOR.services_by_name["LinkService"].full_name,
+            receiver_pb2.DESCRIPTOR.services_by_name["ReceiverService"].full_name,
+        ]
+
+    running: RunningServer | None = None
+    try:
+        running = await start_server(settings, add)
+        running.on_drain.append(store.close)
+        for codec in settings.warm_codecs:
+            await decoders.run(partial(warm_up, decoders, codec))
+    except BaseException:
+        if running is not None:
+            await running.stop(0)
+        await decoders.close()
+        await feedback.close()
+        raise
+    decoding = asyncio.create_task(service.decode_all())
+
+    async def stop_decoding() -> None:
+        decoding.cancel()
+        await asyncio.gather(decoding, return_exceptions=True)
+
+    running.on_stop += [stop_decoding, decoders.close, feedback.close]
+    service.ready = True
+    await running.set_serving(True)
+    log.info("ready", feedback=settings.feedback_address, warm=list(settings.warm_codecs))
+    return running

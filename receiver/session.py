@@ -1,0 +1,259 @@
+"""One link stream at the receiver: rounds in, acks and outcomes out, pictures into the session's record.
+
+    items --assemble--> round --queue--> unpack, decode (worker thread) --enough--> outcome + record
+                          ^                        |
+                          +------ transmitter <--ask for more
+
+The queue is shared by all streams and bounded; while it is full the stream is not read, and flow control holds back
+the sender. Nothing in the queue waits for the network: a frame that asked for more leaves it until its round comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from functools import partial
+
+from common.errors import DecodeFailed, GoComError, InvalidInput
+from common.logs import frame_id, get_logger
+from common.metrics import FRAMES, PACKETS, ROUNDS, SECONDS
+from common.settings import ReceiverSettings
+from common.types import FrameHeader, Ints, LinkSettings, ReceivedMessage, Reconstruction
+from gocom.v1 import link_pb2, receiver_pb2
+from receiver.assembly import ArrivedRound, RoundAssembler
+from receiver.decoding import Decoders, failure_to_proto, picture_to_proto, reconstruct, unpack
+from receiver.feedback import FeedbackClient, wanted_elements
+from receiver.sessions import SessionRecord
+
+log = get_logger("receiver")
+
+_SERVICE = "receiver"
+
+
+@dataclass(slots=True, eq=False)
+class Frame:
+    """A frame that is not finished.
+
+    Attributes:
+        begun: rounds whose header came.
+        rounds: those unpacked.
+        result: the best that can be told subscribers so far.
+        next_round: set when the header of the round that was asked for comes.
+        asking: the task that asks for it and waits.
+    """
+
+    header: FrameHeader
+    begun: int = 1
+    rounds: list[ReceivedMessage] = field(default_factory=list)
+    result: receiver_pb2.Reconstruction | None = None
+    next_round: asyncio.Event = field(default_factory=asyncio.Event)
+    asking: asyncio.Task[None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A round that waits for the decoder; frame None: it came after the frame was finished."""
+
+    session: LinkSession
+    frame: Frame | None
+    arrived: ArrivedRound
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What all link streams of a receiver share."""
+
+    settings: ReceiverSettings
+    decoders: Decoders
+    feedback: FeedbackClient
+    jobs: asyncio.Queue[Job]
+
+
+class LinkSession:
+    """State of one link stream after its SessionOpen."""
+
+    def __init__(self, session_id: str, link: LinkSettings, seed: int, record: SessionRecord, outside: Outside) -> None:
+        self.session_id, self.link, self.seed = session_id, link, seed
+        self.responses: asyncio.Queue[link_pb2.SendResponse | None] = asyncio.Queue()
+        self._record, self._outside = record, outside
+        self._assembler = RoundAssembler(outside.settings.max_frame_bytes, outside.settings.max_frame_packets)
+        self._frames: dict[int, Frame] = {}
+        self._finished: set[int] = set()
+        self._current: Frame | None = None
+        self._gone = False
+        self._pending = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def read(self, requests: AsyncIterator[link_pb2.SendRequest]) -> None:
+        """Take items to the end of the stream and wait for its frames. Raises InvalidInput, TooLarge, UnknownName."""
+        try:
+            async for request in requests:
+                await self._take(request)
+            if self._assembler.within is not None:
+                raise InvalidInput(f"end: missing; the stream ended in frame {self._assembler.within.frame_index}")
+            await self._idle.wait()
+        finally:
+            self.responses.put_nowait(None)
+
+    async def _take(self, request: link_pb2.SendRequest) -> None:
+        item = request.WhichOneof("item")
+        if item == "header":
+            self._begin(self._assembler.begin(request.header))
+        elif item == "batch":
+            self._assembler.add(request.batch)
+        elif item == "end":
+            arrived = self._assembler.end(request.end)
+            self._pending += 1
+            self._idle.clear()
+            await self._outside.jobs.put(Job(self, self._current, arrived))
+        elif item == "open":
+            raise InvalidInput("open: the session is open already")
+        else:
+            raise InvalidInput("item: not set; there are open, header, batch, end")
+
+    def _begin(self, header: FrameHeader) -> None:
+        index = header.frame_index
+        frame = self._frames.get(index)
+        if frame is None and header.round == 0:
+            if index in self._finished:
+                raise InvalidInput(f"header.frame_index: {index} was sent before in this session")
+            frame = self._frames[index] = Frame(header)
+            self._idle.clear()
+        elif frame is not None:
+            first = frame.header
+            if header.round != frame.begun:
+                raise InvalidInput(f"header.round: {header.round} of frame {index}, expected {frame.begun}")
+            if (header.codec, header.width_px, header.height_px) != (first.codec, first.width_px, first.height_px):
+                raise InvalidInput(f"header: codec or size of frame {index} changed in round {header.round}")
+            frame.begun += 1
+            frame.next_round.set()
+        elif index not in self._finished:
+            raise InvalidInput(f"header.round: {header.round} of frame {index}, whose first round never came")
+        # else: a promised round that came after its frame was finished without it; acknowledged, and no more.
+        self._current = frame
+
+    async def process(self, job: Job) -> None:
+        """Unpack and decode one round; called by the decode loop. Never raises for what the wire brought."""
+        frame, arrived = job.frame, job.arrived
+        try:
+            start = time.perf_counter()
+            message = await self._outside.decoders.run(partial(unpack, arrived, self.link))
+            unpack_s = time.perf_counter() - start
+            self._acknowledge(message)
+            if frame is not None and self._frames.get(arrived.header.frame_index) is frame:
+                frame.rounds.append(message)
+                picture = await self._decode(frame, unpack_s)
+                self._decide(frame, picture)
+        except Exception as error:
+            log.error("round failed", frame_id=self._name(arrived.header), exc_info=error)
+            if frame is not None:
+                reason = str(error) if isinstance(error, GoComError) else f"internal error ({type(error).__name__})"
+                frame.result = failure_to_proto(arrived.header.frame_index, frame.rounds, reason)
+                self._finish(frame)
+        finally:
+            self._pending -= 1
+            self._check_idle()
+
+    def _acknowledge(self, message: ReceivedMessage) -> None:
+        header = message.frame
+        PACKETS.labels(_SERVICE, "received").inc(message.packets_received)
+        PACKETS.labels(_SERVICE, "erased").inc(message.packets_sent - message.packets_received)
+        ROUNDS.labels(_SERVICE, header.codec).inc()
+        log.info(
+            "round received",
+            frame_id=self._name(header),
+            round=header.round,
+            packets_sent=message.packets_sent,
+            packets_received=message.packets_received,
+        )
+        ack = link_pb2.FrameAck(
+            frame_index=header.frame_index, round=header.round, packets_received=message.packets_received
+        )
+        self.responses.put_nowait(link_pb2.SendResponse(ack=ack))
+
+    async def _decode(self, frame: Frame, unpack_s: float) -> Reconstruction | None:
+        """Sets the frame's result; None when there is no picture."""
+        rounds = tuple(frame.rounds)
+        loop = asyncio.get_running_loop()
+
+        def show(picture: Reconstruction) -> None:
+            loop.call_soon_threadsafe(self._record.preview, picture_to_proto(rounds, picture, unpack_s))
+
+        def work() -> tuple[Reconstruction, receiver_pb2.Reconstruction]:
+            picture = reconstruct(self._outside.decoders, rounds, self.seed, on_preview)
+            return picture, picture_to_proto(rounds, picture, unpack_s)
+
+        on_preview = show if self._record.preview_subscribers else None
+        try:
+            picture, result = await self._outside.decoders.run(work)
+        except GoComError as error:
+            # Where nets are missing (NotReady) more packets would not help: only DecodeFailed may be mended.
+            frame.result = failure_to_proto(frame.header.frame_index, rounds, str(error))
+            if not isinstance(error, DecodeFailed):
+                self._finish(frame)
+            return None
+        frame.result = result
+        for stage in result.stages:
+            SECONDS.labels(_SERVICE, stage.stage).observe(stage.seconds)
+        return picture
+
+    def _decide(self, frame: Frame, picture: Reconstruction | None) -> None:
+        """Finish the frame, or ask for more."""
+        if self._frames.get(frame.header.frame_index) is not frame:
+            return
+        waiting = sum(1 for other in self._frames.values() if other.asking is not None and not other.asking.done())
+        wanted = wanted_elements(frame.rounds, picture)
+        if not wanted or self._gone or waiting >= self._outside.settings.open_frames:
+            self._finish(frame)
+            return
+        frame.next_round = asyncio.Event()
+        frame.asking = asyncio.create_task(self._ask(frame, wanted))
+
+    async def _ask(self, frame: Frame, wanted: dict[int, Ints]) -> None:
+        try:
+            if await self._outside.feedback.ask(self.session_id, frame.rounds, wanted):
+                async with asyncio.timeout(self._outside.settings.feedback_timeout_s):
+                    await frame.next_round.wait()
+                return
+        except TimeoutError:
+            log.warning("further round did not come", frame_id=self._name(frame.header), rounds=len(frame.rounds))
+        # The round may have begun while the answer was lost.
+        if not frame.next_round.is_set():
+            self._finish(frame)
+
+    def _finish(self, frame: Frame) -> None:
+        """Tell both sides how the frame ended, once."""
+        index = frame.header.frame_index
+        result = frame.result
+        if self._frames.get(index) is not frame or result is None:
+            return
+        del self._frames[index]
+        self._finished.add(index)
+        self._record.add(result)
+        outcome = link_pb2.FrameOutcome(
+            frame_index=index, status=result.status, reason=result.reason, rounds=result.rounds
+        )
+        self.responses.put_nowait(link_pb2.SendResponse(outcome=outcome))
+        status = link_pb2.FrameStatus.Name(result.status).removeprefix("FRAME_STATUS_").lower()
+        FRAMES.labels(_SERVICE, frame.header.codec, status).inc()
+        log.info("frame ended", frame_id=self._name(frame.header), status=status, rounds=result.rounds)
+        self._check_idle()
+
+    def _check_idle(self) -> None:
+        if not self._pending and not self._frames:
+            self._idle.set()
+
+    async def close(self) -> None:
+        """The stream is gone: frames that wait for more are finished with what they have, for subscribers."""
+        self._gone = True
+        for frame in list(self._frames.values()):
+            if frame.asking is not None:
+                frame.asking.cancel()
+                await asyncio.gather(frame.asking, return_exceptions=True)
+                self._finish(frame)
+
+    def _name(self, header: FrameHeader) -> str:
+        return frame_id(self.session_id, header.frame_index)

@@ -1,0 +1,130 @@
+"""What subscribers can still get: the last finished pictures of each session, and previews as they come.
+
+Finished pictures are numbered from 1 in each session; that number is the cursor. Previews are not kept: each replaces
+the one before, and carries the cursor of the last finished picture, so that going on from it misses none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import AsyncGenerator
+
+from common.errors import Busy, InvalidInput, NotReady
+from gocom.v1 import receiver_pb2
+
+Picture = receiver_pb2.Reconstruction
+Response = receiver_pb2.SubscribeResponse
+
+
+class SessionRecord:
+    """Pictures of one session.
+
+    Attributes:
+        users: link streams and subscribers that hold it; a record in use is not dropped.
+        writers: link streams among them; subscriptions outlive a shutdown until these are through.
+        preview_subscribers: how many of them want previews.
+    """
+
+    def __init__(self, keep: int) -> None:
+        self.users = 0
+        self.writers = 0
+        self.preview_subscribers = 0
+        self._kept: deque[Picture] = deque(maxlen=keep)
+        self._last = 0
+        self._previews: dict[int, tuple[int, Picture]] = {}
+        self._preview_number = 0
+        self._changed = asyncio.Event()
+        self._closed = False
+
+    def add(self, picture: Picture) -> None:
+        """Keep a finished picture; the oldest makes room."""
+        self._kept.append(picture)
+        self._last += 1
+        self._previews.pop(picture.frame_index, None)
+        self._notify()
+
+    def preview(self, picture: Picture) -> None:
+        """Show a preview to those who want it."""
+        self._preview_number += 1
+        self._previews[picture.frame_index] = (self._preview_number, picture)
+        self._notify()
+
+    def close(self) -> None:
+        """End all subscriptions, once no link stream can add to them."""
+        self._closed = True
+        self._notify()
+
+    async def follow(self, cursor: int, previews: bool) -> AsyncGenerator[Response, None]:
+        """Everything kept after the cursor, then what comes. Raises NotReady when this end shuts down."""
+        if cursor > self._last:
+            raise InvalidInput(
+                f"cursor: {cursor} is ahead of the record, which ends at {self._last}; start again from 0"
+            )
+        shown = 0
+        while True:
+            changed = self._changed
+            while cursor < self._last:
+                first = self._last - len(self._kept) + 1
+                missed, cursor = max(0, first - cursor - 1), max(cursor + 1, first)
+                yield Response(cursor=cursor, reconstruction=self._kept[cursor - first], missed=missed)
+            if previews:
+                for number, picture in sorted(self._previews.values(), key=lambda entry: entry[0]):
+                    # While one was being written the next may have replaced it, or the frame may have ended.
+                    if number > shown and self._previews.get(picture.frame_index, (0,))[0] == number:
+                        shown = number
+                        yield Response(cursor=cursor, reconstruction=picture)
+            if self._closed and not self.writers:
+                raise NotReady("receiver: shutting down; go on from the last cursor")
+            await changed.wait()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+class SessionStore:
+    """Records by session id; the one that was idle longest is dropped for a new one.
+
+    Args:
+        keep_sessions: records held.
+        keep_frames: finished pictures held in each.
+    """
+
+    def __init__(self, keep_sessions: int, keep_frames: int) -> None:
+        self._keep_sessions, self._keep_frames = keep_sessions, keep_frames
+        self._records: OrderedDict[str, SessionRecord] = OrderedDict()
+        self._closed = False
+
+    def hold(self, session_id: str, *, writer: bool = False) -> SessionRecord:
+        """The record of a session, made if need be; `release` it. Raises Busy when all are in use, and NotReady."""
+        if self._closed:
+            raise NotReady("receiver: shutting down")
+        record = self._records.get(session_id)
+        if record is None:
+            if len(self._records) >= self._keep_sessions:
+                self._drop_one()
+            record = self._records[session_id] = SessionRecord(self._keep_frames)
+        self._records.move_to_end(session_id)
+        record.users += 1
+        record.writers += writer
+        return record
+
+    def release(self, record: SessionRecord, *, writer: bool = False) -> None:
+        """The caller does not need it any more."""
+        record.users -= 1
+        record.writers -= writer
+        if self._closed:
+            record.close()
+
+    def close(self) -> None:
+        """End all subscriptions, and let none begin."""
+        self._closed = True
+        for record in self._records.values():
+            record.close()
+
+    def _drop_one(self) -> None:
+        idle = next((name for name, record in self._records.items() if not record.users), None)
+        if idle is None:
+            raise Busy(f"all {self._keep_sessions} sessions of this receiver are in use")
+        del self._records[idle]
