@@ -1,0 +1,1 @@
+"""What happens to packets between transmitter and receiver. No torch here."""

@@ -1,0 +1,140 @@
+"""Faults in a row, from a profile; the channel as a function of (frame header, packets).
+
+    profile --validate--> Chain;  batch --fault 0--> --fault 1--> ... --> batch with `erased` set
+
+Fault i draws from the stream "i:name" of the profile's seed, at (frame index, round, sequence number).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from google.protobuf.message import Message
+
+from channel_emulator.impairments import IMPAIRMENTS, Fault, FrameInfo
+from common.channel_spec import MAX_IMPAIRMENTS
+from common.errors import InvalidInput, UnknownName
+from common.packetizer import MAX_ELEMENTS
+from common.random import CounterRng
+from common.types import Csi, FrameHeader, Ints, PacketBatch
+from common.wire import EXTENSION, enum_to_name
+from gocom.v1 import channel_pb2, link_pb2
+
+
+def frame_info(header: FrameHeader | link_pb2.FrameHeader) -> FrameInfo:
+    """What the channel may know of a frame; any codec's, also one this process has never heard of."""
+    return FrameInfo(header.frame_index, header.round, tuple(s.damage_tolerant for s in header.segments))
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One fault of a chain: its name, for people and for its random stream, and itself."""
+
+    name: str
+    fault: Fault
+
+
+class Chain:
+    """Faults applied in order. Immutable, and the same for every thread and session.
+
+    Args:
+        links: the faults.
+        seed: of their randomness, 0 to 2**64 - 1.
+    """
+
+    def __init__(self, links: Sequence[Link], seed: int = 0) -> None:
+        self.links = tuple(links)
+        self._rngs = [CounterRng(seed, f"{position}:{link.name}") for position, link in enumerate(links)]
+
+    @classmethod
+    def from_profile(cls, profile: channel_pb2.ChannelProfile) -> Chain:
+        """Validate and build. Raises InvalidInput naming the field, UnknownName for a fault that is not registered."""
+        if len(profile.impairments) > MAX_IMPAIRMENTS:
+            raise InvalidInput(f"impairments: {len(profile.impairments)}, more than {MAX_IMPAIRMENTS}")
+        return cls([_build(i, impairment) for i, impairment in enumerate(profile.impairments)], profile.seed)
+
+    def __call__(self, header: FrameHeader, batch: PacketBatch) -> PacketBatch:
+        """The channel of an in-process pipeline: packets with `erased` set and payloads damaged."""
+        return self.apply(batch, frame_info(header))[0]
+
+    def apply(self, batch: PacketBatch, frame: FrameInfo) -> tuple[PacketBatch, Ints]:
+        """Impair some packets of a frame.
+
+        Returns:
+            the batch, and int64 [I, 2], the (trials, events) of each fault.
+
+        Raises:
+            InvalidInput: a sequence number that no frame can have.
+        """
+        if len(batch) and not 0 <= int(batch.sequence.min()) <= int(batch.sequence.max()) < MAX_ELEMENTS:
+            raise InvalidInput(f"batch.sequence: {int(batch.sequence.max())} is not in 0 to {MAX_ELEMENTS - 1}")
+        counts = np.zeros((len(self.links), 2), np.int64)
+        for position, (link, rng) in enumerate(zip(self.links, self._rngs, strict=True)):
+            drawn = link.fault.draw(batch, rng.at(frame.frame_index, frame.round))
+            counts[position] = link.fault.count(batch, drawn)
+            batch = link.fault.apply(batch, drawn, frame)
+        return batch, counts
+
+    def csi(self, payload_bytes: int) -> Csi:
+        """Long-run state for payloads of this size. The faults are independent of each other, so this is exact."""
+        bits = 8 * payload_bytes
+        rates = [link.fault.packet_erasure_rate(bits) for link in self.links]
+        pairs = [link.fault.pair_erasure_rate(bits) for link in self.links]
+        rate = 1 - math.prod(1 - q for q in rates)
+        pair = 1 - 2 * (1 - rate) + math.prod(1 - 2 * q + both for q, both in zip(rates, pairs, strict=True))
+        return Csi(rate, _flipped(link.fault.bit_error_rate for link in self.links), _mean_burst(rate, pair))
+
+
+def _mean_burst(rate: float, pair: float) -> float:
+    """Mean length of a run of erasures, PLR / (PLR - P11); 1 when nothing is erased, inf when everything is."""
+    if rate == 0:
+        return 1.0
+    return rate / (rate - pair) if rate < 1 else math.inf
+
+
+def _flipped(rates: Iterable[float]) -> float:
+    """Bit error rate of binary symmetric channels in a row: a bit is wrong after an odd number of flips."""
+    return (1 - math.prod(1 - 2 * rate for rate in rates)) / 2
+
+
+def _build(position: int, impairment: channel_pb2.Impairment) -> Link:
+    """One fault from its message, its errors prefixed with where it stands in the profile."""
+    case = impairment.WhichOneof("kind")
+    where = f"impairments[{position}]"
+    if case is None:
+        # Also what an impairment of a newer protocol looks like here.
+        raise UnknownName(f"{where}.kind", "(none)", IMPAIRMENTS)
+    if case == EXTENSION:
+        name = impairment.extension.name
+        parameters: dict[str, float | str] = dict(impairment.extension.parameters)
+        path, name_path = f"{where}.extension.parameters", f"{where}.extension.name"
+    else:
+        name, path, name_path = case, f"{where}.{case}", where
+        try:
+            parameters = _parameters(getattr(impairment, case))
+        except InvalidInput as error:
+            raise InvalidInput(f"{path}.{error}") from None
+    if name not in IMPAIRMENTS:
+        raise UnknownName(name_path, name, IMPAIRMENTS)
+    try:
+        return Link(name, IMPAIRMENTS.get(name).build(parameters))
+    except InvalidInput as error:
+        raise InvalidInput(f"{path}.{error}") from None
+
+
+def _parameters(message: Message) -> dict[str, float | str]:
+    """Fields of a fault's message by name, enums as words; what is optional and not set is left to the default."""
+    values: dict[str, float | str] = {}
+    for field in message.DESCRIPTOR.fields:
+        if field.has_presence and not message.HasField(field.name):
+            continue
+        value, enum = getattr(message, field.name), cast(Any, field.enum_type)
+        if enum is not None:
+            value = enum_to_name(enum, value, field.name)
+        if value is not None:
+            values[field.name] = value
+    return values

@@ -1,0 +1,124 @@
+"""One file a fault; files here register with IMPAIRMENTS.
+
+A fault has two halves, so that a test can inject what chance would have brought:
+
+    batch, rng --draw--> what happens --apply--> batch with `erased` set or payloads changed
+
+A fault that erases packets derives from PacketFault and says `expected_rate` and `draw`; see packet_erasure.py for the
+smallest one. Faults from outside (GOCOM_PLUGINS) are reached through the extension case of the wire.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from common.errors import InvalidInput
+from common.random import CounterRng
+from common.registry import Registry
+from common.types import Bools, PacketBatch
+from gocom.v1 import channel_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class FrameInfo:
+    """What a fault may know of the frame: enough to key randomness and to keep checksums, nothing of the codec.
+
+    Attributes:
+        frame_index: position of the frame in its session.
+        round: feedback turn.
+        damage_tolerant: for each segment of the header, whether damaged payloads are of use.
+    """
+
+    frame_index: int = 0
+    round: int = 0
+    damage_tolerant: tuple[bool, ...] = ()
+
+
+class Fault(ABC):
+    """A fault of the channel; subclasses are frozen dataclasses whose fields are its parameters.
+
+    Attributes:
+        unit: what its trials are, a channel_pb2.TrialUnit.
+    """
+
+    unit: ClassVar[channel_pb2.TrialUnit.ValueType]
+
+    @classmethod
+    def build(cls, parameters: Mapping[str, float | str]) -> Self:
+        """Make one from parameters by name. Raises InvalidInput naming the parameter and what it allows."""
+        known = {f.name: f.default is MISSING for f in fields(cls)}  # type: ignore[arg-type]
+        for name, value in parameters.items():
+            if name not in known:
+                raise InvalidInput(f"{name}: no such parameter; there are {', '.join(known) or 'none'}")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise InvalidInput(f"{name}: {value} is not finite")
+        for name, required in known.items():
+            if required and name not in parameters:
+                raise InvalidInput(f"{name}: not set")
+        return cls(**parameters)
+
+    @property
+    @abstractmethod
+    def expected_rate(self) -> float:
+        """Long-run share of trials that are events, 0 to 1."""
+
+    @abstractmethod
+    def draw(self, batch: PacketBatch, rng: CounterRng) -> npt.NDArray[Any]:
+        """What happens to these packets. `rng` is keyed to this fault, frame and round; use sequence numbers only."""
+
+    @abstractmethod
+    def apply(self, batch: PacketBatch, drawn: npt.NDArray[Any], frame: FrameInfo) -> PacketBatch:
+        """A new batch with what was drawn done to it; the given one is left as it is."""
+
+    @abstractmethod
+    def count(self, batch: PacketBatch, drawn: npt.NDArray[Any]) -> tuple[int, int]:
+        """(trials, events) of a draw; `batch` is as it came in."""
+
+    def count_variance(self, trials: int) -> float:
+        """Variance of the number of events in one round of so many consecutive trials; here: independent ones."""
+        return trials * self.expected_rate * (1 - self.expected_rate)
+
+    def packet_erasure_rate(self, payload_bits: int) -> float:
+        """Long-run share of packets of this size erased, 0 to 1."""
+        return 0.0
+
+    def pair_erasure_rate(self, payload_bits: int) -> float:
+        """Probability that two packets in a row are both erased; here: independent ones."""
+        return self.packet_erasure_rate(payload_bits) ** 2
+
+    @property
+    def bit_error_rate(self) -> float:
+        """Long-run share of bits flipped in what is delivered, 0 to 0.5."""
+        return 0.0
+
+
+class PacketFault(Fault):
+    """A fault that erases whole packets: its draw is bool [P], True = erased."""
+
+    unit = channel_pb2.TRIAL_UNIT_PACKET
+
+    def apply(self, batch: PacketBatch, drawn: Bools, frame: FrameInfo) -> PacketBatch:
+        return replace(batch, erased=batch.erased | drawn)
+
+    def count(self, batch: PacketBatch, drawn: Bools) -> tuple[int, int]:
+        # Packets that an earlier fault erased count too: leaving them out would thin the memory of bursty models.
+        return len(drawn), int(np.count_nonzero(drawn))
+
+    def packet_erasure_rate(self, payload_bits: int) -> float:
+        return self.expected_rate
+
+
+def check_range(name: str, value: float, low: float, high: float, *, above: bool = False) -> None:
+    """Raises InvalidInput unless low <= value <= high (`above`: low < value). NaN is outside."""
+    if not isinstance(value, int | float) or not low <= value <= high or (above and value == low):
+        raise InvalidInput(f"{name}: {value!r} is not in {f'above {low:g}, ' if above else f'{low:g} '}to {high:g}")
+
+
+IMPAIRMENTS: Registry[type[Fault]] = Registry("impairment", "channel_emulator.impairments")

@@ -1,0 +1,119 @@
+"""Bursty erasures: a two-state Markov chain over packets (Gilbert 1960, Elliott 1963), in netem's letters.
+
+              p
+        .---------->.
+      GOOD         BAD       a packet is lost with probability loss_good (1-k) or loss_bad (1-h)
+        '<----------'
+              r
+
+One uniform a packet drives the chain: u < p makes it bad, u >= 1 - r makes it good, and in between it keeps its state.
+That has the transition probabilities p and r whenever p + r <= 1, and the state at a packet is decided by the last
+packet whose uniform fell outside the middle. So a packet's fate follows from sequence numbers alone: batches may come
+in any size and order. The chain starts stationary at each (frame, round). Formulas: Hasslinger and Hohlfeld, "The
+Gilbert-Elliott model for packet loss in real time services on the Internet", MMB 2008.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from channel_emulator.impairments import IMPAIRMENTS, PacketFault, check_range
+from common.errors import InvalidInput
+from common.random import CounterRng
+from common.types import Bools, Ints, PacketBatch
+
+_STATE, _LOSS, _START = 0, 1, 2
+"""Blocks of the random stream: what moves the chain, what loses a packet, where the chain starts."""
+_WINDOW = 1 << 14
+"""Packets looked at together; bounds memory whatever the sequence numbers."""
+
+
+@IMPAIRMENTS.register("gilbert_elliott")
+@dataclass(frozen=True, slots=True)
+class GilbertElliott(PacketFault):
+    """Gilbert-Elliott erasures.
+
+    Attributes:
+        p: probability of going from good to bad, above 0, to 1.
+        r: probability of going from bad to good, above 0, to 1; with loss_bad=1, loss_good=0 bursts last 1/r packets.
+        loss_bad: probability of erasure in the bad state, 0 to 1.
+        loss_good: probability of erasure in the good state, 0 to 1.
+    """
+
+    p: float
+    r: float
+    loss_bad: float = 1.0
+    loss_good: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_range("p", self.p, 0, 1, above=True)
+        check_range("r", self.r, 0, 1, above=True)
+        check_range("loss_bad", self.loss_bad, 0, 1)
+        check_range("loss_good", self.loss_good, 0, 1)
+        # Beyond 1 the states alternate instead of lasting, and no burst is as long as 1/r says.
+        if self.p + self.r > 1:
+            raise InvalidInput(f"p: p + r may not exceed 1, got {self.p:g} + {self.r:g}")
+
+    @property
+    def _bad_share(self) -> float:
+        return self.p / (self.p + self.r)
+
+    @property
+    def expected_rate(self) -> float:
+        return self._bad_share * self.loss_bad + (1 - self._bad_share) * self.loss_good
+
+    def pair_erasure_rate(self, payload_bits: int) -> float:
+        bad, e_b, e_g = self._bad_share, self.loss_bad, self.loss_good
+        after_bad = (1 - self.r) * e_b + self.r * e_g
+        after_good = (1 - self.p) * e_g + self.p * e_b
+        return bad * e_b * after_bad + (1 - bad) * e_g * after_good
+
+    def count_variance(self, trials: int) -> float:
+        """n PLR (1-PLR) + 2 pi_G pi_B (e_B-e_G)^2 sum_k (n-k) lambda^k, lambda = 1-p-r; exact for a finite round."""
+        n, keep, rate, bad = trials, 1 - self.p - self.r, self.expected_rate, self._bad_share
+        pairs = n * keep / (1 - keep) - keep * (1 - keep**n) / (1 - keep) ** 2
+        return n * rate * (1 - rate) + 2 * bad * (1 - bad) * (self.loss_bad - self.loss_good) ** 2 * pairs
+
+    def draw(self, batch: PacketBatch, rng: CounterRng) -> Bools:
+        bad = self.states(batch.sequence, rng)
+        return rng.uniform(batch.sequence, _LOSS) < np.where(bad, self.loss_bad, self.loss_good)
+
+    def states(self, sequence: Ints, rng: CounterRng) -> Bools:
+        """bool [P], True = bad, for sequence numbers int64 [P] in any order."""
+        bad = np.zeros(len(sequence), bool)
+        if not len(sequence):
+            return bad
+        first, stop = int(sequence.min()), int(sequence.max()) + 1
+        state = self._state_before(first, rng)
+        for start in range(first, stop, _WINDOW):
+            end = min(start + _WINDOW, stop)
+            moves = self._moves(start, end, rng)
+            moves[0] = moves[0] if moves[0] >= 0 else int(state)
+            # Forward fill: each packet takes the last move at or before it.
+            last = np.maximum.accumulate(np.where(moves >= 0, np.arange(end - start), 0))
+            filled = moves[last] == 1
+            inside = (sequence >= start) & (sequence < end)
+            bad[inside] = filled[sequence[inside] - start]
+            state = bool(filled[-1])
+        return bad
+
+    def _moves(self, start: int, stop: int, rng: CounterRng) -> npt.NDArray[np.int8]:
+        """int8 [stop - start]: 1 made bad, 0 made good, -1 state kept."""
+        u = rng.uniform(np.arange(start, stop), _STATE)
+        return np.where(u < self.p, 1, np.where(u >= 1 - self.r, 0, -1)).astype(np.int8)
+
+    def _state_before(self, sequence: int, rng: CounterRng) -> bool:
+        """True if bad just before this packet: the last move before it, or the stationary start."""
+        # A few times the mean way back to a move.
+        step = int(min(_WINDOW, 4 / (self.p + self.r) + 4))
+        while sequence > 0:
+            start = max(0, sequence - step)
+            moves = self._moves(start, sequence, rng)
+            made = np.flatnonzero(moves >= 0)
+            if len(made):
+                return bool(moves[made[-1]] == 1)
+            sequence = start
+        return bool(rng.uniform(0, _START) < self._bad_share)

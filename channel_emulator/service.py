@@ -1,0 +1,118 @@
+"""The emulator's two services, and how to start them.
+
+    transmitter --Send--> LinkProxy --chain--> --Send--> next hop (a receiver, or another emulator)
+    anybody --GetProfile, UpdateProfile, GetChannelState, WatchStatistics--> ChannelControl
+
+Both share a Switchboard, which holds the profile in force. A frame keeps the profile it began with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from channel_emulator.proxy import LinkProxy
+from channel_emulator.switchboard import Switchboard
+from common.channel_spec import format_spec, parse_spec
+from common.errors import InvalidInput
+from common.logs import get_logger
+from common.rpc.channels import open_channel
+from common.rpc.server import RunningServer, start_server
+from common.settings import ChannelSettings
+from common.types import LinkSettings
+from gocom.v1 import channel_pb2, channel_pb2_grpc, link_pb2, link_pb2_grpc
+
+log = get_logger("channel_emulator")
+
+MIN_INTERVAL_MS, MAX_INTERVAL_MS, DEFAULT_INTERVAL_MS = 50, 60_000, 1000
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ChannelControl(channel_pb2_grpc.ChannelControlServiceServicer):
+    """ChannelControlService: see channel.proto."""
+
+    def __init__(self, switchboard: Switchboard) -> None:
+        self._switchboard = switchboard
+        self._drained = asyncio.Event()
+
+    def drain(self) -> None:
+        """End all streams of statistics; they would go on for ever."""
+        self._drained.set()
+
+    async def GetProfile(
+        self, request: channel_pb2.GetProfileRequest, context: Context
+    ) -> channel_pb2.GetProfileResponse:
+        """The profile in force."""
+        position = self._switchboard.position
+        return channel_pb2.GetProfileResponse(profile=position.profile, revision=position.revision)
+
+    async def UpdateProfile(
+        self, request: channel_pb2.UpdateProfileRequest, context: Context
+    ) -> channel_pb2.UpdateProfileResponse:
+        """Replace the profile. Raises InvalidInput and UnknownName; the old one then stays."""
+        if not request.HasField("profile"):
+            raise InvalidInput("profile: not set; a profile without impairments is a clean channel")
+        revision = self._switchboard.set(request.profile)
+        log.info("profile set", revision=revision, profile=format_spec(request.profile), seed=request.profile.seed)
+        return channel_pb2.UpdateProfileResponse(revision=revision)
+
+    async def GetChannelState(
+        self, request: channel_pb2.GetChannelStateRequest, context: Context
+    ) -> channel_pb2.GetChannelStateResponse:
+        """What the profile implies in the long run, for payloads of the default size."""
+        csi = self._switchboard.position.chain.csi(LinkSettings().max_payload_bytes)
+        return channel_pb2.GetChannelStateResponse(
+            packet_erasure_rate=csi.packet_erasure_rate,
+            bit_error_rate=csi.bit_error_rate,
+            mean_burst_packets=csi.mean_burst_packets,
+        )
+
+    async def WatchStatistics(
+        self, request: channel_pb2.WatchStatisticsRequest, context: Context
+    ) -> AsyncIterator[channel_pb2.WatchStatisticsResponse]:
+        """Counts now, and once an interval. Raises InvalidInput for an interval out of range."""
+        interval_ms = request.interval_ms or DEFAULT_INTERVAL_MS
+        if not MIN_INTERVAL_MS <= interval_ms <= MAX_INTERVAL_MS:
+            raise InvalidInput(f"interval_ms: {interval_ms} is not in {MIN_INTERVAL_MS} to {MAX_INTERVAL_MS}, nor 0")
+        while not self._drained.is_set():
+            position = self._switchboard.position
+            yield position.statistics.report(position.revision)
+            try:
+                await asyncio.wait_for(self._drained.wait(), interval_ms / 1000)
+            except TimeoutError:
+                continue
+
+
+async def serve(settings: ChannelSettings) -> RunningServer:
+    """Start the emulator. Health says SERVING at once: the next hop is connected to when a session begins.
+
+    Raises:
+        InvalidInput, UnknownName: the profile in the settings.
+        NotReady: the address cannot be listened on.
+    """
+    switchboard = Switchboard(parse_spec(settings.profile, settings.seed))
+    channel = open_channel(settings.next_hop, settings.max_message_bytes)
+    control = ChannelControl(switchboard)
+
+    def add(server: grpc.aio.Server) -> list[str]:
+        link_pb2_grpc.add_LinkServiceServicer_to_server(LinkProxy(channel, switchboard), server)
+        channel_pb2_grpc.add_ChannelControlServiceServicer_to_server(control, server)
+        return [
+            link_pb2.DESCRIPTOR.services_by_name["LinkService"].full_name,
+            channel_pb2.DESCRIPTOR.services_by_name["ChannelControlService"].full_name,
+        ]
+
+    try:
+        running = await start_server(settings, add)
+    except BaseException:
+        await channel.close()
+        raise
+    running.on_drain.append(control.drain)
+    running.on_stop.append(channel.close)
+    await running.set_serving(True)
+    log.info("next hop", address=settings.next_hop, profile=settings.profile, seed=settings.seed)
+    return running

@@ -1,0 +1,42 @@
+"""The profile in force, with what belongs to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from channel_emulator.chain import Chain
+from channel_emulator.statistics import Statistics
+from gocom.v1 import channel_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """One setting of the channel. A frame holds on to the one it began with, so its counts go where they belong."""
+
+    revision: int
+    profile: channel_pb2.ChannelProfile
+    chain: Chain
+    statistics: Statistics
+
+
+class Switchboard:
+    """Holds the position in force. Used from the event loop only.
+
+    Args:
+        profile: the first one. Raises InvalidInput and UnknownName.
+    """
+
+    def __init__(self, profile: channel_pb2.ChannelProfile) -> None:
+        self.position = _position(1, profile)
+
+    def set(self, profile: channel_pb2.ChannelProfile) -> int:
+        """Replace the profile and start counting anew; returns the revision. Raises InvalidInput and UnknownName."""
+        self.position = _position(self.position.revision + 1, profile)
+        return self.position.revision
+
+
+def _position(revision: int, profile: channel_pb2.ChannelProfile) -> Position:
+    chain = Chain.from_profile(profile)
+    kept = channel_pb2.ChannelProfile()
+    kept.CopyFrom(profile)
+    return Position(revision, kept, chain, Statistics(chain))

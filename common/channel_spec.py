@@ -1,0 +1,169 @@
+"""Channel profiles as people write them, and back.
+
+A SPEC is one of
+    a preset                 lossy
+    a chain, applied in turn gilbert_elliott:p=0.02,r=0.25+bit_flip:rate=1e-4,damage=deliver
+    a YAML file              {seed: 7, impairments: [{packet_erasure: {rate: 0.2}}]}
+
+Names and parameters are those of `Impairment` in channel.proto; a name that is no case of its oneof becomes the
+extension case, for faults from plug-ins. Ranges are the emulator's business: here only form is checked.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from common.errors import InvalidInput
+from common.wire import EXTENSION, enum_from_name, enum_to_name
+from gocom.v1 import channel_pb2
+
+MAX_IMPAIRMENTS = 32
+
+PRESETS: dict[str, str] = {
+    "clean": "",
+    "light": "packet_erasure:rate=0.05",
+    "lossy": "packet_erasure:rate=0.2",
+    "heavy": "packet_erasure:rate=0.5",
+    "bursty": "gilbert_elliott:p=0.02,r=0.2",
+    "noisy": "bit_flip:rate=1e-3,damage=deliver",
+}
+
+# A plus sign within a number (1e+3) is followed by a digit, one between impairments by a name.
+_BETWEEN = re.compile(r"\s*\+\s*(?=[A-Za-z_])")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_KINDS = channel_pb2.Impairment.DESCRIPTOR.oneofs_by_name["kind"].fields
+
+
+def parse_spec(text: str, seed: int | None = None) -> channel_pb2.ChannelProfile:
+    """SPEC -> profile.
+
+    Args:
+        text: preset name, chain, or path of a .yml or .yaml file.
+        seed: of the channel's randomness, 0 to 2**64 - 1; None: the YAML file's, else 0.
+
+    Raises:
+        InvalidInput: naming the impairment, the field and the choices.
+    """
+    text = text.strip()
+    if text.lower().endswith((".yml", ".yaml")):
+        profile = _parse_yaml(Path(text))
+    else:
+        profile = channel_pb2.ChannelProfile()
+        chain = PRESETS.get(text, text)
+        for position, part in enumerate(_BETWEEN.split(chain) if chain else []):
+            name, _, parameters = part.partition(":")
+            _add(profile, position, name.strip(), _parse_parameters(parameters, f"impairments[{position}]"))
+    if seed is not None:
+        profile.seed = _checked_seed(seed)
+    return profile
+
+
+def format_spec(profile: channel_pb2.ChannelProfile) -> str:
+    """Profile -> chain text without the seed: parse_spec(format_spec(p), p.seed) == p."""
+    return "+".join(_format(impairment) for impairment in profile.impairments)
+
+
+def _format(impairment: channel_pb2.Impairment) -> str:
+    case = impairment.WhichOneof("kind")
+    if case is None:
+        raise InvalidInput(f"impairments: one has no kind; choose {', '.join(_case_names())}")
+    if case == EXTENSION:
+        name = impairment.extension.name
+        words = [f"{key}={value!r}" for key, value in sorted(impairment.extension.parameters.items())]
+    else:
+        name = case
+        words = [f"{field.name}={_word(field, value)}" for field, value in getattr(impairment, case).ListFields()]
+    return f"{name}:{','.join(words)}" if words else name
+
+
+def _word(field: FieldDescriptor, value: Any) -> str:
+    return str(enum_to_name(field.enum_type, value, field.name)) if field.enum_type is not None else repr(value)
+
+
+def _case_names() -> list[str]:
+    return [field.name for field in _KINDS if field.name != EXTENSION]
+
+
+def _parse_parameters(text: str, where: str) -> dict[str, str]:
+    """ "a=1,b=2" -> {"a": "1", "b": "2"}."""
+    values: dict[str, str] = {}
+    for part in text.split(",") if text.strip() else []:
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or not key:
+            raise InvalidInput(f"{where}: {part.strip()!r} is not of the form parameter=value")
+        if key in values:
+            raise InvalidInput(f"{where}.{key}: given twice")
+        values[key] = value
+    return values
+
+
+def _parse_yaml(path: Path) -> channel_pb2.ChannelProfile:
+    try:
+        document = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidInput(f"profile: cannot read {str(path)!r}: {error}") from None
+    if not isinstance(document, dict) or set(document) - {"seed", "impairments"}:
+        raise InvalidInput(f"profile: {str(path)!r} must be a mapping of seed and impairments, and nothing else")
+    profile = channel_pb2.ChannelProfile(seed=_checked_seed(document.get("seed", 0)))
+    items = document.get("impairments") or []
+    if not isinstance(items, list):
+        raise InvalidInput("impairments: must be a list, such as [{packet_erasure: {rate: 0.2}}]")
+    for position, item in enumerate(items):
+        where = f"impairments[{position}]"
+        if not isinstance(item, dict) or len(item) != 1:
+            raise InvalidInput(f"{where}: must be a name with parameters, such as {{packet_erasure: {{rate: 0.2}}}}")
+        ((name, parameters),) = item.items()
+        if not isinstance(parameters, dict | None):
+            raise InvalidInput(f"{where}.{name}: must be a mapping of parameters, got {parameters!r}")
+        _add(profile, position, str(name), parameters or {})
+    return profile
+
+
+def _checked_seed(seed: Any) -> int:
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 1 << 64:
+        raise InvalidInput(f"seed: {seed!r} is not a whole number in 0 to 2**64 - 1")
+    return seed
+
+
+def _add(profile: channel_pb2.ChannelProfile, position: int, name: str, parameters: Mapping[Any, Any]) -> None:
+    """Append one impairment to the profile."""
+    if position >= MAX_IMPAIRMENTS:
+        raise InvalidInput(f"impairments: more than {MAX_IMPAIRMENTS}")
+    if not _NAME.fullmatch(name):
+        choices = ", ".join(_case_names())
+        raise InvalidInput(f"impairments[{position}]: {name!r} is no name; choose {choices}, or a plug-in's")
+    impairment = profile.impairments.add()
+    where = f"impairments[{position}].{name}"
+    if name not in _case_names():
+        impairment.extension.name = name
+        for key, value in parameters.items():
+            impairment.extension.parameters[str(key)] = _number(value, f"{where}.{key}")
+        return
+    target: Message = getattr(impairment, name)
+    target.SetInParent()
+    fields = target.DESCRIPTOR.fields_by_name
+    for key, value in parameters.items():
+        if key not in fields:
+            raise InvalidInput(f"{where}.{key}: no such parameter; there are {', '.join(fields)}")
+        enum: Any = fields[key].enum_type
+        path = f"{where}.{key}"
+        setattr(target, key, _number(value, path) if enum is None else enum_from_name(enum, str(value), path))
+
+
+def _number(value: Any, path: str) -> float:
+    """Through text, because YAML reads 1e-4 as text and yes as a bool."""
+    try:
+        number = float(str(value))
+    except ValueError:
+        raise InvalidInput(f"{path}: {value!r} is not a number") from None
+    if not math.isfinite(number):
+        raise InvalidInput(f"{path}: {value!r} is not finite")
+    return number

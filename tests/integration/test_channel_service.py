@@ -1,0 +1,312 @@
+"""The emulator as a service, between a sender and a sink that keeps what arrives."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from channel_emulator.chain import Chain, frame_info
+from channel_emulator.service import serve
+from common.channel_spec import parse_spec
+from common.checksum import checksums
+from common.errors import InvalidInput
+from common.rpc.channels import open_channel
+from common.rpc.server import RunningServer
+from common.settings import ChannelSettings
+from common.types import PacketBatch, join_batches
+from common.wire import batch_from_proto, batch_to_proto
+from gocom.v1 import channel_pb2, channel_pb2_grpc, link_pb2, link_pb2_grpc
+
+PACKETS = 300
+OPEN = link_pb2.SendRequest(open=link_pb2.SessionOpen(session_id="s1"))
+
+
+class Sink(link_pb2_grpc.LinkServiceServicer):
+    """Keeps what arrives, acknowledges frames, and fails when told to."""
+
+    def __init__(self) -> None:
+        self.items: list[link_pb2.SendRequest] = []
+        self.ended = asyncio.Event()
+        self.fail_at_header = False
+
+    async def Send(self, request_iterator: Any, context: Any) -> AsyncIterator[link_pb2.SendResponse]:
+        frame = link_pb2.FrameHeader()
+        try:
+            async for request in request_iterator:
+                self.items.append(request)
+                item = request.WhichOneof("item")
+                if item == "open":
+                    yield link_pb2.SendResponse(accepted=link_pb2.SessionAccepted(feedback_timeout_seconds=2.5))
+                elif item == "header":
+                    frame = request.header
+                    if self.fail_at_header:
+                        await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "codebooks differ", (("why", "x"),))
+                elif item == "end":
+                    yield link_pb2.SendResponse(ack=link_pb2.FrameAck(frame_index=frame.frame_index, round=frame.round))
+        finally:
+            self.ended.set()
+
+    def frames(self) -> list[PacketBatch]:
+        """The packets of each frame."""
+        result: list[list[PacketBatch]] = []
+        for request in self.items:
+            if request.HasField("header"):
+                result.append([])
+            elif request.HasField("batch"):
+                result[-1].append(batch_from_proto(request.batch))
+        return [join_batches(parts) for parts in result]
+
+
+@dataclass
+class Net:
+    """A sink, an emulator before it, and stubs to the emulator."""
+
+    sink: Sink
+    emulator: RunningServer
+    channel: grpc.aio.Channel
+    link: Any = field(init=False)
+    control: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.link = link_pb2_grpc.LinkServiceStub(self.channel)
+        self.control = channel_pb2_grpc.ChannelControlServiceStub(self.channel)
+
+    async def set(self, text: str, seed: int = 0) -> int:
+        request = channel_pb2.UpdateProfileRequest(profile=parse_spec(text, seed))
+        return int((await self.control.UpdateProfile(request, timeout=10)).revision)
+
+    async def send(self, *items: link_pb2.SendRequest) -> list[link_pb2.SendResponse]:
+        return [response async for response in self.link.Send(iter(items), timeout=20)]
+
+
+async def rest_of(call: Any) -> list[Any]:
+    """What is still to be read of a call that was begun with read()."""
+    responses = []
+    while (response := await call.read()) is not grpc.aio.EOF:
+        responses.append(response)
+    return responses
+
+
+@asynccontextmanager
+async def start_net(profile: str = "clean", seed: int = 0) -> AsyncIterator[Net]:
+    sink, server = Sink(), grpc.aio.server()
+    link_pb2_grpc.add_LinkServiceServicer_to_server(sink, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    settings = ChannelSettings(port=0, next_hop=f"127.0.0.1:{port}", profile=profile, seed=seed, grace_s=0.5)
+    emulator = await serve(settings)
+    channel = open_channel(emulator.address)
+    try:
+        yield Net(sink, emulator, channel)
+    finally:
+        await channel.close()
+        await emulator.stop()
+        await server.stop(0)
+
+
+@pytest.fixture
+async def net() -> AsyncIterator[Net]:
+    async with start_net() as started:
+        yield started
+
+
+def packets(frame_index: int, count: int = PACKETS) -> PacketBatch:
+    index, ones = np.arange(count, dtype=np.int64), np.ones(count, np.int64)
+    batch = PacketBatch(
+        (np.arange(count * 40) % 256).astype(np.uint8), ones * 40, index, index % 2, index, ones,
+        np.zeros(count, np.uint32), np.ones(count, np.float32), np.zeros(count, bool),
+    )  # fmt: skip
+    batch.checksum = checksums(batch, frame_index, 0)
+    return batch
+
+
+def header(frame_index: int) -> link_pb2.FrameHeader:
+    segments = [link_pb2.SegmentHeader(kind=0, damage_tolerant=True), link_pb2.SegmentHeader(kind=1)]
+    # A codec the emulator has never heard of.
+    extension = link_pb2.FrameHeader().extension
+    extension.codec = "somebody_elses"
+    return link_pb2.FrameHeader(frame_index=frame_index, segments=segments, extension=extension)
+
+
+def frame(frame_index: int, batch_packets: int = 64) -> list[link_pb2.SendRequest]:
+    parts = packets(frame_index).slices(batch_packets)
+    return [
+        link_pb2.SendRequest(header=header(frame_index)),
+        *(link_pb2.SendRequest(batch=batch_to_proto(part)) for part in parts),
+        link_pb2.SendRequest(end=link_pb2.FrameEnd(packet_count=PACKETS)),
+    ]
+
+
+async def test_a_clean_channel_changes_nothing(net: Net) -> None:
+    items = [OPEN, *frame(0), *frame(1)]
+    responses = await net.send(*items)
+    assert net.sink.items == items
+    assert responses[0].accepted.feedback_timeout_seconds == 2.5
+    assert [r.ack.frame_index for r in responses[1:]] == [0, 1]
+    health = health_pb2_grpc.HealthStub(net.channel)
+    assert (await health.Check(health_pb2.HealthCheckRequest(), timeout=5)).status == 1
+
+
+@pytest.mark.parametrize("profile", ["lossy", "bursty", "noisy", "bit_flip:rate=1e-3", "packet_erasure:rate=1"])
+async def test_wire_and_in_process_chain_agree_whatever_the_batching(profile: str) -> None:
+    async with start_net(profile, seed=5) as net:
+        await net.send(OPEN, *frame(0), *frame(1, batch_packets=7))
+        chain = Chain.from_profile(parse_spec(profile, 5))
+        for index, arrived in enumerate(net.sink.frames()):
+            left, _ = chain.apply(packets(index), frame_info(header(index)))
+            expected = left.select(~left.erased)
+            assert np.array_equal(arrived.sequence, expected.sequence)
+            assert np.array_equal(arrived.payload, expected.payload)
+            assert np.array_equal(arrived.checksum, checksums(arrived, index, 0))
+        kinds = [item.WhichOneof("item") for item in net.sink.items if not item.HasField("batch")]
+        assert kinds == ["open", "header", "end", "header", "end"]
+
+
+async def test_a_frame_keeps_the_profile_it_began_with(net: Net) -> None:
+    call = net.link.Send(timeout=20)
+    await call.write(OPEN)
+    await call.read()
+    first, second = frame(0), frame(1)
+    for item in first[:3]:
+        await call.write(item)
+    while len(net.sink.items) < 4:
+        await asyncio.sleep(0.01)
+    assert await net.set("packet_erasure:rate=1") == 2
+    for item in [*first[3:], *second]:
+        await call.write(item)
+    await call.done_writing()
+    assert [r.ack.frame_index for r in await rest_of(call)] == [0, 1]
+    assert [len(batch) for batch in net.sink.frames()] == [PACKETS, 0]
+    profile = await net.control.GetProfile(channel_pb2.GetProfileRequest(), timeout=10)
+    assert (profile.revision, profile.profile) == (2, parse_spec("packet_erasure:rate=1"))
+    report = await net.control.WatchStatistics(channel_pb2.WatchStatisticsRequest(), timeout=10).read()
+    assert (report.revision, report.frames, report.packets_in, report.packets_out) == (2, 1, PACKETS, 0)
+
+
+HEADER, BATCH, *_, END = frame(0)
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ([], "open: missing"),
+        ([HEADER], "header: comes before open"),
+        ([OPEN, OPEN], "open: the session is open already"),
+        ([OPEN, BATCH], "batch: comes before the frame's header"),
+        ([OPEN, END], "end: comes before the frame's header"),
+        ([OPEN, HEADER, HEADER], "header: comes before the end of frame 0"),
+        ([OPEN, HEADER, BATCH], "end: missing; the stream ended within frame 0"),
+        ([OPEN, link_pb2.SendRequest()], "item: not set; there are open, header, batch, end"),
+        (
+            [OPEN, HEADER, link_pb2.SendRequest(batch=link_pb2.PacketBatch(payload=b"x", length_bytes=[1]))],
+            "batch.sequence: 0 entries for 1 packets",
+        ),
+    ],
+)
+async def test_items_out_of_order_are_named(net: Net, items: list[link_pb2.SendRequest], message: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError, match=message) as caught:
+        await net.send(*items)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_the_next_hops_error_comes_through(net: Net) -> None:
+    net.sink.fail_at_header = True
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await net.send(OPEN, *frame(0), *frame(1))
+    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.FAILED_PRECONDITION, "codebooks differ")
+    assert ("why", "x") in tuple(caught.value.trailing_metadata() or ())
+
+
+async def test_no_next_hop_is_unavailable() -> None:
+    emulator = await serve(ChannelSettings(port=0, next_hop="127.0.0.1:1"))
+    async with open_channel(emulator.address) as channel:
+        call = link_pb2_grpc.LinkServiceStub(channel).Send(iter([OPEN]), timeout=20)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            _ = [response async for response in call]
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+    await emulator.stop(0)
+
+
+async def test_a_cancelled_sender_cancels_the_next_hop(net: Net) -> None:
+    call = net.link.Send(timeout=20)
+    await call.write(OPEN)
+    await call.read()
+    call.cancel()
+    await asyncio.wait_for(net.sink.ended.wait(), 5)
+    # And the emulator lives on.
+    assert len(await net.send(OPEN, *frame(0))) == 2
+
+
+async def test_emulators_can_stand_in_a_row(net: Net) -> None:
+    await net.set("lossy", 1)
+    first = await serve(ChannelSettings(port=0, next_hop=net.emulator.address, profile="lossy", seed=2))
+    async with open_channel(first.address) as channel:
+        call = link_pb2_grpc.LinkServiceStub(channel).Send(iter([OPEN, *frame(0)]), timeout=20)
+        assert len([response async for response in call]) == 2
+    await first.stop(0)
+    (arrived,) = net.sink.frames()
+    assert 0.5 * PACKETS < len(arrived) < 0.78 * PACKETS
+
+
+async def test_profiles_are_checked_and_the_old_one_stays(net: Net) -> None:
+    update: Callable[..., Awaitable[Any]] = net.control.UpdateProfile
+    cases = [
+        (
+            parse_spec("packet_erasure:rate=0+packet_erasure:rate=3"),
+            "INVALID_ARGUMENT",
+            "impairments[1].packet_erasure.rate: 3.0",
+        ),
+        (parse_spec("thunderstorm"), "UNIMPLEMENTED", "there are bit_flip, gilbert_elliott, packet_erasure"),
+        (None, "INVALID_ARGUMENT", "profile: not set"),
+    ]
+    for profile, code, words in cases:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await update(channel_pb2.UpdateProfileRequest(profile=profile), timeout=10)
+        assert caught.value.code().name == code
+        assert words in (caught.value.details() or "")
+    assert (await net.control.GetProfile(channel_pb2.GetProfileRequest(), timeout=10)).revision == 1
+
+
+async def test_channel_state_is_what_the_profile_implies(net: Net) -> None:
+    await net.set("gilbert_elliott:p=0.02,r=0.25+bit_flip:rate=1e-3,damage=deliver")
+    state = await net.control.GetChannelState(channel_pb2.GetChannelStateRequest(), timeout=10)
+    assert state.packet_erasure_rate == pytest.approx(0.02 / 0.27)
+    assert (state.mean_burst_packets, state.bit_error_rate) == (pytest.approx(4), pytest.approx(1e-3))
+
+
+async def test_statistics_come_at_the_interval_and_end_with_the_service() -> None:
+    async with start_net("lossy") as net:
+        call = net.control.WatchStatistics(channel_pb2.WatchStatisticsRequest(interval_ms=50), timeout=20)
+        assert (await call.read()).frames == 0
+        await net.send(OPEN, *frame(0), *frame(1))
+        reports = [await call.read() for _ in range(3)]
+        last = reports[-1]
+        assert (last.frames, last.packets_in, last.payload_bytes_in) == (2, 2 * PACKETS, 2 * PACKETS * 40)
+        (entry,) = last.impairments
+        assert entry.events == last.packets_in - last.packets_out
+        assert abs(entry.z_score) < 4 and entry.measured_rate == pytest.approx(0.2, abs=0.08)
+        stopping = asyncio.create_task(net.emulator.stop(15))
+        rest = await rest_of(call)
+        await asyncio.wait_for(stopping, 5)
+        assert all(report.frames == 2 for report in rest)
+
+
+@pytest.mark.parametrize("interval_ms", [49, 60_001])
+async def test_the_interval_has_limits(net: Net, interval_ms: int) -> None:
+    call = net.control.WatchStatistics(channel_pb2.WatchStatisticsRequest(interval_ms=interval_ms), timeout=10)
+    with pytest.raises(grpc.aio.AioRpcError, match="interval_ms") as caught:
+        await call.read()
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_wrong_profile_in_the_settings_stops_the_start() -> None:
+    with pytest.raises(InvalidInput, match="rate"):
+        await serve(ChannelSettings(port=0, profile="packet_erasure:rate=3"))
