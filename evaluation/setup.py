@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from common.images import ImageArray, read_samples, square_crop, to_float
 from common.interfaces import GenerativeDecoder, SemanticEncoder
 from common.pipeline import PipelineResult, run
 from common.systems import SYSTEMS
-from common.types import Budget, Goal, LinkSettings
+from common.types import Budget, Feedback, Goal, LinkSettings, ReceivedMessage, Reconstruction
 from common.wire import make_parameters
 from receiver.decoders import DECODERS
+from receiver.feedback import wanted_elements
 from transmitter.encoders import ENCODERS
 
 
@@ -29,14 +30,25 @@ class Codec:
 
     def send(
         self, image: ImageArray, channel: str, *, seed: int, frame_index: int = 0, link: LinkSettings = LinkSettings(),
-        budget: int | None = None, **options: Any,
+        budget: int | None = None, max_rounds: int = 1, round_budget_bytes: int = 0, **options: Any,
     ) -> PipelineResult:  # fmt: skip
-        """One image over one channel."""
-        goal = Goal(make_parameters(SYSTEMS.get(self.name).options, options), frame_index, link=link)
+        """One image over one channel, the receiver asking for what is missing while rounds are left."""
+        values = make_parameters(SYSTEMS.get(self.name).options, options)
+        goal = Goal(values, frame_index, max_rounds, round_budget_bytes, link)
         chain = Chain.from_profile(parse_spec(channel, seed=seed))
         return run(
-            image, goal, encoder=self.encoder, decoder=self.decoder, channel=chain, budget=Budget(budget), seed=seed
-        )
+            image, goal, encoder=self.encoder, decoder=self.decoder, channel=chain, ask=ask_for_missing,
+            budget=Budget(budget), seed=seed,
+        )  # fmt: skip
+
+
+def ask_for_missing(rounds: Sequence[ReceivedMessage], picture: Reconstruction | None) -> Feedback | None:
+    """The receiver service's policy, without its network."""
+    wanted = wanted_elements(rounds, picture)
+    frame = rounds[-1].frame
+    if not wanted:
+        return None
+    return Feedback(frame.frame_index, frame.round, wanted, budget_bytes=frame.round_budget_bytes)
 
 
 def make_codec(name: str, device: str = "auto") -> Codec:

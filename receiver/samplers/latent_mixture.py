@@ -15,12 +15,16 @@ Denoise = Callable[[Tensor, Tensor], Tensor]
 """(tokens int64 [B,h,w], t float [B]) -> logits [B,K,h,w]."""
 
 
-def multinomial(logits: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw one index a row from softmax(logits): [M,K] -> int64 [M].
+FIRST_TEMPERATURE, LAST_TEMPERATURE = 1.0, 0.2
+"""Sharpness of the draws at the first and the last step, linear in between, as Paella's own sampler has it."""
+
+
+def multinomial(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+    """Draw one index a row from softmax(logits / temperature): [M,K] -> int64 [M].
 
     By inversion of the cumulative sum with uniforms drawn on the CPU: those are the same for every kernel and device.
     """
-    cumulative = logits.double().softmax(1).cumsum(1)
+    cumulative = (logits.double() / temperature).softmax(1).cumsum(1)
     uniform = torch.rand((len(logits), 1), generator=generator, dtype=torch.float64).to(logits.device)
     return torch.searchsorted(cumulative, uniform).squeeze(1).clamp_max(logits.shape[1] - 1)
 
@@ -69,5 +73,7 @@ def sample(
         logits = denoise(current, torch.full((tokens.shape[0],), t, device=tokens.device))
         missing = logits.permute(0, 2, 3, 1)[~received]  # received positions stay as they are, so only these are drawn
         current = tokens.clone()
-        current[~received] = missing.argmax(1) if argmax else multinomial(missing, generator)
+        part = step / max(1, num_inference_steps - 1)
+        temperature = FIRST_TEMPERATURE + part * (LAST_TEMPERATURE - FIRST_TEMPERATURE)
+        current[~received] = missing.argmax(1) if argmax else multinomial(missing, temperature, generator)
         yield current

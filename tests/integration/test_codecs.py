@@ -161,3 +161,23 @@ def test_wrong_options_are_refused():
 def test_no_interleaver_and_large_payloads(codec, photo):
     result = codec("lami_go").send(photo(), "clean", seed=0, link=LinkSettings(1200, False))
     assert result.rounds[0].packets_sent == 3  # caption twice, tokens once
+
+
+@pytest.mark.parametrize("name", ["jpeg", "lami_go"])
+def test_further_rounds_bring_what_is_missing(codec, photo, name):
+    spec = "packet_erasure:rate=0.4"
+    once = codec(name).send(photo("astronaut", 256), spec, seed=2)
+    often = codec(name).send(photo("astronaut", 256), spec, seed=2, max_rounds=8)
+    assert not all(s.received.all() for s in once.rounds[0].segments)
+    assert 2 <= len(often.rounds) <= 8
+    assert often.bytes.total_bytes > once.bytes.total_bytes
+    assert often.bytes.total_bytes == len(serialized(often))
+    assert often.reconstruction is not None and (often.reconstruction.provenance != Provenance.ERASED).all()
+
+
+def test_a_round_keeps_its_budget(codec, photo):
+    spec = "packet_erasure:rate=0.5"
+    sent = codec("lami_go").send(photo("astronaut", 256), spec, seed=2, max_rounds=2, round_budget_bytes=300)
+    first = codec("lami_go").send(photo("astronaut", 256), spec, seed=2)
+    assert len(sent.rounds) == 2
+    assert 200 < sent.bytes.total_bytes - first.bytes.total_bytes <= 300 + 8  # the header says max_rounds and budget
