@@ -30,15 +30,19 @@ class Codec:
 
     def send(
         self, image: ImageArray, channel: str, *, seed: int, frame_index: int = 0, link: LinkSettings = LinkSettings(),
-        budget: int | None = None, max_rounds: int = 1, round_budget_bytes: int = 0, **options: Any,
+        budget: int | None = None, max_rounds: int = 1, round_budget_bytes: int = 0,
+        sampler_seed: int | None = None, **options: Any,
     ) -> PipelineResult:  # fmt: skip
-        """One image over one channel, the receiver asking for what is missing while rounds are left."""
+        """One image over one channel, the receiver asking for what is missing while rounds are left.
+
+        `seed` is the channel's, and the sampler's too unless `sampler_seed` says otherwise.
+        """
         values = make_parameters(SYSTEMS.get(self.name).options, options)
         goal = Goal(values, frame_index, max_rounds, round_budget_bytes, link)
         chain = Chain.from_profile(parse_spec(channel, seed=seed))
         return run(
             image, goal, encoder=self.encoder, decoder=self.decoder, channel=chain, ask=ask_for_missing,
-            budget=Budget(budget), seed=seed,
+            budget=Budget(budget), seed=seed if sampler_seed is None else sampler_seed,
         )  # fmt: skip
 
 

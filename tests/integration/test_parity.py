@@ -1,15 +1,132 @@
-"""The pipeline in one process and the three services: same bytes, masks and pictures; and bytes as captured."""
+"""The pipeline in one process and the three services: same bytes, masks and pictures.
 
-import grpc
+A recorder stands between transmitter and channel emulator, so the bytes are those captured on the wire.
+"""
+
+import contextlib
+
 import numpy as np
 import pytest
 
-from channel_emulator.chain import Chain
-from client.client import Client
-from common.channel_spec import parse_spec
-from common.images import png_bytes, to_uint8
-from common.types import LinkSettings
+from channel_emulator import service as channel_service
+from client.client import AsyncClient
+from common.images import to_float, to_uint8
+from common.rpc.channels import open_channel
+from common.rpc.server import start_server
+from common.settings import ChannelSettings, ReceiverSettings, ServiceSettings, TransmitterSettings
 from gocom.v1 import link_pb2, link_pb2_grpc
+from receiver import service as receiver_service
+from transmitter import service as transmitter_service
 
-SPECS = ["clean", "packet_erasure:rate=0.3", "gilbert_elliott:p=0.1,r=0.3+bit_flip:rate=1e-4"]
-CODECS = ["jpeg", "webp", "lami_go"]
+CASES = [
+    ("jpeg", "clean", {}),
+    ("webp", "packet_erasure:rate=0.3", {}),
+    ("lami_go", "clean", {"masking": "none"}),
+    ("lami_go", "packet_erasure:rate=0.3", {"mask_ratio": 0.35}),
+    ("lami_go", "gilbert_elliott:p=0.1,r=0.3+bit_flip:rate=1e-4", {"coding": "huffman"}),
+    ("lami_go", "bit_flip:rate=1e-2,damage=deliver", {"coding": "fixed"}),
+]
+
+
+class Recorder(link_pb2_grpc.LinkServiceServicer):
+    """Forwards a session and keeps what the transmitter wrote."""
+
+    def __init__(self, address):
+        self.stub = link_pb2_grpc.LinkServiceStub(open_channel(address))
+        self.sent = []
+
+    async def Send(self, request_iterator, context):
+        async def record():
+            async for item in request_iterator:
+                if item.WhichOneof("item") != "open":
+                    self.sent.append(item.SerializeToString())
+                yield item
+
+        async for response in self.stub.Send(record()):
+            yield response
+
+
+@contextlib.asynccontextmanager
+async def stack():
+    """Receiver, emulator, recorder and transmitter on free ports; -> (client, recorder)."""
+    async with contextlib.AsyncExitStack() as opened:
+        free = await start_server(ServiceSettings(), lambda server: [])
+        feedback = f"127.0.0.1:{free.port}"
+        await free.stop(0)
+
+        async def keep(running):
+            opened.push_async_callback(running.stop, 0)
+            return f"127.0.0.1:{running.port}"
+
+        receiver = await keep(
+            await receiver_service.serve(ReceiverSettings(port=0, feedback_address=feedback, device="cpu", warm_codecs=()))
+        )
+        channel = await keep(await channel_service.serve(ChannelSettings(port=0, next_hop=receiver)))
+        recorder = Recorder(channel)
+
+        def add(server):
+            link_pb2_grpc.add_LinkServiceServicer_to_server(recorder, server)
+            return []
+
+        relay = await keep(await start_server(ServiceSettings(), add))
+        port = int(feedback.rpartition(":")[2])
+        transmitter = await keep(
+            await transmitter_service.serve(
+                TransmitterSettings(port=port, link_address=relay, device="cpu", warm_codecs=())
+            )
+        )
+        client = await opened.enter_async_context(AsyncClient(transmitter, receiver, channel))
+        yield client, recorder
+
+
+def same_picture(result, local):
+    if local.reconstruction is None:
+        assert result.outcome == "failed" and result.image is None
+        return
+    assert result.outcome == "reconstructed", result.reason
+    assert (result.image == to_uint8(local.reconstruction.image)).all()
+    assert (result.provenance == local.reconstruction.provenance).all()
+
+
+@pytest.mark.timeout(220)
+async def test_services_and_pipeline_agree(codec, photo):
+    pixels = [to_uint8(photo(name, 128)) for name in ("astronaut", "coffee")]
+    async with stack() as (client, recorder):
+        for name, spec, options in CASES:
+            await client.set_channel(spec, seed=11)
+            recorder.sent.clear()
+            results = [r async for r in client.send(pixels, name, options=options, seed=5, timeout_s=100)]
+            local = [
+                codec(name).send(to_float(p), spec, seed=11, sampler_seed=5, frame_index=i, **options)
+                for i, p in enumerate(pixels)
+            ]
+            for result, mine in zip(results, local, strict=True):
+                same_picture(result, mine)
+                assert result.bytes_total == mine.bytes.total_bytes == sum(result.bytes_by_segment.values())
+                assert result.packets_received == mine.rounds[0].packets_received
+            assert recorder.sent == [i.SerializeToString() for m in local for i in m.items], (name, spec)
+            assert sum(map(len, recorder.sent)) == sum(r.bytes_total for r in results)
+
+
+@pytest.mark.timeout(120)
+async def test_feedback_rounds_agree(codec, photo):
+    pixels, spec = [to_uint8(photo("astronaut", 128))], "packet_erasure:rate=0.4"
+    async with stack() as (client, recorder):
+        for name, budget in (("jpeg", None), ("lami_go", 200)):
+            await client.set_channel(spec, seed=3)
+            recorder.sent.clear()
+            (result,) = [
+                r async for r in client.send(pixels, name, max_rounds=4, round_budget_bytes=budget, timeout_s=100)
+            ]
+            local = codec(name).send(
+                to_float(pixels[0]), spec, seed=3, sampler_seed=0, max_rounds=4, round_budget_bytes=budget or 0
+            )
+            assert result.rounds == len(local.rounds) > 1
+            assert recorder.sent == [i.SerializeToString() for i in local.items]
+            assert result.bytes_total == local.bytes.total_bytes == sum(map(len, recorder.sent))
+            same_picture(result, local)
+
+
+def test_uint8_survives_the_float_pipeline():
+    pixels = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+    assert (to_uint8(to_float(pixels)) == pixels).all()
