@@ -14,7 +14,7 @@ from common.images import to_float, to_uint8
 from common.rpc.channels import open_channel
 from common.rpc.server import start_server
 from common.settings import ChannelSettings, ReceiverSettings, ServiceSettings, TransmitterSettings
-from gocom.v1 import link_pb2, link_pb2_grpc
+from gocom.v1 import link_pb2_grpc
 from receiver import service as receiver_service
 from transmitter import service as transmitter_service
 
@@ -59,7 +59,9 @@ async def stack():
             return f"127.0.0.1:{running.port}"
 
         receiver = await keep(
-            await receiver_service.serve(ReceiverSettings(port=0, feedback_address=feedback, device="cpu", warm_codecs=()))
+            await receiver_service.serve(
+                ReceiverSettings(port=0, feedback_address=feedback, device="cpu", warm_codecs=())
+            )
         )
         channel = await keep(await channel_service.serve(ChannelSettings(port=0, next_hop=receiver)))
         recorder = Recorder(channel)

@@ -21,9 +21,15 @@ def setup(seed=0):
 def run(denoise, tokens, received, generator, steps=8, renoise_steps=4, **options):
     return list(
         sample(
-            denoise, tokens, received, codebook_size=K, num_inference_steps=steps, renoise_steps=renoise_steps,
-            generator=generator, **options,
-        )  # fmt: skip
+            denoise,
+            tokens,
+            received,
+            codebook_size=K,
+            num_inference_steps=steps,
+            renoise_steps=renoise_steps,
+            generator=generator,
+            **options,
+        )
     )
 
 
