@@ -1,0 +1,84 @@
+"""A codec without nets for tests of the services: one value of 0 to 255 a patch of 8x8, resent when asked."""
+
+import time
+
+import numpy as np
+
+from common.errors import BudgetTooSmall, DecodeFailed
+from common.rounds import merge_rounds, missing_spans
+from common.systems import SYSTEMS, SegmentSpec, System
+from common.types import ElementCoding, GoMessage, Parameters, Provenance, Reconstruction, Segment
+from receiver.decoders import DECODERS
+from transmitter.encoders import ENCODERS
+from transmitter.resend import resend
+
+NAME = "toy"
+
+
+class ToyHeader(Parameters):
+    decode: str = "picture"
+
+
+class ToyOptions(Parameters):
+    encode: str = "message"
+    decode: str = "picture"
+    seconds: float = 0.0
+
+
+class ToySession:
+    def __init__(self, image, goal):
+        self.image, self.goal, self.sent = image, goal, None
+
+    def first(self, csi, budget):
+        options, goal = self.goal.options, self.goal
+        time.sleep(options.seconds)
+        if options.encode == "crash":
+            raise RuntimeError("the toy encoder fell over")
+        if budget.max_bytes and budget.max_bytes < 100:
+            raise BudgetTooSmall(NAME, budget.max_bytes, 100)
+        height, width = self.image.shape[1:]
+        values = (self.image[0, ::8, ::8] * 255).round().astype(np.int64).ravel()
+        segment = Segment(0, values, np.ones(len(values), np.float32), ElementCoding.FIXED)
+        self.sent = GoMessage(
+            NAME, ToyHeader(decode=options.decode), width, height, (segment,),
+            goal.frame_index, 0, goal.max_rounds, goal.round_budget_bytes,
+        )  # fmt: skip
+        return self.sent
+
+    def refine(self, feedback):
+        return resend(self.sent, feedback, self.goal.link)
+
+
+class ToyEncoder:
+    def __init__(self, device):
+        self.device = device
+
+    def open(self, image, goal):
+        return ToySession(image, goal)
+
+
+class ToyDecoder:
+    def __init__(self, device):
+        self.device = device
+
+    def reconstruct(self, rounds, *, generator, previews=False):
+        frame = rounds[0].frame
+        values = merge_rounds(rounds)[0]
+        if frame.header.decode == "crash":
+            raise RuntimeError("the toy decoder fell over")
+        if frame.header.decode == "all" and not values.received.all():
+            raise DecodeFailed("toy: not all is there")
+        shape = (-(-frame.height_px // 8), -(-frame.width_px // 8))
+        blocks = np.kron((values.elements / 255).reshape(shape), np.ones((8, 8)))[: frame.height_px, : frame.width_px]
+        image = np.stack([blocks] * 3).astype(np.float32)
+        provenance = np.full(blocks.shape, Provenance.RECEIVED, np.uint8)
+        if previews:
+            yield Reconstruction(image, provenance, step=1, final=False)
+        wanted = {} if values.received.all() else {0: missing_spans(values.received)}
+        yield Reconstruction(image, provenance, wanted=wanted, seconds={"sample": 0.0})
+
+
+if NAME not in SYSTEMS:
+    SYSTEMS.add(NAME, System(NAME, ToyHeader, ToyOptions, (SegmentSpec("values", 256),)))
+    ENCODERS.add(NAME, ToyEncoder)
+    DECODERS.add(NAME, ToyDecoder)
