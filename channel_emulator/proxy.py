@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 
+from channel_emulator.call_status import CallStatus
 from channel_emulator.chain import frame_info
 from channel_emulator.impairments import FrameInfo
 from channel_emulator.statistics import RoundCounts
@@ -48,6 +49,7 @@ class LinkProxy(link_pb2_grpc.LinkServiceServicer):
     ) -> None:
         """One session. Raises InvalidInput; ends with the next hop's status, code and details as they came."""
         call = self._stub.Send(timeout=context.time_remaining())
+        status = CallStatus(call)
         forward = asyncio.create_task(self._forward(request_iterator, call))
         back = asyncio.create_task(_copy_back(call, context))
         try:
@@ -56,7 +58,7 @@ class LinkProxy(link_pb2_grpc.LinkServiceServicer):
                 forward.result()
             await back
         except grpc.aio.AioRpcError as error:
-            await context.abort(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
+            await context.abort(*status.of(error))
         finally:
             # Also where the sender went away: this coroutine is cancelled then, and the next hop must hear of it.
             # That ends the way back as well. It is not cancelled itself: gRPC sends no status after a write cut short.

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from channel_emulator.call_status import CallStatus
 from channel_emulator.chain import Chain, frame_info
 from channel_emulator.service import serve
 from common.channel_spec import parse_spec
@@ -218,11 +219,16 @@ async def test_items_out_of_order_are_named(net: Net, items: list[link_pb2.SendR
 
 
 async def test_the_next_hops_error_comes_through(net: Net) -> None:
+    """Also while the sender is writing, which makes grpc.aio forget the status (grpc/grpc issue 36066)."""
     net.sink.fail_at_header = True
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await net.send(OPEN, *frame(0), *frame(1))
-    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.FAILED_PRECONDITION, "codebooks differ")
-    assert ("why", "x") in tuple(caught.value.trailing_metadata() or ())
+    for _ in range(30):
+        call = net.link.Send(iter([OPEN, *frame(0), *frame(1)]), timeout=20)
+        status = CallStatus(call)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            _ = [response async for response in call]
+        code, details, metadata = status.of(caught.value)
+        assert (code, details) == (grpc.StatusCode.FAILED_PRECONDITION, "codebooks differ")
+        assert ("why", "x") in metadata
 
 
 async def test_no_next_hop_is_unavailable() -> None:
