@@ -166,7 +166,10 @@ class RangeCoder:
         padded = data + b"\0" * (-len(data) % 4)
         words = np.frombuffer(padded, ">u4").astype(np.uint32)
         decoder = constriction.stream.queue.RangeDecoder(words)
-        return np.asarray(decoder.decode(self.model, count)).astype(np.int64)
+        try:
+            return np.asarray(decoder.decode(self.model, count)).astype(np.int64)
+        except AssertionError as error:  # how constriction says that the bytes cannot be a stream of this model
+            raise InvalidInput(f"payload: not {count} range-coded elements ({error})") from error
 
     def bits(self, elements: Ints) -> npt.NDArray[np.float64]:
         return self.table.bits[elements]

@@ -74,3 +74,8 @@ def test_tables_round_trip_and_refuse_what_does_not_sum(tmp_path):
 def test_coding_without_a_table_is_named():
     with pytest.raises(InvalidInput, match="choose fixed"):
         make_coder(ElementCoding.RANGE, 256, None)
+
+
+def test_bytes_that_no_encoder_writes_are_a_typed_error():
+    with pytest.raises(InvalidInput, match="not 200 range-coded elements"):
+        RangeCoder(SKEWED).decode(bytes.fromhex("cd46fb15bcc4"), 200)
