@@ -1,0 +1,267 @@
+"""The client library: AsyncClient for asyncio programs, Client for everybody else.
+
+with Client(channel="127.0.0.1:50052") as client:
+    client.set_channel("packet_erasure:rate=0.2", seed=7)
+    for result in client.send(["a.jpg", "b.png"], codec="lami_go"):
+        print(result.frame_id, result.bytes_total, result.psnr_db)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import grpc
+import numpy as np
+
+from client.pictures import Size, Source
+from client.results import Preview, SendResult
+from client.transfer import SendOptions, Transfer, named
+from common.channel_spec import parse_spec
+from common.errors import InvalidInput
+from common.rpc.channels import RPC_DEADLINE_S, STREAM_DEADLINE_S, open_channel
+from common.systems import SYSTEMS
+from common.types import LinkSettings
+from common.wire import make_parameters
+from gocom.v1 import channel_pb2, channel_pb2_grpc, receiver_pb2_grpc, transmitter_pb2_grpc
+
+T = TypeVar("T")
+
+ATTEMPTS, RETRY_PAUSE_S = 4, 0.1
+_UINT32, _UINT64 = 1 << 32, 1 << 64
+
+
+class AsyncClient:
+    """Talks to a transmitter, a receiver and, if its address is given, a channel emulator. Close it.
+
+    Args:
+        transmitter: host:port of TransmitterService.
+        receiver: host:port of ReceiverService.
+        channel: host:port of ChannelControlService; None: the channel cannot be looked at or set.
+    """
+
+    def __init__(
+        self, transmitter: str = "127.0.0.1:50051", receiver: str = "127.0.0.1:50053", channel: str | None = None
+    ) -> None:
+        self._addresses = {"transmitter": transmitter, "receiver": receiver, "channel": channel}
+        self._channels = [open_channel(transmitter), open_channel(receiver)]
+        self._transmitter = transmitter_pb2_grpc.TransmitterServiceStub(self._channels[0])
+        self._receiver = receiver_pb2_grpc.ReceiverServiceStub(self._channels[1])
+        self._control: Any = None
+        if channel is not None:
+            self._channels.append(open_channel(channel))
+            self._control = channel_pb2_grpc.ChannelControlServiceStub(self._channels[2])
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for channel in self._channels:
+            await channel.close()
+
+    def open_transfer(
+        self,
+        images: Iterable[Source] | AsyncIterable[Source],
+        codec: str = "lami_go",
+        *,
+        options: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        max_rounds: int = 1,
+        budget_bytes: int | None = None,
+        round_budget_bytes: int | None = None,
+        link: LinkSettings = LinkSettings(),
+        size: Size = None,
+        first_index: int = 0,
+        timeout_s: float = 60.0,
+        on_preview: Callable[[Preview], None] | None = None,
+    ) -> Transfer:
+        """Begin a send; `send` says what the arguments mean. Await next() for results, then close()."""
+        parameters = make_parameters(SYSTEMS.get(codec).options, dict(options or {}))
+        _check_range("seed", seed, 0, _UINT64 - 1)
+        _check_range("max_rounds", max_rounds, 1, _UINT32 - 1)
+        for name, value in (("budget_bytes", budget_bytes), ("round_budget_bytes", round_budget_bytes)):
+            if value is not None:
+                _check_range(name, value, 1, _UINT32 - 1)
+        wanted = SendOptions(
+            codec, parameters, seed, max_rounds, budget_bytes, round_budget_bytes, link, size, first_index, timeout_s,
+            on_preview,
+        )  # fmt: skip
+        if isinstance(images, str | bytes | Path | np.ndarray):
+            images = [images]
+        iterator = aiter(images) if isinstance(images, AsyncIterable) else iter(images)
+        return Transfer(self._transmitter, self._receiver, iterator, wanted, self._addresses)
+
+    async def send(
+        self, images: Iterable[Source] | AsyncIterable[Source], codec: str = "lami_go", **arguments: Any
+    ) -> AsyncIterator[SendResult]:
+        """Send pictures, and yield exactly one result each, in order. Input is read only as far as there is room.
+
+        Args:
+            images: paths, file bytes, or uint8 arrays [H, W, 3]; one, or many. Files are sent as they are.
+            codec: a name that `gocom codecs` lists.
+            options: of the codec, by name.
+            seed: of the receiver's samplers; same seed, same picture.
+            max_rounds: transmissions the receiver may ask for in all.
+            budget_bytes: what the first round may cost, everything counted; round_budget_bytes: a later round.
+            link: how packets are cut.
+            size: None: as it is; "fit": shrunk to at most 1024 px; a number: centre square crop of so many px.
+            first_index: frame index of the first picture; it keys the channel's randomness.
+            timeout_s: for one picture, from being handed over; then its outcome is "failed".
+            on_preview: called with pictures from between the sampler's steps.
+
+        Raises:
+            InvalidInput, UnknownName: of codec, options and ranges; of a picture, after the results of those before it.
+            GoComError: a service is out of reach or refused the session. Transmit is never repeated.
+        """
+        transfer = self.open_transfer(images, codec, **arguments)
+        try:
+            while (result := await transfer.next()) is not None:
+                yield result
+        finally:
+            await transfer.close()
+
+    async def get_channel(self) -> channel_pb2.ChannelProfile:
+        """The channel's profile. Raises GoComError."""
+        stub, request = self._channel_stub(), channel_pb2.GetProfileRequest()
+        response: channel_pb2.GetProfileResponse = await self._retried(
+            lambda: stub.GetProfile(request, timeout=RPC_DEADLINE_S)
+        )
+        return response.profile
+
+    async def set_channel(self, profile: str | channel_pb2.ChannelProfile, seed: int | None = None) -> int:
+        """Replace the profile, from the next frame on; -> its revision.
+
+        Args:
+            profile: text as `common.channel_spec.parse_spec` reads it, or the message.
+            seed: of the channel's randomness, with text.
+
+        Raises:
+            InvalidInput, UnknownName: of the profile.
+            GoComError: the emulator is out of reach.
+        """
+        message = parse_spec(profile, seed) if isinstance(profile, str) else profile
+        stub, request = self._channel_stub(), channel_pb2.UpdateProfileRequest(profile=message)
+        response = await self._retried(lambda: stub.UpdateProfile(request, timeout=RPC_DEADLINE_S))
+        return int(response.revision)
+
+    async def watch_channel(self, interval_ms: int = 1000) -> AsyncIterator[channel_pb2.WatchStatisticsResponse]:
+        """Live counts, once an interval, until closed. Raises GoComError."""
+        request = channel_pb2.WatchStatisticsRequest(interval_ms=interval_ms)
+        call = self._channel_stub().WatchStatistics(request, timeout=STREAM_DEADLINE_S)
+        try:
+            async for response in call:
+                yield response
+        except grpc.aio.AioRpcError as error:
+            raise named(error, f"channel at {self._addresses['channel']}") from error
+        finally:
+            call.cancel()
+
+    async def _retried(self, call: Callable[[], Any]) -> Any:
+        """Repeat an idempotent call while the channel is out of reach. Raises GoComError."""
+        attempt = 0
+        while True:
+            try:
+                return await call()
+            except grpc.aio.AioRpcError as error:
+                attempt += 1
+                if error.code() != grpc.StatusCode.UNAVAILABLE or attempt == ATTEMPTS:
+                    raise named(error, f"channel at {self._addresses['channel']}") from error
+            await asyncio.sleep(RETRY_PAUSE_S * 2**attempt)
+
+    def _channel_stub(self) -> Any:
+        if self._control is None:
+            raise InvalidInput("channel: this client was given no address of a channel emulator")
+        return self._control
+
+
+class Client:
+    """The same without asyncio: an event loop in a thread of its own. Use it as a context manager, or close it."""
+
+    def __init__(
+        self, transmitter: str = "127.0.0.1:50051", receiver: str = "127.0.0.1:50053", channel: str | None = None
+    ) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="gocom-client", daemon=True)
+        self._thread.start()
+        self._inner = self._run(_made(transmitter, receiver, channel))
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections and end the thread. May be called twice."""
+        if self._loop.is_closed():
+            return
+        self._run(self._inner.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def send(self, images: Iterable[Source], codec: str = "lami_go", **arguments: Any) -> Iterator[SendResult]:
+        """Send pictures, and yield exactly one result each, in order: see AsyncClient.send for arguments and errors."""
+
+        async def begin() -> Transfer:
+            return self._inner.open_transfer(images, codec, **arguments)
+
+        transfer = self._run(begin())
+        try:
+            while (result := self._run(transfer.next())) is not None:
+                yield result
+        finally:
+            self._run(transfer.close())
+
+    def get_channel(self) -> channel_pb2.ChannelProfile:
+        """The channel's profile. Raises GoComError."""
+        return self._run(self._inner.get_channel())
+
+    def set_channel(self, profile: str | channel_pb2.ChannelProfile, seed: int | None = None) -> int:
+        """Replace the profile: see AsyncClient.set_channel."""
+        return self._run(self._inner.set_channel(profile, seed))
+
+    def watch_channel(self, interval_ms: int = 1000) -> Iterator[channel_pb2.WatchStatisticsResponse]:
+        """Live counts, once an interval, until closed. Raises GoComError."""
+        reports = self._inner.watch_channel(interval_ms)
+        try:
+            while (report := self._run(_next_or_none(reports))) is not None:
+                yield report
+        finally:
+            self._run(_close(reports))
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run in the thread's loop. What interrupts the wait (Ctrl-C) also cancels the work."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+
+async def _made(transmitter: str, receiver: str, channel: str | None) -> AsyncClient:
+    return AsyncClient(transmitter, receiver, channel)
+
+
+async def _next_or_none(reports: AsyncIterator[T]) -> T | None:
+    return await anext(reports, None)
+
+
+async def _close(reports: Any) -> None:
+    await reports.aclose()
+
+
+def _check_range(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise InvalidInput(f"{name}: {value} is not in {low} to {high}")

@@ -1,0 +1,96 @@
+"""`gocom channel get | set | watch`: the emulator's profile and what it measures."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from google.protobuf import json_format
+from rich.live import Live
+from rich.table import Table
+
+from client import console
+from client.client import Client
+from client.console import CHANNEL, command, emit
+from common.channel_spec import format_spec, parse_spec
+from gocom.v1 import channel_pb2
+
+app = typer.Typer(help="Look at the channel, or change it while pictures flow.", no_args_is_help=True)
+
+Report = channel_pb2.WatchStatisticsResponse
+
+
+@app.command("get")
+@command
+def get(address: console.ChannelAddress = CHANNEL, as_json: console.Json = False) -> None:
+    """Print the profile in force."""
+    with Client(channel=address) as client:
+        profile = client.get_channel()
+    _print_profile(profile, as_json)
+
+
+@app.command("set")
+@command
+def set_profile(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="clean, lossy, packet_erasure:rate=0.2, a .yml file ...")],
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of the channel's randomness.")] = None,
+    address: console.ChannelAddress = CHANNEL,
+    as_json: console.Json = False,
+) -> None:
+    """Replace the profile, from the next frame on."""
+    profile = parse_spec(spec, seed)
+    with Client(channel=address) as client:
+        client.set_channel(profile)
+    _print_profile(profile, as_json)
+
+
+@app.command("watch")
+@command
+def watch(
+    interval_ms: Annotated[int, typer.Option(min=50, max=60_000, help="Time between two reports.")] = 1000,
+    count: Annotated[int, typer.Option(min=0, help="Reports to print; 0: until Ctrl-C.")] = 0,
+    address: console.ChannelAddress = CHANNEL,
+    as_json: console.Json = False,
+) -> None:
+    """Live counts: expected against measured, with a z-score, since the profile was set."""
+    with Client(channel=address) as client:
+        reports = client.watch_channel(interval_ms)
+        if as_json:
+            for number, report in enumerate(reports, 1):
+                emit(
+                    json_format.MessageToDict(
+                        report, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+                    )
+                )
+                if number == count:
+                    return
+            return
+        with Live(console=console.out) as live:
+            for number, report in enumerate(reports, 1):
+                live.update(_table(report), refresh=True)
+                if number == count:
+                    return
+
+
+def _print_profile(profile: channel_pb2.ChannelProfile, as_json: bool) -> None:
+    spec = format_spec(profile) or "clean"
+    if as_json:
+        emit({"spec": spec, "seed": profile.seed})
+    else:
+        console.out.print(f"{spec}   seed {profile.seed}", markup=False)
+
+
+def _table(report: Report) -> Table:
+    title = (
+        f"revision {report.revision}: {report.frames} rounds, {report.packets_in} packets in, {report.packets_out} out"
+    )
+    table = Table("impairment", "unit", title=title)
+    for head in ("trials", "events", "expected", "measured", "z"):
+        table.add_column(head, justify="right")
+    for item in report.impairments:
+        unit = channel_pb2.TrialUnit.Name(item.unit).removeprefix("TRIAL_UNIT_").lower()
+        table.add_row(
+            item.name, unit, str(item.trials), str(item.events), f"{item.expected_rate:.6g}",
+            f"{item.measured_rate:.6g}", f"{item.z_score:+.2f}",
+        )  # fmt: skip
+    return table

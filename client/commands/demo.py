@@ -1,0 +1,180 @@
+"""`gocom demo`: sample photos over a channel that gets worse, by lami_go and by classical codecs at the same bytes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from client import console
+from client.client import Client
+from client.commands.send import number, write_pictures
+from client.console import FAILURE, command, emit
+from client.figures import Tile, tile_wall
+from client.results import Pixels, SendResult
+from client.targets import Target, open_client
+from common.errors import InvalidInput
+from common.images import square_crop
+
+PHOTOS = ("astronaut", "coffee", "chelsea")
+CODECS = ("lami_go", "jpeg", "webp")
+ERASURE_RATES = (0.0, 0.1, 0.2, 0.5)
+SIZE_PX, TILE_PX = 256, 192
+_FLOOR = re.compile(r"needs at least (\d+) bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One photo by one codec at one erasure rate; `at_floor`: the codec cannot do with as few bytes as lami_go."""
+
+    photo: str
+    codec: str
+    rate: float
+    at_floor: bool
+    result: SendResult
+
+    def as_record(self) -> dict[str, Any]:
+        """For table.json, table.csv and --json."""
+        sent = self.result.as_record()
+        keys = ("bytes_total", "bpp", "packets_sent", "packets_received", "psnr_db", "ms_ssim", "outcome")
+        record = {"photo": self.photo, "codec": self.codec, "packet_erasure_rate": self.rate, "at_floor": self.at_floor}
+        return {**record, **{key: sent[key] for key in keys}, "reason": self.result.reason}
+
+
+@command
+def demo(
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for pictures, overview.png, table.json, table.csv.")
+    ] = Path("out/demo"),
+    photo: Annotated[list[str] | None, typer.Option(help="Sample of skimage.data; may be repeated.")] = None,
+    seed: console.Seed = 1,
+    device: console.Device = "auto",
+    as_json: console.Json = False,
+) -> None:
+    """Photos over 0, 10, 20 and 50 % packet erasure: lami_go beside jpeg and webp at the same total bytes.
+
+    Exit status 1 when lami_go left any photo without a picture.
+    """
+    photos = {name: sample_photo(name) for name in photo or PHOTOS}
+    target = Target("", "", "", local=True, device=device)
+    with open_client(target, "clean", seed, CODECS) as client:
+        cells = _run_all(client, photos, seed, as_json)
+    _write(out, photos, cells)
+    if not as_json:
+        console.out.print(_table(cells))
+        if any(cell.at_floor for cell in cells):
+            console.out.print("* more bytes than lami_go: the smallest file this codec can make of the photo")
+        console.out.print(f"pictures, overview.png, table.json and table.csv in {out}", markup=False)
+    lost = [cell for cell in cells if cell.codec == "lami_go" and cell.result.outcome == "failed"]
+    if lost:
+        console.err.print(f"lami_go failed on {len(lost)} of its pictures: {lost[0].result.reason}", markup=False)
+        raise typer.Exit(FAILURE)
+
+
+def sample_photo(name: str) -> Pixels:
+    """uint8 [256, 256, 3]: centre square crop of a picture that scikit-image ships. Raises InvalidInput."""
+    try:
+        from skimage import data  # noqa: PLC0415 - not in the base install
+    except ImportError:
+        raise InvalidInput("photo: the demo's photos come with scikit-image; pip install 'gocom[nets]'") from None
+    load = getattr(data, name, None)
+    if not callable(load):
+        raise InvalidInput(f"photo: skimage.data has no {name!r}; try {', '.join(PHOTOS)}")
+    pixels = load()
+    if getattr(pixels, "ndim", 0) != 3 or pixels.shape[2] < 3:
+        raise InvalidInput(f"photo: {name!r} is not a colour picture; try {', '.join(PHOTOS)}")
+    return square_crop(pixels[..., :3].copy(), SIZE_PX)
+
+
+def _run_all(client: Client, photos: dict[str, Pixels], seed: int, as_json: bool) -> list[Cell]:
+    """Every photo by every codec at every rate; lami_go on the clean channel is first, and sets the others' budget."""
+    budgets: dict[tuple[str, str], tuple[int | None, bool]] = {}
+    cells: list[Cell] = []
+    columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
+    with Progress(*columns, console=console.err, transient=True, disable=as_json) as progress:
+        task = progress.add_task("sending", total=len(photos) * len(CODECS) * len(ERASURE_RATES))
+        for rate in ERASURE_RATES:
+            client.set_channel(f"packet_erasure:rate={rate}" if rate else "clean", seed)
+            for codec in CODECS:
+                for index, (name, pixels) in enumerate(photos.items()):
+                    progress.update(task, description=f"{name}, {codec}, {rate:.0%} erasure")
+                    cell = _send_one(client, (name, index, pixels), codec, rate, seed, budgets)
+                    cells.append(cell)
+                    progress.advance(task)
+                    if as_json:
+                        emit(cell.as_record())
+    return cells
+
+
+def _send_one(
+    client: Client, photo: tuple[str, int, Pixels], codec: str, rate: float, seed: int,
+    budgets: dict[tuple[str, str], tuple[int | None, bool]],
+) -> Cell:  # fmt: skip
+    """Send a photo within its budget; a codec that names a higher floor gets that. Its number keys the losses."""
+    name, index, pixels = photo
+    budget, at_floor = budgets.get((name, codec), (None, False))
+    while True:
+        (result,) = client.send(pixels, codec, seed=seed, first_index=index, budget_bytes=budget)
+        floor = _FLOOR.search(result.reason)
+        if floor is None or at_floor:
+            break
+        budget, at_floor = int(floor.group(1)), True
+    budgets[name, codec] = (budget, at_floor)
+    if codec == "lami_go" and rate == 0:
+        budgets.update({(name, other): (result.bytes_total, False) for other in CODECS if other != codec})
+        budgets[name, codec] = (None, False)
+    return Cell(name, codec, rate, at_floor, result)
+
+
+def _write(folder: Path, photos: dict[str, Pixels], cells: Sequence[Cell]) -> None:
+    """Pictures, the overview and the tables. Raises InvalidInput for a folder that cannot be written to."""
+    for cell in cells:
+        write_pictures(folder, f"{cell.photo}.{cell.codec}.{cell.rate * 100:02.0f}", cell.result)
+    _overview(photos, cells).save(folder / "overview.png", optimize=True)
+    records = [cell.as_record() for cell in cells]
+    (folder / "table.json").write_text(json.dumps(records, indent=1) + "\n")
+    with (folder / "table.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(records[0]))
+        writer.writeheader()
+        writer.writerows(records)
+
+
+def _overview(photos: dict[str, Pixels], cells: Sequence[Cell]) -> Any:
+    rows, names = [], []
+    for photo, pixels in photos.items():
+        for codec in CODECS:
+            tiles = [Tile(pixels, "original")]
+            for cell in cells:
+                if (cell.photo, cell.codec) == (photo, codec):
+                    result, star = cell.result, "*" if cell.at_floor else ""
+                    quality = f", {number(result.psnr_db, 1)} dB" if result.image is not None else ""
+                    tiles.append(Tile(result.image, f"{result.bytes_total} B{star}{quality}"))
+            rows.append(tiles)
+            names.append(f"{photo}\n{codec}")
+    heads = ["", *(f"{rate:.0%} of packets erased" for rate in ERASURE_RATES)]
+    return tile_wall(rows, (TILE_PX, TILE_PX), heads, names)
+
+
+def _table(cells: Sequence[Cell]) -> Table:
+    table = Table("photo", "codec")
+    for head in ("erasure", "bytes", "PSNR dB", "MS-SSIM"):
+        table.add_column(head, justify="right")
+    table.add_column("outcome")
+    for cell in sorted(
+        cells, key=lambda c: (list(dict.fromkeys(x.photo for x in cells)).index(c.photo), CODECS.index(c.codec))
+    ):
+        result = cell.result
+        outcome = result.outcome if result.outcome == "reconstructed" else f"[red]{result.outcome}[/]"
+        table.add_row(
+            cell.photo, cell.codec, f"{cell.rate:.0%}", f"{result.bytes_total}{'*' if cell.at_floor else ' '}",
+            number(result.psnr_db, 2), number(result.ms_ssim, 4), outcome,
+        )  # fmt: skip
+    return table

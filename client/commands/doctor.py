@@ -1,0 +1,92 @@
+"""`gocom doctor`: what is installed, which devices and nets there are, which services answer."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+from importlib import metadata
+from typing import Any
+
+from rich.table import Table
+
+from client import console
+from client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, spinner
+from client.stack import is_serving
+from common.errors import NotReady
+from common.models import knowledge_hash, models_root
+from common.systems import SYSTEMS
+
+PACKAGES = (
+    "gocom", "grpcio", "protobuf", "numpy", "pillow", "pydantic", "constriction", "raptorq", "torch", "torchvision",
+    "diffusers", "transformers", "scikit-image",
+)  # fmt: skip
+
+
+@command
+def doctor(
+    transmitter: console.Transmitter = TRANSMITTER,
+    receiver: console.Receiver = RECEIVER,
+    channel_address: console.ChannelAddress = CHANNEL,
+    as_json: console.Json = False,
+) -> None:
+    """Say what is missing on this machine: packages, devices, nets, services."""
+    addresses = {"transmitter": transmitter, "channel": channel_address, "receiver": receiver}
+    with spinner("looking (importing torch may take a while)"):
+        record: dict[str, Any] = {
+            "python": platform.python_version(),
+            "packages": {name: _version(name) for name in PACKAGES},
+            "devices": _devices(),
+            "models_root": str(models_root()),
+            "models": _models(),
+            "services": {name: {"address": at, "serving": is_serving(at)} for name, at in addresses.items()},
+        }
+    if as_json:
+        emit(record)
+    else:
+        _print(record)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _devices() -> list[str]:
+    """CPU always; GPUs where torch is installed and sees them."""
+    found = [f"cpu ({os.cpu_count()} cores)"]
+    try:
+        torch: Any = importlib.import_module("torch")
+    except ImportError:
+        return found
+    if torch.cuda.is_available():
+        found += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
+    return found
+
+
+def _models() -> dict[str, str | None]:
+    """SHA-256 of each net that a codec needs; None: it is not there."""
+    hashes: dict[str, str | None] = {}
+    for name in sorted({name for codec in SYSTEMS for name in SYSTEMS.get(codec).knowledge}):
+        try:
+            hashes[name] = knowledge_hash(name).hex()
+        except NotReady:
+            hashes[name] = None
+    return hashes
+
+
+def _print(record: dict[str, Any]) -> None:
+    table = Table("what", "state", box=None, padding=(0, 2))
+    missing = "[red]missing[/]"
+    table.add_row("python", record["python"])
+    for name, version in record["packages"].items():
+        table.add_row(name, version or missing)
+    table.add_row("devices", ", ".join(record["devices"]))
+    for name, digest in record["models"].items():
+        table.add_row(f"net {name}", digest[:16] if digest else f"{missing} in {record['models_root']}")
+    for name, service in record["services"].items():
+        state = "[green]serving[/]" if service["serving"] else "[yellow]not serving[/]"
+        table.add_row(name, f"{state} at {service['address']}")
+    console.out.print(table)

@@ -1,0 +1,149 @@
+"""`gocom send`: pictures through the services, and what became of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from PIL import Image
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from client import console
+from client.console import CHANNEL, FAILURE, RECEIVER, TRANSMITTER, command, emit, parse_options
+from client.figures import compare_picture
+from client.pictures import Size, load_picture
+from client.results import SendResult
+from client.targets import Target, open_client
+from common.errors import InvalidInput
+from common.images import list_images
+from common.types import LinkSettings
+
+SizeText = Annotated[
+    str, typer.Option("--size", help="fit (at most 1024 px, aspect kept), keep, or N: centre square crop of N px.")
+]
+Payload = Annotated[int, typer.Option("--payload-bytes", help="Largest payload of a packet, 32 to 65000.")]
+
+
+@command
+def send(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Files, or folders of them.")],
+    codec: console.Codec = "lami_go",
+    channel: console.Spec = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for received pictures and comparisons.")] = None,
+    local: console.Local = False,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Of the channel and the receiver's samplers.")
+    ] = None,
+    option: console.Options = None,
+    size: SizeText = "fit",
+    max_rounds: Annotated[int, typer.Option(min=1, max=64, help="Transmissions the receiver may ask for in all.")] = 1,
+    budget_bytes: Annotated[int | None, typer.Option(min=1, help="Most bytes of the first round, all counted.")] = None,
+    round_budget_bytes: Annotated[int | None, typer.Option(min=1, help="Most bytes of each later round.")] = None,
+    payload_bytes: Payload = 105,
+    interleave: Annotated[bool, typer.Option(help="Permute elements before they are cut into packets.")] = True,
+    timeout_s: Annotated[float, typer.Option(min=0.1, help="For one picture.")] = 60.0,
+    device: console.Device = "auto",
+    transmitter: console.Transmitter = TRANSMITTER,
+    receiver: console.Receiver = RECEIVER,
+    channel_address: console.ChannelAddress = CHANNEL,
+    as_json: console.Json = False,
+) -> None:
+    """Send pictures and show what the receiver made of them.
+
+    Exit status: 0 all sent, whatever the channel did to them; 1 a service failed; 2 bad input.
+    """
+    _, options = parse_options(codec, option)
+    paths, resize = list_images(images), parse_size(size)
+    link = LinkSettings(max_payload_bytes=payload_bytes, interleave=interleave)
+    for path in paths:
+        load_picture(path, resize)
+    target = Target(transmitter, receiver, channel_address, local, device)
+    names = unique_names(paths)
+    results = []
+    with open_client(target, channel, seed, (codec,)) as client:
+        stream = client.send(
+            paths, codec, options=options, seed=seed or 0, max_rounds=max_rounds, budget_bytes=budget_bytes,
+            round_budget_bytes=round_budget_bytes, link=link, size=resize, timeout_s=timeout_s,
+        )  # fmt: skip
+        for result in _with_progress(stream, len(paths), as_json):
+            name = names[result.frame_index]
+            if out is not None:
+                write_pictures(out, name, result)
+            if as_json:
+                emit(result.as_record())
+            results.append((name, result))
+    if not as_json:
+        console.out.print(_table(results))
+        if out is not None:
+            console.out.print(f"pictures in {out}", markup=False)
+    if any(result.failure not in ("", "undecodable") for _, result in results):
+        raise typer.Exit(FAILURE)
+
+
+def parse_size(text: str) -> Size:
+    """fit, keep or a number. Raises InvalidInput."""
+    if text == "keep":
+        return None
+    if text == "fit":
+        return "fit"
+    if not text.isdigit():
+        raise InvalidInput(f"size: {text!r} is neither fit nor keep nor a number of pixels")
+    return int(text)
+
+
+def unique_names(paths: Sequence[Path]) -> list[str]:
+    """Names for outputs: the stems, numbered where they repeat."""
+    names: list[str] = []
+    for path in paths:
+        name, number = path.stem, 1
+        while name in names:
+            number += 1
+            name = f"{path.stem}-{number}"
+        names.append(name)
+    return names
+
+
+def write_pictures(folder: Path, name: str, result: SendResult) -> None:
+    """NAME.received.png, if there is a picture, and NAME.compare.png. Raises InvalidInput for a folder that fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if result.image is not None:
+            Image.fromarray(result.image).save(folder / f"{name}.received.png")
+        compare_picture(result).save(folder / f"{name}.compare.png")
+    except OSError as error:
+        raise InvalidInput(f"out: cannot write to {str(folder)!r}: {error.strerror or error}") from None
+
+
+def _with_progress(stream: Iterator[SendResult], total: int, quiet: bool) -> Iterator[SendResult]:
+    if quiet:
+        yield from stream
+        return
+    columns: list[Any] = [TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
+    with Progress(*columns, console=console.err, transient=True) as progress:
+        yield from progress.track(stream, total=total)
+
+
+def _table(results: Sequence[tuple[str, SendResult]]) -> Table:
+    table = Table("picture")
+    for head in ("bytes", "bpp", "packets", "PSNR dB", "MS-SSIM", "s"):
+        table.add_column(head, justify="right")
+    table.add_column("outcome")
+    for name, r in results:
+        outcome = r.outcome if r.outcome == "reconstructed" else f"[red]{r.outcome}[/]: {r.reason}"
+        table.add_row(
+            name, str(r.bytes_total), f"{r.bpp:.4f}", f"{r.packets_received}/{r.packets_sent}",
+            number(r.psnr_db, 2), number(r.ms_ssim, 4),
+            f"{r.seconds['total']:.2f}", outcome,
+        )  # fmt: skip
+    return table
+
+
+def number(value: float | None, digits: int) -> str:
+    """A measured value for a table; "-" where there is none."""
+    if value is None:
+        return "-"
+    return f"{value:.{digits}f}" if math.isfinite(value) else "inf"

@@ -1,0 +1,131 @@
+"""`gocom serve`: one service in this process, until SIGTERM or Ctrl-C. Flags win over GOCOM_... variables."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import signal
+import threading
+from typing import Annotated, Any
+
+import typer
+
+from client import console
+from client.console import command, emit
+from common.logs import configure
+from common.settings import ChannelSettings, ReceiverSettings, ServiceSettings, TransmitterSettings
+
+app = typer.Typer(help="Run one service in this process.", no_args_is_help=True)
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 for all.")]
+Port = Annotated[int | None, typer.Option(help="0 takes a free one.")]
+Grace = Annotated[float | None, typer.Option("--grace-s", help="How long calls may go on after SIGTERM.")]
+MetricsPort = Annotated[int | None, typer.Option(help="Serve Prometheus metrics there.")]
+Device = Annotated[str | None, typer.Option(help="Torch device of the nets: auto, cpu, cuda.")]
+Warm = Annotated[list[str] | None, typer.Option(help="Codec to load before saying SERVING; may be repeated.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Logs as JSON lines on stderr; one line with the address on stdout.")
+]
+FollowParent = Annotated[bool, typer.Option("--follow-parent", hidden=True, help="End when standard input does.")]
+
+
+@app.command()
+@command
+def transmitter(
+    host: Host = None,
+    port: Port = None,
+    link_address: Annotated[str | None, typer.Option(help="host:port of the channel emulator or the receiver.")] = None,
+    device: Device = None,
+    warm: Warm = None,
+    grace_s: Grace = None,
+    metrics_port: MetricsPort = None,
+    follow_parent: FollowParent = False,
+    as_json: Json = False,
+) -> None:
+    """Encode pictures and send them over the link."""
+    settings = TransmitterSettings(
+        **_given(
+            host=host, port=port, link_address=link_address, device=device, warm_codecs=warm, grace_s=grace_s,
+            metrics_port=metrics_port, log_json=as_json or None,
+        )
+    )  # fmt: skip
+    _run("transmitter.service", settings, follow_parent, as_json)
+
+
+@app.command()
+@command
+def channel(
+    host: Host = None,
+    port: Port = None,
+    next_hop: Annotated[str | None, typer.Option(help="host:port of the receiver, or of another emulator.")] = None,
+    profile: Annotated[str | None, typer.Option(metavar="SPEC", help="Impairments to begin with.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the channel's randomness.")] = None,
+    grace_s: Grace = None,
+    metrics_port: MetricsPort = None,
+    follow_parent: FollowParent = False,
+    as_json: Json = False,
+) -> None:
+    """Forward frames, and do to their packets what the profile says."""
+    settings = ChannelSettings(
+        **_given(
+            host=host, port=port, next_hop=next_hop, profile=profile, seed=seed, grace_s=grace_s,
+            metrics_port=metrics_port, log_json=as_json or None,
+        )
+    )  # fmt: skip
+    _run("channel_emulator.service", settings, follow_parent, as_json)
+
+
+@app.command()
+@command
+def receiver(
+    host: Host = None,
+    port: Port = None,
+    feedback_address: Annotated[str | None, typer.Option(help="host:port of the transmitter.")] = None,
+    device: Device = None,
+    warm: Warm = None,
+    grace_s: Grace = None,
+    metrics_port: MetricsPort = None,
+    follow_parent: FollowParent = False,
+    as_json: Json = False,
+) -> None:
+    """Re-create pictures from what arrives."""
+    settings = ReceiverSettings(
+        **_given(
+            host=host, port=port, feedback_address=feedback_address, device=device, warm_codecs=warm, grace_s=grace_s,
+            metrics_port=metrics_port, log_json=as_json or None,
+        )
+    )  # fmt: skip
+    _run("receiver.service", settings, follow_parent, as_json)
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """Only what was set on the command line."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _run(module: str, settings: ServiceSettings, follow_parent: bool, as_json: bool) -> None:
+    """Import the service, torch with it where it needs that, and serve until told to stop."""
+    configure(settings.log_json)
+    if follow_parent:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    service = importlib.import_module(module)
+    asyncio.run(_serve(service, settings, as_json))
+
+
+async def _serve(service: Any, settings: ServiceSettings, as_json: bool) -> None:
+    from common.rpc.server import run_until_signal  # noqa: PLC0415 - only servers need it
+
+    running = await service.serve(settings)
+    if as_json:
+        emit({"service": service.__name__.partition(".")[0], "host": settings.host, "port": running.port})
+    else:
+        console.err.print(f"serving on {settings.host}:{running.port}; Ctrl-C ends it", markup=False)
+    await run_until_signal(running)
+
+
+def _end_with_parent() -> None:
+    """Standard input is a pipe that the parent holds: when it breaks, nobody is left to stop this process."""
+    while os.read(0, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,114 @@
+"""`gocom stream`: pictures of a folder over and over, with a live table of rate, loss and bpp."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.live import Live
+from rich.table import Table
+
+from client import console
+from client.commands.send import Payload, SizeText, number, parse_size
+from client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, parse_options
+from client.results import SendResult
+from client.targets import Target, open_client
+from common.images import list_images
+from common.types import LinkSettings
+
+RECENT = 32
+"""Frames that the table's averages are of."""
+
+
+@command
+def stream(
+    folder: Annotated[Path, typer.Argument(help="Folder of pictures, or one picture.")],
+    codec: console.Codec = "lami_go",
+    channel: console.Spec = None,
+    local: console.Local = False,
+    loops: Annotated[int, typer.Option(min=0, help="Times through the folder; 0: until Ctrl-C.")] = 0,
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, help="Most pictures a second; default: as quick as it goes.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Of the channel and the receiver's samplers.")
+    ] = None,
+    option: console.Options = None,
+    size: SizeText = "fit",
+    payload_bytes: Payload = 105,
+    device: console.Device = "auto",
+    transmitter: console.Transmitter = TRANSMITTER,
+    receiver: console.Receiver = RECEIVER,
+    channel_address: console.ChannelAddress = CHANNEL,
+    as_json: console.Json = False,
+) -> None:
+    """Keep pictures flowing, and watch rate, loss and bpp. Change the channel meanwhile with `gocom channel set`."""
+    _, options = parse_options(codec, option)
+    paths, resize = list_images([folder]), parse_size(size)
+    link = LinkSettings(max_payload_bytes=payload_bytes)
+    target = Target(transmitter, receiver, channel_address, local, device)
+    with open_client(target, channel, seed, (codec,)) as client:
+        source = _paced(paths, loops, rate)
+        results = client.send(source, codec, options=options, seed=seed or 0, link=link, size=resize)
+        if as_json:
+            for result in results:
+                emit(result.as_record())
+            return
+        meter = Meter()
+        with Live(meter.table(), console=console.out, refresh_per_second=4) as live:
+            for result in results:
+                meter.add(result)
+                live.update(meter.table())
+
+
+def _paced(paths: Sequence[Path], loops: int, rate: float | None) -> Iterator[Path]:
+    """The paths, `loops` times (0: for ever), at most `rate` a second."""
+    due = time.monotonic()
+    for _ in range(loops) if loops else count():
+        for path in paths:
+            time.sleep(max(0.0, due - time.monotonic()))
+            due = max(due + 1 / rate, time.monotonic()) if rate else due
+            yield path
+
+
+class Meter:
+    """Running totals, and averages of the last frames."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._recent: deque[tuple[float, SendResult]] = deque(maxlen=RECENT)
+        self._frames = self._failed = self._bytes = 0
+
+    def add(self, result: SendResult) -> None:
+        """Count a frame."""
+        self._frames += 1
+        self._failed += result.outcome == "failed"
+        self._bytes += result.bytes_total
+        self._recent.append((time.monotonic(), result))
+
+    def table(self) -> Table:
+        """What the terminal shows."""
+        table = Table("", "last frames", "in all", title="gocom stream - Ctrl-C ends it")
+        frames = [result for _, result in self._recent]
+        sent = sum(r.packets_sent for r in frames)
+        lost = sent - sum(r.packets_received for r in frames)
+        psnr = [r.psnr_db for r in frames if r.psnr_db is not None]
+        window = time.monotonic() - (self._recent[0][0] if len(frames) == RECENT else self._began)
+        elapsed = max(time.monotonic() - self._began, 1e-6)
+        kilobits = sum(r.bytes_total for r in frames) * 8 / 1000
+        table.add_row("frames", str(len(frames)), str(self._frames))
+        table.add_row("frames/s", f"{len(frames) / max(window, 1e-6):.2f}", f"{self._frames / elapsed:.2f}")
+        table.add_row("kbit/s", f"{kilobits / max(window, 1e-6):.1f}", f"{self._bytes * 8 / 1000 / elapsed:.1f}")
+        table.add_row("packets lost", f"{lost / sent:.1%}" if sent else "-", "")
+        table.add_row("bpp", number(sum(r.bpp for r in frames) / len(frames) if frames else None, 4), "")
+        table.add_row("PSNR dB", number(sum(psnr) / len(psnr) if psnr else None, 2), "")
+        table.add_row("no picture", str(sum(r.outcome == "failed" for r in frames)), str(self._failed))
+        if frames:
+            last = frames[-1]
+            table.add_row("last", f"{last.frame_id[-8:]} {last.outcome}", last.reason)
+        return table

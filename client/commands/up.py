@@ -1,0 +1,58 @@
+"""`gocom up`: the three services on this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from client import console
+from client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, spinner
+from client.stack import LocalStack
+
+
+@command
+def up(
+    channel: console.Spec = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of the channel's randomness.")] = None,
+    device: console.Device = "auto",
+    warm: Annotated[
+        list[str] | None, typer.Option(help="Codec to load at once; default lami_go; may be repeated.")
+    ] = None,
+    free_ports: Annotated[bool, typer.Option("--free-ports", help="Any free ports instead of 50051 to 50053.")] = False,
+    logs: Annotated[Path | None, typer.Option("--logs", help="Folder for the logs; default: a temporary one.")] = None,
+    as_json: console.Json = False,
+) -> None:
+    """Run receiver, channel emulator and transmitter until Ctrl-C."""
+    usual = {"transmitter": TRANSMITTER, "channel": CHANNEL, "receiver": RECEIVER}
+    ports = {} if free_ports else {name: int(address.rpartition(":")[2]) for name, address in usual.items()}
+    stack = LocalStack(channel or "clean", seed, device, warm or ("lami_go",), log_folder=logs, ports=ports)
+    stopped = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    try:
+        with spinner("starting (the first import of torch may take a minute)") as update:
+            stack.start(lambda name: update(f"{name} is ready"))
+        _announce(stack, free_ports, as_json)
+        while not stopped.wait(0.5):
+            stack.check()
+    except KeyboardInterrupt:
+        return
+    finally:
+        stack.stop()
+        signal.signal(signal.SIGTERM, before)
+
+
+def _announce(stack: LocalStack, free_ports: bool, as_json: bool) -> None:
+    record: dict[str, Any] = {**stack.addresses, "logs": str(stack.log_folder)}
+    if as_json:
+        emit(record)
+        return
+    for name, value in record.items():
+        console.out.print(f"{name:12} {value}", markup=False)
+    flags = {"transmitter": "--transmitter", "receiver": "--receiver", "channel": "--channel-address"}
+    words = [f"{flag} {stack.addresses[name]}" for name, flag in flags.items()] if free_ports else []
+    console.out.print(" ".join(["try: gocom send photo.jpg --out out", *words]), markup=False, soft_wrap=True)
+    console.out.print("Ctrl-C ends it")

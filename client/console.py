@@ -1,0 +1,115 @@
+"""What all commands share: options, printing for people or as JSON lines, and errors as one line."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, NoReturn
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from client.stack import USAGE_ERROR
+from common.errors import GoComError, InvalidInput, UnknownName
+from common.systems import SYSTEMS, System
+from common.wire import make_parameters
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+FAILURE = 1
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout, and nothing else.")]
+Codec = Annotated[str, typer.Option("--codec", help="A codec that `gocom codecs` lists.")]
+Spec = Annotated[
+    str | None,
+    typer.Option(
+        "--channel",
+        metavar="SPEC",
+        help="Impairments of the channel: clean, lossy, packet_erasure:rate=0.2, a .yml file.",
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the channel and the receiver's samplers.")]
+Options = Annotated[
+    list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="Option of the codec; may be repeated.")
+]
+Device = Annotated[str, typer.Option(envvar="GOCOM_DEVICE", help="Torch device of the nets: auto, cpu, cuda.")]
+Transmitter = Annotated[
+    str, typer.Option("--transmitter", envvar="GOCOM_TRANSMITTER_ADDRESS", help="host:port of the transmitter.")
+]
+Receiver = Annotated[
+    str, typer.Option("--receiver", envvar="GOCOM_RECEIVER_ADDRESS", help="host:port of the receiver.")
+]
+ChannelAddress = Annotated[
+    str, typer.Option("--channel-address", envvar="GOCOM_CHANNEL_ADDRESS", help="host:port of the channel emulator.")
+]
+Local = Annotated[bool, typer.Option("--local", help="Start the three services for this command, and stop them after.")]
+
+TRANSMITTER, CHANNEL, RECEIVER = "127.0.0.1:50051", "127.0.0.1:50052", "127.0.0.1:50053"
+
+_json_wanted = False
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Decorator of commands: errors become one line (or {"error": ...}) and a status; no traceback, no stray output."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **arguments: Any) -> None:
+        global _json_wanted  # noqa: PLW0603 - one command a process
+        _json_wanted = bool(arguments.get("as_json"))
+        try:
+            function(*args, **arguments)
+        except (InvalidInput, UnknownName) as error:
+            fail(str(error), USAGE_ERROR)
+        except GoComError as error:
+            fail(str(error), FAILURE)
+        except ValidationError as error:  # of the settings classes
+            first = error.errors()[0]
+            fail(f"{'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}", USAGE_ERROR)
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+    return run
+
+
+def fail(message: str, status: int) -> NoReturn:
+    """Say what is wrong, and exit."""
+    if _json_wanted:
+        emit({"error": message})
+    else:
+        err.print("error:", style="bold red", end=" ")
+        err.print(message, markup=False, soft_wrap=True)
+    raise typer.Exit(status)
+
+
+def emit(record: dict[str, Any]) -> None:
+    """One JSON line on stdout."""
+    sys.stdout.write(json.dumps(record, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def spinner(text: str) -> Iterator[Callable[[str], None]]:
+    """Shows on stderr that something takes a while; silent with --json and away from a terminal."""
+    if _json_wanted:
+        yield lambda _: None
+        return
+    with err.status(text) as status:
+        yield status.update
+
+
+def parse_options(codec: str, words: list[str] | None) -> tuple[System, dict[str, Any]]:
+    """KEY=VALUE words of a codec, checked here so that a slip costs no start of services. Raises InvalidInput."""
+    system = SYSTEMS.get(codec)
+    values: dict[str, Any] = {}
+    for word in words or []:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise InvalidInput(f"option: {word!r} is not of the form key=value")
+        values[key.strip()] = value.strip()
+    make_parameters(system.options, values)
+    return system, values

@@ -1,0 +1,160 @@
+"""What is known of one frame that was sent, and the result made of it."""
+
+from __future__ import annotations
+
+import io
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+from client.pictures import Picture
+from client.results import FailureKind, Pixels, SendResult
+from common.account import ByteAccount
+from common.images import decode_image, to_float
+from common.logs import frame_id
+from common.quality import ms_ssim, psnr_db
+from gocom.v1 import link_pb2, receiver_pb2, transmitter_pb2
+
+_KINDS: dict[int, FailureKind] = {
+    transmitter_pb2.FAILURE_KIND_INVALID: "invalid",
+    transmitter_pb2.FAILURE_KIND_UNDECODABLE: "undecodable",
+    transmitter_pb2.FAILURE_KIND_LINK: "link",
+    transmitter_pb2.FAILURE_KIND_INTERNAL: "internal",
+}
+
+
+@dataclass(slots=True)
+class SentFrame:
+    """A frame between being handed over and having a result.
+
+    Attributes:
+        index: frame index.
+        picture: what was sent.
+        started: time.perf_counter() when it was handed over.
+        account: bytes of the rounds so far.
+        final: the receiver's last word.
+        failure: the transmitter's, if it was bad news.
+        completed: the transmitter said it was good.
+        ended: time.perf_counter() of the last thing heard.
+    """
+
+    index: int
+    picture: Picture
+    started: float = field(default_factory=time.perf_counter)
+    ended: float = 0.0
+    account: ByteAccount = field(default_factory=lambda: ByteAccount(0, {}, {}))
+    packets_sent: int = 0
+    encode_seconds: float = 0.0
+    rounds: int = 0
+    final: receiver_pb2.Reconstruction | None = None
+    failure: transmitter_pb2.FrameFailed | None = None
+    completed: bool = False
+    _sent_at: dict[int, float] = field(default_factory=dict)
+    _received: dict[int, tuple[float, int]] = field(default_factory=dict)
+
+    @property
+    def settled(self) -> bool:
+        """Nothing more is awaited: the transmitter has spoken, and the receiver where it had anything to say."""
+        if self.failure is not None and self.failure.kind != transmitter_pb2.FAILURE_KIND_UNDECODABLE:
+            return True
+        return (self.completed or self.failure is not None) and self.final is not None
+
+    def take_event(self, event: transmitter_pb2.TransmitResponse) -> None:
+        """Note what the transmitter said."""
+        self.ended = time.perf_counter()
+        kind = event.WhichOneof("event")
+        if kind == "sent":
+            cost = event.sent.bytes
+            self.account += ByteAccount(
+                cost.header_bytes,
+                {s.name: s.bytes for s in cost.segments},
+                {s.name: s.repair_bytes for s in cost.segments},
+            )
+            self.packets_sent += event.sent.packets
+            self.encode_seconds += event.sent.encode_seconds
+            self.rounds += 1
+            self._sent_at[event.sent.round] = self.ended
+        elif kind == "received":
+            self._received[event.received.round] = self.ended, event.received.packets_received
+        elif kind == "completed":
+            self.completed = True
+        elif kind == "failed":
+            self.failure = event.failed
+
+    def take_final(self, picture: receiver_pb2.Reconstruction) -> None:
+        """Note the receiver's last word."""
+        self.ended = time.perf_counter()
+        self.final = picture
+
+    def result(self, session_id: str, codec: str, timed_out: str = "") -> SendResult:
+        """What the caller gets. Decodes the picture and measures it; run it outside of the event loop.
+
+        Args:
+            session_id: of the send.
+            codec: its codec.
+            timed_out: why the frame is given up, if it is not settled.
+        """
+        image, provenance, reason = None, None, self._reason(timed_out)
+        if not reason and self.final is not None:
+            image = decode_image(self.final.image_png, field_name="reconstruction.image_png")
+            provenance = _grey(self.final.provenance_png)
+        height, width = self.picture.pixels.shape[:2]
+        arrived = sum(count for _, count in self._received.values())
+        comparable = image is not None and image.shape == self.picture.pixels.shape
+        sent, got = (
+            (to_float(self.picture.pixels), to_float(image)) if comparable and image is not None else (None, None)
+        )
+        return SendResult(
+            frame_id=frame_id(session_id, self.index),
+            frame_index=self.index,
+            codec=codec,
+            width_px=width,
+            height_px=height,
+            bytes_total=self.account.total_bytes,
+            bytes_by_segment={"header": self.account.header_bytes, **self.account.by_segment},
+            bpp=self.account.total_bytes * 8 / (width * height),
+            packets_sent=self.packets_sent,
+            packets_received=self.final.packets_received if self.final is not None else arrived,
+            rounds=self.rounds,
+            psnr_db=psnr_db(sent, got) if sent is not None and got is not None else None,
+            ms_ssim=ms_ssim(sent, got) if sent is not None and got is not None else None,
+            seconds=self._seconds(),
+            outcome="failed" if reason else "reconstructed",
+            reason=reason,
+            failure=self._failure_kind() if reason else "",
+            original=self.picture.pixels,
+            image=image,
+            provenance=provenance,
+            caption=self.final.caption or None if self.final is not None else None,
+        )
+
+    def _reason(self, timed_out: str) -> str:
+        if self.failure is not None:
+            return self.failure.reason or "the transmitter gave no reason"
+        if self.final is None:
+            return timed_out
+        if self.final.status != link_pb2.FRAME_STATUS_RECONSTRUCTED:
+            return self.final.reason or "the receiver gave no reason"
+        return ""
+
+    def _failure_kind(self) -> FailureKind:
+        if self.failure is not None:
+            return _KINDS.get(self.failure.kind, "internal")
+        return "undecodable" if self.final is not None else "timeout"
+
+    def _seconds(self) -> dict[str, float]:
+        arrivals = {round_: at for round_, (at, _) in self._received.items()}
+        transport = sum(max(0.0, at - self._sent_at[r]) for r, at in arrivals.items() if r in self._sent_at)
+        stages = {stage.stage: stage.seconds for stage in self.final.stages} if self.final is not None else {}
+        total = max(self.ended - self.started, 0.0)
+        return {"encode": self.encode_seconds, "transport": transport, **stages, "total": total}
+
+
+def _grey(data: bytes) -> Pixels | None:
+    """An 8-bit PNG -> uint8 [H, W]; None without one."""
+    if not data:
+        return None
+    with Image.open(io.BytesIO(data)) as picture:
+        return np.asarray(picture.convert("L"), dtype=np.uint8)

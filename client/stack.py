@@ -1,0 +1,187 @@
+"""The three services as processes of this machine, for demos, tests and `gocom send --local`.
+
+with LocalStack("packet_erasure:rate=0.2") as stack, stack.client() as client:
+    for result in client.send(["photo.jpg"]): ...
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from client.client import Client
+from common.channel_spec import format_spec, parse_spec
+from common.errors import InvalidInput, NotReady
+
+ROOT = Path(__file__).resolve().parents[1]
+HOST = "127.0.0.1"
+SERVICES = ("receiver", "channel", "transmitter")
+"""In the order they are started in; stopped the other way round."""
+STOP_S = 8.0
+"""Between SIGTERM and SIGKILL."""
+TAIL_LINES = 12
+USAGE_ERROR = 2
+"""Status of a `gocom` command that was given something wrong."""
+
+
+class LocalStack:
+    """Receiver, channel emulator and transmitter on free ports of 127.0.0.1. Use it as a context manager.
+
+    Args:
+        channel_spec: profile of the channel, as `common.channel_spec.parse_spec` reads it.
+        seed: of the channel; None: the spec's own, else 0.
+        device: torch device of the nets; "auto": CUDA where there is one.
+        codecs: loaded, and run once, before the services count as ready.
+        timeout_s: for all three to be ready; importing torch takes a while.
+        log_folder: where receiver.log, channel.log and transmitter.log go; None: a temporary folder.
+        ports: by service name; those not named are free ones.
+
+    Attributes:
+        addresses: host:port by service name ("transmitter", "channel", "receiver").
+        log_folder: see above.
+    """
+
+    def __init__(
+        self,
+        channel_spec: str = "clean",
+        seed: int | None = None,
+        device: str = "auto",
+        codecs: Sequence[str] = ("lami_go",),
+        timeout_s: float = 120.0,
+        log_folder: Path | None = None,
+        ports: dict[str, int] | None = None,
+    ) -> None:
+        self._profile = parse_spec(channel_spec, seed)
+        self._device, self._codecs, self._timeout_s = device, tuple(codecs), timeout_s
+        self._temporary = tempfile.TemporaryDirectory(prefix="gocom-") if log_folder is None else None
+        self.log_folder = Path(self._temporary.name) if self._temporary is not None else Path(str(log_folder))
+        self._ports = {**_free_ports(), **(ports or {})}
+        self.addresses = {name: f"{HOST}:{port}" for name, port in self._ports.items()}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> LocalStack:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self, on_ready: Callable[[str], None] = lambda name: None) -> None:
+        """Start all, and wait until each says SERVING; `on_ready` hears which is.
+
+        Raises:
+            NotReady: one ended early or took too long; the message has the end of its log.
+        """
+        self.log_folder.mkdir(parents=True, exist_ok=True)
+        try:
+            for name in SERVICES:
+                self._processes[name] = self._spawn(name)
+            deadline = time.monotonic() + self._timeout_s
+            for name in SERVICES:
+                self._await_serving(name, deadline)
+                on_ready(name)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """SIGTERM to all, then SIGKILL to what is left. May be called twice."""
+        processes = [self._processes.pop(name) for name in reversed(SERVICES) if name in self._processes]
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_S
+        for process in processes:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def client(self) -> Client:
+        """A client of these services. Close it."""
+        return Client(**self.addresses)
+
+    def check(self) -> None:
+        """Raises NotReady for a service that has ended by itself, InvalidInput if its settings were why."""
+        for name, process in self._processes.items():
+            if process.poll() is None:
+                continue
+            lines = self._log_lines(name)
+            if process.returncode == USAGE_ERROR and lines:
+                raise InvalidInput(lines[-1].removeprefix("error: "))
+            raise NotReady(f"{name}: ended with status {process.returncode}{self._tail(name)}")
+
+    def _spawn(self, name: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "client.cli", "serve", name, "--follow-parent", *self._arguments(name)]
+        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+        with (self.log_folder / f"{name}.log").open("wb") as log:
+            # In a session of its own, so that Ctrl-C reaches it through stop() alone; a pipe that breaks ends it.
+            return subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True
+            )
+
+    def _arguments(self, name: str) -> list[str]:
+        words = ["--host", HOST, "--port", str(self._ports[name]), "--grace-s", str(STOP_S / 2)]
+        if name == "channel":
+            words += ["--next-hop", self.addresses["receiver"]]
+            return [*words, "--profile", format_spec(self._profile) or "clean", "--seed", str(self._profile.seed)]
+        words += ["--device", self._device]
+        for codec in self._codecs:
+            words += ["--warm", codec]
+        if name == "receiver":
+            return [*words, "--feedback-address", self.addresses["transmitter"]]
+        return [*words, "--link-address", self.addresses["channel"]]
+
+    def _await_serving(self, name: str, deadline: float) -> None:
+        while not is_serving(self.addresses[name]):
+            self.check()
+            if time.monotonic() > deadline:
+                raise NotReady(f"{name}: not ready within {self._timeout_s:g} s{self._tail(name)}")
+            time.sleep(0.1)
+
+    def _tail(self, name: str) -> str:
+        lines = self._log_lines(name)[-TAIL_LINES:]
+        return f"; end of its log:\n  {chr(10).join(lines)}" if lines else "; its log is empty"
+
+    def _log_lines(self, name: str) -> list[str]:
+        path = self.log_folder / f"{name}.log"
+        return path.read_text("utf-8", "replace").splitlines() if path.exists() else []
+
+
+def is_serving(address: str, timeout_s: float = 1.0) -> bool:
+    """What the health service at host:port says; False also when nobody answers."""
+    options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
+    with grpc.insecure_channel(address, options=options) as channel:
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
+        except grpc.RpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def _free_ports() -> dict[str, int]:
+    """A port for each service, chosen by the kernel; all three are held until all are chosen."""
+    with contextlib.ExitStack() as held:
+        ports = {}
+        for name in SERVICES:
+            listener = held.enter_context(socket.socket())
+            listener.bind((HOST, 0))
+            ports[name] = listener.getsockname()[1]
+        return ports

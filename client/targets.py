@@ -1,0 +1,48 @@
+"""Which services a command talks to: those at the given addresses, or ones it starts for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from client.client import Client
+from client.console import spinner
+from client.stack import LocalStack
+from common.channel_spec import parse_spec
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Addresses of running services; with `local` they are not used."""
+
+    transmitter: str
+    receiver: str
+    channel: str
+    local: bool = False
+    device: str = "auto"
+
+
+@contextmanager
+def open_client(target: Target, spec: str | None, seed: int | None, codecs: Sequence[str]) -> Iterator[Client]:
+    """A client of the target, its channel set to `spec` if that is given.
+
+    Raises:
+        InvalidInput: of the spec, before anything is started.
+        NotReady: services cannot be started or reached.
+    """
+    profile = parse_spec(spec, seed) if spec is not None else None
+    if not target.local:
+        with Client(target.transmitter, target.receiver, target.channel) as client:
+            if profile is not None:
+                client.set_channel(profile)
+            yield client
+        return
+    stack = LocalStack(spec or "clean", seed, target.device, codecs)
+    try:
+        with spinner("starting receiver, channel and transmitter (the first import of torch may take a minute)"):
+            stack.start()
+        with stack.client() as client:
+            yield client
+    finally:
+        stack.stop()

@@ -1,0 +1,146 @@
+"""The three services as processes, the client and `gocom send`, by classical codecs (no nets)."""
+
+import asyncio
+import json
+import math
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from client import AsyncClient, LocalStack
+from client.cli import app
+from common.errors import InvalidInput
+from common.images import png_bytes
+
+FIELDS = {
+    "frame_id", "codec", "width_px", "height_px", "bytes_total", "bytes_by_segment", "bpp", "packets_sent",
+    "packets_received", "rounds", "psnr_db", "ms_ssim", "seconds", "outcome",
+}  # fmt: skip
+CODECS = ("jpeg", "webp")
+
+
+def picture(height=176, width=208):
+    rows, columns = np.mgrid[0:height, 0:width]
+    return np.stack([rows % 256, columns % 256, (rows + columns) % 256], 2).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    with LocalStack(codecs=CODECS, log_folder=tmp_path_factory.mktemp("logs")) as running:
+        yield running
+
+
+@pytest.fixture
+def client(stack):
+    with stack.client() as made:
+        made.set_channel("clean")
+        yield made
+
+
+def test_send_local_prints_one_record_an_image(tmp_path):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(png_bytes(picture()))
+    words = ["send", tmp_path / "a.png", tmp_path / "b.png", "--codec", "jpeg", "--local", "--out", tmp_path / "out"]
+    result = CliRunner().invoke(app, [str(w) for w in [*words, "--json"]])
+    assert result.exit_code == 0, result.output
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert len(records) == 2
+    for record in records:
+        assert set(record) == FIELDS
+        assert record["outcome"] == "reconstructed"
+        assert (record["width_px"], record["height_px"]) == (208, 176)
+        assert record["bytes_total"] == sum(record["bytes_by_segment"].values()) > 0
+        assert record["bpp"] == pytest.approx(record["bytes_total"] * 8 / (208 * 176), abs=1e-4)
+        assert record["packets_received"] == record["packets_sent"] > 1
+        assert record["psnr_db"] > 25 and 0.8 < record["ms_ssim"] <= 1
+        assert {"encode", "transport", "total"} <= set(record["seconds"])
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"a.received.png", "a.compare.png", "b.received.png", "b.compare.png"}
+
+
+def test_erasure_is_an_outcome_not_an_error(stack, tmp_path):
+    (tmp_path / "a.png").write_bytes(png_bytes(picture()))
+    addresses = ["--transmitter", "--receiver", "--channel-address"]
+    at = [stack.addresses[name] for name in ("transmitter", "receiver", "channel")]
+    words = ["send", tmp_path / "a.png", "--codec", "jpeg", "--channel", "packet_erasure:rate=0.5", "--json"]
+    words += ["--out", tmp_path / "out", *(w for pair in zip(addresses, at, strict=True) for w in pair)]
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    assert set(record) == FIELDS | {"reason"}
+    assert record["outcome"] == "failed"
+    assert 0 < record["packets_received"] < record["packets_sent"]
+    assert record["psnr_db"] is None and record["ms_ssim"] is None
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.compare.png"]
+
+
+def test_results_come_in_order_and_input_is_read_lazily(client):
+    taken = []
+
+    def source():
+        for number in range(12):
+            taken.append(number)
+            yield picture(64 + 8 * number, 64)
+
+    results = client.send(source(), "webp", first_index=5, options={"quality": 80})
+    first = next(results)
+    assert first.frame_index == 5
+    assert len(taken) <= 8
+    rest = list(results)
+    assert [r.frame_index for r in rest] == list(range(6, 17))
+    assert [r.height_px for r in rest] == [64 + 8 * n for n in range(1, 12)]
+    assert all(r.outcome == "reconstructed" and r.image is not None and r.provenance is not None for r in rest)
+    assert all(r.ms_ssim is None and math.isfinite(r.psnr_db) for r in rest[:5])
+
+
+def test_a_bad_picture_is_raised_after_the_results_before_it(client):
+    results = client.send([picture(), b"junk", picture()], "jpeg")
+    assert next(results).outcome == "reconstructed"
+    with pytest.raises(InvalidInput, match="not a readable image"):
+        next(results)
+
+
+def test_a_frame_that_the_transmitter_refuses_fails_alone(client):
+    results = list(client.send([picture(40, 40), picture()], "jpeg"))
+    assert [(r.outcome, r.failure) for r in results] == [("failed", "invalid"), ("reconstructed", "")]
+    assert "image" in results[0].reason and "64" in results[0].reason
+
+
+def test_budget_below_the_floor_names_the_floor(client):
+    (result,) = client.send(picture(), "jpeg", budget_bytes=100)
+    assert result.failure == "invalid"
+    assert "needs at least" in result.reason
+
+
+def test_same_seed_same_losses_for_every_send(client):
+    client.set_channel("packet_erasure:rate=0.1", seed=3)
+    runs = [next(client.send(picture(), "jpeg", first_index=2)) for _ in range(2)]
+    assert runs[0].packets_received == runs[1].packets_received < runs[0].packets_sent
+
+
+def test_a_second_round_brings_what_was_lost(client):
+    client.set_channel("packet_erasure:rate=0.2", seed=1)
+    (result,) = client.send(picture(), "jpeg", max_rounds=6)
+    assert result.outcome == "reconstructed"
+    assert 1 < result.rounds <= 6
+
+
+def test_channel_is_set_read_and_watched(client):
+    assert client.set_channel("bursty", seed=9) > 0
+    profile = client.get_channel()
+    assert profile.seed == 9 and profile.impairments[0].WhichOneof("kind") == "gilbert_elliott"
+    report = next(client.watch_channel(50))
+    assert report.impairments[0].name == "gilbert_elliott"
+
+
+async def test_two_sends_at_once(stack):
+    async with AsyncClient(**stack.addresses) as client:
+        await client.set_channel("clean")
+
+        async def send(codec):
+            return [r async for r in client.send([picture()] * 3, codec)]
+
+        both = await asyncio.gather(*(send(codec) for codec in CODECS))
+    assert [[r.codec for r in results] for results in both] == [[codec] * 3 for codec in CODECS]
+    assert all(r.outcome == "reconstructed" for results in both for r in results)

@@ -1,0 +1,119 @@
+"""The `gocom` command without services: what is listed, and what a slip is told."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from client.cli import app
+from client.commands.send import parse_size, unique_names
+from client.figures import Tile, provenance_picture, tile_wall
+from client.pictures import load_picture
+from common.errors import InvalidInput
+from common.images import decode_image, png_bytes
+
+
+def gocom(*words):
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+@pytest.fixture
+def photo_file(tmp_path):
+    path = tmp_path / "photo.png"
+    path.write_bytes(png_bytes(np.full((64, 80, 3), 90, np.uint8)))
+    return path
+
+
+def test_codecs_list_options_with_defaults_and_ranges():
+    result = gocom("codecs", "--json")
+    records = {r["codec"]: r for r in map(json.loads, result.stdout.splitlines())}
+    assert {"lami_go", "jpeg", "jpeg2000", "webp", "avif"} <= set(records)
+    options = {o["name"]: o for o in records["lami_go"]["options"]}
+    assert options["mask_ratio"] == {"name": "mask_ratio", "type": "float", "default": 0.25, "range": ">= 0, <= 0.9"}
+    assert options["masking"]["range"] == "none, prm"
+    assert [s["name"] for s in records["lami_go"]["segments"]] == ["caption", "tokens"]
+    assert "quality" in gocom("codecs").stdout
+
+
+def test_doctor_says_what_is_there():
+    result = gocom("doctor", "--json", "--transmitter", "127.0.0.1:1", "--receiver", "127.0.0.1:1")
+    record = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert record["packages"]["grpcio"] and record["devices"][0].startswith("cpu")
+    assert "vq_tokenizer" in record["models"]
+    assert record["services"]["transmitter"] == {"address": "127.0.0.1:1", "serving": False}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--codec", "jpg"], "codec: no 'jpg'; there are"),
+        (["--codec", "jpeg", "--option", "quality"], "option: 'quality' is not of the form key=value"),
+        (["--codec", "jpeg", "--option", "sharpness=3"], "sharpness: no such option; there are"),
+        (["--codec", "jpeg", "--option", "quality=300"], "quality: Input should be less than or equal to 100"),
+        (["--channel", "packet_erasure:rat=0.1"], "packet_erasure.rat: no such parameter; there are rate"),
+        (["--size", "huge"], "size: 'huge' is neither fit nor keep"),
+        (["--size", "32"], "size: 32 is not in 64 to 1024"),
+        (["--payload-bytes", "9"], "link.max_payload_bytes: 9 is not in 32 to 65000"),
+    ],
+)
+@pytest.mark.parametrize("local", [[], ["--local"]])
+def test_a_slip_is_one_line_and_status_2(photo_file, words, message, local):
+    result = gocom("send", photo_file, *words, *local, "--json")
+    assert result.exit_code == 2
+    (line,) = result.stdout.splitlines()
+    assert message in json.loads(line)["error"]
+    plain = gocom("send", photo_file, *words, *local)
+    assert plain.exit_code == 2
+    assert plain.stdout == ""
+    assert "Traceback" not in plain.stderr
+    assert message in " ".join(plain.stderr.split())
+
+
+def test_missing_and_unreadable_pictures(tmp_path):
+    missing = gocom("send", tmp_path / "none.jpg", "--json")
+    assert missing.exit_code == 2
+    assert "none.jpg" in json.loads(missing.stdout)["error"]
+    (tmp_path / "broken.jpg").write_bytes(b"not a picture")
+    broken = gocom("send", tmp_path / "broken.jpg", "--json")
+    assert broken.exit_code == 2
+    assert "not a readable image" in json.loads(broken.stdout)["error"]
+
+
+def test_services_out_of_reach_are_named(photo_file):
+    result = gocom("send", photo_file, "--codec", "jpeg", "--transmitter", "127.0.0.1:1", "--json")
+    assert result.exit_code == 1
+    assert "transmitter at 127.0.0.1:1" in json.loads(result.stdout)["error"]
+    result = gocom("channel", "set", "lossy", "--channel-address", "127.0.0.1:1", "--json")
+    assert result.exit_code == 1
+    assert "channel at 127.0.0.1:1" in json.loads(result.stdout)["error"]
+
+
+def test_files_go_out_as_they_are_and_large_ones_fit():
+    data = png_bytes(np.zeros((100, 2048, 3), np.uint8))
+    kept = load_picture(data)
+    assert kept.data is data
+    with pytest.raises(InvalidInput, match="sides must be 64 to 1024"):
+        load_picture(data, "fit")
+    fitted = load_picture(png_bytes(np.zeros((600, 2048, 3), np.uint8)), "fit")
+    assert fitted.pixels.shape == (300, 1024, 3)
+    assert np.array_equal(decode_image(fitted.data), fitted.pixels)
+    assert load_picture(data, 64).pixels.shape == (64, 64, 3)
+    with pytest.raises(InvalidInput, match="uint8"):
+        load_picture(np.zeros((64, 64, 3), np.float32))
+
+
+def test_sizes_and_names(tmp_path):
+    assert (parse_size("keep"), parse_size("fit"), parse_size("96")) == (None, "fit", 96)
+    assert unique_names([tmp_path / "a.png", tmp_path / "a.jpg", tmp_path / "b.png"]) == ["a", "a-2", "b"]
+
+
+def test_figures():
+    image = np.full((64, 64, 3), 128, np.uint8)
+    tinted = provenance_picture(image, np.repeat(np.arange(64) % 3, 64).reshape(64, 64).astype(np.uint8))
+    assert len(np.unique(tinted.reshape(-1, 3), axis=0)) == 3
+    wall = tile_wall([[Tile(image, "a"), Tile(None, "b")]], (64, 64), ["x", "y"], ["row"])
+    assert wall.width > 128 and wall.height > 64
