@@ -13,7 +13,6 @@ from typing import Any
 
 import grpc
 
-from channel_emulator.call_status import CallStatus
 from channel_emulator.chain import frame_info
 from channel_emulator.impairments import FrameInfo
 from channel_emulator.statistics import RoundCounts
@@ -21,6 +20,7 @@ from channel_emulator.switchboard import Position, Switchboard
 from common.errors import InvalidInput
 from common.logs import frame_id, get_logger
 from common.metrics import PACKETS, ROUNDS, timed
+from common.rpc.call_status import CallStatus
 from common.wire import batch_from_proto, batch_to_proto
 from gocom.v1 import link_pb2, link_pb2_grpc
 

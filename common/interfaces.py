@@ -1,4 +1,4 @@
-"""What a codec, a generative decoder and an impairment must be able to do."""
+"""What a codec must be able to do at both ends. (A fault of the channel: channel_emulator/impairments/__init__.py.)"""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from common.images import ImageArray
-from common.random import CounterRng
-from common.types import Budget, Csi, Feedback, Goal, GoMessage, PacketBatch, ReceivedMessage, Reconstruction
+from common.types import Budget, Csi, Feedback, Goal, GoMessage, ReceivedMessage, Reconstruction
 
 if TYPE_CHECKING:
     import torch
@@ -37,10 +36,3 @@ class GenerativeDecoder(Protocol):
         self, rounds: Sequence[ReceivedMessage], *, generator: torch.Generator, previews: bool = False
     ) -> Iterator[Reconstruction]:
         """Pictures from all rounds so far, the last one final. Raises DecodeFailed when none can be made."""
-
-
-class Impairment(Protocol):
-    """A fault of the channel: draws the fate of packets, then applies it. Never raises for what it erases."""
-
-    def apply(self, batch: PacketBatch, rng: CounterRng) -> PacketBatch:
-        """Set `erased`, or change payloads. `rng` is already keyed to this impairment, frame and round."""

@@ -44,7 +44,7 @@ class ChannelSettings(ServiceSettings):
 
     Attributes:
         next_hop: host:port of the receiver, or of a further emulator.
-        profile: impairments, as common and the command line write them: "clean", "packet_erasure(rate=0.1)".
+        profile: impairments as the command line writes them: "clean", "packet_erasure:rate=0.1".
         seed: of all randomness of the channel.
     """
 

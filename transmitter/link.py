@@ -12,6 +12,7 @@ import grpc
 from common.errors import GoComError, NotReady
 from common.logs import get_logger
 from common.models import knowledge_hash
+from common.rpc.call_status import CallStatus
 from common.rpc.channels import RPC_DEADLINE_S, STREAM_DEADLINE_S
 from common.rpc.status import error_from_rpc
 from common.systems import SYSTEMS
@@ -50,6 +51,7 @@ class LinkStream:
         on_failure: Callable[[GoComError], None],
     ) -> None:
         self._call: Any = stub.Send(timeout=STREAM_DEADLINE_S)
+        self._status_seen = CallStatus(self._call)
         self._on_response = on_response
         self._on_failure = on_failure
         self._finishing = False
@@ -64,7 +66,7 @@ class LinkStream:
         except TimeoutError:
             raise NotReady("link: no answer to the opening of the session") from None
         except grpc.aio.AioRpcError as error:
-            raise error_from_rpc(error) from error
+            raise error_from_rpc(error, self._status_seen) from error
         if first is grpc.aio.EOF or first.WhichOneof("item") != "accepted":
             raise NotReady("link: the session was not accepted")
         self._reader = asyncio.create_task(self._read())
@@ -80,7 +82,7 @@ class LinkStream:
         except asyncio.InvalidStateError as error:
             raise await self._status() from error
         except grpc.aio.AioRpcError as error:
-            raise error_from_rpc(error) from error
+            raise error_from_rpc(error, self._status_seen) from error
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -99,7 +101,7 @@ class LinkStream:
                 self._on_response(response)
             error = NotReady("link: the receiver ended the session")
         except grpc.aio.AioRpcError as failure:
-            error = error_from_rpc(failure)
+            error = error_from_rpc(failure, self._status_seen)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():

@@ -8,6 +8,7 @@ import grpc
 
 from common import errors
 from common.logs import get_logger
+from common.rpc.call_status import CallStatus, status_parts
 
 # Order matters: the first class that fits wins. The inverse takes the last one of a status, its most general.
 _STATUS: tuple[tuple[type[errors.GoComError], grpc.StatusCode], ...] = (
@@ -46,10 +47,15 @@ async def abort_with(context: grpc.aio.ServicerContext[Any, Any], error: Excepti
     await context.abort(code, details, ((_KIND_KEY, type(error).__name__),))
 
 
-def error_from_rpc(error: grpc.aio.AioRpcError) -> errors.GoComError:
-    """The exception a server raised, from the status a client got; the original is its `__cause__`."""
-    code, details = error.code(), error.details() or ""
-    sent = dict(error.trailing_metadata() or ()).get(_KIND_KEY)
+def error_from_rpc(error: grpc.aio.AioRpcError, watched: CallStatus | None = None) -> errors.GoComError:
+    """The exception a server raised, from the status a client got; the original is its `__cause__`.
+
+    Args:
+        error: what the call raised.
+        watched: the call's status as it came, for streams that are written to.
+    """
+    code, details, trailing = watched.of(error) if watched else status_parts(error)
+    sent = dict(trailing).get(_KIND_KEY)
     kinds = [kind for kind, status in _STATUS if status == code]
     kind = next((k for k in kinds if k.__name__ == sent), kinds[-1] if kinds else errors.GoComError)
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from channel_emulator.call_status import CallStatus
+from common.rpc.call_status import CallStatus
 from channel_emulator.chain import Chain, frame_info
 from channel_emulator.service import serve
 from common.channel_spec import parse_spec

@@ -18,6 +18,11 @@ Status = tuple[grpc.StatusCode, str, tuple[Any, ...]]
 _REPLACEMENT = "Internal error from Core"
 
 
+def status_parts(error: grpc.aio.AioRpcError) -> Status:
+    """Code, details and trailing metadata of an error."""
+    return error.code(), error.details() or "", tuple(error.trailing_metadata() or ())
+
+
 class CallStatus:
     """Watches one streaming call; make it right after the call.
 
@@ -33,7 +38,7 @@ class CallStatus:
         """The server's status, given the error with which the call ended."""
         if error.details() == _REPLACEMENT and self._noted is not None:
             return self._noted
-        return error.code(), error.details() or "", tuple(error.trailing_metadata() or ())
+        return status_parts(error)
 
     def _note(self, call: Any) -> None:
         self._noted = (_now(call.code()), _now(call.details()) or "", tuple(_now(call.trailing_metadata()) or ()))
