@@ -45,6 +45,7 @@ def save_tables(tables: dict[str, FrequencyTable], path: Path) -> None:
     """Write tables to one safetensors file (int32)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: table.frequencies.astype(np.int32) for name, table in tables.items()}, path)
+    path.chmod(0o644)  # safetensors writes for the owner only; a service may run as somebody else
 
 
 def load_table(path: Path, name: str) -> FrequencyTable:
