@@ -13,6 +13,7 @@ from PIL import Image
 from common.errors import DecodeFailed
 from common.images import png_bytes, to_uint8
 from common.interfaces import GenerativeDecoder
+from common.logs import get_logger
 from common.packetizer import depacketize
 from common.pipeline import sampler_generator
 from common.systems import SYSTEMS
@@ -28,6 +29,8 @@ from common.types import (
 from common.workers import CodecWorker
 from gocom.v1 import link_pb2, receiver_pb2
 from receiver.assembly import ArrivedRound
+
+log = get_logger("receiver")
 
 Decoders = CodecWorker[GenerativeDecoder]
 OnPreview = Callable[[Reconstruction], None]
@@ -75,10 +78,12 @@ def warm_up(decoders: Decoders, codec: str) -> None:
         tuple(SegmentFrame(kind, WARM_ELEMENTS, ElementCoding.FIXED, 1) for kind in kinds),
     )  # fmt: skip
     segments = tuple(ReceivedSegment(kind, nothing, erased) for kind in kinds)
+    decoders.codec(codec)
     try:
         reconstruct(decoders, [ReceivedMessage(header, segments, len(kinds), 0)], 0, None)
-    except DecodeFailed:
-        return  # a codec that cannot make a picture of nothing is loaded all the same
+    except Exception as error:
+        # The frame is made up without knowing the codec: one that makes no picture of it is loaded all the same.
+        log.info("no warm-up pass", codec=codec, reason=str(error))
 
 
 def picture_to_proto(

@@ -67,4 +67,4 @@ def test_it_is_listed(plugin):
 def test_the_repository_does_not_know_it():
     for room in ("common", "transmitter", "receiver", "channel_emulator", "client", "proto"):
         for path in (ROOT / room).rglob("*.py"):
-            assert "thumbnail" not in path.read_text()
+            assert '"thumbnail"' not in path.read_text()

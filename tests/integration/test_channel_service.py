@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from common.rpc.call_status import CallStatus
 from channel_emulator.chain import Chain, frame_info
 from channel_emulator.service import serve
 from common.channel_spec import parse_spec
 from common.checksum import checksums
 from common.errors import InvalidInput
+from common.rpc.call_status import CallStatus
 from common.rpc.channels import open_channel
 from common.rpc.server import RunningServer
 from common.settings import ChannelSettings

@@ -134,6 +134,17 @@ def test_channel_is_set_read_and_watched(client):
     assert report.impairments[0].name == "gilbert_elliott"
 
 
+def test_a_stream_may_be_left_half_read(stack):
+    client = stack.client()
+    results, reports = client.send([picture()] * 9, "jpeg"), client.watch_channel(50)
+    assert next(results).outcome == "reconstructed"
+    assert next(reports).revision > 0
+    client.close()
+    results.close()
+    reports.close()
+    client.close()
+
+
 async def test_two_sends_at_once(stack):
     async with AsyncClient(**stack.addresses) as client:
         await client.set_channel("clean")
