@@ -205,7 +205,7 @@ class Client:
         """Close all connections and end the thread. May be called twice."""
         if self._loop.is_closed():
             return
-        self._run(self._inner.close())
+        self._run(self._shut_down())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -221,7 +221,7 @@ class Client:
             while (result := self._run(transfer.next())) is not None:
                 yield result
         finally:
-            self._run(transfer.close())
+            self._finish(transfer.close)
 
     def get_channel(self) -> channel_pb2.ChannelProfile:
         """The channel's profile. Raises GoComError."""
@@ -233,12 +233,12 @@ class Client:
 
     def watch_channel(self, interval_ms: int = 1000) -> Iterator[channel_pb2.WatchStatisticsResponse]:
         """Live counts, once an interval, until closed. Raises GoComError."""
-        reports = self._inner.watch_channel(interval_ms)
+        reports: Any = self._inner.watch_channel(interval_ms)
         try:
             while (report := self._run(_next_or_none(reports))) is not None:
                 yield report
         finally:
-            self._run(_close(reports))
+            self._finish(reports.aclose)
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run in the thread's loop. What interrupts the wait (Ctrl-C) also cancels the work."""
@@ -249,6 +249,20 @@ class Client:
             future.cancel()
             raise
 
+    def _finish(self, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Close a stream, unless the client was closed before it."""
+        if not self._loop.is_closed():
+            self._run(close())
+
+    async def _shut_down(self) -> None:
+        """End what is still under way, then the connections."""
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._inner.close()
+        await self._loop.shutdown_asyncgens()
+
 
 async def _made(transmitter: str, receiver: str, channel: str | None) -> AsyncClient:
     return AsyncClient(transmitter, receiver, channel)
@@ -256,10 +270,6 @@ async def _made(transmitter: str, receiver: str, channel: str | None) -> AsyncCl
 
 async def _next_or_none(reports: AsyncIterator[T]) -> T | None:
     return await anext(reports, None)
-
-
-async def _close(reports: Any) -> None:
-    await reports.aclose()
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:

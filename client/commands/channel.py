@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from google.protobuf import json_format
 from rich.live import Live
 from rich.table import Table
 
@@ -57,11 +56,7 @@ def watch(
         reports = client.watch_channel(interval_ms)
         if as_json:
             for number, report in enumerate(reports, 1):
-                emit(
-                    json_format.MessageToDict(
-                        report, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-                    )
-                )
+                emit(_record(report))
                 if number == count:
                     return
             return
@@ -80,6 +75,18 @@ def _print_profile(profile: channel_pb2.ChannelProfile, as_json: bool) -> None:
         console.out.print(f"{spec}   seed {profile.seed}", markup=False)
 
 
+def _record(report: Report) -> dict[str, Any]:
+    counts = {name: getattr(report, name) for name in ("revision", "frames", "packets_in", "packets_out")}
+    items = [
+        {**{f.name: getattr(i, f.name) for f in i.DESCRIPTOR.fields}, "unit": _unit(i)} for i in report.impairments
+    ]
+    return {**counts, "payload_bytes_in": report.payload_bytes_in, "impairments": items}
+
+
+def _unit(item: channel_pb2.ImpairmentStatistics) -> str:
+    return channel_pb2.TrialUnit.Name(item.unit).removeprefix("TRIAL_UNIT_").lower()
+
+
 def _table(report: Report) -> Table:
     title = (
         f"revision {report.revision}: {report.frames} rounds, {report.packets_in} packets in, {report.packets_out} out"
@@ -88,9 +95,8 @@ def _table(report: Report) -> Table:
     for head in ("trials", "events", "expected", "measured", "z"):
         table.add_column(head, justify="right")
     for item in report.impairments:
-        unit = channel_pb2.TrialUnit.Name(item.unit).removeprefix("TRIAL_UNIT_").lower()
         table.add_row(
-            item.name, unit, str(item.trials), str(item.events), f"{item.expected_rate:.6g}",
+            item.name, _unit(item), str(item.trials), str(item.events), f"{item.expected_rate:.6g}",
             f"{item.measured_rate:.6g}", f"{item.z_score:+.2f}",
         )  # fmt: skip
     return table

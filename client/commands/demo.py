@@ -27,6 +27,9 @@ from common.images import square_crop
 PHOTOS = ("astronaut", "coffee", "chelsea")
 CODECS = ("lami_go", "jpeg", "webp")
 ERASURE_RATES = (0.0, 0.1, 0.2, 0.5)
+DEFAULT_SEED = 148
+"""Of the first 300 seeds the one whose losses in the first 12 packets of 3 frames are nearest to the rates (12 packets
+are few: with others, 20 % may mean none, or half)."""
 SIZE_PX, TILE_PX = 256, 192
 _FLOOR = re.compile(r"needs at least (\d+) bytes")
 
@@ -55,7 +58,7 @@ def demo(
         Path, typer.Option("--out", help="Folder for pictures, overview.png, table.json, table.csv.")
     ] = Path("out/demo"),
     photo: Annotated[list[str] | None, typer.Option(help="Sample of skimage.data; may be repeated.")] = None,
-    seed: console.Seed = 1,
+    seed: console.Seed = DEFAULT_SEED,
     device: console.Device = "auto",
     as_json: console.Json = False,
 ) -> None:
@@ -156,7 +159,8 @@ def _overview(photos: dict[str, Pixels], cells: Sequence[Cell]) -> Any:
                 if (cell.photo, cell.codec) == (photo, codec):
                     result, star = cell.result, "*" if cell.at_floor else ""
                     quality = f", {number(result.psnr_db, 1)} dB" if result.image is not None else ""
-                    tiles.append(Tile(result.image, f"{result.bytes_total} B{star}{quality}"))
+                    packets = f"{result.packets_received}/{result.packets_sent}"
+                    tiles.append(Tile(result.image, f"{result.bytes_total} B{star}, {packets}{quality}"))
             rows.append(tiles)
             names.append(f"{photo}\n{codec}")
     heads = ["", *(f"{rate:.0%} of packets erased" for rate in ERASURE_RATES)]
@@ -165,7 +169,7 @@ def _overview(photos: dict[str, Pixels], cells: Sequence[Cell]) -> Any:
 
 def _table(cells: Sequence[Cell]) -> Table:
     table = Table("photo", "codec")
-    for head in ("erasure", "bytes", "PSNR dB", "MS-SSIM"):
+    for head in ("erasure", "packets", "bytes", "PSNR dB", "MS-SSIM"):
         table.add_column(head, justify="right")
     table.add_column("outcome")
     for cell in sorted(
@@ -174,7 +178,8 @@ def _table(cells: Sequence[Cell]) -> Table:
         result = cell.result
         outcome = result.outcome if result.outcome == "reconstructed" else f"[red]{result.outcome}[/]"
         table.add_row(
-            cell.photo, cell.codec, f"{cell.rate:.0%}", f"{result.bytes_total}{'*' if cell.at_floor else ' '}",
+            cell.photo, cell.codec, f"{cell.rate:.0%}", f"{result.packets_received}/{result.packets_sent}",
+            f"{result.bytes_total}{'*' if cell.at_floor else ' '}",
             number(result.psnr_db, 2), number(result.ms_ssim, 4), outcome,
         )  # fmt: skip
     return table

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from PIL import Image
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -133,9 +134,9 @@ def _table(results: Sequence[tuple[str, SendResult]]) -> Table:
         table.add_column(head, justify="right")
     table.add_column("outcome")
     for name, r in results:
-        outcome = r.outcome if r.outcome == "reconstructed" else f"[red]{r.outcome}[/]: {r.reason}"
+        outcome = r.outcome if r.outcome == "reconstructed" else f"[red]{r.outcome}[/]: {escape(r.reason)}"
         table.add_row(
-            name, str(r.bytes_total), f"{r.bpp:.4f}", f"{r.packets_received}/{r.packets_sent}",
+            escape(name), str(r.bytes_total), f"{r.bpp:.4f}", f"{r.packets_received}/{r.packets_sent}",
             number(r.psnr_db, 2), number(r.ms_ssim, 4),
             f"{r.seconds['total']:.2f}", outcome,
         )  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from client import console
@@ -110,5 +111,5 @@ class Meter:
         table.add_row("no picture", str(sum(r.outcome == "failed" for r in frames)), str(self._failed))
         if frames:
             last = frames[-1]
-            table.add_row("last", f"{last.frame_id[-8:]} {last.outcome}", last.reason)
+            table.add_row("last", f"{last.frame_id[-8:]} {last.outcome}", escape(last.reason))
         return table

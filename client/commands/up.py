@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-import threading
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,19 +30,21 @@ def up(
     usual = {"transmitter": TRANSMITTER, "channel": CHANNEL, "receiver": RECEIVER}
     ports = {} if free_ports else {name: int(address.rpartition(":")[2]) for name, address in usual.items()}
     stack = LocalStack(channel or "clean", seed, device, warm or ("lami_go",), log_folder=logs, ports=ports)
-    stopped = threading.Event()
-    before = signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    numbers = (signal.SIGTERM, signal.SIGINT)  # a shell starts background jobs with SIGINT ignored
+    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
     try:
         with spinner("starting (the first import of torch may take a minute)") as update:
             stack.start(lambda name: update(f"{name} is ready"))
         _announce(stack, free_ports, as_json)
-        while not stopped.wait(0.5):
+        while True:
+            time.sleep(0.5)
             stack.check()
     except KeyboardInterrupt:
         return
     finally:
         stack.stop()
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _announce(stack: LocalStack, free_ports: bool, as_json: bool) -> None:
