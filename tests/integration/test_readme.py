@@ -36,7 +36,8 @@ def test_every_command_and_flag_exists():
         words = shlex.split(line, comments=True)[1:]
         path = [w for w in words[:2] if re.fullmatch("[a-z]+", w) and w not in ("photos",)]
         shown = subprocess.run(
-            [sys.executable, "-m", "client.cli", *path, "--help"], cwd=ROOT, capture_output=True, text=True, check=False,
+            [sys.executable, "-m", "client.cli", *path, "--help"],
+            cwd=ROOT, capture_output=True, text=True, check=False,
             env={"COLUMNS": "200", "PATH": ""},
         )  # fmt: skip
         assert shown.returncode == 0, f"{line}: {shown.stderr}"
