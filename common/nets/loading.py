@@ -22,9 +22,7 @@ def resolve_device(device: str) -> torch.device:
 
 def load_net(cls: type[M], folder: Path, device: torch.device) -> M:
     """from_pretrained that raises Mismatch on missing, unexpected or mismatched weights; eval mode, float32."""
-    model, info = cls.from_pretrained(
-        folder, output_loading_info=True, use_safetensors=True, low_cpu_mem_usage=False
-    )
+    model, info = cls.from_pretrained(folder, output_loading_info=True, use_safetensors=True, low_cpu_mem_usage=False)
     wrong: dict[str, Any] = {k: v for k, v in info.items() if v}
     if wrong:
         raise Mismatch(f"model {folder.name}: its weights do not fit the net: {wrong}")
