@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -168,7 +169,7 @@ def _overview(photos: dict[str, Pixels], cells: Sequence[Cell]) -> Any:
 
 
 def _table(cells: Sequence[Cell]) -> Table:
-    table = Table("photo", "codec")
+    table = Table("photo", "codec", box=SIMPLE)
     for head in ("erasure", "packets", "bytes", "PSNR dB", "MS-SSIM"):
         table.add_column(head, justify="right")
     table.add_column("outcome")

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from PIL import Image
+from rich.box import SIMPLE
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -129,7 +130,7 @@ def _with_progress(stream: Iterator[SendResult], total: int, quiet: bool) -> Ite
 
 
 def _table(results: Sequence[tuple[str, SendResult]]) -> Table:
-    table = Table("picture")
+    table = Table("picture", box=SIMPLE)
     for head in ("bytes", "bpp", "packets", "PSNR dB", "MS-SSIM", "s"):
         table.add_column(head, justify="right")
     table.add_column("outcome")
