@@ -10,6 +10,7 @@ from client.client import Client
 from client.console import spinner
 from client.stack import LocalStack
 from common.channel_spec import parse_spec
+from common.errors import NotReady
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,13 @@ def open_client(target: Target, spec: str | None, seed: int | None, codecs: Sequ
     """
     profile = parse_spec(spec, seed) if spec is not None else None
     if not target.local:
-        with Client(target.transmitter, target.receiver, target.channel) as client:
-            if profile is not None:
-                client.set_channel(profile)
-            yield client
+        try:
+            with Client(target.transmitter, target.receiver, target.channel) as client:
+                if profile is not None:
+                    client.set_channel(profile)
+                yield client
+        except NotReady as error:
+            raise NotReady(f"{error}; `gocom up` starts the services, --local starts them for one command") from error
         return
     stack = LocalStack(spec or "clean", seed, target.device, codecs)
     try:
