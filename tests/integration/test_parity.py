@@ -3,10 +3,14 @@
 A recorder stands between transmitter and channel emulator, so the bytes are those captured on the wire.
 """
 
+import asyncio
 import contextlib
+import json
+import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from channel_emulator import service as channel_service
 from client.client import AsyncClient
@@ -78,6 +82,7 @@ async def stack():
             )
         )
         client = await opened.enter_async_context(AsyncClient(transmitter, receiver, channel))
+        recorder.addresses = {"transmitter": transmitter, "receiver": receiver, "channel-address": channel}
         yield client, recorder
 
 
@@ -127,6 +132,26 @@ async def test_feedback_rounds_agree(codec, photo):
             assert recorder.sent == [i.SerializeToString() for i in local.items]
             assert result.bytes_total == local.bytes.total_bytes == sum(map(len, recorder.sent))
             same_picture(result, local)
+
+
+@pytest.mark.timeout(120)
+async def test_the_cli_prints_the_bytes_that_were_captured(photo, tmp_path):
+    names = ["astronaut", "coffee"]
+    for name in names:
+        Image.fromarray(to_uint8(photo(name, 128))).save(tmp_path / f"{name}.png")
+    async with stack() as (_, recorder):
+        flags = [f"--{name}={address}" for name, address in recorder.addresses.items()]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "client.cli", "send", *(str(tmp_path / f"{n}.png") for n in names), *flags,
+            "--codec", "webp", "--option", "repair_overhead=0.3", "--channel", "packet_erasure:rate=0.2", "--json",
+            "--max-rounds", "3", "--out", str(tmp_path / "out"), stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        output, _ = await process.communicate()
+        lines = [json.loads(line) for line in output.splitlines()]
+        assert len(lines) == 2
+        assert sum(line["bytes_total"] for line in lines) == sum(map(len, recorder.sent))
+        assert all(line["bytes_total"] == sum(line["bytes_by_segment"].values()) for line in lines)
+        assert all(line["bpp"] == pytest.approx(line["bytes_total"] * 8 / 128**2, abs=1e-5) for line in lines)
 
 
 def test_uint8_survives_the_float_pipeline():
