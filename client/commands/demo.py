@@ -169,7 +169,7 @@ def _overview(photos: dict[str, Pixels], cells: Sequence[Cell]) -> Any:
 
 
 def _table(cells: Sequence[Cell]) -> Table:
-    table = Table("photo", "codec", box=SIMPLE)
+    table = Table("photo", "codec", box=SIMPLE, padding=(0, 1, 0, 0))
     for head in ("erasure", "packets", "bytes", "PSNR dB", "MS-SSIM"):
         table.add_column(head, justify="right")
     table.add_column("outcome")
