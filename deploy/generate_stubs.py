@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import filecmp
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -15,6 +16,8 @@ def generate(root: Path, out: Path) -> None:
     """Write *_pb2.py, *_pb2.pyi, *_pb2_grpc.py and *_pb2_grpc.pyi below `out`."""
     well_known = Path(protoc.__file__).parent / "_proto"
     files = [str(p) for p in sorted(root.rglob("*.proto"))]
+    # protoc looks for its plug-ins in PATH; they lie beside the interpreter, whether or not its venv is active.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     outputs = [f"--{kind}_out={out}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
     if protoc.main(["protoc", f"-I{root}", f"-I{well_known}", *outputs, *files]):
         raise SystemExit("protoc failed")

@@ -162,8 +162,10 @@ class TransmitSession:
             self._watch(frame)
             try:
                 link = await self._connected()
-                await link.send(encoded.items)
+                await link.send(encoded.items[:-1])
+                # Before the end mark leaves: its answer may be back before a write returns, and ends the frame.
                 self._tell_sent(frame, encoded)
+                await link.send(encoded.items[-1:])
             except Exception as error:
                 if not isinstance(error, GoComError):
                     log.error("sending failed", frame_id=self.frames.name(frame), exc_info=error)
