@@ -40,5 +40,7 @@ bench: $(STAMP)  ## time of each stage, warm
 	$(BIN)/python -m evaluation.bench
 
 train: $(STAMP)  ## train the bundled nets: make train DATA=folder-of-tars HELD_OUT=images [MINUTES=40]
-	$(BIN)/python -m training.vq_tokenizer --data $(DATA) --held-out $(HELD_OUT) --minutes $(or $(MINUTES),40)
-	$(BIN)/python -m training.token_denoiser --data $(DATA) --held-out $(HELD_OUT) --minutes $(or $(MINUTES),40)
+	$(BIN)/python -m training.vq_tokenizer --data $(DATA) --held-out $(HELD_OUT) --minutes $(or $(MINUTES),40) \
+		--out build/models/vq_tokenizer
+	$(BIN)/python -m training.token_denoiser --data $(DATA) --held-out $(HELD_OUT) --minutes $(or $(MINUTES),40) \
+		--tokenizer build/models/vq_tokenizer --out build/models/token_denoiser

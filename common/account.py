@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from common.packetizer import packetize
 from common.systems import SYSTEMS
-from common.types import FrameHeader, Ints, PacketBatch
+from common.types import FrameHeader, GoMessage, Ints, LinkSettings, PacketBatch
 from common.wire import batch_to_proto, header_to_proto
 from gocom.v1 import link_pb2
 
@@ -53,6 +54,12 @@ def frame_items(header: FrameHeader, batch: PacketBatch, batch_packets: int) -> 
     items += [link_pb2.SendRequest(batch=batch_to_proto(part)) for part in batch.slices(batch_packets)]
     items.append(link_pb2.SendRequest(end=link_pb2.FrameEnd(packet_count=len(batch))))
     return items
+
+
+def cost(message: GoMessage, link: LinkSettings) -> int:
+    """Bytes a message would take on the link, everything counted."""
+    header, batch = packetize(message, link)
+    return account(header, batch, frame_items(header, batch, link.batch_packets)).total_bytes
 
 
 def account(header: FrameHeader, batch: PacketBatch, items: Sequence[link_pb2.SendRequest]) -> ByteAccount:

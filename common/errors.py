@@ -8,8 +8,7 @@
     ├── Busy                   RESOURCE_EXHAUSTED  every slot is taken; try again later
     ├── NotReady               UNAVAILABLE         models are still loading, or the peer is not there
     ├── Mismatch               FAILED_PRECONDITION the two ends hold different models, codebooks or tables
-    ├── DecodeFailed           DATA_LOSS           the receiver cannot make a picture of what arrived (classical codecs)
-    └── NotFound               NOT_FOUND           no such frame or session (any more)
+    └── DecodeFailed           DATA_LOSS           the receiver cannot make a picture of what arrived (classical codecs)
 
 Erasure is data, never an exception.
 """
@@ -64,7 +63,3 @@ class Mismatch(GoComError):
 
 class DecodeFailed(GoComError):
     """What arrived does not make a picture."""
-
-
-class NotFound(GoComError):
-    """The named frame, session or record is not (or no longer) kept."""

@@ -13,10 +13,14 @@ from collections.abc import Mapping
 
 import raptorq
 
+from common.errors import TooLarge
+
 _PREFIX = struct.Struct("<HHI")
 _ID_BYTES = 4
 MAX_SOURCE_PACKETS = 8192
 """Source packets a segment may be cut into when it is protected (one RaptorQ source block)."""
+MAX_BLOCK_BYTES = 64 << 20
+"""Bytes of that block."""
 
 SourcePacket = tuple[int, int, bytes]
 """(first element, element count, payload)."""
@@ -35,6 +39,15 @@ def source_payload_bytes(max_payload_bytes: int) -> int:
 def repair_count(source_packets: int, overhead: float) -> int:
     """How many repair packets an overhead means: rounded up, none for nothing."""
     return math.ceil(source_packets * overhead - 1e-9) if source_packets else 0
+
+
+def check_block(source_packets: int, size: int) -> None:
+    """Raises TooLarge when a protected segment (size > 0) is more than one RaptorQ block can carry."""
+    if size and (source_packets > MAX_SOURCE_PACKETS or source_packets * size > MAX_BLOCK_BYTES):
+        raise TooLarge(
+            f"repair_overhead: {source_packets} packets of {size} bytes are more than one RaptorQ block "
+            f"({MAX_SOURCE_PACKETS} packets, {MAX_BLOCK_BYTES} bytes) can protect; use larger payloads"
+        )
 
 
 def _symbol(packet: SourcePacket, size: int) -> bytes:
@@ -73,6 +86,8 @@ def recover(
     """
     have = dict(received)
     if len(have) == source_packets or not repair or source_packets > MAX_SOURCE_PACKETS:
+        return have
+    if size <= _PREFIX.size or source_packets * size > MAX_BLOCK_BYTES:
         return have
     usable = [p for p in repair.values() if len(p) == size + _ID_BYTES and p[0] == 0]
     usable = [p for p in usable if int.from_bytes(p[1:4], "big") >= source_packets]

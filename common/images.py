@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageOps
 
 from common.errors import InvalidInput
 
@@ -43,11 +43,22 @@ def decode_image(data: bytes, *, field_name: str = "image") -> npt.NDArray[np.ui
             width, height = picture.size
             if width * height > MAX_PIXELS:
                 raise InvalidInput(f"{field_name}: {width}x{height} px is more than {MAX_PIXELS} pixels")
-            return np.asarray(picture.convert("RGB"), dtype=np.uint8)
+            return _as_rgb(picture)
     except InvalidInput:
         raise
     except Exception as error:  # Pillow's readers raise many types on damaged files
         raise InvalidInput(f"{field_name}: not a readable image ({error})") from error
+
+
+def _as_rgb(picture: Image.Image) -> npt.NDArray[np.uint8]:
+    """Upright as its EXIF says, 16 bits scaled to 8, what is transparent laid on white."""
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith("I"):
+        return np.repeat((np.asarray(upright, np.int64).clip(0, 65535) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    if upright.has_transparency_data:
+        layer = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    return np.asarray(upright.convert("RGB"), dtype=np.uint8)
 
 
 def to_float(pixels: npt.NDArray[np.uint8]) -> ImageArray:

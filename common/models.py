@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from functools import cache
@@ -27,9 +28,25 @@ def model_folder(name: str) -> Path:
 
 @cache
 def knowledge_hash(name: str) -> bytes:
+    """Fingerprint of a bundled model, as it was when this process first asked."""
+    return folder_hash(model_folder(name))
+
+
+def held_knowledge() -> dict[str, bytes]:
+    """Fingerprints of every model that a registered system needs and this machine holds, by name."""
+    from common.systems import SYSTEMS  # noqa: PLC0415 - systems load their tables through this module
+
+    held = {}
+    for name in sorted({name for codec in SYSTEMS for name in SYSTEMS.get(codec).knowledge}):
+        with contextlib.suppress(NotReady):
+            held[name] = knowledge_hash(name)
+    return held
+
+
+def folder_hash(folder: Path) -> bytes:
     """SHA-256 over the names and contents of a model's files (card and plot left out)."""
     digest = hashlib.sha256()
-    for path in sorted(model_folder(name).iterdir()):
+    for path in sorted(folder.iterdir()):
         if path.suffix in (".json", ".safetensors"):
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.digest()

@@ -13,7 +13,7 @@ import numpy as np
 from common import fec
 from common.checksum import checksums
 from common.entropy.coders import ElementCoder, make_coder
-from common.errors import InvalidInput
+from common.errors import InvalidInput, TooLarge
 from common.random import CounterRng
 from common.systems import SYSTEMS, SegmentSpec
 from common.types import (
@@ -29,6 +29,10 @@ from common.types import (
 )
 
 MAX_ELEMENTS = 1 << 24
+MAX_PACKETS = 1 << 16
+"""Packets of one round; the receiver takes no more, so the sender makes no more."""
+MAX_RUN = 0xFFFF
+"""Elements of one packet."""
 _SHIFT = 16
 """Fixed-point bits in which code lengths are summed, so that a cut does not depend on float rounding."""
 
@@ -64,7 +68,7 @@ def _cut(elements: Ints, coder: ElementCoder, limit: int) -> list[tuple[int, byt
     runs, start = [], 0
     while start < len(elements):
         room = ends[start] + ((limit * 8) << _SHIFT)
-        stop = min(int(np.searchsorted(ends, room, side="right")) - 1, start + 0xFFFF)
+        stop = min(int(np.searchsorted(ends, room, side="right")) - 1, start + MAX_RUN)
         while stop > start:
             data = coder.encode(elements[start:stop])
             if len(data) <= limit:
@@ -93,6 +97,7 @@ def packetize(message: GoMessage, link: LinkSettings) -> tuple[FrameHeader, Pack
             sources.append((first, count, data))
             first += count
         size = fec.symbol_bytes(link.max_payload_bytes) if protected and len(sources) > 1 else 0
+        fec.check_block(len(sources), size)
         repair = fec.make_repair(sources, fec.repair_count(len(sources), segment.repair_overhead), size)
         rows += [(index, first, count, data) for first, count, data in sources]
         rows += [(index, number, 0, data) for number, data in enumerate(repair)]
@@ -108,6 +113,8 @@ def packetize(message: GoMessage, link: LinkSettings) -> tuple[FrameHeader, Pack
                 segment.spans,
             )
         )
+    if len(rows) > MAX_PACKETS:
+        raise TooLarge(f"link.max_payload_bytes: {len(rows)} packets, more than {MAX_PACKETS} a round; use larger ones")
     header = FrameHeader(
         message.codec, message.header, message.width_px, message.height_px, tuple(frames),
         message.frame_index, message.round, message.max_rounds, message.round_budget_bytes,
@@ -136,7 +143,8 @@ def _batch(rows: list[tuple[int, int, int, bytes]], frame_index: int, round_: in
 def depacketize(header: FrameHeader, batch: PacketBatch, packets_sent: int, link: LinkSettings) -> ReceivedMessage:
     """What arrived of a round, as elements and masks. Damaged, repeated and impossible packets count as erased."""
     good = batch.checksum == checksums(batch, header.frame_index, header.round)
-    batch = batch.select(good & ~batch.erased)
+    possible = (batch.length <= link.max_payload_bytes) & (batch.sequence < packets_sent)
+    batch = batch.select(good & possible & ~batch.erased)
     bases = np.cumsum([0, *(s.source_packets + s.repair_packets for s in header.segments)])
     segments = tuple(
         _receive(header, i, batch.select((batch.segment == i) & (batch.sequence >= base)), int(base), link)
@@ -151,9 +159,13 @@ def _receive(header: FrameHeader, index: int, batch: PacketBatch, base: int, lin
     coder = coder_for(spec_of(header.codec, segment.kind), segment)
     total = segment.element_count
     elements, received = np.zeros(total, np.int64), np.zeros(total, bool)
+    sources = _sources(segment, batch, base, link)
+    if not sources:
+        return ReceivedSegment(segment.kind, elements, received, segment.spans)
     order = interleaver(total, link)
-    for first, count, data in _sources(segment, batch, base).values():
-        if count == 0 or first + count > total:
+    for first, count, data in sources.values():
+        # Runs of a sender never overlap; one that does would make this end decode the same elements again and again.
+        if not 0 < count <= MAX_RUN or first + count > total or received[order[first : first + count]].any():
             continue
         try:
             values = coder.decode(data, count)
@@ -164,7 +176,7 @@ def _receive(header: FrameHeader, index: int, batch: PacketBatch, base: int, lin
     return ReceivedSegment(segment.kind, elements, received, segment.spans)
 
 
-def _sources(segment: SegmentFrame, batch: PacketBatch, base: int) -> dict[int, fec.SourcePacket]:
+def _sources(segment: SegmentFrame, batch: PacketBatch, base: int, link: LinkSettings) -> dict[int, fec.SourcePacket]:
     """Source packets by their number in the segment, with those that repair packets bring back."""
     columns = (batch.sequence - base, batch.first_element, batch.element_count)
     rows = zip(*(c.tolist() for c in columns), batch.payloads(), strict=True)
@@ -179,4 +191,6 @@ def _sources(segment: SegmentFrame, batch: PacketBatch, base: int) -> dict[int, 
         return sources
     if segment.source_packets == 1:
         return {0: (0, segment.element_count, next(iter(repair.values())))}
+    if segment.symbol_bytes != fec.symbol_bytes(link.max_payload_bytes):
+        return sources
     return fec.recover(sources, repair, segment.source_packets, segment.symbol_bytes)

@@ -7,18 +7,17 @@ oneof case; a codec without a case of its own travels in the extension case. Enu
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import Any
 
 import numpy as np
 from google.protobuf import json_format, struct_pb2
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from pydantic import ValidationError
 
 from common.errors import InvalidInput, UnknownName
-from common.fec import MAX_SOURCE_PACKETS
-from common.packetizer import MAX_ELEMENTS
+from common.packetizer import MAX_ELEMENTS, MAX_PACKETS, MAX_RUN
 from common.systems import SYSTEMS
 from common.types import (
     MAX_PAYLOAD_BYTES,
@@ -35,6 +34,9 @@ from common.types import (
 from gocom.v1 import codecs_pb2, link_pb2
 
 EXTENSION = "extension"
+_SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+MAX_ROUNDS = 64
+"""Rounds of a frame, feedback or not."""
 
 
 def enum_to_name(descriptor: Any, number: int, field: str) -> str | None:
@@ -175,6 +177,9 @@ def header_from_proto(message: link_pb2.FrameHeader) -> FrameHeader:
     codec, parameters = codec_from_proto(message, options=False)
     for name in ("width_px", "height_px"):
         check_side(getattr(message, name), name)
+    if message.round >= max(1, min(message.max_rounds, MAX_ROUNDS)):
+        limit = f"max_rounds ({message.max_rounds}, at most {MAX_ROUNDS})"
+        raise InvalidInput(f"header.round: {message.round} is not below {limit}")
     kinds = [s.kind for s in message.segments]
     if len(set(kinds)) != len(kinds) or any(k >= len(SYSTEMS.get(codec).segments) for k in kinds):
         raise InvalidInput(f"segments.kind: {kinds} repeats, or is more than {codec} has")
@@ -185,6 +190,12 @@ def header_from_proto(message: link_pb2.FrameHeader) -> FrameHeader:
     )  # fmt: skip
 
 
+def check_session_id(session_id: str) -> None:
+    """Raises InvalidInput unless it is 1 to 64 characters of [A-Za-z0-9_-]."""
+    if not _SESSION_ID.fullmatch(session_id):
+        raise InvalidInput(f"session_id: {session_id[:80]!r} is not 1 to 64 characters of A-Z, a-z, 0-9, _ and -")
+
+
 def check_side(value: int, field: str) -> None:
     """Raises InvalidInput for an image side outside 64 to 1024."""
     if not MIN_SIDE_PX <= value <= MAX_SIDE_PX:
@@ -193,9 +204,9 @@ def check_side(value: int, field: str) -> None:
 
 def _segment_from_proto(message: link_pb2.SegmentHeader) -> SegmentFrame:
     limits = {
-        "element_count": MAX_ELEMENTS,
+        "element_count": min(MAX_ELEMENTS, message.source_packets * MAX_RUN),
         "source_packets": min(MAX_ELEMENTS, message.element_count),
-        "repair_packets": 8 * MAX_SOURCE_PACKETS,
+        "repair_packets": MAX_PACKETS,
         "symbol_bytes": MAX_PAYLOAD_BYTES,
     }
     for name, limit in limits.items():
@@ -271,14 +282,3 @@ def batch_from_proto(message: link_pb2.PacketBatch) -> PacketBatch:
         power=power,
         erased=np.zeros(count, bool),
     )
-
-
-def field_kind(field: FieldDescriptor) -> str:
-    """A field's type in words, for messages."""
-    names = {
-        FieldDescriptor.TYPE_DOUBLE: "a number",
-        FieldDescriptor.TYPE_UINT32: "a whole number",
-        FieldDescriptor.TYPE_UINT64: "a whole number",
-        FieldDescriptor.TYPE_BOOL: "true or false",
-    }
-    return names.get(field.type, "text")

@@ -83,7 +83,7 @@ def warm_up(decoders: Decoders, codec: str) -> None:
         reconstruct(decoders, [ReceivedMessage(header, segments, len(kinds), 0)], 0, None)
     except Exception as error:
         # The frame is made up without knowing the codec: one that makes no picture of it is loaded all the same.
-        log.info("no warm-up pass", codec=codec, reason=str(error))
+        log.warning("no warm-up pass", codec=codec, reason=str(error))
 
 
 def picture_to_proto(

@@ -12,12 +12,11 @@ import grpc
 
 from common.errors import InvalidInput, Mismatch, NotReady
 from common.logs import get_logger
-from common.models import knowledge_hash
+from common.models import held_knowledge
 from common.rpc.server import RunningServer, start_server
 from common.settings import ReceiverSettings
-from common.systems import SYSTEMS
 from common.types import LinkSettings
-from common.wire import link_from_proto
+from common.wire import check_session_id, link_from_proto
 from common.workers import CodecWorker
 from gocom.v1 import link_pb2, link_pb2_grpc, receiver_pb2, receiver_pb2_grpc
 from receiver.decoders import DECODERS
@@ -29,7 +28,6 @@ from receiver.sessions import SessionStore
 log = get_logger("receiver")
 
 Context = grpc.aio.ServicerContext[Any, Any]
-MAX_SESSION_ID = 64
 
 
 class Receiver(link_pb2_grpc.LinkServiceServicer, receiver_pb2_grpc.ReceiverServiceServicer):
@@ -94,23 +92,11 @@ class Receiver(link_pb2_grpc.LinkServiceServicer, receiver_pb2_grpc.ReceiverServ
             await job.session.process(job)
 
 
-def check_session_id(session_id: str) -> None:
-    """Raises InvalidInput unless it has 1 to 64 characters."""
-    if not 1 <= len(session_id) <= MAX_SESSION_ID:
-        raise InvalidInput(f"session_id: {len(session_id)} characters; it has 1 to {MAX_SESSION_ID}")
-
-
 def check_knowledge(opening: link_pb2.SessionOpen) -> None:
     """Raises Mismatch when a model that both ends hold is not the same. Names nobody here knows are passed over."""
-    known = {name for codec in SYSTEMS for name in SYSTEMS.get(codec).knowledge}
+    held = held_knowledge()
     for item in opening.knowledge:
-        # Only names of this end's systems become paths: the rest is text from the wire.
-        if item.name not in known:
-            continue
-        try:
-            mine = knowledge_hash(item.name)
-        except NotReady:
-            continue
+        mine = held.get(item.name, item.sha256)
         if mine != item.sha256:
             theirs = item.sha256.hex()[:12] or "none"
             raise Mismatch(f"knowledge: {item.name} differs: transmitter {theirs}, receiver {mine.hex()[:12]}")
@@ -123,6 +109,8 @@ async def serve(settings: ReceiverSettings) -> RunningServer:
         NotReady: the address cannot be listened on, or a model is not there.
         UnknownName: a codec in `warm_codecs`.
     """
+    # Fingerprints first: they must be those of the files the nets are loaded from.
+    await asyncio.to_thread(held_knowledge)
     decoders = CodecWorker(DECODERS, settings.device, "decode")
     feedback = FeedbackClient(settings.feedback_address, settings.feedback_timeout_s)
     jobs: asyncio.Queue[Job] = asyncio.Queue(settings.queue_frames)

@@ -144,20 +144,21 @@ def _evaluate(recipe: Recipe) -> dict[str, float]:
 
 def _checkpoint(folder: Path, recipe: Recipe, optimizer: torch.optim.Optimizer, state: Progress) -> None:
     partial = folder / "state.pt.partial"
-    torch.save({"model": recipe.model.state_dict(), "optimizer": optimizer.state_dict()}, partial)
+    progress = json.dumps(asdict(state))
+    # One file, put in place at once: a crash leaves weights and progress that belong together.
+    torch.save({"model": recipe.model.state_dict(), "optimizer": optimizer.state_dict(), "progress": progress}, partial)
     partial.replace(folder / "state.pt")
-    (folder / "progress.json").write_text(json.dumps(asdict(state)))
     plot_losses(recipe.name, state.losses, state.metrics, folder / "loss.png")
 
 
 def _resume(folder: Path, recipe: Recipe, optimizer: torch.optim.Optimizer) -> Progress:
-    weights, progress = folder / "state.pt", folder / "progress.json"
-    if not (weights.exists() and progress.exists()):
+    weights = folder / "state.pt"
+    if not weights.exists():
         return Progress()
     saved = torch.load(weights, map_location="cpu", weights_only=True)
     recipe.model.load_state_dict(saved["model"])
     optimizer.load_state_dict(saved["optimizer"])
-    values = json.loads(progress.read_text())
+    values = json.loads(saved["progress"])
     state = Progress(values["step"], values["elapsed_s"])
     state.losses = [(s, t) for s, t in values["losses"]]
     state.metrics = [(s, t) for s, t in values["metrics"]]

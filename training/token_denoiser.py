@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from common.entropy.tables import FrequencyTable, save_tables
 from common.images import Sample, square_crop, to_float
-from common.models import model_folder
+from common.models import folder_hash, model_folder
 from common.nets.loading import load_net, resolve_device
 from common.nets.text_encoder import TextEncoder
 from common.nets.token_denoiser import TokenDenoiser
@@ -55,13 +55,15 @@ class TokenDenoiserRecipe:
 
     name = "token_denoiser"
 
-    def __init__(self, data: Path, held_out: Path, batch: int, device: str, seed: int, cache: Path) -> None:
+    def __init__(
+        self, data: Path, held_out: Path, batch: int, device: str, seed: int, tokenizer: Path, work_dir: Path
+    ) -> None:
         torch.manual_seed(seed)
         self.rng = np.random.default_rng(seed)
         self.device = resolve_device(device)
         self.batch = batch
         self.model = TokenDenoiser().to(self.device, memory_format=torch.channels_last)
-        self.tokenizer = load_net(VQTokenizer, model_folder("vq_tokenizer"), self.device)
+        self.tokenizer = load_net(VQTokenizer, tokenizer, self.device)
         self.model.start_from(self.tokenizer.codebook)
         sources = find_sources(data)
         groups = [load_samples([s]) for s in sources]
@@ -69,7 +71,7 @@ class TokenDenoiserRecipe:
         samples = [s for g in groups for s in g]
         self.count = len(samples)
         weights = np.concatenate([np.full(len(g), np.sqrt(len(g)) / len(g)) for g in groups])
-        self.grids = self._cached_tokens(samples, cache)
+        self.grids = self._cached_tokens(samples, work_dir / f"tokens-{folder_hash(tokenizer).hex()[:12]}.pt")
         weights *= [min(g.shape) >= WINDOW for g in self.grids]  # a few pictures are narrower than a window
         self.weights = weights / weights.sum()
         self.captions = [s.captions for s in samples]
@@ -194,12 +196,15 @@ def main(
     seed: int = 0,
     out: Path | None = None,
     threads: int = os.cpu_count() or 1,
-    cache: Path = Path("build/training/tokens.pt"),
+    tokenizer: Annotated[Path | None, typer.Option(help="folder of the tokenizer; default: the bundled one")] = None,
+    work_dir: Path = Path("build/training"),
 ) -> None:
-    """Train, or go on training, the token denoiser. The tokenizer must be in models/ already."""
+    """Train, or go on training, the token denoiser over a trained tokenizer."""
     torch.set_num_threads(threads)
-    recipe = TokenDenoiserRecipe(data, held_out, batch, device, seed, cache)
-    train(recipe, LoopOptions(minutes=minutes, learning_rate=learning_rate, seed=seed, out_dir=out))
+    words = tokenizer or model_folder("vq_tokenizer")
+    recipe = TokenDenoiserRecipe(data, held_out, batch, device, seed, words, work_dir)
+    options = LoopOptions(minutes=minutes, learning_rate=learning_rate, work_dir=work_dir, seed=seed, out_dir=out)
+    train(recipe, options)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,20 +15,11 @@ from common.interfaces import EncoderSession, SemanticEncoder
 from common.packetizer import packetize
 from common.systems import SYSTEMS
 from common.types import Budget, Csi, FrameHeader, Goal, GoMessage, LinkSettings
-from common.wire import check_side, codec_from_proto
+from common.wire import MAX_ROUNDS, check_side, codec_from_proto
 from common.workers import CodecWorker
 from gocom.v1 import link_pb2, transmitter_pb2
 
-MAX_ROUNDS = 64
-_SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-
 Encoders = CodecWorker[SemanticEncoder]
-
-
-def check_session_id(session_id: str) -> None:
-    """Raises InvalidInput unless it is 1 to 64 characters of [A-Za-z0-9_-]."""
-    if not _SESSION_ID.fullmatch(session_id):
-        raise InvalidInput(f"session_id: {session_id!r} is not 1 to 64 characters of A-Z, a-z, 0-9, _ and -")
 
 
 @dataclass(frozen=True, slots=True)

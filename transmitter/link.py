@@ -11,28 +11,15 @@ import grpc
 
 from common.errors import GoComError, NotReady
 from common.logs import get_logger
-from common.models import knowledge_hash
 from common.rpc.call_status import CallStatus
 from common.rpc.channels import RPC_DEADLINE_S, STREAM_DEADLINE_S
 from common.rpc.status import error_from_rpc
-from common.systems import SYSTEMS
 from common.types import Csi
 from gocom.v1 import channel_pb2, channel_pb2_grpc, link_pb2
 
 log = get_logger("transmitter")
 
 CSI_DEADLINE_S = 0.5
-
-
-def held_knowledge() -> list[link_pb2.KnowledgeHash]:
-    """Fingerprints of every model this machine holds; reads the files once."""
-    hashes = []
-    for name in sorted({name for codec in SYSTEMS for name in SYSTEMS.get(codec).knowledge}):
-        try:
-            hashes.append(link_pb2.KnowledgeHash(name=name, sha256=knowledge_hash(name)))
-        except NotReady:
-            continue
-    return hashes
 
 
 class LinkStream:

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from common.account import account, frame_items
-from common.packetizer import packetize
+from common.account import cost
 from common.types import Feedback, GoMessage, Ints, LinkSettings, Segment
 
 
@@ -35,16 +34,11 @@ def resend(first: GoMessage, feedback: Feedback, link: LinkSettings) -> GoMessag
     while low < high:
         middle = (low + high + 1) // 2 if best is not None or high != wanted else high
         message = _select(first, feedback, middle)
-        if feedback.budget_bytes and _cost(message, link) > feedback.budget_bytes:
+        if feedback.budget_bytes and cost(message, link) > feedback.budget_bytes:
             high = middle - 1
         else:
             low, best = middle, message
     return best if best is not None and best.segments else None
-
-
-def _cost(message: GoMessage, link: LinkSettings) -> int:
-    header, batch = packetize(message, link)
-    return account(header, batch, frame_items(header, batch, link.batch_packets)).total_bytes
 
 
 def _select(first: GoMessage, feedback: Feedback, limit: int) -> GoMessage:

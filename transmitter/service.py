@@ -11,17 +11,18 @@ import grpc
 
 from common.errors import InvalidInput, NotReady
 from common.logs import get_logger
+from common.models import held_knowledge
 from common.rpc.channels import open_channel
 from common.rpc.server import RunningServer, start_server
 from common.settings import TransmitterSettings
 from common.types import LinkSettings
-from common.wire import link_from_proto, link_to_proto
+from common.wire import check_session_id, link_from_proto, link_to_proto
 from common.workers import CodecWorker
-from gocom.v1 import feedback_pb2, feedback_pb2_grpc, link_pb2_grpc, transmitter_pb2, transmitter_pb2_grpc
+from gocom.v1 import feedback_pb2, feedback_pb2_grpc, link_pb2, link_pb2_grpc, transmitter_pb2, transmitter_pb2_grpc
 from transmitter.encoders import ENCODERS
-from transmitter.encoding import check_session_id, warm_up
+from transmitter.encoding import warm_up
 from transmitter.feedback import refusal
-from transmitter.link import ChannelStateSource, held_knowledge
+from transmitter.link import ChannelStateSource
 from transmitter.session import Outside, TransmitSession
 
 log = get_logger("transmitter")
@@ -101,7 +102,11 @@ class Transmitter(transmitter_pb2_grpc.TransmitterServiceServicer, feedback_pb2_
                 await asyncio.gather(reading, return_exceptions=True)
             await session.finish()
         except Exception:
-            session.frames.events.put_nowait(None)
+            # The stream is refused from here on; the frames it brought before are still accounted for.
+            try:
+                await session.finish()
+            finally:
+                session.frames.events.put_nowait(None)
             raise
         finally:
             reading.cancel()
@@ -139,7 +144,8 @@ async def serve(settings: TransmitterSettings) -> RunningServer:
     channel = open_channel(settings.link_address, settings.max_message_bytes)
     encoders = CodecWorker(ENCODERS, settings.device, "encode")
     csi = ChannelStateSource(channel, settings.csi_refresh_s)
-    knowledge = await asyncio.to_thread(held_knowledge)
+    held = await asyncio.to_thread(held_knowledge)
+    knowledge = [link_pb2.KnowledgeHash(name=name, sha256=sha256) for name, sha256 in held.items()]
     service = Transmitter(Outside(settings, encoders, link_pb2_grpc.LinkServiceStub(channel), csi, knowledge))
 
     def add(server: grpc.aio.Server) -> list[str]:

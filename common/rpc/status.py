@@ -19,7 +19,6 @@ _STATUS: tuple[tuple[type[errors.GoComError], grpc.StatusCode], ...] = (
     (errors.NotReady, grpc.StatusCode.UNAVAILABLE),
     (errors.Mismatch, grpc.StatusCode.FAILED_PRECONDITION),
     (errors.DecodeFailed, grpc.StatusCode.DATA_LOSS),
-    (errors.NotFound, grpc.StatusCode.NOT_FOUND),
 )
 _KIND_KEY = "gocom-error"
 """Trailing metadata that tells errors of one status apart (Busy from TooLarge)."""

@@ -17,7 +17,16 @@ from common.nets.text_encoder import TextEncoder
 from common.nets.token_denoiser import TokenDenoiser
 from common.nets.vq_tokenizer import VQTokenizer
 from common.rounds import merge_rounds, missing_spans
-from common.systems.lami_go import CAPTION, CODEBOOK_SIZE, PATCH_PX, TOKENS, LamiGoHeader, grid_shape, keep_mask
+from common.systems.lami_go import (
+    CAPTION,
+    CODEBOOK_SIZE,
+    MAX_CAPTION_BYTES,
+    PATCH_PX,
+    TOKENS,
+    LamiGoHeader,
+    grid_shape,
+    keep_mask,
+)
 from common.types import Bools, Ints, Provenance, ReceivedMessage, ReceivedSegment, Reconstruction
 from receiver.decoders import DECODERS
 from receiver.samplers.latent_mixture import sample
@@ -86,7 +95,7 @@ class LamiGoDecoder:
 
     def _caption(self, segment: ReceivedSegment | None) -> str | None:
         """The text, if all of it arrived: half a caption is as likely to mislead as to help."""
-        if segment is None or not len(segment.elements) or not segment.received.all():
+        if segment is None or not 0 < len(segment.elements) <= MAX_CAPTION_BYTES or not segment.received.all():
             return None
         return segment.elements.astype(np.uint8).tobytes().decode(errors="replace")
 

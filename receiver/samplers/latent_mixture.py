@@ -54,7 +54,7 @@ def sample(
         received: bool [B,h,w].
         codebook_size: K.
         num_inference_steps: T.
-        renoise_steps: tau; the first tau steps re-noise before the net looks.
+        renoise_steps: tau; steps before the tau-th look at a re-noised grid (the first is noise: 1 is like 0).
         generator: CPU generator, the only source of randomness.
         argmax: take the likeliest codeword instead of drawing one.
 

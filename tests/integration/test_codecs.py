@@ -21,7 +21,8 @@ def serialized(result):
 
 
 def test_both_ends_of_every_system_are_there():
-    assert list(ENCODERS) == CODECS == list(DECODERS)
+    assert CODECS
+    assert set(CODECS) <= set(ENCODERS) and set(CODECS) <= set(DECODERS)
 
 
 @pytest.mark.parametrize("name", CODECS)

@@ -1,5 +1,7 @@
 """Packets: sizes, independence, interleaving, checksums, repair, masks, and the byte account."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from common.account import account, frame_items
 from common.checksum import checksums
+from common.errors import TooLarge
 from common.packetizer import depacketize, packetize
 from common.systems.classical import ClassicalHeader
 from common.types import ElementCoding, GoMessage, LinkSettings, Segment, join_batches
@@ -134,3 +137,31 @@ def test_the_account_is_the_sum_of_serialized_sizes():
     assert counted.total_bytes == sum(len(i.SerializeToString()) for i in items)
     assert 0 < counted.repair_by_segment["file"] < counted.by_segment["file"]
     assert (counted + counted).total_bytes == 2 * counted.total_bytes
+
+
+def test_overlapping_runs_cost_nothing_and_change_nothing():
+    """A peer that claims the same elements in every packet has one of them decoded."""
+    link, sent = LinkSettings(), message(2000)
+    header, batch = packetize(sent, link)
+    batch.first_element[1:] = 0
+    batch.element_count[1:] = 2000
+    batch.checksum = checksums(batch, header.frame_index, header.round)
+    got = depacketize(header, batch, len(batch), link).segments[0]
+    assert got.received.sum() == batch.element_count[0]
+    assert (got.elements[got.received] == sent.segments[0].elements[got.received]).all()
+
+
+def test_what_no_receiver_takes_is_not_sent():
+    with pytest.raises(TooLarge, match="packets, more than 65536 a round"):
+        packetize(message(33 * 65537), LinkSettings(32))
+    with pytest.raises(TooLarge, match="repair_overhead: .* RaptorQ block"):
+        packetize(message(17 * 8193, 0.05), LinkSettings(32))
+
+
+def test_repair_survives_a_lying_header():
+    link = LinkSettings()
+    header, batch = packetize(message(3000, 0.3), link)
+    segment = replace(header.segments[0], symbol_bytes=65000)
+    kept = np.arange(len(batch)) != 2
+    got = depacketize(replace(header, segments=(segment,)), batch.select(kept), len(batch), link)
+    assert int((~got.segments[0].received).sum()) == int(batch.element_count[2])

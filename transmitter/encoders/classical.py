@@ -8,11 +8,10 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
-from common.account import account, frame_items
+from common.account import cost
 from common.errors import BudgetTooSmall
 from common.images import ImageArray, to_uint8
-from common.packetizer import packetize
-from common.systems.classical import FILE, ClassicalHeader, ClassicalOptions
+from common.systems.classical import CLASSICAL_CODECS, FILE, ClassicalHeader, ClassicalOptions
 from common.types import Budget, Csi, ElementCoding, Feedback, Goal, GoMessage, Segment
 from transmitter.encoders import ENCODERS
 from transmitter.resend import resend
@@ -55,8 +54,8 @@ class ClassicalSession:
             message = self._message(
                 encode_file(self.codec, self.picture, DEFAULT_QUALITY if quality is None else quality)
             )
-            if budget.max_bytes and (cost := self._cost(message)) > budget.max_bytes:
-                raise BudgetTooSmall(self.codec, budget.max_bytes, cost)
+            if budget.max_bytes and (need := cost(message, self.goal.link)) > budget.max_bytes:
+                raise BudgetTooSmall(self.codec, budget.max_bytes, need)
         self.sent = message
         return message
 
@@ -73,13 +72,13 @@ class ClassicalSession:
             middle = (low + high) // 2
             data = encode_file(self.codec, self.picture, middle)
             message = self._message(data)
-            if (len(data) if target else self._cost(message)) <= limit:
+            if (len(data) if target else cost(message, self.goal.link)) <= limit:
                 low, best = middle + 1, message
             else:
                 high = middle - 1
-        if best is None or (target and budget.max_bytes and self._cost(best) > budget.max_bytes):
+        if best is None or (target and budget.max_bytes and cost(best, self.goal.link) > budget.max_bytes):
             floor = encode_file(self.codec, self.picture, 0)
-            need = len(floor) if target else self._cost(self._message(floor))
+            need = len(floor) if target else cost(self._message(floor), self.goal.link)
             raise BudgetTooSmall(self.codec, limit, need)
         return best
 
@@ -96,10 +95,6 @@ class ClassicalSession:
             goal.frame_index, 0, goal.max_rounds, goal.round_budget_bytes,
         )  # fmt: skip
 
-    def _cost(self, message: GoMessage) -> int:
-        header, batch = packetize(message, self.goal.link)
-        return account(header, batch, frame_items(header, batch, self.goal.link.batch_packets)).total_bytes
-
 
 class ClassicalEncoder:
     """A codec of Pillow's. `device` is not used."""
@@ -112,5 +107,5 @@ class ClassicalEncoder:
         return ClassicalSession(self.codec, image, goal)
 
 
-for _codec in ("jpeg", "jpeg2000", "webp", "avif"):
+for _codec in CLASSICAL_CODECS:
     ENCODERS.add(_codec, partial(ClassicalEncoder, _codec))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from common.account import account, frame_items
+from common.account import cost
 from common.errors import BudgetTooSmall
 from common.images import ImageArray
 from common.models import model_folder
 from common.nets.loading import load_net, resolve_device
 from common.nets.vq_tokenizer import VQTokenizer
-from common.packetizer import packetize
 from common.systems.lami_go import (
     CAPTION,
     MAX_CAPTION_BYTES,
@@ -34,6 +33,11 @@ def pad_to_patches(image: ImageArray) -> ImageArray:
     return np.pad(image, ((0, 0), (0, bottom), (0, right)), mode="edge") if bottom or right else image
 
 
+def cut_caption(text: str) -> bytes:
+    """UTF-8 bytes of a caption, at most MAX_CAPTION_BYTES, cut between characters."""
+    return text.encode()[:MAX_CAPTION_BYTES].decode(errors="ignore").encode()
+
+
 class LamiGoSession:
     """One image's tokens and caption."""
 
@@ -45,9 +49,9 @@ class LamiGoSession:
         self.sent: GoMessage | None = None
 
     def first(self, csi: Csi, budget: Budget) -> GoMessage:
-        """Everything the masking policy keeps; under a budget, the smallest mask ratio that fits."""
+        """Everything the masking policy keeps; where that is over the budget, PRM with the smallest ratio that fits."""
         message = self._message(self.options.mask_ratio)
-        if budget.max_bytes and self._cost(message) > budget.max_bytes:
+        if budget.max_bytes and cost(message, self.goal.link) > budget.max_bytes:
             message = self._fit(budget.max_bytes)
         self.sent = message
         return message
@@ -58,16 +62,17 @@ class LamiGoSession:
 
     def _fit(self, max_bytes: int) -> GoMessage:
         """Bisect the mask ratio in thousandths, up to 0.9."""
-        low, high, best = round(self.options.mask_ratio * 1000), 900, None
+        chosen = 0.0 if self.options.masking is MaskingPolicy.NONE else self.options.mask_ratio
+        low, high, best = round(chosen * 1000), 900, None
         while low <= high:
             middle = (low + high) // 2
             message = self._message(middle / 1000, masking=MaskingPolicy.PRM)
-            if self._cost(message) <= max_bytes:
+            if cost(message, self.goal.link) <= max_bytes:
                 high, best = middle - 1, message
             else:
                 low = middle + 1
         if best is None:
-            floor = self._cost(self._message(0.9, masking=MaskingPolicy.PRM))
+            floor = cost(self._message(0.9, masking=MaskingPolicy.PRM), self.goal.link)
             raise BudgetTooSmall("lami_go", max_bytes, floor)
         return best
 
@@ -107,10 +112,6 @@ class LamiGoSession:
         rank = np.argsort(np.argsort(self.distance, kind="stable"), kind="stable")
         return (rank / max(1, len(rank) - 1)).astype(np.float32)
 
-    def _cost(self, message: GoMessage) -> int:
-        header, batch = packetize(message, self.goal.link)
-        return account(header, batch, frame_items(header, batch, self.goal.link.batch_packets)).total_bytes
-
 
 @ENCODERS.register("lami_go")
 class LamiGoEncoder:
@@ -130,7 +131,7 @@ class LamiGoEncoder:
         text = goal.options.caption
         if text is None and goal.options.send_caption:
             text = self.captioner(image)
-        caption = (text or "").encode()[:MAX_CAPTION_BYTES] if goal.options.send_caption else b""
+        caption = cut_caption(text or "") if goal.options.send_caption else b""
         return LamiGoSession(
             image, tokens.flatten().cpu().numpy(), distance.flatten().float().cpu().numpy(), caption, goal
         )
