@@ -16,7 +16,10 @@ class EncoderSession(Protocol):
     """One image on its way; keeps what later rounds need."""
 
     def first(self, csi: Csi, budget: Budget) -> GoMessage:
-        """The first round. Raises BudgetTooSmall when the budget is below the codec's floor."""
+        """The first round. Raises BudgetTooSmall when the budget is below the codec's floor.
+
+        `csi` is for codecs that adapt to the channel; the bundled ones do not.
+        """
 
     def refine(self, feedback: Feedback) -> GoMessage | None:
         """The next round, or None when there is nothing more to say."""

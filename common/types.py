@@ -101,7 +101,7 @@ class Segment:
     Attributes:
         kind: index into the codec's list of segments.
         elements: int64 [N].
-        importance: float32 [N] in [0, 1].
+        importance: float32 [N] in [0, 1]; what power allocation and unequal protection will go by.
         coding: how the elements become bits.
         repair_overhead: RaptorQ repair packets as a share of the source packets.
         damage_tolerant: damaged payloads are of use to the decoder.

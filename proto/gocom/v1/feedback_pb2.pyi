@@ -38,9 +38,9 @@ class SendFeedbackRequest(_message.Message):
     round: _builtins.int
     """The round this answers."""
     label: _builtins.int
-    """Label the receiver's task gave, if any."""
+    """Label the receiver's task gave, if any. No bundled codec asks by label yet."""
     text: _builtins.str
-    """What the receiver wants, in words, if any."""
+    """What the receiver wants, in words, if any. No bundled codec asks in words yet."""
     budget_bytes: _builtins.int
     """Bytes the answer may cost; 0: no limit."""
     @_builtins.property

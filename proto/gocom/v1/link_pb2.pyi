@@ -406,7 +406,7 @@ class PacketBatch(_message.Message):
 
     @_builtins.property
     def power(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Transmit power, linear; empty: 1 for all."""
+        """Transmit power, linear; empty: 1 for all. No codec sets it yet and no impairment reads it."""
 
     def __init__(
         self,
