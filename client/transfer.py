@@ -208,7 +208,7 @@ class Transfer:
         self._changed.set()
 
     async def _subscribe(self) -> None:
-        """Follow the receiver's record of this session; reading it is idempotent, so a cut is resumed at the cursor."""
+        """Follow the receiver's record of the session; reading it is idempotent, so a cut is resumed at the cursor."""
         cursor, lost_since = 0, None
         where = f"receiver at {self._addresses['receiver']}"
         while True:

@@ -119,7 +119,7 @@ class LinkSession:
         frame = self._frames.get(index)
         if frame is None and header.round == 0:
             if index in self._finished:
-                raise InvalidInput(f"header.frame_index: {index} was sent before in this session")
+                raise InvalidInput(f"header.frame_index: {index} was sent before in the session")
             frame = self._frames[index] = Frame(header)
             self._idle.clear()
         elif frame is not None:

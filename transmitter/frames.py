@@ -73,7 +73,7 @@ class FrameTable:
     async def add(self, index: int) -> Frame:
         """Begin a frame, once there is room. Raises InvalidInput for an index that was used before."""
         if index in self._used:
-            raise InvalidInput(f"frame_index: {index} was used before in this session")
+            raise InvalidInput(f"frame_index: {index} was used before in the session")
         await self._slots.acquire()
         self._used.add(index)
         self.idle.clear()
