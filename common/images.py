@@ -47,7 +47,7 @@ def decode_image(data: bytes, *, field_name: str = "image") -> npt.NDArray[np.ui
     except InvalidInput:
         raise
     except Exception as error:  # Pillow's readers raise many types on damaged files
-        raise InvalidInput(f"{field_name}: not a readable image ({error})") from error
+        raise InvalidInput(f"{field_name}: not a readable image ({type(error).__name__})") from error
 
 
 def _as_rgb(picture: Image.Image) -> npt.NDArray[np.uint8]:

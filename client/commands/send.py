@@ -62,11 +62,13 @@ def send(
     paths, resize = list_images(images), parse_size(size)
     link = LinkSettings(max_payload_bytes=payload_bytes, interleave=interleave)
     for path in paths:
-        load_picture(path, resize)
+        _say_if_shrunk(path, load_picture(path, resize).pixels.shape, as_json)
     target = Target(transmitter, receiver, channel_address, local, device)
     names = unique_names(paths)
     results = []
     with open_client(target, channel, seed, (codec,)) as client:
+        if channel is not None and not local and not as_json:
+            console.err.print(f"the channel is {channel} from now on, for everybody; `gocom channel set` changes it")
         stream = client.send(
             paths, codec, options=options, seed=seed or 0, max_rounds=max_rounds, budget_bytes=budget_bytes,
             round_budget_bytes=round_budget_bytes, link=link, size=resize, timeout_s=timeout_s,
@@ -74,16 +76,26 @@ def send(
         for result in _with_progress(stream, len(paths), as_json):
             name = names[result.frame_index]
             if out is not None:
-                write_pictures(out, name, result)
+                write_pictures(out, f"{name}.{codec}", result)
             if as_json:
                 emit(result.as_record())
             results.append((name, result))
     if not as_json:
         console.out.print(_table(results))
+        for name, result in results:
+            if result.reason:
+                console.out.print(f"{name}: {result.reason}", markup=False)
         if out is not None:
             console.out.print(f"pictures in {out}", markup=False)
     if any(result.failure not in ("", "undecodable") for _, result in results):
         raise typer.Exit(FAILURE)
+
+
+def _say_if_shrunk(path: Path, shape: tuple[int, ...], quiet: bool) -> None:
+    with Image.open(path) as picture:
+        width, height = picture.size
+    if not quiet and sorted(shape[:2]) != sorted((width, height)):
+        console.err.print(f"{path.name}: {width}x{height} is sent as {shape[1]}x{shape[0]}", markup=False)
 
 
 def parse_size(text: str) -> Size:
@@ -113,8 +125,10 @@ def write_pictures(folder: Path, name: str, result: SendResult) -> None:
     """NAME.received.png, if there is a picture, and NAME.compare.png. Raises InvalidInput for a folder that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        received = folder / f"{name}.received.png"
+        received.unlink(missing_ok=True)  # of an earlier run: a failure must not look like a success
         if result.image is not None:
-            Image.fromarray(result.image).save(folder / f"{name}.received.png")
+            Image.fromarray(result.image).save(received)
         compare_picture(result).save(folder / f"{name}.compare.png")
     except OSError as error:
         raise InvalidInput(f"out: cannot write to {str(folder)!r}: {error.strerror or error}") from None
@@ -135,7 +149,7 @@ def _table(results: Sequence[tuple[str, SendResult]]) -> Table:
         table.add_column(head, justify="right")
     table.add_column("outcome")
     for name, r in results:
-        outcome = r.outcome if r.outcome == "reconstructed" else f"[red]{r.outcome}[/]: {escape(r.reason)}"
+        outcome = r.outcome if r.outcome == "reconstructed" else f"[red]{r.outcome}[/]"
         table.add_row(
             escape(name), str(r.bytes_total), f"{r.bpp:.4f}", f"{r.packets_received}/{r.packets_sent}",
             number(r.psnr_db, 2), number(r.ms_ssim, 4),

@@ -56,7 +56,7 @@ def test_send_local_prints_one_record_an_image(tmp_path):
         assert record["psnr_db"] > 25 and 0.8 < record["ms_ssim"] <= 1
         assert {"encode", "transport", "total"} <= set(record["seconds"])
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"a.received.png", "a.compare.png", "b.received.png", "b.compare.png"}
+    assert names == {f"{name}.jpeg.{kind}.png" for name in "ab" for kind in ("received", "compare")}
 
 
 def test_erasure_is_an_outcome_not_an_error(stack, tmp_path):
@@ -72,7 +72,7 @@ def test_erasure_is_an_outcome_not_an_error(stack, tmp_path):
     assert record["outcome"] == "failed"
     assert 0 < record["packets_received"] < record["packets_sent"]
     assert record["psnr_db"] is None and record["ms_ssim"] is None
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.compare.png"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.jpeg.compare.png"]
 
 
 def test_results_come_in_order_and_input_is_read_lazily(client):
