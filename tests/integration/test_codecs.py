@@ -11,7 +11,8 @@ from common.wire import make_parameters
 from receiver.decoders import DECODERS
 from transmitter.encoders import ENCODERS
 
-CODECS = list(SYSTEMS)
+# Those of this repository; other suites register toys of their own in the same process.
+CODECS = [name for name in SYSTEMS if SYSTEMS.get(name).header.__module__.startswith("common.systems")]
 CLIFF = {"jpeg", "jpeg2000", "webp", "avif"}
 FLOOR_DB = dict.fromkeys(CLIFF, 26.0) | {"lami_go": 22.5}
 
@@ -133,13 +134,21 @@ def test_damaged_tokens_are_delivered_only_where_tolerated(codec, photo):
     """UDP-Lite style flips reach fixed-length tokens; captions stay under their checksum."""
     spec = "bit_flip:rate=0.01,damage=deliver"
     result = codec("lami_go").send(photo(), spec, seed=0, coding="fixed", masking="none", caption_repair_overhead=0)
-    caption, tokens = result.rounds[0].segments
+    tokens = result.rounds[0].segments[1]
     session = codec("lami_go").encoder.open(photo(), _goal(SYSTEMS.get("lami_go").options()))
     wrong = (tokens.elements != session.tokens).mean()
     assert tokens.received.all() and 0.03 < wrong < 0.2
     erased = codec("lami_go").send(photo(), "bit_flip:rate=0.01", seed=0, coding="fixed", masking="none")
     assert not erased.rounds[0].segments[1].received.all()
-    assert caption.received.all() in (True, False)
+    # Whatever is left of a caption is right: its damaged packets are erased, even where damage is delivered.
+    captions = [
+        codec("lami_go").send(
+            photo(), spec, seed=s, coding="fixed", caption="a woman in orange", caption_repair_overhead=0,
+            num_inference_steps=1, renoise_steps=0,
+        ).reconstruction.caption
+        for s in range(8)
+    ]  # fmt: skip
+    assert set(captions) == {None, "a woman in orange"}
 
 
 def test_caption_lost_is_unconditional(codec, photo):

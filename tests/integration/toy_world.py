@@ -1,0 +1,158 @@
+"""Receiver, emulator and transmitter around a toy codec, and the requests that tests send them."""
+
+import io
+import socket
+
+import grpc
+import numpy as np
+import pytest
+from PIL import Image
+from toy_codec import NAME, ToyHeader
+
+import channel_emulator.service
+import receiver.service
+import transmitter.service
+from common.account import frame_items
+from common.packetizer import packetize
+from common.rpc.call_status import CallStatus
+from common.rpc.channels import open_channel
+from common.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
+from common.types import ElementCoding, GoMessage, LinkSettings, Segment
+from common.wire import link_to_proto
+from gocom.v1 import (
+    feedback_pb2_grpc,
+    link_pb2,
+    link_pb2_grpc,
+    receiver_pb2,
+    receiver_pb2_grpc,
+    transmitter_pb2,
+    transmitter_pb2_grpc,
+)
+
+LINK = LinkSettings(max_payload_bytes=32)
+SEND = "/gocom.v1.LinkService/Send"
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def png(size=128):
+    out = io.BytesIO()
+    row = np.linspace(0, 255, size).astype(np.uint8)
+    Image.fromarray(np.stack([np.tile(row, (size, 1))] * 3, -1)).save(out, "PNG")
+    return out.getvalue()
+
+
+def request(index=0, *, session="s", image=None, codec=NAME, options=None, **fields):
+    message = transmitter_pb2.TransmitRequest(
+        session_id=session,
+        frame_index=index,
+        image=png() if image is None else image,
+        link=link_to_proto(LINK),
+        **fields,
+    )
+    message.extension.codec = codec
+    message.extension.fields.update(options or {})
+    return message
+
+
+def toy_round(index=0, round_=0, max_rounds=1, count=256, decode="picture", spans=None):
+    elements = np.arange(count, dtype=np.int64) % 256
+    segment = Segment(0, elements, np.ones(count, np.float32), ElementCoding.FIXED, spans=spans)
+    message = GoMessage(NAME, ToyHeader(decode=decode), 128, 128, (segment,), index, round_, max_rounds)
+    header, batch = packetize(message, LINK)
+    return frame_items(header, batch, 4)
+
+
+def opening(session="s", **fields):
+    return link_pb2.SendRequest(open=link_pb2.SessionOpen(session_id=session, link=link_to_proto(LINK), **fields))
+
+
+class World:
+    """Receiver, emulator, transmitter; each with channels to it."""
+
+    def __init__(self, stack):
+        self.stack = stack
+
+    async def channel(self, address):
+        channel = open_channel(address)
+        self.stack.push_async_callback(channel.close)
+        return channel
+
+    async def start(self, module, settings):
+        running = await module.serve(settings)
+        self.stack.push_async_callback(running.stop, 0)
+        return running
+
+    async def receiver(self, **settings):
+        settings = {"feedback_address": f"127.0.0.1:{free_port()}", "feedback_timeout_s": 3, **settings}
+        self.receiving = await self.start(receiver.service, ReceiverSettings(port=0, warm_codecs=(NAME,), **settings))
+        channel = await self.channel(self.receiving.address)
+        self.link, self.pictures = (
+            link_pb2_grpc.LinkServiceStub(channel),
+            receiver_pb2_grpc.ReceiverServiceStub(channel),
+        )
+        self.link_channel = channel
+        return self
+
+    async def all(self, profile="clean", receiver=None, link=None, **settings):
+        port = free_port()
+        await self.receiver(feedback_address=f"127.0.0.1:{port}", **(receiver or {}))
+        emulator = await self.start(
+            channel_emulator.service, ChannelSettings(port=0, next_hop=self.receiving.address, profile=profile)
+        )
+        return await self.transmitter(link or emulator.address, port=port, **settings)
+
+    async def transmitter(self, link_address, port=0, **settings):
+        self.transmitting = await self.start(
+            transmitter.service,
+            TransmitterSettings(port=port, link_address=link_address, warm_codecs=(NAME,), **settings),
+        )
+        channel = await self.channel(self.transmitting.address)
+        self.images = transmitter_pb2_grpc.TransmitterServiceStub(channel)
+        self.feedback = feedback_pb2_grpc.FeedbackServiceStub(channel)
+        return self
+
+    async def bare(self, add, servicer):
+        """A server without anything of ours around the servicer; returns its address."""
+        server = grpc.aio.server()
+        add(servicer, server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        self.stack.push_async_callback(server.stop, 0)
+        return f"127.0.0.1:{port}"
+
+    async def transmit(self, *requests):
+        return [event async for event in self.images.Transmit(iter(requests), timeout=20)]
+
+    async def subscribe(self, count, session="s", cursor=0, previews=False):
+        call = self.pictures.Subscribe(
+            receiver_pb2.SubscribeRequest(session_id=session, cursor=cursor, previews=previews), timeout=20
+        )
+        got = [await call.read() for _ in range(count)]
+        call.cancel()
+        return got
+
+    async def send(self, *items):
+        call = self.link.Send(iter(items), timeout=20)
+        status = CallStatus(call)
+        try:
+            return [response async for response in call]
+        except grpc.aio.AioRpcError as error:
+            # A refusal while items are still being written would show as INTERNAL: see call_status.py.
+            code, details, trailing = status.of(error)
+            metadata = grpc.aio.Metadata(*trailing)
+            raise grpc.aio.AioRpcError(code, grpc.aio.Metadata(), metadata, details) from error
+
+
+def kinds(events, index=None):
+    return [e.WhichOneof("event") for e in events if index is None or e.frame_index == index]
+
+
+async def refused(awaitable):
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await awaitable
+    return caught.value.code(), caught.value.details()
