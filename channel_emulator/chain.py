@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 from google.protobuf.message import Message
 
 from channel_emulator.impairments import IMPAIRMENTS, Fault, FrameInfo
@@ -20,9 +21,11 @@ from common.channel_spec import MAX_IMPAIRMENTS
 from common.errors import InvalidInput, UnknownName
 from common.packetizer import MAX_ELEMENTS
 from common.random import CounterRng
-from common.types import Csi, FrameHeader, Ints, PacketBatch
+from common.types import Csi, FrameHeader, PacketBatch
 from common.wire import EXTENSION, enum_to_name
 from gocom.v1 import channel_pb2, link_pb2
+
+Counts = npt.NDArray[np.float64]
 
 
 def frame_info(header: FrameHeader | link_pb2.FrameHeader) -> FrameInfo:
@@ -61,21 +64,23 @@ class Chain:
         """The channel of an in-process pipeline: packets with `erased` set and payloads damaged."""
         return self.apply(batch, frame_info(header))[0]
 
-    def apply(self, batch: PacketBatch, frame: FrameInfo) -> tuple[PacketBatch, Ints]:
+    def apply(self, batch: PacketBatch, frame: FrameInfo) -> tuple[PacketBatch, Counts]:
         """Impair some packets of a frame.
 
         Returns:
-            the batch, and int64 [I, 2], the (trials, events) of each fault.
+            the batch, and float64 [I, 3], for each fault (trials, events, variance of the events); the variance is
+            NaN where memory may go on in the next batch.
 
         Raises:
             InvalidInput: a sequence number that no frame can have.
         """
         if len(batch) and not 0 <= int(batch.sequence.min()) <= int(batch.sequence.max()) < MAX_ELEMENTS:
             raise InvalidInput(f"batch.sequence: {int(batch.sequence.max())} is not in 0 to {MAX_ELEMENTS - 1}")
-        counts = np.zeros((len(self.links), 2), np.int64)
+        counts = np.zeros((len(self.links), 3))
         for position, (link, rng) in enumerate(zip(self.links, self._rngs, strict=True)):
             drawn = link.fault.draw(batch, rng.at(frame.frame_index, frame.round))
-            counts[position] = link.fault.count(batch, drawn)
+            variance = link.fault.batch_variance(batch)
+            counts[position] = (*link.fault.count(batch, drawn), math.nan if variance is None else variance)
             batch = link.fault.apply(batch, drawn, frame)
         return batch, counts
 

@@ -25,7 +25,7 @@ from common.channel_spec import parse_spec
 from common.errors import InvalidInput
 from common.rpc.channels import RPC_DEADLINE_S, STREAM_DEADLINE_S, open_channel
 from common.systems import SYSTEMS
-from common.types import LinkSettings
+from common.types import FeedbackPolicy, LinkSettings
 from common.wire import make_parameters
 from gocom.v1 import channel_pb2, channel_pb2_grpc, receiver_pb2_grpc, transmitter_pb2_grpc
 
@@ -77,6 +77,8 @@ class AsyncClient:
         max_rounds: int = 1,
         budget_bytes: int | None = None,
         round_budget_bytes: int | None = None,
+        feedback_policy: FeedbackPolicy | str = FeedbackPolicy.ERASED,
+        quality_target: float = 0.0,
         link: LinkSettings = LinkSettings(),
         size: Size = None,
         first_index: int = 0,
@@ -90,9 +92,13 @@ class AsyncClient:
         for name, value in (("budget_bytes", budget_bytes), ("round_budget_bytes", round_budget_bytes)):
             if value is not None:
                 _check_range(name, value, 1, _UINT32 - 1)
+        _check_range("quality_target", quality_target, 0, 1)
+        policy = _policy(feedback_policy)
+        if policy is FeedbackPolicy.UNCERTAIN and max_rounds > 1 and not round_budget_bytes:
+            raise InvalidInput("round_budget_bytes: not set; feedback_policy uncertain needs it, or it would ask for all")
         wanted = SendOptions(
-            codec, parameters, seed, max_rounds, budget_bytes, round_budget_bytes, link, size, first_index, timeout_s,
-            on_preview,
+            codec, parameters, seed, max_rounds, budget_bytes, round_budget_bytes, policy, quality_target, link, size,
+            first_index, timeout_s, on_preview,
         )  # fmt: skip
         if isinstance(images, str | bytes | Path | np.ndarray):
             images = [images]
@@ -111,6 +117,9 @@ class AsyncClient:
             seed: of the receiver's samplers; same seed, same picture.
             max_rounds: transmissions the receiver may ask for in all.
             budget_bytes: what the first round may cost, everything counted; round_budget_bytes: a later round.
+            feedback_policy: what the receiver asks for: "erased" by the channel, or what its decoder is most
+                "uncertain" of, within round_budget_bytes.
+            quality_target: estimated quality (SendResult.quality_estimate), 0 to 1, at which it stops asking; 0: never.
             link: how packets are cut.
             size: None: as it is; "fit": shrunk to at most 1024 px; a number: centre square crop of so many px.
             first_index: frame index of the first picture; it keys the channel's randomness.
@@ -272,6 +281,14 @@ async def _next_or_none(reports: AsyncIterator[T]) -> T | None:
     return await anext(reports, None)
 
 
-def _check_range(name: str, value: int, low: int, high: int) -> None:
+def _check_range(name: str, value: float, low: int, high: int) -> None:
     if not low <= value <= high:
         raise InvalidInput(f"{name}: {value} is not in {low} to {high}")
+
+
+def _policy(value: FeedbackPolicy | str) -> FeedbackPolicy:
+    try:
+        return FeedbackPolicy(value)
+    except ValueError:
+        choices = ", ".join(policy.value for policy in FeedbackPolicy)
+        raise InvalidInput(f"feedback_policy: {value!r} is none of {choices}") from None

@@ -80,8 +80,10 @@ class SentFrame:
             self._received[event.received.round] = self.ended, event.received.packets_received
         elif kind == "completed":
             self.completed = True
+            self.account.feedback_bytes = event.completed.feedback_bytes
         elif kind == "failed":
             self.failure = event.failed
+            self.account.feedback_bytes = event.failed.feedback_bytes
 
     def take_final(self, picture: receiver_pb2.Reconstruction) -> None:
         """Note the receiver's last word."""
@@ -113,7 +115,7 @@ class SentFrame:
             width_px=width,
             height_px=height,
             bytes_total=self.account.total_bytes,
-            bytes_by_segment={"header": self.account.header_bytes, **self.account.by_segment},
+            bytes_by_segment=self._bytes(),
             bpp=self.account.total_bytes * 8 / (width * height),
             packets_sent=self.packets_sent,
             packets_received=self.final.packets_received if self.final is not None else arrived,
@@ -128,7 +130,16 @@ class SentFrame:
             image=image,
             provenance=provenance,
             caption=self.final.caption or None if self.final is not None else None,
+            quality_estimate=self._quality_estimate(),
         )
+
+    def _bytes(self) -> dict[str, int]:
+        feedback = {"feedback": self.account.feedback_bytes} if self.account.feedback_bytes else {}
+        return {"header": self.account.header_bytes, **self.account.by_segment, **feedback}
+
+    def _quality_estimate(self) -> float | None:
+        known = self.final is not None and self.final.HasField("quality_estimate")
+        return self.final.quality_estimate if self.final is not None and known else None
 
     def _reason(self, timed_out: str) -> str:
         if self.failure is not None:

@@ -32,8 +32,9 @@ class SendResult:
     Attributes:
         frame_id: session and frame index, unique among all sends.
         frame_index: position in the session; keys the channel's randomness.
-        bytes_total: every byte of all rounds: headers, packets, repair, ends. Equals the sum of bytes_by_segment.
-        bytes_by_segment: by segment name, plus "header" (frame headers and end marks).
+        bytes_total: every byte of all rounds: headers, packets, repair, ends, feedback. The sum of bytes_by_segment.
+        bytes_by_segment: by segment name, plus "header" (frame headers and end marks) and, where the receiver asked
+            for more, "feedback" (messages and answers on the way back).
         bpp: bits sent for each pixel, everything counted.
         packets_sent: of all rounds; packets_received: what the channel left of them.
         rounds: transmissions it took.
@@ -47,6 +48,7 @@ class SendResult:
         image: uint8 [H, W, 3], what the receiver made of them.
         provenance: uint8 [H, W] of common.types.Provenance.
         caption: text that arrived, if the codec sends any.
+        quality_estimate: the decoder's own estimate of how much of the picture is right, 0 to 1, if it makes one.
     """
 
     frame_id: str
@@ -70,17 +72,18 @@ class SendResult:
     image: Pixels | None = None
     provenance: Pixels | None = None
     caption: str | None = None
+    quality_estimate: float | None = None
 
     def as_record(self) -> dict[str, Any]:
         """What `gocom send --json` prints: plain JSON types, no pixels; an infinite PSNR becomes null."""
         names = (
             "frame_id", "codec", "width_px", "height_px", "bytes_total", "bytes_by_segment", "bpp", "packets_sent",
-            "packets_received", "rounds", "psnr_db", "ms_ssim", "seconds", "outcome",
+            "packets_received", "rounds", "psnr_db", "ms_ssim", "seconds", "outcome", "quality_estimate",
         )  # fmt: skip
         record = {name: getattr(self, name) for name in names}
         record["bytes_by_segment"] = dict(self.bytes_by_segment)
         record["seconds"] = {stage: round(value, 4) for stage, value in self.seconds.items()}
-        for name in ("psnr_db", "ms_ssim", "bpp"):
+        for name in ("psnr_db", "ms_ssim", "bpp", "quality_estimate"):
             value = record[name]
             record[name] = round(value, 5) if value is not None and math.isfinite(value) else None
         if self.outcome == "failed":

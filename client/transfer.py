@@ -23,8 +23,8 @@ from common.errors import GoComError, NotReady
 from common.images import decode_image
 from common.rpc.channels import STREAM_DEADLINE_S
 from common.rpc.status import error_from_rpc
-from common.types import LinkSettings, Parameters
-from common.wire import codec_to_proto, link_to_proto
+from common.types import FeedbackPolicy, LinkSettings, Parameters, RoundSettings
+from common.wire import codec_to_proto, link_to_proto, set_rounds
 from gocom.v1 import receiver_pb2, transmitter_pb2
 
 MAX_IN_FLIGHT = 4
@@ -53,6 +53,8 @@ class SendOptions:
     max_rounds: int
     budget_bytes: int | None
     round_budget_bytes: int | None
+    feedback_policy: FeedbackPolicy
+    quality_target: float
     link: LinkSettings
     size: Size
     first_index: int
@@ -185,10 +187,12 @@ class Transfer:
             image=data,
             link=link_to_proto(wanted.link),
             seed=wanted.seed,
-            max_rounds=wanted.max_rounds,
-            round_budget_bytes=wanted.round_budget_bytes or 0,
             budget_bytes=wanted.budget_bytes or 0,
         )
+        rounds = RoundSettings(
+            wanted.max_rounds, wanted.round_budget_bytes or 0, wanted.feedback_policy, wanted.quality_target
+        )
+        set_rounds(request, rounds)
         codec_to_proto(wanted.codec, wanted.options, request)
         return request
 

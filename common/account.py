@@ -1,7 +1,7 @@
 """The one byte account: every serialized byte of a round, by segment.
 
 What counts is the serialized size of the frame header, the packet batches (payloads and packet header fields) and the
-end mark, as they enter the link. gRPC and HTTP/2 framing, and the session handshake, are not in it.
+end mark, as they enter the link, and of the feedback that asked for later rounds. gRPC and HTTP/2 framing, and the session handshake, are not in it.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from common.entropy.element_set import pack_spans
 from common.packetizer import packetize
 from common.systems import SYSTEMS
-from common.types import FrameHeader, GoMessage, Ints, LinkSettings, PacketBatch
+from common.types import Feedback, FrameHeader, GoMessage, Ints, LinkSettings, PacketBatch
 from common.wire import batch_to_proto, header_to_proto
-from gocom.v1 import link_pb2
+from gocom.v1 import feedback_pb2, link_pb2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ByteAccount:
     """Bytes of one round, or of several added up.
 
@@ -26,16 +27,18 @@ class ByteAccount:
         header_bytes: frame header and end mark.
         by_segment: bytes of the packets of each segment, repair included.
         repair_by_segment: of those, bytes of repair packets.
+        feedback_bytes: of feedback messages and their answers, on the way back.
     """
 
     header_bytes: int
     by_segment: dict[str, int]
     repair_by_segment: dict[str, int]
+    feedback_bytes: int = 0
 
     @property
     def total_bytes(self) -> int:
         """All of it."""
-        return self.header_bytes + sum(self.by_segment.values())
+        return self.header_bytes + sum(self.by_segment.values()) + self.feedback_bytes
 
     def __add__(self, other: ByteAccount) -> ByteAccount:
         def add(a: dict[str, int], b: dict[str, int]) -> dict[str, int]:
@@ -45,6 +48,7 @@ class ByteAccount:
             self.header_bytes + other.header_bytes,
             add(self.by_segment, other.by_segment),
             add(self.repair_by_segment, other.repair_by_segment),
+            self.feedback_bytes + other.feedback_bytes,
         )
 
 
@@ -60,6 +64,30 @@ def cost(message: GoMessage, link: LinkSettings) -> int:
     """Bytes a message would take on the link, everything counted."""
     header, batch = packetize(message, link)
     return account(header, batch, frame_items(header, batch, link.batch_packets)).total_bytes
+
+
+def feedback_to_proto(feedback: Feedback) -> feedback_pb2.SendFeedbackRequest:
+    """Feedback -> message, its session not named yet."""
+    request = feedback_pb2.SendFeedbackRequest(
+        frame_index=feedback.frame_index, round=feedback.round, label=feedback.label, text=feedback.text,
+        budget_bytes=feedback.budget_bytes,
+    )  # fmt: skip
+    for kind, spans in feedback.wanted.items():
+        request.wanted.add(kind=kind, elements=pack_spans(spans))
+    return request
+
+
+def feedback_cost(feedback: Feedback, answered: bool) -> int:
+    """Bytes of a feedback message and of its answer, see exchange_bytes."""
+    return exchange_bytes(feedback_to_proto(feedback), feedback_pb2.SendFeedbackResponse(will_send=answered))
+
+
+def exchange_bytes(request: feedback_pb2.SendFeedbackRequest, answer: feedback_pb2.SendFeedbackResponse) -> int:
+    """Bytes of a feedback message and its answer, without the session's name and the reason, which is for people."""
+    bare = feedback_pb2.SendFeedbackRequest()
+    bare.CopyFrom(request)
+    bare.ClearField("session_id")
+    return bare.ByteSize() + feedback_pb2.SendFeedbackResponse(will_send=answer.will_send).ByteSize()
 
 
 def account(header: FrameHeader, batch: PacketBatch, items: Sequence[link_pb2.SendRequest]) -> ByteAccount:

@@ -153,9 +153,19 @@ def _add(profile: channel_pb2.ChannelProfile, position: int, name: str, paramete
     for key, value in parameters.items():
         if key not in fields:
             raise InvalidInput(f"{where}.{key}: no such parameter; there are {', '.join(fields)}")
-        enum: Any = fields[key].enum_type
-        path = f"{where}.{key}"
-        setattr(target, key, _number(value, path) if enum is None else enum_from_name(enum, str(value), path))
+        setattr(target, key, _value(fields[key], value, f"{where}.{key}"))
+
+
+def _value(field: Any, value: Any, path: str) -> float:
+    """A parameter as its field has it: the number of an enum value, a whole number, or any number."""
+    if field.enum_type is not None:
+        return enum_from_name(field.enum_type, str(value), path)
+    number = _number(value, path)
+    if field.cpp_type != FieldDescriptor.CPPTYPE_UINT32:
+        return number
+    if not number.is_integer() or not 0 <= number < 1 << 32:
+        raise InvalidInput(f"{path}: {value!r} is not a whole number in 0 to 2**32 - 1")
+    return int(number)
 
 
 def _number(value: Any, path: str) -> float:

@@ -3,7 +3,9 @@
     elements --permute--> --cut so that each coded run fits--> source packets (+ repair packets) --> PacketBatch
     PacketBatch --checksum--> --repair--> --decode each packet on its own--> elements + received mask
 
-Every loss, of a packet, of its bits, of trailing packets, becomes False entries of the received mask.
+Every loss, of a packet, of its bits, of trailing packets, becomes False entries of the received mask. Elements that
+the sender withholds are left out where both ends know which they are (SegmentSpec.keep); where only the sender does
+(Segment.keep), packets run over all elements and each carries its slice of the mask.
 """
 
 from __future__ import annotations
@@ -12,11 +14,13 @@ import numpy as np
 
 from common import fec
 from common.checksum import checksums
-from common.entropy.coders import ElementCoder, make_coder
+from common.entropy.coders import ElementCoder
 from common.errors import InvalidInput, TooLarge
 from common.random import CounterRng
+from common.rounds import span_positions
 from common.systems import SYSTEMS, SegmentSpec
 from common.types import (
+    Bools,
     FrameHeader,
     GoMessage,
     Ints,
@@ -44,14 +48,6 @@ def interleaver(count: int, link: LinkSettings) -> Ints:
     return CounterRng(link.interleave_seed, "interleaver").permutation(count)
 
 
-def coder_for(spec: SegmentSpec, segment: Segment | SegmentFrame) -> ElementCoder:
-    """The coder of a segment. Raises InvalidInput for a coding the segment does not have."""
-    if segment.coding not in spec.codings:
-        choices = ", ".join(c.value for c in spec.codings)
-        raise InvalidInput(f"coding: segment {spec.name!r} has no {segment.coding.value!r}; choose {choices}")
-    return make_coder(segment.coding, spec.alphabet_size, spec.table() if spec.table else None)
-
-
 def spec_of(codec: str, kind: int) -> SegmentSpec:
     """A codec's segment. Raises InvalidInput for an index it does not have."""
     segments = SYSTEMS.get(codec).segments
@@ -61,16 +57,44 @@ def spec_of(codec: str, kind: int) -> SegmentSpec:
     return segments[kind]
 
 
-def _cut(elements: Ints, coder: ElementCoder, limit: int) -> list[tuple[int, bytes]]:
+def known_keep(codec: str, message: GoMessage | FrameHeader, segment: Segment | SegmentFrame, count: int) -> Bools:
+    """bool [count], True where an element is in the packets, as far as both ends know that from the header.
+
+    All of them in later rounds, and where packets carry the mask. Raises InvalidInput when the system's mask is not as
+    long as the segment.
+    """
+    spec = spec_of(codec, segment.kind)
+    masked = segment.keep is not None if isinstance(segment, Segment) else segment.withheld_count > 0
+    if message.round > 0 or masked or spec.keep is None:
+        return np.ones(count, bool)
+    keep = spec.keep(message.header, message.width_px, message.height_px)
+    if keep is None:
+        return np.ones(count, bool)
+    if len(keep) != count:
+        raise InvalidInput(f"segments.element_count: {count} of {spec.name!r}, the mask is for {len(keep)}")
+    return keep
+
+
+def _order(sent: Ints, link: LinkSettings) -> Ints:
+    """Indices of the elements in the order in which packets hold them."""
+    return sent[interleaver(len(sent), link)]
+
+
+def _positions(indices: Ints, spans: Ints | None) -> Ints:
+    """Where elements of a round sit in the segment of the first round: what neighbours go by."""
+    return indices if spans is None else span_positions(spans)[indices]
+
+
+def _cut(elements: Ints, positions: Ints, coder: ElementCoder, limit: int) -> list[tuple[int, bytes]]:
     """Greedy cut into runs whose coded bytes are at most `limit`: (number of elements, bytes) each."""
-    scaled = np.ceil(coder.bits(elements) * (1 << _SHIFT)).astype(np.int64)
+    scaled = np.ceil(coder.bits(elements, positions) * (1 << _SHIFT)).astype(np.int64)
     ends = np.concatenate(([0], np.cumsum(scaled)))
     runs, start = [], 0
     while start < len(elements):
         room = ends[start] + ((limit * 8) << _SHIFT)
         stop = min(int(np.searchsorted(ends, room, side="right")) - 1, start + MAX_RUN)
         while stop > start:
-            data = coder.encode(elements[start:stop])
+            data = coder.encode(elements[start:stop], positions[start:stop])
             if len(data) <= limit:
                 break
             stop -= max(1, (len(data) - limit) * (stop - start) // (2 * len(data)))
@@ -86,38 +110,44 @@ def packetize(message: GoMessage, link: LinkSettings) -> tuple[FrameHeader, Pack
     rows: list[tuple[int, int, int, bytes]] = []
     frames = []
     for index, segment in enumerate(message.segments):
-        spec = spec_of(message.codec, segment.kind)
-        coder = coder_for(spec, segment)
+        count = len(segment.elements)
+        withheld = 0 if segment.keep is None else int(np.count_nonzero(~segment.keep))
+        coder = spec_of(message.codec, segment.kind).coder(
+            segment.coding, message.width_px, message.height_px, (withheld, count) if withheld else None
+        )
+        elements = np.where(segment.keep, segment.elements, -1) if withheld else segment.elements
+        order = _order(np.flatnonzero(known_keep(message.codec, message, segment, count)), link)
         protected = segment.repair_overhead > 0
         limit = fec.source_payload_bytes(link.max_payload_bytes) if protected else link.max_payload_bytes
-        order = interleaver(len(segment.elements), link)
         sources: list[fec.SourcePacket] = []
         first = 0
-        for count, data in _cut(segment.elements[order], coder, limit):
-            sources.append((first, count, data))
-            first += count
+        for run, data in _cut(elements[order], _positions(order, segment.spans), coder, limit):
+            sources.append((first, run, data))
+            first += run
         size = fec.symbol_bytes(link.max_payload_bytes) if protected and len(sources) > 1 else 0
         fec.check_block(len(sources), size)
         repair = fec.make_repair(sources, fec.repair_count(len(sources), segment.repair_overhead), size)
-        rows += [(index, first, count, data) for first, count, data in sources]
+        rows += [(index, first, run, data) for first, run, data in sources]
         rows += [(index, number, 0, data) for number, data in enumerate(repair)]
         frames.append(
             SegmentFrame(
                 segment.kind,
-                len(segment.elements),
+                count,
                 segment.coding,
                 len(sources),
                 len(repair),
                 size if repair else 0,
                 segment.damage_tolerant,
-                segment.spans,
+                None if segment.as_requested else segment.spans,
+                segment.as_requested,
+                withheld,
             )
         )
     if len(rows) > MAX_PACKETS:
         raise TooLarge(f"link.max_payload_bytes: {len(rows)} packets, more than {MAX_PACKETS} a round; use larger ones")
     header = FrameHeader(
         message.codec, message.header, message.width_px, message.height_px, tuple(frames),
-        message.frame_index, message.round, message.max_rounds, message.round_budget_bytes,
+        message.frame_index, message.round, message.rounds,
     )  # fmt: skip
     return header, _batch(rows, message.frame_index, message.round)
 
@@ -156,28 +186,39 @@ def depacketize(header: FrameHeader, batch: PacketBatch, packets_sent: int, link
 
 def _receive(header: FrameHeader, index: int, batch: PacketBatch, base: int, link: LinkSettings) -> ReceivedSegment:
     segment = header.segments[index]
-    coder = coder_for(spec_of(header.codec, segment.kind), segment)
     total = segment.element_count
+    keep = known_keep(header.codec, header, segment, total)
     elements, received = np.zeros(total, np.int64), np.zeros(total, bool)
-    sources = _sources(segment, batch, base, link)
-    if not sources:
-        return ReceivedSegment(segment.kind, elements, received, segment.spans)
-    order = interleaver(total, link)
-    for first, count, data in sources.values():
-        # Runs of a sender never overlap; one that does would make this end decode the same elements again and again.
-        if not 0 < count <= MAX_RUN or first + count > total or received[order[first : first + count]].any():
-            continue
-        try:
-            values = coder.decode(data, count)
-        except InvalidInput:
-            continue
-        elements[order[first : first + count]] = values
-        received[order[first : first + count]] = True
-    return ReceivedSegment(segment.kind, elements, received, segment.spans)
+    withheld = ~keep
+    order = _order(np.flatnonzero(keep), link)
+    sources = _sources(segment, len(order), batch, base, link)
+    # Where these elements belong is not known when the feedback that named them is forgotten.
+    if sources and not (segment.as_requested and segment.spans is None):
+        coder = spec_of(header.codec, segment.kind).coder(
+            segment.coding, header.width_px, header.height_px,
+            (segment.withheld_count, total) if segment.withheld_count else None,
+        )  # fmt: skip
+        positions = _positions(order, segment.spans)
+        for first, count, data in sources.values():
+            at = order[first : first + count]
+            # Runs never overlap; one that does would make this end decode the same elements again and again.
+            if not 0 < count <= MAX_RUN or first + count > len(order) or (received[at] | withheld[at]).any():
+                continue
+            try:
+                values = coder.decode(data, positions[first : first + count])
+            except InvalidInput:
+                continue
+            sent = values >= 0
+            elements[at[sent]] = values[sent]
+            received[at[sent]] = True
+            withheld[at[~sent]] = True
+    return ReceivedSegment(segment.kind, elements, received, segment.spans, withheld if withheld.any() else None)
 
 
-def _sources(segment: SegmentFrame, batch: PacketBatch, base: int, link: LinkSettings) -> dict[int, fec.SourcePacket]:
-    """Source packets by their number in the segment, with those that repair packets bring back."""
+def _sources(
+    segment: SegmentFrame, total: int, batch: PacketBatch, base: int, link: LinkSettings
+) -> dict[int, fec.SourcePacket]:
+    """Source packets by their number in the segment, with those that repair packets bring back; `total`: in all."""
     columns = (batch.sequence - base, batch.first_element, batch.element_count)
     rows = zip(*(c.tolist() for c in columns), batch.payloads(), strict=True)
     sources: dict[int, fec.SourcePacket] = {}
@@ -190,7 +231,7 @@ def _sources(segment: SegmentFrame, batch: PacketBatch, base: int, link: LinkSet
     if not repair or len(sources) >= segment.source_packets:
         return sources
     if segment.source_packets == 1:
-        return {0: (0, segment.element_count, next(iter(repair.values())))}
+        return {0: (0, total, next(iter(repair.values())))}
     if segment.symbol_bytes != fec.symbol_bytes(link.max_payload_bytes):
         return sources
     return fec.recover(sources, repair, segment.source_packets, segment.symbol_bytes)

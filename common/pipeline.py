@@ -10,16 +10,17 @@ The three services do the same with a network in between, and give the same byte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from common.account import ByteAccount, account, frame_items
+from common.account import ByteAccount, account, feedback_cost, frame_items
 from common.errors import DecodeFailed
 from common.images import ImageArray
 from common.interfaces import GenerativeDecoder, SemanticEncoder
 from common.packetizer import depacketize, packetize
 from common.random import CounterRng
+from common.rounds import with_requested
 from common.types import (
     Budget,
     Csi,
@@ -27,6 +28,7 @@ from common.types import (
     FrameHeader,
     Goal,
     GoMessage,
+    Ints,
     LinkSettings,
     PacketBatch,
     ReceivedMessage,
@@ -77,12 +79,12 @@ def sampler_generator(seed: int, frame_index: int, round_: int) -> torch.Generat
 
 
 def transmit(
-    message: GoMessage, channel: Channel, link: LinkSettings
+    message: GoMessage, channel: Channel, link: LinkSettings, asked: Mapping[int, Ints] | None = None
 ) -> tuple[ReceivedMessage, ByteAccount, list[link_pb2.SendRequest]]:
-    """One round over the channel, through its wire form on both sides of it."""
+    """One round over the channel, through its wire form on both sides of it; `asked`: the feedback it answers."""
     header, packets = packetize(message, link)
     items = frame_items(header, packets, link.batch_packets)
-    arrived_header = header_from_proto(items[0].header)
+    arrived_header = with_requested(header_from_proto(items[0].header), asked or {})
     arrived = []
     for item in items[1:-1]:
         batch = channel(arrived_header, batch_from_proto(item.batch))
@@ -118,14 +120,17 @@ def run(
     session = encoder.open(image, goal)
     message: GoMessage | None = session.first(csi, budget)
     result: PipelineResult | None = None
+    feedback: Feedback | None = None
     while message is not None:
-        received, cost, items = transmit(message, channel, goal.link)
+        received, cost, items = transmit(message, channel, goal.link, feedback.wanted if feedback else None)
         rounds = [*(result.rounds if result else []), received]
         picture, reason = _decode(decoder, rounds, sampler_generator(seed, goal.frame_index, message.round))
         total = result.bytes + cost if result else cost
         result = PipelineResult(picture, reason, rounds, total, [*(result.items if result else []), *items])
         feedback = ask(rounds, picture) if ask and len(rounds) < goal.max_rounds else None
         message = session.refine(feedback) if feedback else None
+        if feedback:
+            result.bytes.feedback_bytes += feedback_cost(feedback, answered=message is not None)
     assert result is not None
     return result
 

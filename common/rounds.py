@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from common.types import Bools, Ints, ReceivedMessage, ReceivedSegment
+from common.types import Bools, FrameHeader, Ints, ReceivedMessage, ReceivedSegment
 
 
 def merge_rounds(rounds: Sequence[ReceivedMessage]) -> dict[int, ReceivedSegment]:
@@ -35,7 +36,43 @@ def _put(known: ReceivedSegment, later: ReceivedSegment) -> ReceivedSegment:
     elements, received = known.elements.copy(), known.received.copy()
     elements[at[new]] = later.elements[new]
     received[at[new]] = True
-    return ReceivedSegment(known.kind, elements, received)
+    return ReceivedSegment(known.kind, elements, received, None, known.withheld)
+
+
+def with_requested(header: FrameHeader, asked: Mapping[int, Ints]) -> FrameHeader:
+    """A later round's header with the spans that its sender did not repeat: the first of what was asked for.
+
+    Args:
+        asked: by segment kind, spans of the feedback that this round answers.
+    """
+    if not any(segment.as_requested for segment in header.segments):
+        return header
+    segments = []
+    for segment in header.segments:
+        spans = asked.get(segment.kind)
+        if segment.as_requested and spans is not None:
+            first = clip_spans(spans, segment.element_count)
+            if int(first[:, 1].sum()) == segment.element_count:
+                segment = replace(segment, spans=first)
+        segments.append(segment)
+    return replace(header, segments=tuple(segments))
+
+
+def clip_spans(spans: Ints, limit: int) -> Ints:
+    """Spans [S, 2] cut to the first `limit` elements."""
+    before = np.cumsum(spans[:, 1]) - spans[:, 1]
+    clipped = np.stack([spans[:, 0], np.minimum(spans[:, 1], limit - before)], axis=1)
+    kept: Ints = clipped[clipped[:, 1] > 0]
+    return kept
+
+
+def spans_of(positions: Ints) -> Ints:
+    """int64 [N] ascending, each once -> int64 [S, 2] of (start, length)."""
+    if not len(positions):
+        return np.zeros((0, 2), np.int64)
+    first = np.flatnonzero(np.diff(positions, prepend=positions[0] - 2) > 1)
+    lengths = np.diff(np.append(first, len(positions)))
+    return np.stack([positions[first], lengths], axis=1).astype(np.int64)
 
 
 def span_positions(spans: Ints) -> Ints:
@@ -48,6 +85,4 @@ def span_positions(spans: Ints) -> Ints:
 
 def missing_spans(mask: Bools) -> Ints:
     """bool [N], True where present -> int64 [S, 2], the (start, length) of each run of False."""
-    edges = np.flatnonzero(np.diff(mask, prepend=True, append=True))
-    spans: Ints = np.stack([edges[::2], edges[1::2] - edges[::2]], axis=1).astype(np.int64)
-    return spans
+    return spans_of(np.flatnonzero(~mask))

@@ -88,6 +88,9 @@ class ReceiverSettings(ServiceSettings):
         feedback_address: host:port of the transmitter's FeedbackService; never taken from the wire.
         device: torch device of the nets; auto: CUDA where there is one.
         queue_frames: finished rounds of all sessions that wait for the decoder.
+        batch_frames: frames decoded together where that many wait and they fit one another; more is quicker on a GPU,
+            up to queue_frames. On its own a frame's picture may differ in single tokens: kernels round differently by
+            batch size.
         feedback_timeout_s: wait for a further round that was promised.
         open_frames: frames of one session that wait for a further round.
         keep_frames: finished pictures kept a session, for subscribers.
@@ -103,6 +106,7 @@ class ReceiverSettings(ServiceSettings):
     feedback_address: str = "127.0.0.1:50051"
     device: str = "auto"
     queue_frames: Count = 4
+    batch_frames: Count = 1
     feedback_timeout_s: Seconds = 10.0
     open_frames: Count = 32
     keep_frames: Count = 64

@@ -33,6 +33,14 @@ class ElementCoding(str, Enum):
     FIXED = "fixed"
     HUFFMAN = "huffman"
     RANGE = "range"
+    CONTEXT = "context"
+
+
+class FeedbackPolicy(str, Enum):
+    """What a receiver asks for: what the channel erased, or what its decoder is least certain of."""
+
+    ERASED = "erased"
+    UNCERTAIN = "uncertain"
 
 
 class Provenance(IntEnum):
@@ -84,14 +92,39 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
+class RoundSettings:
+    """How a frame's further rounds come about; see Goal."""
+
+    max_rounds: int = 1
+    round_budget_bytes: int = 0
+    feedback_policy: FeedbackPolicy = FeedbackPolicy.ERASED
+    quality_target: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Goal:
-    """What the sender wants of one frame."""
+    """What the sender wants of one frame.
+
+    Attributes:
+        options: of the codec.
+        max_rounds: transmissions in all; 1: no feedback.
+        round_budget_bytes: bytes a later round may cost; 0: no limit.
+        feedback_policy: what the receiver asks for.
+        quality_target: estimated quality in [0, 1] at which it stops asking; 0: it does not stop for that.
+    """
 
     options: Parameters
     frame_index: int = 0
     max_rounds: int = 1
     round_budget_bytes: int = 0
     link: LinkSettings = LinkSettings()
+    feedback_policy: FeedbackPolicy = FeedbackPolicy.ERASED
+    quality_target: float = 0.0
+
+    @property
+    def rounds(self) -> RoundSettings:
+        """What a frame header says of further rounds."""
+        return RoundSettings(self.max_rounds, self.round_budget_bytes, self.feedback_policy, self.quality_target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +133,15 @@ class Segment:
 
     Attributes:
         kind: index into the codec's list of segments.
-        elements: int64 [N].
+        elements: int64 [N], those that are withheld included; their values do not matter.
         importance: float32 [N] in [0, 1]; what power allocation and unequal protection will go by.
         coding: how the elements become bits.
         repair_overhead: RaptorQ repair packets as a share of the source packets.
         damage_tolerant: damaged payloads are of use to the decoder.
         spans: in a later round, int64 [S, 2] of (start, length) within the first round's elements.
+        as_requested: in a later round, the receiver knows `spans`: the first of what it asked for.
+        keep: bool [N], True where the element is sent, where the receiver cannot know that: each packet then carries
+            its slice of this mask. None: all are sent, or all that the system's `keep` says of the frame header.
     """
 
     kind: int
@@ -115,6 +151,8 @@ class Segment:
     repair_overhead: float = 0.0
     damage_tolerant: bool = False
     spans: Ints | None = None
+    as_requested: bool = False
+    keep: Bools | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +166,12 @@ class GoMessage:
     segments: tuple[Segment, ...]
     frame_index: int = 0
     round: int = 0
-    max_rounds: int = 1
-    round_budget_bytes: int = 0
+    rounds: RoundSettings = RoundSettings()
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentFrame:
-    """What a frame header says of one segment."""
+    """What a frame header says of one segment; `withheld_count` is not 0 where packets carry slices of a mask."""
 
     kind: int
     element_count: int
@@ -144,6 +181,8 @@ class SegmentFrame:
     symbol_bytes: int = 0
     damage_tolerant: bool = False
     spans: Ints | None = None
+    as_requested: bool = False
+    withheld_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +196,7 @@ class FrameHeader:
     segments: tuple[SegmentFrame, ...]
     frame_index: int = 0
     round: int = 0
-    max_rounds: int = 1
-    round_budget_bytes: int = 0
+    rounds: RoundSettings = RoundSettings()
 
 
 @dataclass(slots=True)
@@ -240,12 +278,25 @@ def join_batches(batches: Sequence[PacketBatch]) -> PacketBatch:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedSegment:
-    """Elements of a segment with the mask of those that arrived. Elements that did not are 0."""
+    """Elements of a segment with the mask of those that arrived. Elements that did not are 0.
+
+    Attributes:
+        elements: int64 [N].
+        received: bool [N], True = present.
+        spans: in a later round, where they belong.
+        withheld: bool [N], True where the sender is known to have left the element out; None: nowhere.
+    """
 
     kind: int
     elements: Ints
     received: Bools
     spans: Ints | None = None
+    withheld: Bools | None = None
+
+    @property
+    def erased(self) -> Bools:
+        """bool [N], True where an element was sent, as far as is known, and did not arrive."""
+        return ~self.received if self.withheld is None else ~self.received & ~self.withheld
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,8 +336,10 @@ class Reconstruction:
         step: sampler step of a preview; the last one is final.
         final: no better picture of these rounds will follow.
         seconds: by stage.
-        wanted: elements a further round should bring, by segment kind (empty: nothing is missing).
+        wanted: elements the channel erased and a further round should bring, by segment kind (empty: none).
         caption: text that arrived, if any.
+        uncertain: by segment kind, int64 [M], elements the decoder had to guess, the least certain first.
+        quality_estimate: the decoder's own estimate of how much of the picture is right, in [0, 1]; None: it has none.
     """
 
     image: ImageArray
@@ -296,3 +349,5 @@ class Reconstruction:
     seconds: Mapping[str, float] = field(default_factory=dict)
     wanted: Mapping[int, Ints] = field(default_factory=dict)
     caption: str | None = None
+    uncertain: Mapping[int, Ints] = field(default_factory=dict)
+    quality_estimate: float | None = None

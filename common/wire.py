@@ -16,6 +16,7 @@ from google.protobuf import json_format, struct_pb2
 from google.protobuf.message import Message
 from pydantic import ValidationError
 
+from common.entropy.element_set import pack_spans, unpack_spans
 from common.errors import InvalidInput, UnknownName
 from common.packetizer import MAX_ELEMENTS, MAX_PACKETS, MAX_RUN
 from common.systems import SYSTEMS
@@ -24,11 +25,12 @@ from common.types import (
     MAX_SIDE_PX,
     MIN_SIDE_PX,
     ElementCoding,
+    FeedbackPolicy,
     FrameHeader,
-    Ints,
     LinkSettings,
     PacketBatch,
     Parameters,
+    RoundSettings,
     SegmentFrame,
 )
 from gocom.v1 import codecs_pb2, link_pb2
@@ -153,9 +155,9 @@ def header_to_proto(header: FrameHeader) -> link_pb2.FrameHeader:
         round=header.round,
         width_px=header.width_px,
         height_px=header.height_px,
-        max_rounds=header.max_rounds if header.max_rounds > 1 else 0,
-        round_budget_bytes=header.round_budget_bytes,
     )
+    if header.rounds.max_rounds > 1:
+        set_rounds(message, header.rounds)
     for segment in header.segments:
         item = message.segments.add(
             kind=segment.kind,
@@ -166,8 +168,9 @@ def header_to_proto(header: FrameHeader) -> link_pb2.FrameHeader:
             symbol_bytes=segment.symbol_bytes,
             damage_tolerant=segment.damage_tolerant,
         )
-        if segment.spans is not None:
-            item.resent_spans.extend(segment.spans.ravel().tolist())
+        item.as_requested, item.withheld_count = segment.as_requested, segment.withheld_count
+        if segment.spans is not None and not segment.as_requested:
+            item.resent = pack_spans(segment.spans)
     codec_to_proto(header.codec, header.header, message)
     return message
 
@@ -177,17 +180,41 @@ def header_from_proto(message: link_pb2.FrameHeader) -> FrameHeader:
     codec, parameters = codec_from_proto(message, options=False)
     for name in ("width_px", "height_px"):
         check_side(getattr(message, name), name)
-    if message.round >= max(1, min(message.max_rounds, MAX_ROUNDS)):
-        limit = f"max_rounds ({message.max_rounds}, at most {MAX_ROUNDS})"
-        raise InvalidInput(f"header.round: {message.round} is not below {limit}")
+    rounds = get_rounds(message)
+    if message.round >= rounds.max_rounds:
+        raise InvalidInput(f"header.round: {message.round} is not below max_rounds ({rounds.max_rounds})")
     kinds = [s.kind for s in message.segments]
     if len(set(kinds)) != len(kinds) or any(k >= len(SYSTEMS.get(codec).segments) for k in kinds):
         raise InvalidInput(f"segments.kind: {kinds} repeats, or is more than {codec} has")
     segments = tuple(_segment_from_proto(s) for s in message.segments)
     return FrameHeader(
         codec, parameters, message.width_px, message.height_px, segments,
-        message.frame_index, message.round, max(1, message.max_rounds), message.round_budget_bytes,
+        message.frame_index, message.round, rounds,
     )  # fmt: skip
+
+
+_POLICY = link_pb2.FeedbackPolicy.DESCRIPTOR
+
+
+def set_rounds(message: Any, rounds: RoundSettings) -> None:
+    """Fill the fields of a FrameHeader or TransmitRequest that say how further rounds come about."""
+    message.max_rounds, message.round_budget_bytes = rounds.max_rounds, rounds.round_budget_bytes
+    if rounds.feedback_policy is not FeedbackPolicy.ERASED:
+        message.feedback_policy = enum_from_name(_POLICY, rounds.feedback_policy.value, "feedback_policy")
+    message.quality_target_permille = round(rounds.quality_target * 1000)
+
+
+def get_rounds(message: Any) -> RoundSettings:
+    """Read them. Raises InvalidInput."""
+    if message.max_rounds > MAX_ROUNDS:
+        raise InvalidInput(f"max_rounds: {message.max_rounds} is more than {MAX_ROUNDS}")
+    policy = FeedbackPolicy(enum_to_name(_POLICY, message.feedback_policy, "feedback_policy") or FeedbackPolicy.ERASED)
+    if policy is FeedbackPolicy.UNCERTAIN and message.max_rounds > 1 and not message.round_budget_bytes:
+        raise InvalidInput("round_budget_bytes: not set; feedback_policy uncertain needs it, or it would ask for all")
+    if message.quality_target_permille > 1000:
+        raise InvalidInput(f"quality_target_permille: {message.quality_target_permille} is more than 1000")
+    target = message.quality_target_permille / 1000
+    return RoundSettings(max(1, message.max_rounds), message.round_budget_bytes, policy, target)
 
 
 def check_session_id(session_id: str) -> None:
@@ -215,24 +242,15 @@ def _segment_from_proto(message: link_pb2.SegmentHeader) -> SegmentFrame:
     coding = enum_to_name(_CODING, message.coding, "segments.coding")
     if coding is None:
         raise InvalidInput(f"segments.coding: not set; choose {', '.join(enum_choices(_CODING))}")
-    spans = spans_from_proto(message.resent_spans) if message.resent_spans else None
-    if spans is not None and int(spans[:, 1].sum()) != message.element_count:
-        raise InvalidInput("segments.resent_spans: their lengths do not add up to element_count")
+    spans = unpack_spans(message.resent, MAX_ELEMENTS) if message.resent else None
+    if spans is not None and (message.as_requested or int(spans[:, 1].sum()) != message.element_count):
+        raise InvalidInput("segments.resent: does not hold element_count elements, or as_requested is set too")
+    if message.withheld_count and message.withheld_count >= message.element_count:
+        raise InvalidInput(f"segments.withheld_count: {message.withheld_count} of {message.element_count} elements")
     return SegmentFrame(
         message.kind, message.element_count, ElementCoding(coding), message.source_packets, message.repair_packets,
-        message.symbol_bytes, message.damage_tolerant, spans,
+        message.symbol_bytes, message.damage_tolerant, spans, message.as_requested, message.withheld_count,
     )  # fmt: skip
-
-
-def spans_from_proto(values: Any) -> Ints:
-    """start, length, start, length ... -> int64 [S, 2]. Raises InvalidInput when they overlap or run out of bounds."""
-    if len(values) % 2:
-        raise InvalidInput("spans: an odd number of values; they are pairs of start and length")
-    spans = np.array(values, np.int64).reshape(-1, 2)
-    ends = spans.sum(1)
-    if len(spans) and (spans[:, 1].min() < 1 or ends.max() > MAX_ELEMENTS or (spans[1:, 0] < ends[:-1]).any()):
-        raise InvalidInput("spans: must be ascending, apart, and of length 1 or more")
-    return spans
 
 
 _COLUMNS = {

@@ -13,10 +13,10 @@ from common.images import ImageArray, read_samples, square_crop, to_float
 from common.interfaces import GenerativeDecoder, SemanticEncoder
 from common.pipeline import PipelineResult, run
 from common.systems import SYSTEMS
-from common.types import Budget, Feedback, Goal, LinkSettings, ReceivedMessage, Reconstruction
+from common.types import Budget, Feedback, FeedbackPolicy, Goal, LinkSettings, ReceivedMessage, Reconstruction
 from common.wire import make_parameters
 from receiver.decoders import DECODERS
-from receiver.feedback import wanted_elements
+from receiver.feedback import feedback_for, wanted_elements
 from transmitter.encoders import ENCODERS
 
 
@@ -31,6 +31,7 @@ class Codec:
     def send(
         self, image: ImageArray, channel: str, *, seed: int, frame_index: int = 0, link: LinkSettings = LinkSettings(),
         budget: int | None = None, max_rounds: int = 1, round_budget_bytes: int = 0,
+        feedback_policy: FeedbackPolicy = FeedbackPolicy.ERASED, quality_target: float = 0.0,
         sampler_seed: int | None = None, **options: Any,
     ) -> PipelineResult:  # fmt: skip
         """One image over one channel, the receiver asking for what is missing while rounds are left.
@@ -38,7 +39,7 @@ class Codec:
         `seed` is the channel's, and the sampler's too unless `sampler_seed` says otherwise.
         """
         values = make_parameters(SYSTEMS.get(self.name).options, options)
-        goal = Goal(values, frame_index, max_rounds, round_budget_bytes, link)
+        goal = Goal(values, frame_index, max_rounds, round_budget_bytes, link, feedback_policy, quality_target)
         chain = Chain.from_profile(parse_spec(channel, seed=seed))
         return run(
             image, goal, encoder=self.encoder, decoder=self.decoder, channel=chain, ask=ask_for_missing,
@@ -49,10 +50,7 @@ class Codec:
 def ask_for_missing(rounds: Sequence[ReceivedMessage], picture: Reconstruction | None) -> Feedback | None:
     """The receiver service's policy, without its network."""
     wanted = wanted_elements(rounds, picture)
-    frame = rounds[-1].frame
-    if not wanted:
-        return None
-    return Feedback(frame.frame_index, frame.round, wanted, budget_bytes=frame.round_budget_bytes)
+    return feedback_for(rounds, wanted) if wanted else None
 
 
 def make_codec(name: str, device: str = "auto") -> Codec:

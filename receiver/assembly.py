@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from common.errors import InvalidInput, TooLarge
 from common.packetizer import spec_of
-from common.types import FrameHeader, PacketBatch, join_batches
+from common.rounds import with_requested
+from common.types import FrameHeader, Ints, PacketBatch, join_batches
 from common.wire import batch_from_proto, header_from_proto
 from gocom.v1 import link_pb2
 
@@ -39,11 +41,14 @@ class RoundAssembler:
         """Header of the round that has begun and not ended."""
         return self._header
 
-    def begin(self, message: link_pb2.FrameHeader) -> FrameHeader:
-        """Take a header. Raises InvalidInput, UnknownName, TooLarge."""
+    def begin(self, message: link_pb2.FrameHeader, asked: Mapping[int, Ints]) -> FrameHeader:
+        """Take a header; `asked`: spans by segment kind, of the feedback that it answers.
+
+        Raises InvalidInput, UnknownName, TooLarge.
+        """
         if self._header is not None:
             raise InvalidInput(f"header: comes before the end of frame {self._header.frame_index}")
-        header = header_from_proto(message)
+        header = with_requested(header_from_proto(message), asked)
         for segment in header.segments:
             spec = spec_of(header.codec, segment.kind)
             if segment.coding not in spec.codings:

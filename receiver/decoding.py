@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -30,10 +32,57 @@ from common.workers import CodecWorker
 from gocom.v1 import link_pb2, receiver_pb2
 from receiver.assembly import ArrivedRound
 
+if TYPE_CHECKING:
+    import torch
+
 log = get_logger("receiver")
 
 Decoders = CodecWorker[GenerativeDecoder]
 OnPreview = Callable[[Reconstruction], None]
+Outcome = tuple[Reconstruction, receiver_pb2.Reconstruction] | Exception
+"""A frame's final picture, as it is and for subscribers, or why there is none."""
+
+
+@runtime_checkable
+class BatchDecoder(Protocol):
+    """A GenerativeDecoder that can decode several frames together, which is quicker on a GPU."""
+
+    def reconstruct_batch(
+        self, frames: Sequence[Sequence[ReceivedMessage]], *, generators: Sequence[torch.Generator]
+    ) -> list[Reconstruction]:
+        """The final picture of each frame, from its rounds and with its own generator.
+
+        The decoder finds out itself which of them fit one another. It may raise for any of them: then each is decoded
+        alone.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Undecoded:
+    """A frame that is to be decoded now.
+
+    Attributes:
+        rounds: all so far, one or more.
+        seed: of the session; same seed, same picture.
+        unpack_s: seconds it took to unpack the last round.
+        on_preview: called with pictures on the way, in the worker's thread; None: none are made.
+    """
+
+    rounds: tuple[ReceivedMessage, ...]
+    seed: int
+    unpack_s: float = 0.0
+    on_preview: OnPreview | None = None
+
+    @property
+    def codec(self) -> str:
+        """The frame's codec."""
+        return self.rounds[0].frame.codec
+
+    def generator(self) -> torch.Generator:
+        """A new one, which gives the same draws every time."""
+        last = self.rounds[-1].frame
+        return sampler_generator(self.seed, last.frame_index, last.round)
+
 
 WARM_SIDE_PX, WARM_ELEMENTS = 256, 1024
 
@@ -43,28 +92,61 @@ def unpack(arrived: ArrivedRound, link: LinkSettings) -> ReceivedMessage:
     return depacketize(arrived.header, arrived.packets, arrived.packets_sent, link)
 
 
-def reconstruct(
-    decoders: Decoders, rounds: Sequence[ReceivedMessage], seed: int, on_preview: OnPreview | None
-) -> Reconstruction:
-    """The final picture of all rounds so far. Raises DecodeFailed, and NotReady where the codec's nets are missing.
+def together(decoders: Decoders, frames: Sequence[Undecoded]) -> list[list[int]]:
+    """Which frames to decode in one go: their indices in order, each once. Runs in the worker's thread.
 
-    Args:
-        decoders: their worker; this runs in its thread.
-        rounds: one or more.
-        seed: of the session; same seed, same picture.
-        on_preview: called with pictures on the way; None: none are made.
+    Frames that someone wants previews of are decoded one by one, and so are those of a decoder that is no BatchDecoder.
     """
-    last = rounds[-1].frame
-    decoder = decoders.codec(rounds[0].frame.codec)
-    generator = sampler_generator(seed, last.frame_index, last.round)
+    alone, batches = [], dict[str, list[int]]()
+    for index, frame in enumerate(frames):
+        if frame.on_preview is None and _batch_decoder(decoders, frame.codec) is not None:
+            batches.setdefault(frame.codec, []).append(index)
+        else:
+            alone.append([index])
+    return sorted([*alone, *batches.values()])
+
+
+def decode(decoders: Decoders, frames: Sequence[Undecoded]) -> list[Outcome]:
+    """Decode frames that `together` put together, in the worker's thread. One that fails leaves the others alone."""
+    batch = _batch_decoder(decoders, frames[0].codec) if len(frames) > 1 else None
+    if batch is not None:
+        try:
+            pictures = batch.reconstruct_batch([f.rounds for f in frames], generators=[f.generator() for f in frames])
+            return [(p, picture_to_proto(f.rounds, p, f.unpack_s)) for f, p in zip(frames, pictures, strict=True)]
+        except Exception as error:
+            # Which of them it was shows when each is decoded alone.
+            log.warning("batch failed", codec=frames[0].codec, frames=len(frames), reason=str(error))
+    return [_decode_one(decoders, frame) for frame in frames]
+
+
+def _decode_one(decoders: Decoders, frame: Undecoded) -> Outcome:
+    try:
+        picture = reconstruct(decoders, frame)
+        return picture, picture_to_proto(frame.rounds, picture, frame.unpack_s)
+    except Exception as error:
+        return error
+
+
+def _batch_decoder(decoders: Decoders, codec: str) -> BatchDecoder | None:
+    try:
+        decoder = decoders.codec(codec)
+    except Exception:
+        return None  # decoding the frame alone will say why
+    return decoder if isinstance(decoder, BatchDecoder) else None
+
+
+def reconstruct(decoders: Decoders, frame: Undecoded) -> Reconstruction:
+    """The final picture of one frame. Raises DecodeFailed, and NotReady where the codec's nets are missing."""
+    decoder = decoders.codec(frame.codec)
     final: Reconstruction | None = None
-    for picture in decoder.reconstruct(rounds, generator=generator, previews=on_preview is not None):
+    previews = frame.on_preview is not None
+    for picture in decoder.reconstruct(frame.rounds, generator=frame.generator(), previews=previews):
         if picture.final:
             final = picture
-        elif on_preview is not None:
-            on_preview(picture)
+        elif frame.on_preview is not None:
+            frame.on_preview(picture)
     if final is None:
-        raise DecodeFailed(f"{last.codec}: the decoder ended without a picture")
+        raise DecodeFailed(f"{frame.codec}: the decoder ended without a picture")
     return final
 
 
@@ -80,7 +162,7 @@ def warm_up(decoders: Decoders, codec: str) -> None:
     segments = tuple(ReceivedSegment(kind, nothing, erased) for kind in kinds)
     decoders.codec(codec)
     try:
-        reconstruct(decoders, [ReceivedMessage(header, segments, len(kinds), 0)], 0, None)
+        reconstruct(decoders, Undecoded((ReceivedMessage(header, segments, len(kinds), 0),), seed=0))
     except Exception as error:
         # The frame is made up without knowing the codec: one that makes no picture of it is loaded all the same.
         log.warning("no warm-up pass", codec=codec, reason=str(error))
@@ -98,6 +180,8 @@ def picture_to_proto(
     message.image_png = png_bytes(to_uint8(picture.image))
     message.provenance_png = _grey_png(picture.provenance)
     message.caption = picture.caption or ""
+    if picture.quality_estimate is not None:
+        message.quality_estimate = picture.quality_estimate
     seconds = {"unpack": unpack_s, **picture.seconds, "png": time.perf_counter() - start}
     for stage, value in seconds.items():
         message.stages.add(stage=stage, seconds=value)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grpc
+import numpy as np
 
+from common.account import feedback_to_proto
 from common.errors import GoComError, NotReady
 from common.logs import frame_id, get_logger
-from common.rounds import merge_rounds, missing_spans
+from common.rounds import merge_rounds, missing_spans, spans_of
 from common.rpc.channels import open_channel
 from common.rpc.status import error_from_rpc
-from common.types import Ints, ReceivedMessage, Reconstruction
-from gocom.v1 import feedback_pb2, feedback_pb2_grpc
+from common.systems import SYSTEMS
+from common.types import Feedback, FeedbackPolicy, Ints, ReceivedMessage, Reconstruction
+from gocom.v1 import feedback_pb2_grpc
 
 log = get_logger("receiver")
 
+ROUND_BYTES = 40
+"""About what the header, the end and the packet columns of a further round cost."""
 ATTEMPTS = 2
 """One retry: the call is idempotent."""
 
@@ -28,13 +34,44 @@ def wanted_elements(rounds: Sequence[ReceivedMessage], picture: Reconstruction |
         rounds: all rounds so far.
         picture: what was made of them; None: nothing could be, so everything that is missing is wanted.
     """
-    last = rounds[-1].frame
-    if last.round + 1 >= last.max_rounds:
+    last, settings = rounds[-1].frame, rounds[0].frame.rounds
+    if last.round + 1 >= settings.max_rounds:
         return {}
-    if picture is not None:
-        return {kind: spans for kind, spans in picture.wanted.items() if len(spans)}
-    missing = {kind: missing_spans(segment.received) for kind, segment in merge_rounds(rounds).items()}
-    return {kind: spans for kind, spans in missing.items() if len(spans)}
+    if picture is None:
+        erased = {kind: missing_spans(~segment.erased) for kind, segment in merge_rounds(rounds).items()}
+        return {kind: spans for kind, spans in erased.items() if len(spans)}
+    if settings.quality_target and (picture.quality_estimate or 0.0) >= settings.quality_target:
+        return {}
+    wanted = dict(picture.wanted)
+    if settings.feedback_policy is FeedbackPolicy.UNCERTAIN and picture.uncertain:
+        wanted = least_certain(last.codec, picture, settings.round_budget_bytes)
+    return {kind: spans for kind, spans in wanted.items() if len(spans)}
+
+
+def least_certain(codec: str, picture: Reconstruction, budget_bytes: int) -> dict[int, Ints]:
+    """Spans by segment kind: what is erased of segments that cannot be guessed, then the least certain guesses.
+
+    As many as the answer is likely to hold within its budget: fixed-length bits, an eighth on top for packet headers,
+    ROUND_BYTES for the rest. The transmitter knows better, and leaves out what does not fit.
+    """
+    segments = SYSTEMS.get(codec).segments
+
+    def element_bytes(kind: int) -> float:
+        return math.ceil(math.log2(segments[kind].alphabet_size)) / 8 * 1.125
+
+    wanted = {kind: spans for kind, spans in picture.wanted.items() if kind not in picture.uncertain}
+    left = budget_bytes - ROUND_BYTES - sum(int(s[:, 1].sum()) * element_bytes(kind) for kind, s in wanted.items())
+    for kind, positions in picture.uncertain.items():
+        count = min(len(positions), max(0, int(left / element_bytes(kind))))
+        wanted[kind] = spans_of(np.sort(positions[:count]))
+        left -= count * element_bytes(kind)
+    return wanted
+
+
+def feedback_for(rounds: Sequence[ReceivedMessage], wanted: Mapping[int, Ints]) -> Feedback:
+    """What is said to the transmitter after these rounds."""
+    frame = rounds[-1].frame
+    return Feedback(frame.frame_index, frame.round, wanted, budget_bytes=rounds[0].frame.rounds.round_budget_bytes)
 
 
 class FeedbackClient:
@@ -53,14 +90,8 @@ class FeedbackClient:
     async def ask(self, session_id: str, rounds: Sequence[ReceivedMessage], wanted: Mapping[int, Ints]) -> bool:
         """True when a further round will come. Whatever goes wrong is a no: the picture there is has to do."""
         frame = rounds[-1].frame
-        request = feedback_pb2.SendFeedbackRequest(
-            session_id=session_id,
-            frame_index=frame.frame_index,
-            round=frame.round,
-            budget_bytes=frame.round_budget_bytes,
-        )
-        for kind, spans in wanted.items():
-            request.wanted.add(kind=kind, spans=spans.ravel().tolist())
+        request = feedback_to_proto(feedback_for(rounds, wanted))
+        request.session_id = session_id
         name = frame_id(session_id, frame.frame_index)
         for attempt in range(ATTEMPTS):
             try:

@@ -19,6 +19,7 @@ from common.types import LinkSettings
 from common.wire import check_session_id, link_from_proto
 from common.workers import CodecWorker
 from gocom.v1 import link_pb2, link_pb2_grpc, receiver_pb2, receiver_pb2_grpc
+from receiver.decode_loop import decode_all
 from receiver.decoders import DECODERS
 from receiver.decoding import warm_up
 from receiver.feedback import FeedbackClient
@@ -85,12 +86,6 @@ class Receiver(link_pb2_grpc.LinkServiceServicer, receiver_pb2_grpc.ReceiverServ
             record.preview_subscribers -= request.previews
             self._store.release(record)
 
-    async def decode_all(self) -> None:
-        """Decode queued rounds, one after the other, for ever."""
-        while True:
-            job = await self._outside.jobs.get()
-            await job.session.process(job)
-
 
 def check_knowledge(opening: link_pb2.SessionOpen) -> None:
     """Raises Mismatch when a model that both ends hold is not the same. Names nobody here knows are passed over."""
@@ -115,7 +110,8 @@ async def serve(settings: ReceiverSettings) -> RunningServer:
     feedback = FeedbackClient(settings.feedback_address, settings.feedback_timeout_s)
     jobs: asyncio.Queue[Job] = asyncio.Queue(settings.queue_frames)
     store = SessionStore(settings.keep_sessions, settings.keep_frames)
-    service = Receiver(Outside(settings, decoders, feedback, jobs), store)
+    outside = Outside(settings, decoders, feedback, jobs)
+    service = Receiver(outside, store)
 
     def add(server: grpc.aio.Server) -> list[str]:
         link_pb2_grpc.add_LinkServiceServicer_to_server(service, server)
@@ -137,7 +133,7 @@ async def serve(settings: ReceiverSettings) -> RunningServer:
         await decoders.close()
         await feedback.close()
         raise
-    decoding = asyncio.create_task(service.decode_all())
+    decoding = asyncio.create_task(decode_all(outside))
 
     async def stop_decoding() -> None:
         decoding.cancel()

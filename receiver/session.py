@@ -23,7 +23,15 @@ from common.settings import ReceiverSettings
 from common.types import FrameHeader, Ints, LinkSettings, ReceivedMessage, Reconstruction
 from gocom.v1 import link_pb2, receiver_pb2
 from receiver.assembly import ArrivedRound, RoundAssembler
-from receiver.decoding import Decoders, failure_to_proto, picture_to_proto, reconstruct, unpack
+from receiver.decoding import (
+    Decoders,
+    OnPreview,
+    Outcome,
+    Undecoded,
+    failure_to_proto,
+    picture_to_proto,
+    unpack,
+)
 from receiver.feedback import FeedbackClient, wanted_elements
 from receiver.sessions import SessionRecord
 
@@ -41,7 +49,9 @@ class Frame:
         rounds: those unpacked.
         result: the best that can be told subscribers so far.
         next_round: set when the header of the round that was asked for comes.
+        asked: spans by segment kind that the last feedback named.
         asking: the task that asks for it and waits.
+        feedback_s: time spent so, from asking to the next round's header.
     """
 
     header: FrameHeader
@@ -49,7 +59,9 @@ class Frame:
     rounds: list[ReceivedMessage] = field(default_factory=list)
     result: receiver_pb2.Reconstruction | None = None
     next_round: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: dict[int, Ints] = field(default_factory=dict)
     asking: asyncio.Task[None] | None = None
+    feedback_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +113,8 @@ class LinkSession:
     async def _take(self, request: link_pb2.SendRequest) -> None:
         item = request.WhichOneof("item")
         if item == "header":
-            self._begin(self._assembler.begin(request.header))
+            open_frame = self._frames.get(request.header.frame_index)
+            self._begin(self._assembler.begin(request.header, open_frame.asked if open_frame else {}))
         elif item == "batch":
             self._assembler.add(request.batch)
         elif item == "end":
@@ -135,27 +148,57 @@ class LinkSession:
         # else: a promised round that came after its frame was finished without it; acknowledged, and no more.
         self._current = frame
 
-    async def process(self, job: Job) -> None:
-        """Unpack and decode one round; called by the decode loop. Never raises for what the wire brought."""
+    async def take_round(self, job: Job) -> Undecoded | None:
+        """Unpack a round and acknowledge it; None where there is nothing to decode. Called by the decode loop.
+
+        Neither this nor `conclude` raises for what the wire brought.
+        """
         frame, arrived = job.frame, job.arrived
         try:
             start = time.perf_counter()
             message = await self._outside.decoders.run(partial(unpack, arrived, self.link))
             unpack_s = time.perf_counter() - start
             self._acknowledge(message)
-            if frame is not None and self._frames.get(arrived.header.frame_index) is frame:
-                frame.rounds.append(message)
-                picture = await self._decode(frame, unpack_s)
+        except Exception as error:
+            self._fail(job, error)
+            return None
+        if frame is None or self._frames.get(arrived.header.frame_index) is not frame:
+            return None
+        frame.rounds.append(message)
+        rounds = tuple(frame.rounds)
+        show = self._show(rounds, unpack_s) if self._record.preview_subscribers else None
+        return Undecoded(rounds, self.seed, unpack_s, show)
+
+    def conclude(self, job: Job, outcome: Outcome) -> None:
+        """Finish a frame with what the decoder made of all rounds so far, or ask for more."""
+        frame = job.frame
+        assert frame is not None
+        try:
+            if isinstance(outcome, DecodeFailed):
+                # Where nets are missing (NotReady) more packets would not help: only this may be mended.
+                frame.result = failure_to_proto(frame.header.frame_index, frame.rounds, str(outcome))
+                self._decide(frame, None)
+            elif isinstance(outcome, Exception):
+                self._fail(job, outcome)
+            else:
+                picture, frame.result = outcome
+                for stage in frame.result.stages:
+                    SECONDS.labels(_SERVICE, stage.stage).observe(stage.seconds)
                 self._decide(frame, picture)
         except Exception as error:
-            log.error("round failed", frame_id=self._name(arrived.header), exc_info=error)
-            if frame is not None:
-                reason = str(error) if isinstance(error, GoComError) else f"internal error ({type(error).__name__})"
-                frame.result = failure_to_proto(arrived.header.frame_index, frame.rounds, reason)
-                self._finish(frame)
-        finally:
-            self._pending -= 1
-            self._check_idle()
+            self._fail(job, error)
+
+    def done(self) -> None:
+        """One of the jobs is through, whatever became of it."""
+        self._pending -= 1
+        self._check_idle()
+
+    def _fail(self, job: Job, error: Exception) -> None:
+        log.error("round failed", frame_id=self._name(job.arrived.header), exc_info=error)
+        if job.frame is not None:
+            reason = str(error) if isinstance(error, GoComError) else f"internal error ({type(error).__name__})"
+            job.frame.result = failure_to_proto(job.arrived.header.frame_index, job.frame.rounds, reason)
+            self._finish(job.frame)
 
     def _acknowledge(self, message: ReceivedMessage) -> None:
         header = message.frame
@@ -174,31 +217,13 @@ class LinkSession:
         )
         self.responses.put_nowait(link_pb2.SendResponse(ack=ack))
 
-    async def _decode(self, frame: Frame, unpack_s: float) -> Reconstruction | None:
-        """Sets the frame's result; None when there is no picture."""
-        rounds = tuple(frame.rounds)
+    def _show(self, rounds: tuple[ReceivedMessage, ...], unpack_s: float) -> OnPreview:
         loop = asyncio.get_running_loop()
 
         def show(picture: Reconstruction) -> None:
             loop.call_soon_threadsafe(self._record.preview, picture_to_proto(rounds, picture, unpack_s))
 
-        def work() -> tuple[Reconstruction, receiver_pb2.Reconstruction]:
-            picture = reconstruct(self._outside.decoders, rounds, self.seed, on_preview)
-            return picture, picture_to_proto(rounds, picture, unpack_s)
-
-        on_preview = show if self._record.preview_subscribers else None
-        try:
-            picture, result = await self._outside.decoders.run(work)
-        except GoComError as error:
-            # Where nets are missing (NotReady) more packets would not help: only DecodeFailed may be mended.
-            frame.result = failure_to_proto(frame.header.frame_index, rounds, str(error))
-            if not isinstance(error, DecodeFailed):
-                self._finish(frame)
-            return None
-        frame.result = result
-        for stage in result.stages:
-            SECONDS.labels(_SERVICE, stage.stage).observe(stage.seconds)
-        return picture
+        return show
 
     def _decide(self, frame: Frame, picture: Reconstruction | None) -> None:
         """Finish the frame, or ask for more."""
@@ -209,10 +234,11 @@ class LinkSession:
         if not wanted or self._gone or waiting >= self._outside.settings.open_frames:
             self._finish(frame)
             return
-        frame.next_round = asyncio.Event()
+        frame.next_round, frame.asked = asyncio.Event(), wanted
         frame.asking = asyncio.create_task(self._ask(frame, wanted))
 
     async def _ask(self, frame: Frame, wanted: dict[int, Ints]) -> None:
+        start = time.perf_counter()
         try:
             if await self._outside.feedback.ask(self.session_id, frame.rounds, wanted):
                 async with asyncio.timeout(self._outside.settings.feedback_timeout_s):
@@ -220,6 +246,8 @@ class LinkSession:
                 return
         except TimeoutError:
             log.warning("further round did not come", frame_id=self._name(frame.header), rounds=len(frame.rounds))
+        finally:
+            frame.feedback_s += time.perf_counter() - start
         # The round may have begun while the answer was lost.
         if not frame.next_round.is_set():
             self._finish(frame)
@@ -232,6 +260,8 @@ class LinkSession:
             return
         del self._frames[index]
         self._finished.add(index)
+        if frame.feedback_s:
+            result.stages.add(stage="feedback", seconds=frame.feedback_s)
         self._record.add(result)
         outcome = link_pb2.FrameOutcome(
             frame_index=index, status=result.status, reason=result.reason, rounds=result.rounds

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.account import ByteAccount, account, frame_items
-from common.errors import BudgetTooSmall, InvalidInput
+from common.errors import BudgetTooSmall
 from common.images import ImageArray, decode_image, to_float
 from common.interfaces import EncoderSession, SemanticEncoder
 from common.packetizer import packetize
 from common.systems import SYSTEMS
 from common.types import Budget, Csi, FrameHeader, Goal, GoMessage, LinkSettings
-from common.wire import MAX_ROUNDS, check_side, codec_from_proto
+from common.wire import check_side, codec_from_proto, get_rounds
 from common.workers import CodecWorker
 from gocom.v1 import link_pb2, transmitter_pb2
 
@@ -54,12 +54,14 @@ class EncodedRound:
 def read_request(request: transmitter_pb2.TransmitRequest, link: LinkSettings) -> FrameRequest:
     """Check a request and decode its image. Raises InvalidInput naming the field, and UnknownName."""
     codec, options = codec_from_proto(request, options=True)
-    if request.max_rounds > MAX_ROUNDS:
-        raise InvalidInput(f"max_rounds: {request.max_rounds} is more than {MAX_ROUNDS}")
+    rounds = get_rounds(request)
     pixels = decode_image(request.image)
     check_side(pixels.shape[1], "image width")
     check_side(pixels.shape[0], "image height")
-    goal = Goal(options, request.frame_index, max(1, request.max_rounds), request.round_budget_bytes, link)
+    goal = Goal(
+        options, request.frame_index, rounds.max_rounds, rounds.round_budget_bytes, link, rounds.feedback_policy,
+        rounds.quality_target,
+    )  # fmt: skip
     return FrameRequest(to_float(pixels), codec, goal, Budget(request.budget_bytes or None))
 
 

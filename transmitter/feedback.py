@@ -7,9 +7,9 @@ from collections import OrderedDict
 from collections.abc import Coroutine
 from typing import Any
 
+from common.entropy.element_set import unpack_spans
 from common.errors import InvalidInput
 from common.types import Feedback, FrameHeader, Ints
-from common.wire import spans_from_proto
 from gocom.v1 import feedback_pb2
 
 MAX_TEXT = 400
@@ -31,9 +31,10 @@ def check_feedback(request: feedback_pb2.SendFeedbackRequest, header: FrameHeade
     for item in request.wanted:
         if item.kind not in counts or item.kind in wanted:
             raise InvalidInput(f"wanted.kind: {item.kind} repeats, or is none of {sorted(counts)}")
-        spans = spans_from_proto(item.spans)
-        if len(spans) and int(spans[-1].sum()) > counts[item.kind]:
-            raise InvalidInput(f"wanted.spans: end at {spans[-1].sum()}, the segment has {counts[item.kind]} elements")
+        try:
+            spans = unpack_spans(item.elements, counts[item.kind])
+        except InvalidInput as error:
+            raise InvalidInput(f"wanted.{error}") from None
         if len(spans):
             wanted[item.kind] = spans
     if len(request.text) > MAX_TEXT:

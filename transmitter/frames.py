@@ -11,7 +11,7 @@ from common.errors import GoComError, InvalidInput, TooLarge, UnknownName
 from common.interfaces import EncoderSession
 from common.logs import frame_id, get_logger
 from common.metrics import FRAMES
-from common.types import FrameHeader
+from common.types import FrameHeader, RoundSettings
 from gocom.v1 import transmitter_pb2
 from transmitter.encoding import FrameRequest
 
@@ -35,7 +35,7 @@ class Frame:
         header: of the first round; feedback names its elements.
         last_round: the last one that was encoded; -1: none yet.
         on_link: the link has been given something of it.
-        feedback_bytes: of all feedback messages, repeats included.
+        feedback_bytes: of all feedback messages and their answers, repeats included.
         timer: fires when the link is silent about it for too long.
     """
 
@@ -44,8 +44,7 @@ class Frame:
     codec: str = ""
     session: EncoderSession | None = None
     header: FrameHeader | None = None
-    max_rounds: int = 1
-    round_budget_bytes: int = 0
+    rounds: RoundSettings = RoundSettings()
     last_round: int = -1
     on_link: bool = False
     feedback_bytes: int = 0
@@ -116,7 +115,8 @@ class FrameTable:
     def fail(self, frame: Frame, kind: transmitter_pb2.FailureKind.ValueType, reason: str) -> None:
         """Terminal: no picture."""
         outcome = transmitter_pb2.FailureKind.Name(kind).removeprefix("FAILURE_KIND_").lower()
-        self._end(frame, outcome, failed=transmitter_pb2.FrameFailed(kind=kind, reason=reason))
+        failed = transmitter_pb2.FrameFailed(kind=kind, reason=reason, feedback_bytes=frame.feedback_bytes)
+        self._end(frame, outcome, failed=failed)
 
     def fail_by(self, frame: Frame, error: Exception) -> None:
         """Terminal: what an exception of request or encoder means."""

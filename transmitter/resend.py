@@ -4,25 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from common.account import cost
-from common.types import Feedback, GoMessage, Ints, LinkSettings, Segment
-
-
-def clip_spans(spans: Ints, count: int, limit: int) -> Ints:
-    """Spans [S, 2] cut to range(count) and to `limit` elements in all, in the order they were named."""
-    kept, left = [], limit
-    for start, length in spans.tolist():
-        length = min(length, count - start, left)
-        if length > 0:
-            kept.append((start, length))
-            left -= length
-    return np.array(kept, np.int64).reshape(-1, 2)
+from common.rounds import clip_spans, span_positions
+from common.types import Feedback, GoMessage, LinkSettings, Segment
 
 
 def resend(first: GoMessage, feedback: Feedback, link: LinkSettings) -> GoMessage | None:
     """A further round with the wanted elements of the first one, as many as the budget allows; None: nothing fits.
+
+    Elements that the first round withheld can be named too. What is left out is at the end of what was named, so that
+    the receiver knows the rest by their number.
 
     Args:
         first: the message of round 0.
@@ -47,12 +38,17 @@ def _select(first: GoMessage, feedback: Feedback, limit: int) -> GoMessage:
         spans = feedback.wanted.get(segment.kind)
         if spans is None or limit <= 0:
             continue
-        spans = clip_spans(spans, len(segment.elements), limit)
-        if not len(spans):
-            continue
-        index = np.concatenate([np.arange(start, start + length) for start, length in spans.tolist()])
+        spans = clip_spans(spans, limit)
+        index = span_positions(spans)
         limit -= len(index)
         segments.append(
-            replace(segment, elements=segment.elements[index], importance=segment.importance[index], spans=spans)
+            replace(
+                segment,
+                elements=segment.elements[index],
+                importance=segment.importance[index],
+                spans=spans,
+                as_requested=True,
+                keep=None,
+            )
         )
     return replace(first, segments=tuple(segments), round=feedback.round + 1)

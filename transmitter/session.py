@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from common.account import ByteAccount
+from common.account import ByteAccount, exchange_bytes
 from common.errors import BudgetTooSmall, GoComError
 from common.logs import get_logger
 from common.metrics import BYTES, PACKETS, ROUNDS, SECONDS
@@ -70,7 +70,7 @@ class TransmitSession:
         try:
             read = await asyncio.to_thread(read_request, request, self.link)
             frame.request, frame.codec = read, read.codec
-            frame.max_rounds, frame.round_budget_bytes = read.goal.max_rounds, read.goal.round_budget_bytes
+            frame.rounds = read.goal.rounds
             height, width = read.image.shape[1:]
             self.frames.emit(frame, accepted=transmitter_pb2.FrameAccepted(width_px=width, height_px=height))
             await self._to_encode.put(frame)
@@ -100,8 +100,14 @@ class TransmitSession:
     async def feedback(self, request: feedback_pb2.SendFeedbackRequest) -> feedback_pb2.SendFeedbackResponse:
         """Queue a further round. A repeat, even while the first is in work, gets its answer. Raises InvalidInput."""
         frame = self.frames.get(request.frame_index)
+        answer = await self._answer(request, frame)
         if frame is not None:
-            frame.feedback_bytes += request.ByteSize()
+            frame.feedback_bytes += exchange_bytes(request, answer)
+        return answer
+
+    async def _answer(
+        self, request: feedback_pb2.SendFeedbackRequest, frame: Frame | None
+    ) -> feedback_pb2.SendFeedbackResponse:
         key = (request.frame_index, request.round)
         if (first := await self._answers.repeat(key)) is not None:
             return first
@@ -109,9 +115,9 @@ class TransmitSession:
             return refusal(f"frame {request.frame_index} is not open")
         if frame.last_round != request.round:
             return refusal(f"round {request.round} is not the last one; that is {frame.last_round}")
-        if request.round + 1 >= frame.max_rounds:
-            return refusal(f"the frame has {frame.max_rounds} rounds at most")
-        feedback = check_feedback(request, frame.header, frame.round_budget_bytes)
+        if request.round + 1 >= frame.rounds.max_rounds:
+            return refusal(f"the frame has {frame.rounds.max_rounds} rounds at most")
+        feedback = check_feedback(request, frame.header, frame.rounds.round_budget_bytes)
         return await self._answers.make(key, self._refine(frame, feedback))
 
     async def _refine(self, frame: Frame, feedback: Feedback) -> feedback_pb2.SendFeedbackResponse:

@@ -5,7 +5,8 @@ A fault has two halves, so that a test can inject what chance would have brought
     batch, rng --draw--> what happens --apply--> batch with `erased` set or payloads changed
 
 A fault that erases packets derives from PacketFault and says `expected_rate` and `draw`; see packet_erasure.py for the
-smallest one. Faults from outside (GOCOM_PLUGINS) are reached through the extension case of the wire.
+smallest one. One that flips bits derives from BitFault (bit_faults.py). Faults from outside (GOCOM_PLUGINS) are reached
+through the extension case of the wire.
 """
 
 from __future__ import annotations
@@ -82,8 +83,16 @@ class Fault(ABC):
         """(trials, events) of a draw; `batch` is as it came in."""
 
     def count_variance(self, trials: int) -> float:
-        """Variance of the number of events in one round of so many consecutive trials; here: independent ones."""
+        """Variance of the number of events in one run of so many consecutive trials; here: independent ones."""
         return trials * self.expected_rate * (1 - self.expected_rate)
+
+    def batch_variance(self, batch: PacketBatch) -> float | None:
+        """Variance of the number of events in this batch, for a fault whose memory ends with each packet.
+
+        None, as here: memory may go on in the next batch, so the round is one run, and `count_variance` is asked for
+        it. `batch` is as it came in.
+        """
+        return None
 
     def packet_erasure_rate(self, payload_bits: int) -> float:
         """Long-run share of packets of this size erased, 0 to 1."""

@@ -1,16 +1,10 @@
-"""Bursty erasures: a two-state Markov chain over packets (Gilbert 1960, Elliott 1963), in netem's letters.
+"""Bursty erasures: a Gilbert-Elliott chain over packets (two_state.py has its picture and formulas).
 
-              p
-        .---------->.
-      GOOD         BAD       a packet is lost with probability loss_good (1-k) or loss_bad (1-h)
-        '<----------'
-              r
-
-One uniform a packet drives the chain: u < p makes it bad, u >= 1 - r makes it good, and in between it keeps its state.
-That has the transition probabilities p and r whenever p + r <= 1, and the state at a packet is decided by the last
-packet whose uniform fell outside the middle. So a packet's fate follows from sequence numbers alone: batches may come
-in any size and order. The chain starts stationary at each (frame, round). Formulas: Hasslinger and Hohlfeld, "The
-Gilbert-Elliott model for packet loss in real time services on the Internet", MMB 2008.
+A packet is lost with probability loss_bad (netem's 1-h) or loss_good (netem's 1-k). One uniform a packet drives the
+chain: u < p makes it bad, u >= 1 - r makes it good, and in between it keeps its state. That has the transition
+probabilities p and r whenever p + r <= 1, and the state at a packet is decided by the last packet whose uniform fell
+outside the middle. So a packet's fate follows from sequence numbers alone: batches may come in any size and order. The
+chain starts stationary at each (frame, round).
 """
 
 from __future__ import annotations
@@ -21,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from channel_emulator.impairments import IMPAIRMENTS, PacketFault, check_range
-from common.errors import InvalidInput
+from channel_emulator.two_state import TwoStateChain
 from common.random import CounterRng
 from common.types import Bools, Ints, PacketBatch
 
@@ -49,33 +43,24 @@ class GilbertElliott(PacketFault):
     loss_good: float = 0.0
 
     def __post_init__(self) -> None:
-        check_range("p", self.p, 0, 1, above=True)
-        check_range("r", self.r, 0, 1, above=True)
         check_range("loss_bad", self.loss_bad, 0, 1)
         check_range("loss_good", self.loss_good, 0, 1)
-        # Beyond 1 the states alternate instead of lasting, and no burst is as long as 1/r says.
-        if self.p + self.r > 1:
-            raise InvalidInput(f"p: p + r may not exceed 1, got {self.p:g} + {self.r:g}")
+        TwoStateChain(self.p, self.r, self.loss_bad, self.loss_good)
 
     @property
-    def _bad_share(self) -> float:
-        return self.p / (self.p + self.r)
+    def _chain(self) -> TwoStateChain:
+        return TwoStateChain(self.p, self.r, self.loss_bad, self.loss_good)
 
     @property
     def expected_rate(self) -> float:
-        return self._bad_share * self.loss_bad + (1 - self._bad_share) * self.loss_good
+        return self._chain.rate
 
     def pair_erasure_rate(self, payload_bits: int) -> float:
-        bad, e_b, e_g = self._bad_share, self.loss_bad, self.loss_good
-        after_bad = (1 - self.r) * e_b + self.r * e_g
-        after_good = (1 - self.p) * e_g + self.p * e_b
-        return bad * e_b * after_bad + (1 - bad) * e_g * after_good
+        return self._chain.pair_rate
 
     def count_variance(self, trials: int) -> float:
-        """n PLR (1-PLR) + 2 pi_G pi_B (e_B-e_G)^2 sum_k (n-k) lambda^k, lambda = 1-p-r; exact for a finite round."""
-        n, keep, rate, bad = trials, 1 - self.p - self.r, self.expected_rate, self._bad_share
-        pairs = n * keep / (1 - keep) - keep * (1 - keep**n) / (1 - keep) ** 2
-        return n * rate * (1 - rate) + 2 * bad * (1 - bad) * (self.loss_bad - self.loss_good) ** 2 * pairs
+        """Of the erasures in a round of so many packets."""
+        return self._chain.count_variance(trials)
 
     def draw(self, batch: PacketBatch, rng: CounterRng) -> Bools:
         bad = self.states(batch.sequence, rng)
@@ -116,4 +101,4 @@ class GilbertElliott(PacketFault):
             if len(made):
                 return bool(moves[made[-1]] == 1)
             sequence = start
-        return bool(rng.uniform(0, _START) < self._bad_share)
+        return bool(rng.uniform(0, _START) < self._chain.bad_share)

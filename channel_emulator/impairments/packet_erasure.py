@@ -1,12 +1,17 @@
-"""Every packet is erased with the same probability, independently of all others."""
+"""Every packet, or every packet of one segment, is erased with the same probability, independently of all others."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from channel_emulator.impairments import IMPAIRMENTS, PacketFault, check_range
+from common.errors import InvalidInput
 from common.random import CounterRng
 from common.types import Bools, PacketBatch
+
+_UINT32 = 1 << 32
 
 
 @IMPAIRMENTS.register("packet_erasure")
@@ -14,18 +19,43 @@ from common.types import Bools, PacketBatch
 class PacketErasure(PacketFault):
     """Binary erasure channel over packets; capacity 1 - rate.
 
+    With a segment, its packets meet the fate they would meet without; those of other segments all pass.
+
     Attributes:
         rate: probability of erasure, 0 to 1.
+        segment: only packets of this segment are erased, and counted as trials: an index into the segments of the frame
+            header, 0 to 2**32 - 1. None: all.
     """
 
     rate: float
+    segment: int | None = None
 
     def __post_init__(self) -> None:
         check_range("rate", self.rate, 0, 1)
+        # An extension's parameters are floats.
+        if self.segment is not None and not (0 <= self.segment < _UINT32 and float(self.segment).is_integer()):
+            raise InvalidInput(f"segment: {self.segment!r} is not a whole number in 0 to 2**32 - 1")
 
     @property
     def expected_rate(self) -> float:
         return self.rate
 
+    def packet_erasure_rate(self, payload_bits: int) -> float:
+        """With a segment 0, the truth for packets of all others: how the traffic is mixed is not known here.
+
+        It is also what an experiment such as "the caption is lost" needs: a transmitter that does not see it coming.
+        """
+        return self.rate if self.segment is None else 0.0
+
     def draw(self, batch: PacketBatch, rng: CounterRng) -> Bools:
-        return rng.uniform(batch.sequence) < self.rate
+        return (rng.uniform(batch.sequence) < self.rate) & self._candidates(batch)
+
+    def count(self, batch: PacketBatch, drawn: Bools) -> tuple[int, int]:
+        return int(np.count_nonzero(self._candidates(batch))), int(np.count_nonzero(drawn))
+
+    def _candidates(self, batch: PacketBatch) -> Bools:
+        """bool [P]: the packets that may be erased."""
+        if self.segment is None:
+            return np.ones(len(batch), bool)
+        chosen: Bools = batch.segment == self.segment
+        return chosen

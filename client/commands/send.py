@@ -17,6 +17,7 @@ from rich.table import Table
 from client import console
 from client.console import CHANNEL, FAILURE, RECEIVER, TRANSMITTER, command, emit, parse_options
 from client.figures import compare_picture
+from client.noise_setups import Settings, settle
 from client.pictures import Size, load_picture
 from client.results import SendResult
 from client.targets import Target, open_client
@@ -28,6 +29,19 @@ SizeText = Annotated[
     str, typer.Option("--size", help="fit (at most 1024 px, aspect kept), keep, or N: centre square crop of N px.")
 ]
 Payload = Annotated[int, typer.Option("--payload-bytes", help="Largest payload of a packet, 32 to 65000.")]
+Setup = Annotated[
+    int | None,
+    typer.Option(
+        "--noise-setup",
+        help="Of the LaMI-GO paper: 1 packets lost, 2 bits flipped; 3, 4: the same without interleaver. Sets the "
+        "channel, the interleaver and the coding.",
+    ),
+]
+Level = Annotated[
+    float | None,
+    typer.Option("--noise-level", help="Packet erasure rate (default 0.1) or bit error rate (0.001) of the setup."),
+]
+Bursty = Annotated[bool, typer.Option("--bursty", help="The setup's noise comes in bursts, at the same average rate.")]
 
 
 @command
@@ -46,7 +60,15 @@ def send(
     budget_bytes: Annotated[int | None, typer.Option(min=1, help="Most bytes of the first round, all counted.")] = None,
     round_budget_bytes: Annotated[int | None, typer.Option(min=1, help="Most bytes of each later round.")] = None,
     payload_bytes: Payload = 105,
-    interleave: Annotated[bool, typer.Option(help="Permute elements before they are cut into packets.")] = True,
+    interleave: Annotated[
+        bool | None,
+        typer.Option(
+            "--interleave/--no-interleave", help="Permute elements before they are cut into packets; default: yes."
+        ),
+    ] = None,
+    noise_setup: Setup = None,
+    noise_level: Level = None,
+    bursty: Bursty = False,
     timeout_s: Annotated[float, typer.Option(min=0.1, help="For one picture.")] = 60.0,
     device: console.Device = "auto",
     transmitter: console.Transmitter = TRANSMITTER,
@@ -60,17 +82,20 @@ def send(
     """
     _, options = parse_options(codec, option)
     paths, resize = list_images(images), parse_size(size)
-    link = LinkSettings(max_payload_bytes=payload_bytes, interleave=interleave)
+    settings = settle(codec, options, channel, interleave, noise_setup, noise_level, bursty)
+    link = LinkSettings(max_payload_bytes=payload_bytes, interleave=settings.interleave)
     for path in paths:
         _say_if_shrunk(path, load_picture(path, resize).pixels.shape, as_json)
     target = Target(transmitter, receiver, channel_address, local, device)
     names = unique_names(paths)
     results = []
-    with open_client(target, channel, seed, (codec,)) as client:
-        if channel is not None and not local and not as_json:
-            console.err.print(f"the channel is {channel} from now on, for everybody; `gocom channel set` changes it")
+    say_setup(settings, as_json)
+    with open_client(target, settings.channel, seed, (codec,)) as client:
+        if settings.channel is not None and not local and not as_json:
+            words = f"the channel is {settings.channel} from now on, for everybody; `gocom channel set` changes it"
+            console.err.print(words)
         stream = client.send(
-            paths, codec, options=options, seed=seed or 0, max_rounds=max_rounds, budget_bytes=budget_bytes,
+            paths, codec, options=settings.options, seed=seed or 0, max_rounds=max_rounds, budget_bytes=budget_bytes,
             round_budget_bytes=round_budget_bytes, link=link, size=resize, timeout_s=timeout_s,
         )  # fmt: skip
         for result in _with_progress(stream, len(paths), as_json):
@@ -81,14 +106,24 @@ def send(
                 emit(result.as_record())
             results.append((name, result))
     if not as_json:
-        console.out.print(_table(results))
-        for name, result in results:
-            if result.reason:
-                console.out.print(f"{name}: {result.reason}", markup=False)
-        if out is not None:
-            console.out.print(f"pictures in {out}", markup=False)
+        _print_results(results, out)
     if any(result.failure not in ("", "undecodable") for _, result in results):
         raise typer.Exit(FAILURE)
+
+
+def say_setup(settings: Settings, quiet: bool) -> None:
+    """What a noise setup comes to, in a line on stderr."""
+    if settings.words and not quiet:
+        console.err.print(settings.words, markup=False, soft_wrap=True)
+
+
+def _print_results(results: Sequence[tuple[str, SendResult]], out: Path | None) -> None:
+    console.out.print(_table(results))
+    for name, result in results:
+        if result.reason:
+            console.out.print(f"{name}: {result.reason}", markup=False)
+    if out is not None:
+        console.out.print(f"pictures in {out}", markup=False)
 
 
 def _say_if_shrunk(path: Path, shape: tuple[int, ...], quiet: bool) -> None:

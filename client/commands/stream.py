@@ -15,8 +15,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from client import console
-from client.commands.send import Payload, SizeText, number, parse_size
+from client.commands.send import Bursty, Level, Payload, Setup, SizeText, number, parse_size, say_setup
 from client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, parse_options
+from client.noise_setups import settle
 from client.results import SendResult
 from client.targets import Target, open_client
 from common.images import list_images
@@ -42,6 +43,9 @@ def stream(
     option: console.Options = None,
     size: SizeText = "fit",
     payload_bytes: Payload = 105,
+    noise_setup: Setup = None,
+    noise_level: Level = None,
+    bursty: Bursty = False,
     device: console.Device = "auto",
     transmitter: console.Transmitter = TRANSMITTER,
     receiver: console.Receiver = RECEIVER,
@@ -51,11 +55,13 @@ def stream(
     """Keep pictures flowing, and watch rate, loss and bpp. Change the channel meanwhile with `gocom channel set`."""
     _, options = parse_options(codec, option)
     paths, resize = list_images([folder]), parse_size(size)
-    link = LinkSettings(max_payload_bytes=payload_bytes)
+    settings = settle(codec, options, channel, None, noise_setup, noise_level, bursty)
+    link = LinkSettings(max_payload_bytes=payload_bytes, interleave=settings.interleave)
     target = Target(transmitter, receiver, channel_address, local, device)
-    with open_client(target, channel, seed, (codec,)) as client:
+    say_setup(settings, as_json)
+    with open_client(target, settings.channel, seed, (codec,)) as client:
         source = _paced(paths, loops, rate)
-        results = client.send(source, codec, options=options, seed=seed or 0, link=link, size=resize)
+        results = client.send(source, codec, options=settings.options, seed=seed or 0, link=link, size=resize)
         if as_json:
             for result in results:
                 emit(result.as_record())

@@ -1,6 +1,7 @@
-"""Elements to bytes and back: fixed length, canonical Huffman, range coder.
+"""Elements to bytes and back: fixed length, canonical Huffman, range coder (context.py: tables by neighbours).
 
-A coder knows an alphabet (and a table); it is told how many elements a packet holds, and never reads past them.
+A coder knows an alphabet (and a table); it is told which elements of the segment a packet holds, and never reads past
+them. Withheld elements are -1, for the coders that take them (masked.py).
 Decoders survive any bytes: out-of-range elements and short payloads raise InvalidInput, damage that still parses
 gives wrong elements in range (the packet checksum is what notices).
 """
@@ -8,8 +9,9 @@ gives wrong elements in range (the packet checksum is what notices).
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import constriction
 import numpy as np
@@ -17,7 +19,7 @@ import numpy.typing as npt
 
 from common.entropy.tables import FrequencyTable
 from common.errors import InvalidInput
-from common.types import ElementCoding, Ints
+from common.types import Ints
 
 MAX_HUFFMAN_BITS = 24
 
@@ -25,14 +27,14 @@ MAX_HUFFMAN_BITS = 24
 class ElementCoder(Protocol):
     """Codes the elements of one packet."""
 
-    def encode(self, elements: Ints) -> bytes:
-        """Elements int64 [n] -> bytes."""
+    def encode(self, elements: Ints, positions: Ints) -> bytes:
+        """Elements int64 [n], at these positions int64 [n] of the segment -> bytes."""
 
-    def decode(self, data: bytes, count: int) -> Ints:
-        """Bytes -> elements int64 [count]. Raises InvalidInput when the bytes cannot be `count` elements."""
+    def decode(self, data: bytes, positions: Ints) -> Ints:
+        """Bytes -> elements int64 [n], one a position. Raises InvalidInput when the bytes cannot be that many."""
 
-    def bits(self, elements: Ints) -> npt.NDArray[np.float64]:
-        """Bits each element costs, float64 [n]; for the range coder the ideal code length."""
+    def bits(self, elements: Ints, positions: Ints) -> npt.NDArray[np.float64]:
+        """Bits each element costs, float64 [n]; for range coders the ideal code length."""
 
     overhead_bytes: int
     """Bytes a packet may cost beyond the sum of `bits`, rounded up."""
@@ -58,12 +60,13 @@ class FixedCoder:
         self.alphabet_size = alphabet_size
         self.width = max(1, (alphabet_size - 1).bit_length())
 
-    def encode(self, elements: Ints) -> bytes:
+    def encode(self, elements: Ints, positions: Ints) -> bytes:
         if self.width == 8:
             return elements.astype(np.uint8).tobytes()
         return _pack_bits(elements, np.full(len(elements), self.width, np.int64))
 
-    def decode(self, data: bytes, count: int) -> Ints:
+    def decode(self, data: bytes, positions: Ints) -> Ints:
+        count = len(positions)
         if len(data) * 8 < count * self.width:
             raise InvalidInput(f"payload: {len(data)} bytes are too few for {count} elements of {self.width} bits")
         if self.width == 8:
@@ -73,7 +76,7 @@ class FixedCoder:
         # A flipped bit may leave an alphabet that is no power of two; the remainder is as good a guess as any.
         return (bits @ weights) % self.alphabet_size
 
-    def bits(self, elements: Ints) -> npt.NDArray[np.float64]:
+    def bits(self, elements: Ints, positions: Ints) -> npt.NDArray[np.float64]:
         return np.full(len(elements), float(self.width))
 
 
@@ -91,10 +94,11 @@ class HuffmanCoder:
         pairs = zip(self.lengths.tolist(), self.codes.tolist(), strict=True)
         return {pair: symbol for symbol, pair in enumerate(pairs)}
 
-    def encode(self, elements: Ints) -> bytes:
+    def encode(self, elements: Ints, positions: Ints) -> bytes:
         return _pack_bits(self.codes[elements], self.lengths[elements])
 
-    def decode(self, data: bytes, count: int) -> Ints:
+    def decode(self, data: bytes, positions: Ints) -> Ints:
+        count = len(positions)
         out = np.empty(count, np.int64)
         bits = np.unpackbits(np.frombuffer(data, np.uint8)).tolist()
         position, symbols = 0, self._symbols
@@ -110,7 +114,7 @@ class HuffmanCoder:
                     break
         return out
 
-    def bits(self, elements: Ints) -> npt.NDArray[np.float64]:
+    def bits(self, elements: Ints, positions: Ints) -> npt.NDArray[np.float64]:
         return self.lengths[elements].astype(np.float64)
 
 
@@ -142,6 +146,43 @@ def _canonical_codes(lengths: Ints) -> Ints:
     return codes
 
 
+def exact_model(frequencies: Ints) -> Any:
+    """constriction's model of an integer table: (f - 1) on top of the one that every symbol gets makes it exact."""
+    return constriction.stream.model.Categorical((frequencies - 1).astype(np.float64), perfect=False)
+
+
+def finish(encoder: Any, decodes: Callable[[bytes], bool]) -> bytes:
+    """A range coder's bytes, as few as still decode: every byte string within the last interval does.
+
+    Big-endian words put the low-order bytes last; those left out are zeros to the decoder, so each cut tries the
+    bytes as they are and one higher.
+    """
+    data: bytes = encoder.get_compressed().astype(">u4").tobytes().rstrip(b"\0") or b"\0"
+    while len(data) > 1:
+        head = int.from_bytes(data[:-1], "big")
+        tries = (v.to_bytes(len(data) - 1, "big") for v in (head, head + 1) if v >> 8 * (len(data) - 1) == 0)
+        shorter = next((t for t in tries if _holds(decodes, t)), None)
+        if shorter is None:
+            break
+        data = shorter
+    return data
+
+
+def _holds(decodes: Callable[[bytes], bool], data: bytes) -> bool:
+    try:
+        return decodes(data)
+    except InvalidInput:
+        return False
+
+
+def start_decoder(data: bytes, count: int) -> Any:
+    """constriction's decoder of what `finish` gave. Raises InvalidInput for no bytes at all."""
+    if not data:
+        raise InvalidInput(f"payload: empty, cannot hold {count} elements")
+    words = np.frombuffer(data + b"\0" * (-len(data) % 4), ">u4").astype(np.uint32)
+    return constriction.stream.queue.RangeDecoder(words)
+
+
 class RangeCoder:
     """Range coder over a static table (constriction's 32-bit queue coder, exact 24-bit integer model)."""
 
@@ -149,38 +190,20 @@ class RangeCoder:
 
     def __init__(self, table: FrequencyTable) -> None:
         self.table = table
-        # (f - 1) as weights on top of the one that every symbol gets makes constriction's model exact.
-        weights = (table.frequencies - 1).astype(np.float64)
-        self.model = constriction.stream.model.Categorical(weights, perfect=False)
+        self.model = exact_model(table.frequencies)
 
-    def encode(self, elements: Ints) -> bytes:
+    def encode(self, elements: Ints, positions: Ints) -> bytes:
         encoder = constriction.stream.queue.RangeEncoder()
         encoder.encode(elements.astype(np.int32), self.model)
-        # Big-endian words put the low-order bytes last, where zeros can be left out: the decoder pads them back.
-        data: bytes = encoder.get_compressed().astype(">u4").tobytes()
-        return data.rstrip(b"\0") or b"\0"
+        return finish(encoder, lambda data: bool((self.decode(data, positions) == elements).all()))
 
-    def decode(self, data: bytes, count: int) -> Ints:
-        if not data:
-            raise InvalidInput(f"payload: empty, cannot hold {count} elements")
-        padded = data + b"\0" * (-len(data) % 4)
-        words = np.frombuffer(padded, ">u4").astype(np.uint32)
-        decoder = constriction.stream.queue.RangeDecoder(words)
+    def decode(self, data: bytes, positions: Ints) -> Ints:
+        count = len(positions)
+        decoder = start_decoder(data, count)
         try:
             return np.asarray(decoder.decode(self.model, count)).astype(np.int64)
         except AssertionError as error:  # how constriction says that the bytes cannot be a stream of this model
             raise InvalidInput(f"payload: not {count} range-coded elements ({error})") from error
 
-    def bits(self, elements: Ints) -> npt.NDArray[np.float64]:
+    def bits(self, elements: Ints, positions: Ints) -> npt.NDArray[np.float64]:
         return self.table.bits[elements]
-
-
-def make_coder(coding: ElementCoding, alphabet_size: int, table: FrequencyTable | None) -> ElementCoder:
-    """The coder for a segment. Raises InvalidInput for a coding that needs a table where there is none."""
-    if coding is ElementCoding.FIXED:
-        return FixedCoder(alphabet_size)
-    if table is None:
-        raise InvalidInput(f"coding: {coding.value} needs a table, this segment has none; choose fixed")
-    if len(table.frequencies) != alphabet_size:
-        raise InvalidInput(f"table: {len(table.frequencies)} symbols, the alphabet has {alphabet_size}")
-    return HuffmanCoder(table) if coding is ElementCoding.HUFFMAN else RangeCoder(table)

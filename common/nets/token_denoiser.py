@@ -27,6 +27,7 @@ class TokenDenoiser(ModelMixin, ConfigMixin):
         embedding_dim: channels of the index embedding; with the trusted channel, the UNet's input.
         channels: widths at 1, 1/2 and 1/4 of the token grid.
         head_dim: channels before the 1x1 convolution to K logits.
+        layers: residual blocks at each width on the way down (one more on the way up).
     """
 
     @register_to_config
@@ -36,6 +37,7 @@ class TokenDenoiser(ModelMixin, ConfigMixin):
         embedding_dim: int = 63,
         channels: tuple[int, int, int] = (80, 112, 144),
         head_dim: int = 128,
+        layers: int = 1,
     ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(codebook_size, embedding_dim)
@@ -46,7 +48,7 @@ class TokenDenoiser(ModelMixin, ConfigMixin):
             block_out_channels=channels,
             down_block_types=("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
             up_block_types=("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
-            layers_per_block=1,
+            layers_per_block=layers,
             norm_num_groups=16,
             attention_head_dim=4,
             cross_attention_dim=TEXT_DIM,

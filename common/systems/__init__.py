@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
-from common.entropy.tables import FrequencyTable
+from common.entropy.coders import ElementCoder, FixedCoder, HuffmanCoder, RangeCoder
+from common.entropy.context import ContextCoder
+from common.entropy.masked import EscapeCoder, MaskedFixedCoder
+from common.entropy.tables import FrequencyTable, NeighbourTables
+from common.errors import InvalidInput
 from common.registry import Registry
-from common.types import ElementCoding, Parameters
+from common.types import Bools, ElementCoding, Parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,16 +23,65 @@ class SegmentSpec:
         name: for people and byte accounts.
         alphabet_size: elements are in [0, alphabet_size).
         table: loads the static integer table that Huffman and range coding use; None: fixed length only.
+        neighbours: loads the tables that context coding uses; None: there is no context coding.
+        columns: (width_px, height_px) -> elements in a row, where the segment is a grid; None: it is a sequence.
+        keep: (header, width_px, height_px) -> bool [N], the elements that are sent, where both ends know that from
+            the frame header; None, or a None from it: all of them.
     """
 
     name: str
     alphabet_size: int
     table: Callable[[], FrequencyTable] | None = None
+    neighbours: Callable[[], NeighbourTables] | None = None
+    columns: Callable[[int, int], int] | None = None
+    keep: Callable[[Parameters, int, int], Bools | None] | None = None
 
     @property
     def codings(self) -> tuple[ElementCoding, ...]:
         """The codings this segment can be sent with."""
-        return tuple(ElementCoding) if self.table else (ElementCoding.FIXED,)
+        more = {
+            ElementCoding.HUFFMAN: self.table,
+            ElementCoding.RANGE: self.table,
+            ElementCoding.CONTEXT: self.neighbours,
+        }
+        return (ElementCoding.FIXED, *(coding for coding, needed in more.items() if needed is not None))
+
+    def coder(
+        self, coding: ElementCoding, width_px: int, height_px: int, withheld: tuple[int, int] | None = None
+    ) -> ElementCoder:
+        """The coder of a segment of an image of this size; made once.
+
+        Args:
+            withheld: (withheld, all) elements where each packet carries its slice of the mask, as -1 elements.
+
+        Raises:
+            InvalidInput: a coding that the segment does not have.
+        """
+        if coding not in self.codings:
+            choices = ", ".join(c.value for c in self.codings)
+            raise InvalidInput(f"coding: segment {self.name!r} has no {coding.value!r}; choose {choices}")
+        columns = self.columns(width_px, height_px) if self.columns and coding is ElementCoding.CONTEXT else None
+        return _make_coder(self, coding, columns, withheld)
+
+
+@lru_cache(maxsize=64)
+def _make_coder(
+    spec: SegmentSpec, coding: ElementCoding, columns: int | None, withheld: tuple[int, int] | None
+) -> ElementCoder:
+    coder: ElementCoder
+    if coding is ElementCoding.FIXED:
+        return FixedCoder(spec.alphabet_size) if withheld is None else MaskedFixedCoder(spec.alphabet_size)
+    if coding is ElementCoding.CONTEXT:
+        assert spec.neighbours is not None
+        coder = ContextCoder(spec.neighbours(), columns, withheld)
+    else:
+        assert spec.table is not None
+        table = spec.table()
+        if len(table.frequencies) != spec.alphabet_size:
+            raise InvalidInput(f"table: {len(table.frequencies)} symbols, the alphabet has {spec.alphabet_size}")
+        table = table if withheld is None else table.with_escape(*withheld)
+        coder = HuffmanCoder(table) if coding is ElementCoding.HUFFMAN else RangeCoder(table)
+    return coder if withheld is None else EscapeCoder(coder, spec.alphabet_size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from functools import lru_cache, partial
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from common.errors import DecodeFailed
 from common.models import model_folder
@@ -25,42 +28,54 @@ from common.systems.lami_go import (
     TOKENS,
     LamiGoHeader,
     grid_shape,
-    keep_mask,
 )
-from common.types import Bools, Ints, Provenance, ReceivedMessage, ReceivedSegment, Reconstruction
+from common.types import Bools, Bytes, Floats, Ints, Provenance, ReceivedMessage, ReceivedSegment, Reconstruction
 from receiver.decoders import DECODERS
-from receiver.samplers.latent_mixture import sample
+from receiver.samplers.latent_mixture import SamplerSettings, Step, sample
 
-DEFAULT_STEPS, DEFAULT_RENOISE = 8, 4
-PREVIEW_EVERY = 2
+Rounds = Sequence[ReceivedMessage]
 
 
 class TokenGrid:
-    """What of the token grid is known: tokens int64 [h, w], received bool [h, w], kept bool [h, w]."""
+    """What of the token grid is known. Raises DecodeFailed where the rounds bring a grid of another size, or none.
 
-    def __init__(self, rounds: Sequence[ReceivedMessage], segments: dict[int, ReceivedSegment]) -> None:
+    Attributes:
+        tokens: int64 [h, w].
+        received: bool [h, w].
+        withheld: bool [h, w]: those that a later round brought after all are in both.
+    """
+
+    def __init__(self, rounds: Rounds, segments: dict[int, ReceivedSegment]) -> None:
         frame = rounds[0].frame
         assert isinstance(frame.header, LamiGoHeader)
-        self.header = frame.header
+        self.header, self.width_px, self.height_px = frame.header, frame.width_px, frame.height_px
         shape = grid_shape(frame.width_px, frame.height_px)
         count = shape[0] * shape[1]
-        keep = keep_mask(self.header, count)
         segment = segments.get(TOKENS)
-        if segment is None or len(segment.elements) != int(keep.sum()):
+        if segment is None or len(segment.elements) != count:
             got = 0 if segment is None else len(segment.elements)
-            raise DecodeFailed(f"lami_go: {got} tokens announced, the mask keeps {int(keep.sum())} of {count}")
-        tokens, received = np.zeros(count, np.int64), np.zeros(count, bool)
-        tokens[keep] = segment.elements
-        received[keep] = segment.received
-        self.tokens: Ints = tokens.reshape(shape)
-        self.received: Bools = received.reshape(shape)
-        self.kept: Bools = keep.reshape(shape)
+            raise DecodeFailed(f"lami_go: {got} tokens announced, a picture of this size has {count}")
+        withheld = np.zeros(count, bool) if segment.withheld is None else segment.withheld
+        self.tokens: Ints = segment.elements.reshape(shape)
+        self.received: Bools = segment.received.reshape(shape)
+        self.withheld: Bools = withheld.reshape(shape)
 
-    def provenance(self, width_px: int, height_px: int) -> np.ndarray:
+    def provenance(self) -> Bytes:
         """uint8 [H, W]: each token's fate over the pixels it covers."""
-        fate = np.where(self.received, Provenance.RECEIVED, Provenance.ERASED)
-        fate = np.where(self.kept, fate, Provenance.WITHHELD).astype(np.uint8)
-        return fate.repeat(PATCH_PX, 0).repeat(PATCH_PX, 1)[:height_px, :width_px]
+        fate = np.where(self.withheld, Provenance.WITHHELD, Provenance.ERASED)
+        fate = np.where(self.received, Provenance.RECEIVED, fate)
+        return fate.astype(np.uint8).repeat(PATCH_PX, 0).repeat(PATCH_PX, 1)[: self.height_px, : self.width_px]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """What arrived of a picture; `settings` None: of its tokens nothing is missing."""
+
+    grid: TokenGrid
+    segments: dict[int, ReceivedSegment]
+    caption: str | None
+    settings: SamplerSettings | None
+    generator: torch.Generator
 
 
 @DECODERS.register("lami_go")
@@ -72,69 +87,144 @@ class LamiGoDecoder:
         self.tokenizer = load_net(VQTokenizer, model_folder("vq_tokenizer"), self.device)
         self.denoiser = load_net(TokenDenoiser, model_folder("token_denoiser"), self.device)
         text_encoder = TextEncoder(str(self.device))
-        self._encode_text = lru_cache(maxsize=256)(lambda text: text_encoder([text]))
+        self._encode_text = lru_cache(maxsize=256)(lambda text: text_encoder([text])[0][0])
+
+    def reconstruct(
+        self, rounds: Rounds, *, generator: torch.Generator, previews: bool = False
+    ) -> Iterator[Reconstruction]:
+        """A preview a step if wanted, then the picture. Nothing missing: the sampler does not run."""
+        for (picture,) in self._pictures([_frame(rounds, generator)], previews):
+            yield picture
+
+    def reconstruct_batch(
+        self, frames: Sequence[Rounds], *, generators: Sequence[torch.Generator]
+    ) -> list[Reconstruction]:
+        """The picture of each frame; those of one grid shape and the same sampler settings are made together."""
+        groups: dict[tuple[tuple[int, ...], SamplerSettings | None], list[tuple[int, Frame]]] = {}
+        for index, (rounds, generator) in enumerate(zip(frames, generators, strict=True)):
+            frame = _frame(rounds, generator)
+            groups.setdefault((frame.grid.tokens.shape, frame.settings), []).append((index, frame))
+        pictures: dict[int, Reconstruction] = {}
+        for group in groups.values():
+            indices, members = zip(*group, strict=True)
+            *_, final = self._pictures(members, previews=False)
+            pictures |= zip(indices, final, strict=True)
+        return [pictures[index] for index in range(len(frames))]
 
     @torch.inference_mode()
-    def reconstruct(
-        self, rounds: Sequence[ReceivedMessage], *, generator: torch.Generator, previews: bool = False
-    ) -> Iterator[Reconstruction]:
-        """Previews every other step if wanted, then the picture. Nothing missing: the sampler does not run."""
-        start = time.perf_counter()
-        segments = merge_rounds(rounds)
-        grid = TokenGrid(rounds, segments)
-        caption = self._caption(segments.get(CAPTION))
-        seconds = {"caption": time.perf_counter() - start}
-        tokens = torch.from_numpy(grid.tokens)[None].to(self.device)
-        if not grid.received.all():
-            start = time.perf_counter()
-            for step, tokens in enumerate(self._sample(grid, caption, generator), 1):
-                if previews and step % PREVIEW_EVERY == 0:
-                    yield self._picture(rounds, grid, tokens, caption, seconds, step=step, final=False)
-            seconds["sample"] = time.perf_counter() - start
-        yield self._picture(rounds, grid, tokens, caption, seconds, step=0, final=True, wanted=_wanted(segments))
+    def fill(
+        self,
+        tokens: Tensor,
+        received: Tensor,
+        captions: Sequence[str | None],
+        settings: SamplerSettings,
+        generators: Sequence[torch.Generator],
+        trusted: bool = True,
+    ) -> Iterator[Step]:
+        """Denoise what is missing of B grids of one shape; the last step is the result. See `sample`.
 
-    def _caption(self, segment: ReceivedSegment | None) -> str | None:
-        """The text, if all of it arrived: half a caption is as likely to mislead as to help."""
-        if segment is None or not 0 < len(segment.elements) <= MAX_CAPTION_BYTES or not segment.received.all():
-            return None
-        return segment.elements.astype(np.uint8).tobytes().decode(errors="replace")
+        Args:
+            tokens: int64 [B,h,w].
+            received: bool [B,h,w].
+            captions: B; None or empty: no text.
+            settings: the same for all B.
+            generators: B, on the CPU.
+            trusted: the net is told which tokens were received; False: its trusted channel says nothing.
+        """
+        tokens, received = tokens.to(self.device), received.to(self.device)
+        known = received.float() if trusted else torch.zeros_like(received, dtype=torch.float32)
+        text, text_mask = self._text(captions)
 
-    def _sample(self, grid: TokenGrid, caption: str | None, generator: torch.Generator) -> Iterator[Tensor]:
-        tokens = torch.from_numpy(grid.tokens)[None].to(self.device)
-        received = torch.from_numpy(grid.received)[None].to(self.device)
-        text, mask = self._encode_text(caption) if caption else (None, None)
-        steps = grid.header.num_inference_steps or DEFAULT_STEPS
-        renoise = DEFAULT_RENOISE if grid.header.renoise_steps is None else grid.header.renoise_steps
-        denoise = partial(self._denoise, received.float(), text, mask)
-        return sample(
-            denoise, tokens, received, codebook_size=CODEBOOK_SIZE, num_inference_steps=steps,
-            renoise_steps=min(renoise, steps), generator=generator, argmax=grid.header.argmax,
+        def conditional(x: Tensor, t: Tensor) -> Tensor:
+            logits: Tensor = self.denoiser(x, t, known, text, text_mask)
+            return logits
+
+        def unconditional(x: Tensor, t: Tensor) -> Tensor:
+            logits: Tensor = self.denoiser(x, t, known)
+            return logits
+
+        yield from sample(
+            conditional, tokens, received, codebook_size=CODEBOOK_SIZE, settings=settings, generators=generators,
+            unconditional=None if text is None else unconditional,
         )  # fmt: skip
 
-    def _denoise(self, trusted: Tensor, text: Tensor | None, mask: Tensor | None, tokens: Tensor, t: Tensor) -> Tensor:
-        logits: Tensor = self.denoiser(tokens, t, trusted, text, mask)
-        return logits
+    def _text(self, captions: Sequence[str | None]) -> tuple[Tensor | None, Tensor | None]:
+        """Features [B,T,384] and mask [B,T], with the net's stand-in for no text where there is none in this frame."""
+        if not any(captions):
+            return None, None
+        # One by one: features must not depend on how long the companions' captions are.
+        parts = [self._encode_text(caption) if caption else self.denoiser.null_text[0] for caption in captions]
+        masks = [torch.ones(len(part), dtype=torch.bool, device=self.device) for part in parts]
+        return pad_sequence(parts, batch_first=True), pad_sequence(masks, batch_first=True)
 
-    def _picture(
-        self,
-        rounds: Sequence[ReceivedMessage],
-        grid: TokenGrid,
-        tokens: Tensor,
-        caption: str | None,
-        seconds: dict[str, float],
-        *,
-        step: int,
-        final: bool,
-        wanted: dict[int, Ints] | None = None,
-    ) -> Reconstruction:
+    @torch.inference_mode()
+    def _pictures(self, frames: Sequence[Frame], previews: bool) -> Iterator[list[Reconstruction]]:
+        """Pictures of frames of one group, step by step; seconds are a frame's share of what its group took."""
+        tokens = torch.from_numpy(np.stack([frame.grid.tokens for frame in frames])).to(self.device)
+        settings, step, seconds = frames[0].settings, None, {}
+        if settings is not None:
+            received = torch.from_numpy(np.stack([frame.grid.received for frame in frames]))
+            captions, generators = [f.caption for f in frames], [f.generator for f in frames]
+            sampling, start = 0.0, time.perf_counter()
+            for number, step in enumerate(self.fill(tokens, received, captions, settings, generators), 1):
+                sampling += time.perf_counter() - start
+                if previews:
+                    yield self._decode(frames, step.tokens, {"sample": sampling}, number)
+                start = time.perf_counter()
+            assert step is not None
+            tokens, seconds = step.tokens, {"sample": sampling / len(frames)}
+        pictures = self._decode(frames, tokens, seconds)
+        yield [
+            replace(picture, final=True, wanted=_wanted(frame.segments), **guesses)
+            for picture, frame, guesses in zip(pictures, frames, self._guesses(frames, step), strict=True)
+        ]
+
+    def _decode(
+        self, frames: Sequence[Frame], tokens: Tensor, seconds: dict[str, float], step: int = 0
+    ) -> list[Reconstruction]:
         start = time.perf_counter()
-        frame = rounds[0].frame
-        image = self.tokenizer.decode(tokens)[0, :, : frame.height_px, : frame.width_px].cpu().numpy()
-        stages = dict(seconds) | {"decode": time.perf_counter() - start}
-        provenance = grid.provenance(frame.width_px, frame.height_px)
-        return Reconstruction(image, provenance, step, final, stages, wanted or {}, caption)
+        images = self.tokenizer.decode(tokens).cpu().numpy()
+        stages = seconds | {"decode": (time.perf_counter() - start) / len(frames)}
+        cut = [x_hat[:, : f.grid.height_px, : f.grid.width_px] for x_hat, f in zip(images, frames, strict=True)]
+        return [
+            Reconstruction(image, frame.grid.provenance(), step, False, stages, caption=frame.caption)
+            for image, frame in zip(cut, frames, strict=True)
+        ]
+
+    def _guesses(self, frames: Sequence[Frame], step: Step | None) -> list[dict[str, Any]]:
+        """Each frame's `uncertain` and `quality_estimate`."""
+        if step is None:
+            return [{"quality_estimate": 1.0}] * len(frames)
+        doubt, probability = step.uncertainty(self.tokenizer.codebook).cpu().numpy(), step.probability.cpu().numpy()
+        return [
+            {"uncertain": {TOKENS: least_certain(u, frame.grid.received)}, "quality_estimate": float(p.mean())}
+            for frame, u, p in zip(frames, doubt, probability, strict=True)
+        ]
+
+
+def least_certain(uncertainty: Floats, received: Bools) -> Ints:
+    """float32 [h, w], bool [h, w] -> int64 [M], the missing positions in raster order, the most uncertain first."""
+    missing = np.flatnonzero(~received)
+    order: Ints = missing[np.argsort(-uncertainty.ravel()[missing], kind="stable")]
+    return order
+
+
+def _frame(rounds: Rounds, generator: torch.Generator) -> Frame:
+    segments = merge_rounds(rounds)
+    grid = TokenGrid(rounds, segments)
+    # Names are the same in both; what the header leaves open is for the sampler's defaults.
+    said = grid.header.model_dump(include={f.name for f in fields(SamplerSettings)}, exclude_none=True)
+    settings = None if grid.received.all() else SamplerSettings(**said)
+    return Frame(grid, segments, _caption(segments.get(CAPTION)), settings, generator)
+
+
+def _caption(segment: ReceivedSegment | None) -> str | None:
+    """The text, if all of it arrived: half a caption is as likely to mislead as to help."""
+    if segment is None or not 0 < len(segment.elements) <= MAX_CAPTION_BYTES or not segment.received.all():
+        return None
+    return segment.elements.astype(np.uint8).tobytes().decode(errors="replace")
 
 
 def _wanted(segments: dict[int, ReceivedSegment]) -> dict[int, Ints]:
     """Elements that were sent and did not arrive, by segment."""
-    return {kind: missing_spans(s.received) for kind, s in segments.items() if not s.received.all()}
+    return {kind: missing_spans(~segment.erased) for kind, segment in segments.items() if segment.erased.any()}

@@ -11,6 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from PIL import Image
 from toy_world import SEND, free_port, kinds, opening, png, refused, request, toy_round
 
+from common.entropy.element_set import pack_spans
 from common.errors import Mismatch
 from common.models import knowledge_hash
 from common.rpc.status import error_from_rpc
@@ -144,9 +145,9 @@ async def test_feedback_is_idempotent(world):
     address = await world.bare(link_pb2_grpc.add_LinkServiceServicer_to_server, Silent())
     await world.transmitter(address, outcome_timeout_s=1)
     ask = feedback_pb2.SendFeedbackRequest(session_id="s", frame_index=0, round=0)
-    ask.wanted.add(kind=0, spans=[0, 5])
+    ask.wanted.add(kind=0, elements=pack_spans(np.array([[0, 5]])))
     beyond = feedback_pb2.SendFeedbackRequest(session_id="s", frame_index=0, round=0)
-    beyond.wanted.add(kind=0, spans=[250, 7])
+    beyond.wanted.add(kind=0, elements=pack_spans(np.array([[250, 7]])))
 
     assert not (await world.feedback.SendFeedback(ask)).will_send
     call = world.images.Transmit(timeout=20)
@@ -155,7 +156,7 @@ async def test_feedback_is_idempotent(world):
     while "sent" not in kinds(events):
         events.append(await call.read())
     code, details = await refused(world.feedback.SendFeedback(beyond))
-    assert code == grpc.StatusCode.INVALID_ARGUMENT and details.startswith("wanted.spans")
+    assert code == grpc.StatusCode.INVALID_ARGUMENT and details.startswith("wanted.elements")
     answers = await asyncio.gather(*(world.feedback.SendFeedback(ask) for _ in range(3)))
     answers.append(await world.feedback.SendFeedback(ask))
     assert all(a.will_send for a in answers)

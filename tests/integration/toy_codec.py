@@ -41,7 +41,7 @@ class ToySession:
         segment = Segment(0, values, np.ones(len(values), np.float32), ElementCoding.FIXED)
         self.sent = GoMessage(
             NAME, ToyHeader(decode=options.decode), width, height, (segment,),
-            goal.frame_index, 0, goal.max_rounds, goal.round_budget_bytes,
+            goal.frame_index, 0, goal.rounds,
         )  # fmt: skip
         return self.sent
 

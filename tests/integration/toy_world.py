@@ -17,7 +17,7 @@ from common.packetizer import packetize
 from common.rpc.call_status import CallStatus
 from common.rpc.channels import open_channel
 from common.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
-from common.types import ElementCoding, GoMessage, LinkSettings, Segment
+from common.types import ElementCoding, GoMessage, LinkSettings, RoundSettings, Segment
 from common.wire import link_to_proto
 from gocom.v1 import (
     feedback_pb2_grpc,
@@ -62,7 +62,7 @@ def request(index=0, *, session="s", image=None, codec=NAME, options=None, **fie
 def toy_round(index=0, round_=0, max_rounds=1, count=256, decode="picture", spans=None):
     elements = np.arange(count, dtype=np.int64) % 256
     segment = Segment(0, elements, np.ones(count, np.float32), ElementCoding.FIXED, spans=spans)
-    message = GoMessage(NAME, ToyHeader(decode=decode), 128, 128, (segment,), index, round_, max_rounds)
+    message = GoMessage(NAME, ToyHeader(decode=decode), 128, 128, (segment,), index, round_, RoundSettings(max_rounds))
     header, batch = packetize(message, LINK)
     return frame_items(header, batch, 4)
 

@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,11 @@ def chain_of(text: str, seed: int = 0) -> Chain:
     [
         ("packet_erasure:rate=2", InvalidInput, r"impairments\[0\].packet_erasure.rate: 2.0 is not in 0 to 1"),
         ("packet_erasure+gilbert_elliott:r=1", InvalidInput, r"impairments\[1\].gilbert_elliott.p: 0.0 is not in"),
-        ("toy:x=1", UnknownName, r"impairments\[0\].extension.name: no 'toy'; there are bit_flip, gilbert_elliott, "),
+        (
+            "toy:x=1",
+            UnknownName,
+            r"impairments\[0\].extension.name: no 'toy'; there are bit_flip, burst_bit_flip, gilbert_elliott, ",
+        ),
     ],
 )
 def test_a_wrong_profile_is_refused(text: str, kind: type[Exception], message: str) -> None:
@@ -97,7 +102,7 @@ def test_seed_frame_round_and_position_key_the_fate() -> None:
 def test_empty_batches_and_impossible_sequence_numbers() -> None:
     chain = chain_of("gilbert_elliott:p=0.02,r=0.2+packet_erasure:rate=0.1+bit_flip:rate=0.1,damage=deliver")
     out, counts = chain.apply(batch_of(0), FrameInfo())
-    assert len(out) == 0 and not counts.any()
+    assert len(out) == 0 and not counts[:, :2].any()
     batch = batch_of(2)
     batch.sequence = np.array([0, 2**32 - 1])
     with pytest.raises(InvalidInput, match=r"batch\.sequence: 4294967295 is not in 0 to"):
@@ -114,10 +119,16 @@ def test_csi_of_chains() -> None:
     assert chain_of("bit_flip:rate=1e-3").csi(105).packet_erasure_rate == pytest.approx(0.5685, rel=1e-3)
     flips = chain_of("bit_flip:rate=0.1,damage=deliver+bit_flip:rate=0.2,damage=deliver").csi(105)
     assert (flips.packet_erasure_rate, flips.bit_error_rate) == (0, pytest.approx(0.26))
+    bursts = chain_of("burst_bit_flip:p=5e-3,r=0.02,damage=deliver").csi(105)
+    assert (bursts.packet_erasure_rate, bursts.bit_error_rate) == (0, pytest.approx(0.1))
+    assert chain_of("burst_bit_flip:p=5e-3,r=0.02").csi(105).bit_error_rate == 0
 
 
 def test_csi_of_a_mixed_chain_is_what_happens() -> None:
-    chain = chain_of("gilbert_elliott:p=0.02,r=0.2,loss_bad=0.9+packet_erasure:rate=0.1+bit_flip:rate=1e-3", 4)
+    chain = chain_of(
+        "gilbert_elliott:p=0.02,r=0.2,loss_bad=0.9+packet_erasure:rate=0.1+bit_flip:rate=1e-3+burst_bit_flip:p=1e-3,r=0.02",
+        4,
+    )
     lost = chain.apply(batch_of(300_000), FrameInfo())[0].erased
     csi = chain.csi(20)
     starts = np.count_nonzero(lost[1:] & ~lost[:-1])
@@ -148,6 +159,41 @@ def test_statistics_agree_and_notice_a_wrong_chain() -> None:
     assert report.impairments[1].measured_rate == pytest.approx(0.1, abs=0.01)
     z = [i.z_score for i in bad.report(1).impairments]
     assert z[0] < -4 and z[1] < -8
+
+
+def test_scores_of_bursty_flips_have_deviation_one_whatever_the_lengths() -> None:
+    # Bursts of 200 bits do not fit most of these packets: as one run, or as independent bits, z would be far off.
+    spec, scores = "packet_erasure:rate=0.3+burst_bit_flip:p=1e-3,r=5e-3", []
+    rng = np.random.default_rng(3)
+    length = rng.integers(1, 60, 400)
+    packets = replace(batch_of(400), payload=np.zeros(length.sum(), np.uint8), length=length)
+    for seed in range(150):
+        chain, info = chain_of(spec, seed), FrameInfo(seed, 0)
+        statistics = Statistics(chain)
+        counts = statistics.new_round()
+        for part in packets.slices(150):
+            left, counted = chain.apply(part, info)
+            counts.add(part, left, counted)
+        statistics.add(info, counts)
+        scores.append(statistics.report(1).impairments[1].z_score)
+    assert np.std(scores) == pytest.approx(1, abs=0.2)  # of 150 scores: +- 3.5 standard deviations
+    assert abs(np.mean(scores)) < 4 / math.sqrt(len(scores))
+
+
+def test_a_lost_segment_is_counted_by_its_own_packets() -> None:
+    chain = chain_of("packet_erasure:rate=1,segment=0+packet_erasure:rate=0.5", 2)
+    batch = replace(batch_of(90), segment=np.arange(90) % 3)
+    statistics = Statistics(chain)
+    left, counted = chain.apply(batch, FrameInfo())
+    assert left.erased[::3].all() and not left.erased.all()
+    counts = statistics.new_round()
+    counts.add(batch, left, counted)
+    statistics.add(FrameInfo(), counts)
+    first, second = statistics.report(1).impairments
+    assert (first.trials, first.events, first.measured_rate, first.z_score) == (30, 30, 1, 0)
+    assert second.trials == 90
+    # The transmitter is told of the second fault alone.
+    assert chain.csi(105) == chain_of("packet_erasure:rate=0.5").csi(105)
 
 
 def test_repeats_of_a_frame_are_no_new_evidence() -> None:

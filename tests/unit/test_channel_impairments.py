@@ -8,8 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from channel_emulator.impairments import IMPAIRMENTS, Fault, FrameInfo
+from channel_emulator import bit_faults
+from channel_emulator.impairments import IMPAIRMENTS, Fault, FrameInfo, burst_bit_flip
 from channel_emulator.impairments.bit_flip import BitFlip
+from channel_emulator.impairments.burst_bit_flip import BurstBitFlip
 from channel_emulator.impairments.gilbert_elliott import GilbertElliott
 from channel_emulator.impairments.packet_erasure import PacketErasure
 from common.checksum import checksums
@@ -45,30 +47,36 @@ FAULTS: dict[str, tuple[Fault, Fault]] = {
     "packet_erasure": (PacketErasure(0.2), PacketErasure(0.205)),
     "gilbert_elliott": (GilbertElliott(0.02, 0.25), GilbertElliott(0.0225, 0.25)),
     "gilbert_elliott_soft": (GilbertElliott(0.05, 0.2, 0.7, 0.1), GilbertElliott(0.05, 0.2, 0.75, 0.1)),
+    "packet_erasure_of_a_segment": (PacketErasure(0.2, 1), PacketErasure(0.208, 1)),
     "bit_flip": (BitFlip(1e-3), BitFlip(1.05e-3)),
+    "burst_bit_flip": (BurstBitFlip(1e-4, 0.02), BurstBitFlip(1.15e-4, 0.02)),
+    "burst_bit_flip_soft": (BurstBitFlip(1e-3, 0.1, 0.2, 1e-3), BurstBitFlip(1e-3, 0.1, 0.23, 1e-3)),
 }
 """A fault and the same one with a parameter off by a few per cent (enough for |z| > 8 at this size)."""
 
 
-def z_of(fault: Fault, counted: tuple[int, int]) -> float:
+def z_of(fault: Fault, batch: PacketBatch, counted: tuple[int, int]) -> float:
     trials, events = counted
-    return (events - trials * fault.expected_rate) / math.sqrt(fault.count_variance(trials))
+    variance = fault.batch_variance(batch)
+    variance = fault.count_variance(trials) if variance is None else variance
+    return (events - trials * fault.expected_rate) / math.sqrt(variance)
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_agrees_with_closed_form_and_notices_a_wrong_parameter(name: str) -> None:
     right, wrong = FAULTS[name]
-    batch = make_batch(PACKETS)
+    batch = make_batch(PACKETS, segments=2)
     counted = right.count(batch, right.draw(batch, RNG))
-    assert abs(z_of(right, counted)) < 4
-    assert abs(z_of(wrong, counted)) > 8
+    assert counted[0] >= PACKETS / 2
+    assert abs(z_of(right, batch, counted)) < 4
+    assert abs(z_of(wrong, batch, counted)) > 8
 
 
 @pytest.mark.parametrize("name", FAULTS)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_fate_does_not_depend_on_batching_or_order(name: str, seed: int) -> None:
     fault, _ = FAULTS[name]
-    batch = make_batch(4000, payload_bytes=40)
+    batch = make_batch(4000, payload_bytes=40, segments=2)
     frame = FrameInfo(RNG.frame_index, RNG.round)
     whole = fault.apply(batch, fault.draw(batch, RNG), frame)
     order = np.random.default_rng(seed).permutation(len(batch))
@@ -86,11 +94,16 @@ def take(batch: PacketBatch, index: np.ndarray) -> PacketBatch:  # type: ignore[
     return join_batches([batch.select(np.arange(len(batch)) == i) for i in index])
 
 
-def test_flips_do_not_depend_on_batching() -> None:
-    fault = BitFlip(0.01, "deliver")
+BIT_FAULTS = [BitFlip(0.01, "deliver"), BurstBitFlip(1e-3, 0.02, 0.4, 1e-3, "deliver")]
+
+
+@pytest.mark.parametrize("fault", BIT_FAULTS)
+def test_flips_do_not_depend_on_batching_or_blocks(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = make_batch(600, payload_bytes=100)
     frame = FrameInfo(RNG.frame_index, RNG.round, (True,))
     whole = fault.apply(batch, fault.draw(batch, RNG), frame)
+    monkeypatch.setattr(bit_faults, "_MAX_DRAWS", 4)
+    monkeypatch.setattr(burst_bit_flip, "_GROUP_BITS", 2000)
     parts = [fault.apply(part, fault.draw(part, RNG), frame) for part in batch.slices(7)]
     assert np.array_equal(join_batches(parts).payload, whole.payload)
     assert not np.array_equal(batch.payload, whole.payload)
@@ -141,6 +154,18 @@ def test_gilbert_elliott_looks_back_across_windows() -> None:
     assert whole.any() and not whole.all()
 
 
+def test_a_segment_filter_leaves_the_fate_of_its_own_packets_as_it_is() -> None:
+    batch = make_batch(3000, segments=3)
+    everywhere = PacketErasure(0.4).draw(batch, RNG)
+    chosen = PacketErasure(0.4, 2)
+    drawn = chosen.draw(batch, RNG)
+    assert np.array_equal(drawn, everywhere & (batch.segment == 2))
+    assert chosen.count(batch, drawn) == (1000, drawn.sum())
+    assert not PacketErasure(1, 7).draw(batch, RNG).any()
+    # What is to be expected of packets that are none of the segment's: the traffic is not known.
+    assert (chosen.packet_erasure_rate(840), chosen.pair_erasure_rate(840)) == (0, 0)
+
+
 def test_flip_count_of_packets_is_binomial() -> None:
     fault, bits, count = BitFlip(0.02), 105 * 8, 20_000
     batch = make_batch(count, 105)
@@ -156,7 +181,7 @@ def test_flip_count_of_packets_is_binomial() -> None:
     assert abs(chi2 - (bits - 1)) < 5 * math.sqrt(2 * bits)
 
 
-@pytest.mark.parametrize("rate", [0.0, 1e-300, 0.5])
+@pytest.mark.parametrize("rate", [0.0, 5e-324, 1e-300, 0.5])
 def test_flip_rates_at_the_ends(rate: float) -> None:
     batch = make_batch(200, 500)
     drawn = BitFlip(rate).draw(batch, RNG)
@@ -174,8 +199,9 @@ def test_flips_erase_packets_at_the_reference_rate(rate: float, expected: float)
     assert abs(erased - closed) <= 4 * math.sqrt(closed * (1 - closed) / 20_000)
 
 
-def test_damage_is_delivered_only_where_it_is_tolerated() -> None:
-    fault, frame = BitFlip(0.01, "deliver"), FrameInfo(RNG.frame_index, RNG.round, (True, False))
+@pytest.mark.parametrize("fault", BIT_FAULTS)
+def test_damage_is_delivered_only_where_it_is_tolerated(fault: Fault) -> None:
+    frame = FrameInfo(RNG.frame_index, RNG.round, (True, False))
     batch = make_batch(300, 50, segments=3)  # segment 2 is none of the header's
     before = batch.payload.copy()
     out = fault.apply(batch, fault.draw(batch, RNG), frame)
@@ -199,9 +225,11 @@ def test_injected_flips_hit_the_bits_that_were_named() -> None:
 def test_erased_packets_are_not_flipped() -> None:
     batch = make_batch(10, 100)
     batch.erased[:5] = True
-    drawn = BitFlip(0.5).draw(batch, RNG)
-    assert drawn.min() >= 5 * 800
-    assert BitFlip(0.5).count(batch, drawn) == (5 * 800, len(drawn))
+    for fault in (BitFlip(0.5), BurstBitFlip(0.5, 0.5)):
+        drawn = fault.draw(batch, RNG)
+        assert drawn.min() >= 5 * 800
+        assert fault.count(batch, drawn) == (5 * 800, len(drawn))
+    assert BurstBitFlip(0.5, 0.5).batch_variance(batch) == pytest.approx(5 * BurstBitFlip(0.5, 0.5).count_variance(800))
 
 
 @pytest.mark.parametrize(
@@ -214,6 +242,13 @@ def test_erased_packets_are_not_flipped() -> None:
         ("gilbert_elliott", {"p": 0.0, "r": 0.5}, "p: 0.0 is not in above 0, to 1"),
         ("gilbert_elliott", {"p": 0.5, "r": 0.6}, r"p: p \+ r may not exceed 1, got 0.5 \+ 0.6"),
         ("gilbert_elliott", {"p": 0.5, "r": 0.5, "loss_bad": 2.0}, "loss_bad"),
+        ("packet_erasure", {"rate": 0.1, "segment": 1.5}, "segment: 1.5 is not a whole number in 0 to"),
+        ("packet_erasure", {"rate": 0.1, "segment": -1.0}, "segment: -1.0 is not a whole number in 0 to"),
+        ("burst_bit_flip", {"p": 0.5, "r": 0.6}, r"p: p \+ r may not exceed 1, got 0.5 \+ 0.6"),
+        ("burst_bit_flip", {"p": 0.5, "r": 0.0}, "r: 0.0 is not in above 0, to 1"),
+        ("burst_bit_flip", {"p": 0.1, "r": 0.5, "rate_bad": 0.6}, "rate_bad: 0.6 is not in 0 to 0.5"),
+        ("burst_bit_flip", {"p": 0.1, "r": 0.5, "rate_good": -0.1}, "rate_good: -0.1 is not in 0 to 0.5"),
+        ("burst_bit_flip", {"p": 0.1, "r": 0.5, "damage": "eat"}, "damage: 'eat' is none of erase, deliver"),
         ("bit_flip", {"rate": 0.6}, "rate: 0.6 is not in 0 to 0.5"),
         ("bit_flip", {"rate": 0.1, "damage": "eat"}, "damage: 'eat' is none of erase, deliver"),
     ],

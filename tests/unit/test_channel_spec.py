@@ -28,7 +28,22 @@ def test_unknown_name_is_a_plug_in() -> None:
     assert (extension.name, dict(extension.parameters)) == ("toy", {"every": 3.0, "offset": -1.5})
 
 
-@pytest.mark.parametrize("text", [*PRESETS, *PRESETS.values(), "gilbert_elliott:p=.1,r=.2,loss_bad=0,loss_good=0.5"])
+def test_whole_numbers_and_what_is_not_said() -> None:
+    first, second = parse_spec("packet_erasure:rate=1,segment=0+packet_erasure:rate=1").impairments
+    assert first.packet_erasure.HasField("segment") and first.packet_erasure.segment == 0
+    assert not second.packet_erasure.HasField("segment")
+    assert parse_spec("packet_erasure:segment=4294967295").impairments[0].packet_erasure.segment == 2**32 - 1
+    burst = parse_spec("burst_bit_flip:p=4e-5,r=0.02,damage=deliver").impairments[0].burst_bit_flip
+    assert burst == channel_pb2.BurstBitFlip(p=4e-5, r=0.02, damage=channel_pb2.DAMAGE_POLICY_DELIVER)
+
+
+SPECS = [
+    "gilbert_elliott:p=.1,r=.2,loss_bad=0,loss_good=0.5",
+    "packet_erasure:rate=1,segment=0+burst_bit_flip:p=1e-4,r=0.1,rate_bad=0,rate_good=1e-6,damage=erase",
+]
+
+
+@pytest.mark.parametrize("text", [*PRESETS, *PRESETS.values(), *SPECS])
 def test_round_trip(text: str) -> None:
     profile = parse_spec(text, seed=3)
     assert parse_spec(format_spec(profile), profile.seed) == profile
@@ -37,6 +52,14 @@ def test_round_trip(text: str) -> None:
 _numbers = st.floats(allow_nan=False, allow_infinity=False)
 _faults = st.one_of(
     st.builds(lambda r: channel_pb2.Impairment(packet_erasure=channel_pb2.PacketErasure(rate=r)), _numbers),
+    st.builds(
+        lambda r, s: channel_pb2.Impairment(packet_erasure=channel_pb2.PacketErasure(rate=r, segment=s)),
+        _numbers, st.integers(0, 2**32 - 1),
+    ),
+    st.builds(
+        lambda p, e, d: channel_pb2.Impairment(burst_bit_flip=channel_pb2.BurstBitFlip(p=p, rate_good=e, damage=d)),
+        _numbers, _numbers, st.sampled_from(channel_pb2.DamagePolicy.values()),
+    ),
     st.builds(
         lambda p, r, h: channel_pb2.Impairment(gilbert_elliott=channel_pb2.GilbertElliott(p=p, r=r, loss_bad=h)),
         _numbers, _numbers, _numbers,
@@ -74,13 +97,20 @@ def test_yaml(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("packet_erasure:rat=0.2", r"impairments\[0\].packet_erasure.rat: no such parameter; there are rate"),
+        ("packet_erasure:segment=1.5", r"impairments\[0\].packet_erasure.segment: '1.5' is not a whole number in 0 to"),
+        ("packet_erasure:segment=-1", "packet_erasure.segment: '-1' is not a whole number in 0 to"),
+        ("packet_erasure:segment=4294967296", "segment: '4294967296' is not a whole number in 0 to"),
+        ("packet_erasure:segment=x", "segment: 'x' is not a number"),
         ("packet_erasure:rate=lots", r"impairments\[0\].packet_erasure.rate: 'lots' is not a number"),
         ("packet_erasure:rate=nan", "rate: 'nan' is not finite"),
         ("toy:x=inf", r"impairments\[0\].toy.x: 'inf' is not finite"),
         ("packet_erasure:rate=1e-1+bit_flip:damage=eat", r"impairments\[1\].*damage: 'eat' is none of erase, deliver"),
         ("packet_erasure:0.2", "'0.2' is not of the form parameter=value"),
         ("packet_erasure:rate=0.1,rate=0.2", "rate: given twice"),
-        (":rate=1", r"impairments\[0\]: '' is no name; choose packet_erasure, gilbert_elliott, bit_flip"),
+        (
+            ":rate=1",
+            r"impairments\[0\]: '' is no name; choose packet_erasure, gilbert_elliott, bit_flip, burst_bit_flip",
+        ),
         ("+".join(["packet_erasure"] * (MAX_IMPAIRMENTS + 1)), "more than 32"),
         ("no/such/file.yml", "cannot read"),
     ],

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.entropy.element_set import pack_spans
 from common.errors import InvalidInput, UnknownName
 from common.systems.classical import ClassicalOptions
 from common.systems.lami_go import LamiGoHeader, LamiGoOptions, MaskingPolicy
-from common.types import ElementCoding, FrameHeader, LinkSettings, SegmentFrame
+from common.types import ElementCoding, FeedbackPolicy, FrameHeader, LinkSettings, RoundSettings, SegmentFrame
 from common.wire import (
     codec_from_proto,
     codec_to_proto,
@@ -19,21 +20,23 @@ from common.wire import (
     link_from_proto,
     link_to_proto,
     make_parameters,
-    spans_from_proto,
 )
 from gocom.v1 import link_pb2, transmitter_pb2
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+ROUNDS = RoundSettings(2, 500, FeedbackPolicy.UNCERTAIN, 0.75)
+
+
 def header(**changes):
     codec = LamiGoHeader(masking=MaskingPolicy.PRM, mask_ratio_permille=250, mask_seed=7, num_inference_steps=4)
     segments = (
-        SegmentFrame(0, 20, ElementCoding.RANGE, 1, 1),
+        SegmentFrame(0, 20, ElementCoding.RANGE, 1, 1, as_requested=True, withheld_count=3),
         SegmentFrame(1, 768, ElementCoding.RANGE, 10, 2, 96, True, np.array([[0, 700], [710, 68]])),
     )
     values = dict(codec="lami_go", header=codec, width_px=256, height_px=200, segments=segments)
-    return FrameHeader(**(values | dict(frame_index=3, round=1, max_rounds=2, round_budget_bytes=500) | changes))
+    return FrameHeader(**(values | dict(frame_index=3, round=1, rounds=ROUNDS) | changes))
 
 
 def test_frame_header_round_trip():
@@ -42,7 +45,7 @@ def test_frame_header_round_trip():
     assert got.header == sent.header and got.codec == "lami_go"
     assert (got.segments[1].spans == sent.segments[1].spans).all()
     assert got.segments[0] == sent.segments[0]
-    for name in ("width_px", "height_px", "frame_index", "round", "max_rounds", "round_budget_bytes"):
+    for name in ("width_px", "height_px", "frame_index", "round", "rounds"):
         assert getattr(got, name) == getattr(sent, name)
 
 
@@ -52,11 +55,18 @@ def test_frame_header_round_trip():
         (lambda m: setattr(m, "width_px", 63), "width_px: 63 is not in 64 to 1024"),
         (lambda m: setattr(m.segments[0], "kind", 9), "segments.kind"),
         (lambda m: setattr(m.segments[0], "kind", 1), "repeats"),
-        (lambda m: setattr(m.segments[0], "coding", 77), "segments.coding: no value 77; choose fixed, huffman, range"),
+        (lambda m: setattr(m.segments[0], "coding", 77), "segments.coding: no value 77; choose fixed, huffman, range, context"),
         (lambda m: setattr(m.segments[0], "coding", 0), "segments.coding: not set"),
         (lambda m: setattr(m.segments[0], "element_count", 2**31), "segments.element_count"),
         (lambda m: setattr(m.segments[0], "source_packets", 21), "segments.source_packets"),
-        (lambda m: m.segments[1].resent_spans.append(3), "spans"),
+        (lambda m: setattr(m.segments[1], "resent", pack_spans(np.array([[0, 5]]))), "segments.resent"),
+        (lambda m: setattr(m.segments[1], "resent", b"\x00"), "elements: no number of spans"),
+        (lambda m: setattr(m.segments[1], "as_requested", True), "as_requested is set too"),
+        (lambda m: setattr(m.segments[0], "withheld_count", 20), "segments.withheld_count: 20 of 20"),
+        (lambda m: setattr(m, "round_budget_bytes", 0), "round_budget_bytes: not set; feedback_policy uncertain"),
+        (lambda m: setattr(m, "feedback_policy", 9), "feedback_policy: no value 9; choose erased, uncertain"),
+        (lambda m: setattr(m, "quality_target_permille", 1001), "quality_target_permille"),
+        (lambda m: setattr(m, "max_rounds", 65), "max_rounds: 65 is more than 64"),
         (lambda m: setattr(m.lami_go, "mask_ratio_permille", 1000), "mask_ratio_permille"),
     ],
 )
@@ -87,7 +97,7 @@ def test_options_round_trip_and_defaults():
     [
         ({"mask_ration": 0.2}, "mask_ration: no such option; there are argmax, caption"),
         ({"mask_ratio": 0.95}, "mask_ratio: .*less than or equal to 0.9"),
-        ({"coding": "morse"}, "coding: .*'fixed', 'huffman' or 'range'"),
+        ({"coding": "morse"}, "coding: .*'fixed', 'huffman', 'range' or 'context'"),
         ({"num_inference_steps": "many"}, "num_inference_steps: .*integer"),
     ],
 )
@@ -106,12 +116,6 @@ def test_link_settings():
     assert link_from_proto(link_to_proto(link)) == link
     with pytest.raises(InvalidInput, match=r"max_payload_bytes: 31 is not in 32 to 65000"):
         LinkSettings(31)
-
-
-@pytest.mark.parametrize("values", [[1], [0, 0], [5, 2, 6, 1], [0, 2**31]])
-def test_bad_spans(values):
-    with pytest.raises(InvalidInput, match="spans"):
-        spans_from_proto(values)
 
 
 def test_stubs_are_up_to_date():

@@ -92,7 +92,7 @@ class ClassicalSession:
         goal = self.goal
         return GoMessage(
             self.codec, ClassicalHeader(), self.picture.width, self.picture.height, (segment,),
-            goal.frame_index, 0, goal.max_rounds, goal.round_budget_bytes,
+            goal.frame_index, 0, goal.rounds,
         )  # fmt: skip
 
 

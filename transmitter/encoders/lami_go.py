@@ -13,13 +13,14 @@ from common.nets.loading import load_net, resolve_device
 from common.nets.vq_tokenizer import VQTokenizer
 from common.systems.lami_go import (
     CAPTION,
+    EBM_POLICIES,
     MAX_CAPTION_BYTES,
     PATCH_PX,
     TOKENS,
     LamiGoHeader,
     LamiGoOptions,
     MaskingPolicy,
-    keep_mask,
+    closest_first,
 )
 from common.types import Budget, Csi, ElementCoding, Feedback, Floats, Goal, GoMessage, Ints, Segment
 from transmitter.captioner import TagCaptioner
@@ -49,8 +50,11 @@ class LamiGoSession:
         self.sent: GoMessage | None = None
 
     def first(self, csi: Csi, budget: Budget) -> GoMessage:
-        """Everything the masking policy keeps; where that is over the budget, PRM with the smallest ratio that fits."""
-        message = self._message(self.options.mask_ratio)
+        """Everything the masking policy keeps; where that is over the budget, the smallest ratio that fits.
+
+        EBM stays EBM then; the other policies become PRM.
+        """
+        message = self._message(self.options.mask_ratio, self.options.masking)
         if budget.max_bytes and cost(message, self.goal.link) > budget.max_bytes:
             message = self._fit(budget.max_bytes)
         self.sent = message
@@ -62,23 +66,23 @@ class LamiGoSession:
 
     def _fit(self, max_bytes: int) -> GoMessage:
         """Bisect the mask ratio in thousandths, up to 0.9."""
-        chosen = 0.0 if self.options.masking is MaskingPolicy.NONE else self.options.mask_ratio
+        masking = self.options.masking if self.options.masking in EBM_POLICIES else MaskingPolicy.PRM
+        chosen = self.options.mask_ratio if masking is self.options.masking else 0.0
         low, high, best = round(chosen * 1000), 900, None
         while low <= high:
             middle = (low + high) // 2
-            message = self._message(middle / 1000, masking=MaskingPolicy.PRM)
+            message = self._message(middle / 1000, masking)
             if cost(message, self.goal.link) <= max_bytes:
                 high, best = middle - 1, message
             else:
                 low = middle + 1
         if best is None:
-            floor = cost(self._message(0.9, masking=MaskingPolicy.PRM), self.goal.link)
+            floor = cost(self._message(0.9, masking), self.goal.link)
             raise BudgetTooSmall("lami_go", max_bytes, floor)
         return best
 
-    def _message(self, ratio: float, masking: MaskingPolicy | None = None) -> GoMessage:
+    def _message(self, ratio: float, masking: MaskingPolicy) -> GoMessage:
         options, goal = self.options, self.goal
-        masking = masking or options.masking
         prm = masking is MaskingPolicy.PRM
         seed = goal.frame_index if options.mask_seed is None else options.mask_seed
         header = LamiGoHeader(
@@ -88,24 +92,36 @@ class LamiGoSession:
             num_inference_steps=options.num_inference_steps,
             renoise_steps=options.renoise_steps,
             argmax=options.argmax,
+            mask_pattern=options.mask_pattern or 0 if masking is MaskingPolicy.PDM else 0,
+            t_schedule=options.t_schedule,
+            temperature=options.temperature,
+            final_temperature=options.final_temperature,
+            guidance_scale=options.guidance_scale,
         )
-        keep = keep_mask(header, len(self.tokens))
+        return GoMessage(
+            "lami_go", header, self.width_px, self.height_px, self._segments(ratio, masking), goal.frame_index, 0,
+            goal.rounds,
+        )  # fmt: skip
+
+    def _segments(self, ratio: float, masking: MaskingPolicy) -> tuple[Segment, ...]:
+        options = self.options
         segments = []
         if self.caption:
             # Side information stays under its checksum even where damaged tokens are welcome.
             letters = np.frombuffer(self.caption, np.uint8).astype(np.int64)
             ones = np.ones(len(letters), np.float32)
-            segments.append(Segment(CAPTION, letters, ones, ElementCoding.RANGE, options.caption_repair_overhead))
-        tolerant = options.coding is ElementCoding.FIXED and options.repair_overhead == 0
+            segments.append(Segment(CAPTION, letters, ones, ElementCoding.CONTEXT, options.caption_repair_overhead))
+        keep, count = None, round(ratio * len(self.tokens))
+        if masking in EBM_POLICIES and count:
+            keep = closest_first(self.distance, count, farthest=masking is MaskingPolicy.EBM_FARTHEST)
+        # A damaged slice of a mask would shift every token behind it.
+        tolerant = options.coding is ElementCoding.FIXED and options.repair_overhead == 0 and keep is None
         segments.append(
             Segment(
-                TOKENS, self.tokens[keep], self._importance()[keep], options.coding, options.repair_overhead, tolerant
+                TOKENS, self.tokens, self._importance(), options.coding, options.repair_overhead, tolerant, keep=keep
             )
         )
-        return GoMessage(
-            "lami_go", header, self.width_px, self.height_px, tuple(segments),
-            goal.frame_index, 0, goal.max_rounds, goal.round_budget_bytes,
-        )  # fmt: skip
+        return tuple(segments)
 
     def _importance(self) -> Floats:
         """A token far from its codeword is unusual and hard to guess (paper, table III): its rank, in [0, 1]."""

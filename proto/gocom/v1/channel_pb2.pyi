@@ -104,6 +104,7 @@ class Impairment(_message.Message):
     PACKET_ERASURE_FIELD_NUMBER: _builtins.int
     GILBERT_ELLIOTT_FIELD_NUMBER: _builtins.int
     BIT_FLIP_FIELD_NUMBER: _builtins.int
+    BURST_BIT_FLIP_FIELD_NUMBER: _builtins.int
     EXTENSION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def packet_erasure(self) -> Global___PacketErasure:
@@ -118,6 +119,10 @@ class Impairment(_message.Message):
         """Independent bit flips."""
 
     @_builtins.property
+    def burst_bit_flip(self) -> Global___BurstBitFlip:
+        """Bursty bit flips."""
+
+    @_builtins.property
     def extension(self) -> Global___ExtensionImpairment:
         """A fault from outside this repository."""
 
@@ -127,13 +132,14 @@ class Impairment(_message.Message):
         packet_erasure: Global___PacketErasure | None = ...,
         gilbert_elliott: Global___GilbertElliott | None = ...,
         bit_flip: Global___BitFlip | None = ...,
+        burst_bit_flip: Global___BurstBitFlip | None = ...,
         extension: Global___ExtensionImpairment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bit_flip", b"bit_flip", "extension", b"extension", "gilbert_elliott", b"gilbert_elliott", "kind", b"kind", "packet_erasure", b"packet_erasure"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bit_flip", b"bit_flip", "burst_bit_flip", b"burst_bit_flip", "extension", b"extension", "gilbert_elliott", b"gilbert_elliott", "kind", b"kind", "packet_erasure", b"packet_erasure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bit_flip", b"bit_flip", "extension", b"extension", "gilbert_elliott", b"gilbert_elliott", "kind", b"kind", "packet_erasure", b"packet_erasure"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bit_flip", b"bit_flip", "burst_bit_flip", b"burst_bit_flip", "extension", b"extension", "gilbert_elliott", b"gilbert_elliott", "kind", b"kind", "packet_erasure", b"packet_erasure"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["packet_erasure", "gilbert_elliott", "bit_flip", "extension"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["packet_erasure", "gilbert_elliott", "bit_flip", "burst_bit_flip", "extension"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -141,23 +147,29 @@ Global___Impairment: _TypeAlias = Impairment  # noqa: Y015
 
 @_typing.final
 class PacketErasure(_message.Message):
-    """Every packet is erased with the same probability, independently."""
+    """Every packet, or every packet of one segment, is erased with the same probability, independently."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RATE_FIELD_NUMBER: _builtins.int
+    SEGMENT_FIELD_NUMBER: _builtins.int
     rate: _builtins.float
     """Probability of erasure, 0 to 1."""
+    segment: _builtins.int
+    """Only packets of this segment of the frame header are erased, and counted; default: all."""
     def __init__(
         self,
         *,
         rate: _builtins.float = ...,
+        segment: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_segment", b"_segment", "segment", b"segment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["rate", b"rate"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_segment", b"_segment", "rate", b"rate", "segment", b"segment"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__segment: _TypeAlias = _typing.Literal["segment"]  # noqa: Y015
+    _WhichOneofArgType__segment: _TypeAlias = _typing.Literal["_segment", b"_segment"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__segment) -> _WhichOneofReturnType__segment | None: ...
 
 Global___PacketErasure: _TypeAlias = PacketErasure  # noqa: Y015
 
@@ -227,6 +239,51 @@ class BitFlip(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BitFlip: _TypeAlias = BitFlip  # noqa: Y015
+
+@_typing.final
+class BurstBitFlip(_message.Message):
+    """Two-state Markov chain over the bits of each packet's payload. It starts stationary at each packet."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    P_FIELD_NUMBER: _builtins.int
+    R_FIELD_NUMBER: _builtins.int
+    RATE_BAD_FIELD_NUMBER: _builtins.int
+    RATE_GOOD_FIELD_NUMBER: _builtins.int
+    DAMAGE_FIELD_NUMBER: _builtins.int
+    p: _builtins.float
+    """Probability of going from the good to the bad state, above 0, to 1."""
+    r: _builtins.float
+    """Probability of going from the bad to the good state, above 0, to 1. p + r may not exceed 1."""
+    rate_bad: _builtins.float
+    """Probability that a bit is flipped in the bad state, 0 to 0.5; default 0.5."""
+    rate_good: _builtins.float
+    """Probability that a bit is flipped in the good state, 0 to 0.5; default 0."""
+    damage: Global___DamagePolicy.ValueType
+    """What becomes of a damaged packet."""
+    def __init__(
+        self,
+        *,
+        p: _builtins.float = ...,
+        r: _builtins.float = ...,
+        rate_bad: _builtins.float | None = ...,
+        rate_good: _builtins.float | None = ...,
+        damage: Global___DamagePolicy.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rate_bad", b"_rate_bad", "_rate_good", b"_rate_good", "rate_bad", b"rate_bad", "rate_good", b"rate_good"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rate_bad", b"_rate_bad", "_rate_good", b"_rate_good", "damage", b"damage", "p", b"p", "r", b"r", "rate_bad", b"rate_bad", "rate_good", b"rate_good"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__rate_bad: _TypeAlias = _typing.Literal["rate_bad"]  # noqa: Y015
+    _WhichOneofArgType__rate_bad: _TypeAlias = _typing.Literal["_rate_bad", b"_rate_bad"]  # noqa: Y015
+    _WhichOneofReturnType__rate_good: _TypeAlias = _typing.Literal["rate_good"]  # noqa: Y015
+    _WhichOneofArgType__rate_good: _TypeAlias = _typing.Literal["_rate_good", b"_rate_good"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rate_bad) -> _WhichOneofReturnType__rate_bad | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rate_good) -> _WhichOneofReturnType__rate_good | None: ...
+
+Global___BurstBitFlip: _TypeAlias = BurstBitFlip  # noqa: Y015
 
 @_typing.final
 class ExtensionImpairment(_message.Message):

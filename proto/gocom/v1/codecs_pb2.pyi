@@ -35,6 +35,8 @@ class _ElementCodingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Element
     """Canonical Huffman code of the shared static table."""
     ELEMENT_CODING_RANGE: _ElementCoding.ValueType  # 3
     """Range coder over the shared static table."""
+    ELEMENT_CODING_CONTEXT: _ElementCoding.ValueType  # 4
+    """Range coder whose static table is chosen by the neighbours that are in the same packet."""
 
 class ElementCoding(_ElementCoding, metaclass=_ElementCodingEnumTypeWrapper):
     """How the elements of a segment become bits. Each packet is coded on its own."""
@@ -47,6 +49,8 @@ ELEMENT_CODING_HUFFMAN: ElementCoding.ValueType  # 2
 """Canonical Huffman code of the shared static table."""
 ELEMENT_CODING_RANGE: ElementCoding.ValueType  # 3
 """Range coder over the shared static table."""
+ELEMENT_CODING_CONTEXT: ElementCoding.ValueType  # 4
+"""Range coder whose static table is chosen by the neighbours that are in the same packet."""
 Global___ElementCoding: _TypeAlias = ElementCoding  # noqa: Y015
 
 class _MaskingPolicy:
@@ -61,6 +65,12 @@ class _MaskingPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Masking
     """Every token is sent."""
     MASKING_POLICY_PRM: _MaskingPolicy.ValueType  # 2
     """Pseudo-random masking: positions follow from a seed and a ratio."""
+    MASKING_POLICY_PDM: _MaskingPolicy.ValueType  # 3
+    """Pre-determined masking: one of the patterns both ends know."""
+    MASKING_POLICY_EBM: _MaskingPolicy.ValueType  # 4
+    """Entropy-based masking: the tokens closest to their codeword are left out; each packet carries its slice of the mask."""
+    MASKING_POLICY_EBM_FARTHEST: _MaskingPolicy.ValueType  # 5
+    """The opposite of EBM, for comparison (paper, table III): the tokens farthest from their codeword are left out."""
 
 class MaskingPolicy(_MaskingPolicy, metaclass=_MaskingPolicyEnumTypeWrapper):
     """Which tokens lami_go's transmitter leaves out on purpose."""
@@ -71,7 +81,37 @@ MASKING_POLICY_NONE: MaskingPolicy.ValueType  # 1
 """Every token is sent."""
 MASKING_POLICY_PRM: MaskingPolicy.ValueType  # 2
 """Pseudo-random masking: positions follow from a seed and a ratio."""
+MASKING_POLICY_PDM: MaskingPolicy.ValueType  # 3
+"""Pre-determined masking: one of the patterns both ends know."""
+MASKING_POLICY_EBM: MaskingPolicy.ValueType  # 4
+"""Entropy-based masking: the tokens closest to their codeword are left out; each packet carries its slice of the mask."""
+MASKING_POLICY_EBM_FARTHEST: MaskingPolicy.ValueType  # 5
+"""The opposite of EBM, for comparison (paper, table III): the tokens farthest from their codeword are left out."""
 Global___MaskingPolicy: _TypeAlias = MaskingPolicy  # noqa: Y015
+
+class _TSchedule:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TScheduleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TSchedule.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    T_SCHEDULE_UNSPECIFIED: _TSchedule.ValueType  # 0
+    """Not said: matched."""
+    T_SCHEDULE_MATCHED: _TSchedule.ValueType  # 1
+    """From the share of tokens that is really unknown."""
+    T_SCHEDULE_PAPER: _TSchedule.ValueType  # 2
+    """From 1, as in the paper, whatever arrived."""
+
+class TSchedule(_TSchedule, metaclass=_TScheduleEnumTypeWrapper):
+    """How the noise level t that the denoiser is told falls over the steps."""
+
+T_SCHEDULE_UNSPECIFIED: TSchedule.ValueType  # 0
+"""Not said: matched."""
+T_SCHEDULE_MATCHED: TSchedule.ValueType  # 1
+"""From the share of tokens that is really unknown."""
+T_SCHEDULE_PAPER: TSchedule.ValueType  # 2
+"""From 1, as in the paper, whatever arrived."""
+Global___TSchedule: _TypeAlias = TSchedule  # noqa: Y015
 
 @_typing.final
 class LamiGoHeader(_message.Message):
@@ -85,6 +125,11 @@ class LamiGoHeader(_message.Message):
     NUM_INFERENCE_STEPS_FIELD_NUMBER: _builtins.int
     RENOISE_STEPS_FIELD_NUMBER: _builtins.int
     ARGMAX_FIELD_NUMBER: _builtins.int
+    MASK_PATTERN_FIELD_NUMBER: _builtins.int
+    T_SCHEDULE_FIELD_NUMBER: _builtins.int
+    TEMPERATURE_FIELD_NUMBER: _builtins.int
+    FINAL_TEMPERATURE_FIELD_NUMBER: _builtins.int
+    GUIDANCE_SCALE_FIELD_NUMBER: _builtins.int
     masking: Global___MaskingPolicy.ValueType
     """Masking policy of this frame."""
     mask_ratio_permille: _builtins.int
@@ -97,6 +142,16 @@ class LamiGoHeader(_message.Message):
     """Steps tau that re-noise; absent: the receiver's default."""
     argmax: _builtins.bool
     """Take the likeliest codeword instead of drawing one; for comparisons across machines."""
+    mask_pattern: _builtins.int
+    """Which pattern. Only with PDM."""
+    t_schedule: Global___TSchedule.ValueType
+    """How t falls; absent: matched."""
+    temperature: _builtins.float
+    """Temperature of the first draws; absent: 1. It falls linearly over the steps."""
+    final_temperature: _builtins.float
+    """Temperature of the last draws; absent: 0.2."""
+    guidance_scale: _builtins.float
+    """Classifier-free guidance: 1 is none; absent: 1."""
     def __init__(
         self,
         *,
@@ -106,19 +161,36 @@ class LamiGoHeader(_message.Message):
         num_inference_steps: _builtins.int | None = ...,
         renoise_steps: _builtins.int | None = ...,
         argmax: _builtins.bool = ...,
+        mask_pattern: _builtins.int = ...,
+        t_schedule: Global___TSchedule.ValueType = ...,
+        temperature: _builtins.float | None = ...,
+        final_temperature: _builtins.float | None = ...,
+        guidance_scale: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_num_inference_steps", b"_num_inference_steps", "_renoise_steps", b"_renoise_steps", "num_inference_steps", b"num_inference_steps", "renoise_steps", b"renoise_steps"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_final_temperature", b"_final_temperature", "_guidance_scale", b"_guidance_scale", "_num_inference_steps", b"_num_inference_steps", "_renoise_steps", b"_renoise_steps", "_temperature", b"_temperature", "final_temperature", b"final_temperature", "guidance_scale", b"guidance_scale", "num_inference_steps", b"num_inference_steps", "renoise_steps", b"renoise_steps", "temperature", b"temperature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_num_inference_steps", b"_num_inference_steps", "_renoise_steps", b"_renoise_steps", "argmax", b"argmax", "mask_ratio_permille", b"mask_ratio_permille", "mask_seed", b"mask_seed", "masking", b"masking", "num_inference_steps", b"num_inference_steps", "renoise_steps", b"renoise_steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_final_temperature", b"_final_temperature", "_guidance_scale", b"_guidance_scale", "_num_inference_steps", b"_num_inference_steps", "_renoise_steps", b"_renoise_steps", "_temperature", b"_temperature", "argmax", b"argmax", "final_temperature", b"final_temperature", "guidance_scale", b"guidance_scale", "mask_pattern", b"mask_pattern", "mask_ratio_permille", b"mask_ratio_permille", "mask_seed", b"mask_seed", "masking", b"masking", "num_inference_steps", b"num_inference_steps", "renoise_steps", b"renoise_steps", "t_schedule", b"t_schedule", "temperature", b"temperature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__final_temperature: _TypeAlias = _typing.Literal["final_temperature"]  # noqa: Y015
+    _WhichOneofArgType__final_temperature: _TypeAlias = _typing.Literal["_final_temperature", b"_final_temperature"]  # noqa: Y015
+    _WhichOneofReturnType__guidance_scale: _TypeAlias = _typing.Literal["guidance_scale"]  # noqa: Y015
+    _WhichOneofArgType__guidance_scale: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale"]  # noqa: Y015
     _WhichOneofReturnType__num_inference_steps: _TypeAlias = _typing.Literal["num_inference_steps"]  # noqa: Y015
     _WhichOneofArgType__num_inference_steps: _TypeAlias = _typing.Literal["_num_inference_steps", b"_num_inference_steps"]  # noqa: Y015
     _WhichOneofReturnType__renoise_steps: _TypeAlias = _typing.Literal["renoise_steps"]  # noqa: Y015
     _WhichOneofArgType__renoise_steps: _TypeAlias = _typing.Literal["_renoise_steps", b"_renoise_steps"]  # noqa: Y015
+    _WhichOneofReturnType__temperature: _TypeAlias = _typing.Literal["temperature"]  # noqa: Y015
+    _WhichOneofArgType__temperature: _TypeAlias = _typing.Literal["_temperature", b"_temperature"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__final_temperature) -> _WhichOneofReturnType__final_temperature | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__guidance_scale) -> _WhichOneofReturnType__guidance_scale | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__num_inference_steps) -> _WhichOneofReturnType__num_inference_steps | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__renoise_steps) -> _WhichOneofReturnType__renoise_steps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature) -> _WhichOneofReturnType__temperature | None: ...
 
 Global___LamiGoHeader: _TypeAlias = LamiGoHeader  # noqa: Y015
 
@@ -139,14 +211,19 @@ class LamiGoOptions(_message.Message):
     REPAIR_OVERHEAD_FIELD_NUMBER: _builtins.int
     CAPTION_REPAIR_OVERHEAD_FIELD_NUMBER: _builtins.int
     ARGMAX_FIELD_NUMBER: _builtins.int
+    MASK_PATTERN_FIELD_NUMBER: _builtins.int
+    T_SCHEDULE_FIELD_NUMBER: _builtins.int
+    TEMPERATURE_FIELD_NUMBER: _builtins.int
+    FINAL_TEMPERATURE_FIELD_NUMBER: _builtins.int
+    GUIDANCE_SCALE_FIELD_NUMBER: _builtins.int
     masking: Global___MaskingPolicy.ValueType
     """Masking policy; default PRM."""
     mask_ratio: _builtins.float
-    """Share of tokens masked, 0 to 0.9; default 0.25."""
+    """Share of tokens masked, 0 to 0.9; default 0.25. With PDM the pattern says it."""
     mask_seed: _builtins.int
     """Seed of the pseudo-random mask; default: the frame index."""
     coding: Global___ElementCoding.ValueType
-    """Entropy coding of the tokens; default range."""
+    """Entropy coding of the tokens; default context."""
     num_inference_steps: _builtins.int
     """Denoising steps T, 1 to 1000; default 8."""
     renoise_steps: _builtins.int
@@ -161,6 +238,16 @@ class LamiGoOptions(_message.Message):
     """Repair packets for the caption; default 1 (a caption of one packet is sent twice)."""
     argmax: _builtins.bool
     """Take the likeliest codeword instead of drawing one; default false."""
+    mask_pattern: _builtins.int
+    """Pattern of PDM, 0 (a quarter of the tokens, paper's eq. 15) to 2; default 0."""
+    t_schedule: Global___TSchedule.ValueType
+    """How t falls over the steps; default matched."""
+    temperature: _builtins.float
+    """Temperature of the first draws, above 0 to 10; default 1."""
+    final_temperature: _builtins.float
+    """Temperature of the last draws, above 0 to 10; default 0.2."""
+    guidance_scale: _builtins.float
+    """Classifier-free guidance, 0 (text ignored) to 20; default 1 (text as it is, no guidance)."""
     def __init__(
         self,
         *,
@@ -175,10 +262,15 @@ class LamiGoOptions(_message.Message):
         repair_overhead: _builtins.float | None = ...,
         caption_repair_overhead: _builtins.float | None = ...,
         argmax: _builtins.bool | None = ...,
+        mask_pattern: _builtins.int | None = ...,
+        t_schedule: Global___TSchedule.ValueType = ...,
+        temperature: _builtins.float | None = ...,
+        final_temperature: _builtins.float | None = ...,
+        guidance_scale: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_argmax", b"_argmax", "_caption", b"_caption", "_caption_repair_overhead", b"_caption_repair_overhead", "_mask_ratio", b"_mask_ratio", "_mask_seed", b"_mask_seed", "_num_inference_steps", b"_num_inference_steps", "_renoise_steps", b"_renoise_steps", "_repair_overhead", b"_repair_overhead", "_send_caption", b"_send_caption", "argmax", b"argmax", "caption", b"caption", "caption_repair_overhead", b"caption_repair_overhead", "mask_ratio", b"mask_ratio", "mask_seed", b"mask_seed", "num_inference_steps", b"num_inference_steps", "renoise_steps", b"renoise_steps", "repair_overhead", b"repair_overhead", "send_caption", b"send_caption"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_argmax", b"_argmax", "_caption", b"_caption", "_caption_repair_overhead", b"_caption_repair_overhead", "_final_temperature", b"_final_temperature", "_guidance_scale", b"_guidance_scale", "_mask_pattern", b"_mask_pattern", "_mask_ratio", b"_mask_ratio", "_mask_seed", b"_mask_seed", "_num_inference_steps", b"_num_inference_steps", "_renoise_steps", b"_renoise_steps", "_repair_overhead", b"_repair_overhead", "_send_caption", b"_send_caption", "_temperature", b"_temperature", "argmax", b"argmax", "caption", b"caption", "caption_repair_overhead", b"caption_repair_overhead", "final_temperature", b"final_temperature", "guidance_scale", b"guidance_scale", "mask_pattern", b"mask_pattern", "mask_ratio", b"mask_ratio", "mask_seed", b"mask_seed", "num_inference_steps", b"num_inference_steps", "renoise_steps", b"renoise_steps", "repair_overhead", b"repair_overhead", "send_caption", b"send_caption", "temperature", b"temperature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_argmax", b"_argmax", "_caption", b"_caption", "_caption_repair_overhead", b"_caption_repair_overhead", "_mask_ratio", b"_mask_ratio", "_mask_seed", b"_mask_seed", "_num_inference_steps", b"_num_inference_steps", "_renoise_steps", b"_renoise_steps", "_repair_overhead", b"_repair_overhead", "_send_caption", b"_send_caption", "argmax", b"argmax", "caption", b"caption", "caption_repair_overhead", b"caption_repair_overhead", "coding", b"coding", "mask_ratio", b"mask_ratio", "mask_seed", b"mask_seed", "masking", b"masking", "num_inference_steps", b"num_inference_steps", "renoise_steps", b"renoise_steps", "repair_overhead", b"repair_overhead", "send_caption", b"send_caption"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_argmax", b"_argmax", "_caption", b"_caption", "_caption_repair_overhead", b"_caption_repair_overhead", "_final_temperature", b"_final_temperature", "_guidance_scale", b"_guidance_scale", "_mask_pattern", b"_mask_pattern", "_mask_ratio", b"_mask_ratio", "_mask_seed", b"_mask_seed", "_num_inference_steps", b"_num_inference_steps", "_renoise_steps", b"_renoise_steps", "_repair_overhead", b"_repair_overhead", "_send_caption", b"_send_caption", "_temperature", b"_temperature", "argmax", b"argmax", "caption", b"caption", "caption_repair_overhead", b"caption_repair_overhead", "coding", b"coding", "final_temperature", b"final_temperature", "guidance_scale", b"guidance_scale", "mask_pattern", b"mask_pattern", "mask_ratio", b"mask_ratio", "mask_seed", b"mask_seed", "masking", b"masking", "num_inference_steps", b"num_inference_steps", "renoise_steps", b"renoise_steps", "repair_overhead", b"repair_overhead", "send_caption", b"send_caption", "t_schedule", b"t_schedule", "temperature", b"temperature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__argmax: _TypeAlias = _typing.Literal["argmax"]  # noqa: Y015
     _WhichOneofArgType__argmax: _TypeAlias = _typing.Literal["_argmax", b"_argmax"]  # noqa: Y015
@@ -186,6 +278,12 @@ class LamiGoOptions(_message.Message):
     _WhichOneofArgType__caption: _TypeAlias = _typing.Literal["_caption", b"_caption"]  # noqa: Y015
     _WhichOneofReturnType__caption_repair_overhead: _TypeAlias = _typing.Literal["caption_repair_overhead"]  # noqa: Y015
     _WhichOneofArgType__caption_repair_overhead: _TypeAlias = _typing.Literal["_caption_repair_overhead", b"_caption_repair_overhead"]  # noqa: Y015
+    _WhichOneofReturnType__final_temperature: _TypeAlias = _typing.Literal["final_temperature"]  # noqa: Y015
+    _WhichOneofArgType__final_temperature: _TypeAlias = _typing.Literal["_final_temperature", b"_final_temperature"]  # noqa: Y015
+    _WhichOneofReturnType__guidance_scale: _TypeAlias = _typing.Literal["guidance_scale"]  # noqa: Y015
+    _WhichOneofArgType__guidance_scale: _TypeAlias = _typing.Literal["_guidance_scale", b"_guidance_scale"]  # noqa: Y015
+    _WhichOneofReturnType__mask_pattern: _TypeAlias = _typing.Literal["mask_pattern"]  # noqa: Y015
+    _WhichOneofArgType__mask_pattern: _TypeAlias = _typing.Literal["_mask_pattern", b"_mask_pattern"]  # noqa: Y015
     _WhichOneofReturnType__mask_ratio: _TypeAlias = _typing.Literal["mask_ratio"]  # noqa: Y015
     _WhichOneofArgType__mask_ratio: _TypeAlias = _typing.Literal["_mask_ratio", b"_mask_ratio"]  # noqa: Y015
     _WhichOneofReturnType__mask_seed: _TypeAlias = _typing.Literal["mask_seed"]  # noqa: Y015
@@ -198,12 +296,20 @@ class LamiGoOptions(_message.Message):
     _WhichOneofArgType__repair_overhead: _TypeAlias = _typing.Literal["_repair_overhead", b"_repair_overhead"]  # noqa: Y015
     _WhichOneofReturnType__send_caption: _TypeAlias = _typing.Literal["send_caption"]  # noqa: Y015
     _WhichOneofArgType__send_caption: _TypeAlias = _typing.Literal["_send_caption", b"_send_caption"]  # noqa: Y015
+    _WhichOneofReturnType__temperature: _TypeAlias = _typing.Literal["temperature"]  # noqa: Y015
+    _WhichOneofArgType__temperature: _TypeAlias = _typing.Literal["_temperature", b"_temperature"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__argmax) -> _WhichOneofReturnType__argmax | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__caption) -> _WhichOneofReturnType__caption | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__caption_repair_overhead) -> _WhichOneofReturnType__caption_repair_overhead | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__final_temperature) -> _WhichOneofReturnType__final_temperature | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__guidance_scale) -> _WhichOneofReturnType__guidance_scale | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mask_pattern) -> _WhichOneofReturnType__mask_pattern | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__mask_ratio) -> _WhichOneofReturnType__mask_ratio | None: ...
     @_typing.overload
@@ -216,6 +322,8 @@ class LamiGoOptions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__repair_overhead) -> _WhichOneofReturnType__repair_overhead | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__send_caption) -> _WhichOneofReturnType__send_caption | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature) -> _WhichOneofReturnType__temperature | None: ...
 
 Global___LamiGoOptions: _TypeAlias = LamiGoOptions  # noqa: Y015
 

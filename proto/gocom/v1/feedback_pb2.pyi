@@ -44,7 +44,7 @@ class SendFeedbackRequest(_message.Message):
     budget_bytes: _builtins.int
     """Bytes the answer may cost; 0: no limit."""
     @_builtins.property
-    def wanted(self) -> _containers.RepeatedCompositeFieldContainer[Global___ElementSpans]:
+    def wanted(self) -> _containers.RepeatedCompositeFieldContainer[Global___ElementSet]:
         """Elements it wants, by segment."""
 
     def __init__(
@@ -55,7 +55,7 @@ class SendFeedbackRequest(_message.Message):
         round: _builtins.int = ...,
         label: _builtins.int | None = ...,
         text: _builtins.str | None = ...,
-        wanted: _abc.Iterable[Global___ElementSpans] | None = ...,
+        wanted: _abc.Iterable[Global___ElementSet] | None = ...,
         budget_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_text", b"_text", "label", b"label", "text", b"text"]  # noqa: Y015
@@ -74,32 +74,30 @@ class SendFeedbackRequest(_message.Message):
 Global___SendFeedbackRequest: _TypeAlias = SendFeedbackRequest  # noqa: Y015
 
 @_typing.final
-class ElementSpans(_message.Message):
+class ElementSet(_message.Message):
     """Elements of one segment."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     KIND_FIELD_NUMBER: _builtins.int
-    SPANS_FIELD_NUMBER: _builtins.int
+    ELEMENTS_FIELD_NUMBER: _builtins.int
     kind: _builtins.int
     """Index into the codec's list of segments."""
-    @_builtins.property
-    def spans(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Start, length, start, length ... in elements of the first round."""
-
+    elements: _builtins.bytes
+    """Which: an element set (docs/wire.md), in elements of the first round."""
     def __init__(
         self,
         *,
         kind: _builtins.int = ...,
-        spans: _abc.Iterable[_builtins.int] | None = ...,
+        elements: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "spans", b"spans"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["elements", b"elements", "kind", b"kind"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ElementSpans: _TypeAlias = ElementSpans  # noqa: Y015
+Global___ElementSet: _TypeAlias = ElementSet  # noqa: Y015
 
 @_typing.final
 class SendFeedbackResponse(_message.Message):

@@ -22,6 +22,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _FeedbackPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FeedbackPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeedbackPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FEEDBACK_POLICY_UNSPECIFIED: _FeedbackPolicy.ValueType  # 0
+    """Not said: erased."""
+    FEEDBACK_POLICY_ERASED: _FeedbackPolicy.ValueType  # 1
+    """Those that were sent and did not arrive."""
+    FEEDBACK_POLICY_UNCERTAIN: _FeedbackPolicy.ValueType  # 2
+    """Those it is least certain of, erased or withheld, as many as a round's budget pays for."""
+
+class FeedbackPolicy(_FeedbackPolicy, metaclass=_FeedbackPolicyEnumTypeWrapper):
+    """Which elements a receiver asks for."""
+
+FEEDBACK_POLICY_UNSPECIFIED: FeedbackPolicy.ValueType  # 0
+"""Not said: erased."""
+FEEDBACK_POLICY_ERASED: FeedbackPolicy.ValueType  # 1
+"""Those that were sent and did not arrive."""
+FEEDBACK_POLICY_UNCERTAIN: FeedbackPolicy.ValueType  # 2
+"""Those it is least certain of, erased or withheld, as many as a round's budget pays for."""
+Global___FeedbackPolicy: _TypeAlias = FeedbackPolicy  # noqa: Y015
+
 class _FrameStatus:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -239,6 +263,8 @@ class FrameHeader(_message.Message):
     SEGMENTS_FIELD_NUMBER: _builtins.int
     MAX_ROUNDS_FIELD_NUMBER: _builtins.int
     ROUND_BUDGET_BYTES_FIELD_NUMBER: _builtins.int
+    FEEDBACK_POLICY_FIELD_NUMBER: _builtins.int
+    QUALITY_TARGET_PERMILLE_FIELD_NUMBER: _builtins.int
     LAMI_GO_FIELD_NUMBER: _builtins.int
     JPEG_FIELD_NUMBER: _builtins.int
     JPEG2000_FIELD_NUMBER: _builtins.int
@@ -257,6 +283,10 @@ class FrameHeader(_message.Message):
     """Rounds the receiver may ask for in all; 0 and 1 both mean no feedback."""
     round_budget_bytes: _builtins.int
     """Bytes a later round may cost; 0: no limit."""
+    feedback_policy: Global___FeedbackPolicy.ValueType
+    """What the receiver should ask for; absent: what the channel erased."""
+    quality_target_permille: _builtins.int
+    """Estimated quality, in thousandths, at which the receiver stops asking; 0: it does not stop for that."""
     @_builtins.property
     def segments(self) -> _containers.RepeatedCompositeFieldContainer[Global___SegmentHeader]:
         """What is sent, in order of the codec's segment list."""
@@ -295,6 +325,8 @@ class FrameHeader(_message.Message):
         segments: _abc.Iterable[Global___SegmentHeader] | None = ...,
         max_rounds: _builtins.int = ...,
         round_budget_bytes: _builtins.int = ...,
+        feedback_policy: Global___FeedbackPolicy.ValueType = ...,
+        quality_target_permille: _builtins.int = ...,
         lami_go: _codecs_pb2.LamiGoHeader | None = ...,
         jpeg: _codecs_pb2.JpegHeader | None = ...,
         jpeg2000: _codecs_pb2.Jpeg2000Header | None = ...,
@@ -304,7 +336,7 @@ class FrameHeader(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["avif", b"avif", "codec", b"codec", "extension", b"extension", "jpeg", b"jpeg", "jpeg2000", b"jpeg2000", "lami_go", b"lami_go", "webp", b"webp"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["avif", b"avif", "codec", b"codec", "extension", b"extension", "frame_index", b"frame_index", "height_px", b"height_px", "jpeg", b"jpeg", "jpeg2000", b"jpeg2000", "lami_go", b"lami_go", "max_rounds", b"max_rounds", "round", b"round", "round_budget_bytes", b"round_budget_bytes", "segments", b"segments", "webp", b"webp", "width_px", b"width_px"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["avif", b"avif", "codec", b"codec", "extension", b"extension", "feedback_policy", b"feedback_policy", "frame_index", b"frame_index", "height_px", b"height_px", "jpeg", b"jpeg", "jpeg2000", b"jpeg2000", "lami_go", b"lami_go", "max_rounds", b"max_rounds", "quality_target_permille", b"quality_target_permille", "round", b"round", "round_budget_bytes", b"round_budget_bytes", "segments", b"segments", "webp", b"webp", "width_px", b"width_px"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_codec: _TypeAlias = _typing.Literal["lami_go", "jpeg", "jpeg2000", "webp", "avif", "extension"]  # noqa: Y015
     _WhichOneofArgType_codec: _TypeAlias = _typing.Literal["codec", b"codec"]  # noqa: Y015
@@ -325,11 +357,13 @@ class SegmentHeader(_message.Message):
     REPAIR_PACKETS_FIELD_NUMBER: _builtins.int
     SYMBOL_BYTES_FIELD_NUMBER: _builtins.int
     DAMAGE_TOLERANT_FIELD_NUMBER: _builtins.int
-    RESENT_SPANS_FIELD_NUMBER: _builtins.int
+    RESENT_FIELD_NUMBER: _builtins.int
+    AS_REQUESTED_FIELD_NUMBER: _builtins.int
+    WITHHELD_COUNT_FIELD_NUMBER: _builtins.int
     kind: _builtins.int
     """Index into the codec's list of segments."""
     element_count: _builtins.int
-    """Elements sent in this round."""
+    """Elements of the segment; in a later round, those it brings."""
     coding: _codecs_pb2.ElementCoding.ValueType
     """How they are coded."""
     source_packets: _builtins.int
@@ -340,10 +374,14 @@ class SegmentHeader(_message.Message):
     """Bytes of a RaptorQ symbol; 0 without repair packets."""
     damage_tolerant: _builtins.bool
     """Damaged payloads are of use (the sender chose partial checksum coverage, as UDP-Lite has it)."""
-    @_builtins.property
-    def resent_spans(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """In a later round: which of the segment's elements these are, as start, length, start, length ..."""
-
+    resent: _builtins.bytes
+    """In a later round: which of the segment's elements these are (an element set, see docs/wire.md)."""
+    as_requested: _builtins.bool
+    """In a later round: these are the first element_count of the elements the feedback asked for; excludes resent."""
+    withheld_count: _builtins.int
+    """Elements of the segment that are withheld, where each packet carries its slice of the mask; 0: none are, or both
+    ends know which.
+    """
     def __init__(
         self,
         *,
@@ -354,11 +392,13 @@ class SegmentHeader(_message.Message):
         repair_packets: _builtins.int = ...,
         symbol_bytes: _builtins.int = ...,
         damage_tolerant: _builtins.bool = ...,
-        resent_spans: _abc.Iterable[_builtins.int] | None = ...,
+        resent: _builtins.bytes = ...,
+        as_requested: _builtins.bool = ...,
+        withheld_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["coding", b"coding", "damage_tolerant", b"damage_tolerant", "element_count", b"element_count", "kind", b"kind", "repair_packets", b"repair_packets", "resent_spans", b"resent_spans", "source_packets", b"source_packets", "symbol_bytes", b"symbol_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_requested", b"as_requested", "coding", b"coding", "damage_tolerant", b"damage_tolerant", "element_count", b"element_count", "kind", b"kind", "repair_packets", b"repair_packets", "resent", b"resent", "source_packets", b"source_packets", "symbol_bytes", b"symbol_bytes", "withheld_count", b"withheld_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

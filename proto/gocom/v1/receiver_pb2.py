@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from gocom.v1 import link_pb2 as gocom_dot_v1_dot_link__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17gocom/v1/receiver.proto\x12\x08gocom.v1\x1a\x13gocom/v1/link.proto\"H\n\x10SubscribeRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x04\x12\x10\n\x08previews\x18\x03 \x01(\x08\"e\n\x11SubscribeResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x04\x12\x30\n\x0ereconstruction\x18\x02 \x01(\x0b\x32\x18.gocom.v1.Reconstruction\x12\x0e\n\x06missed\x18\x03 \x01(\x04\"\x9d\x02\n\x0eReconstruction\x12\x13\n\x0b\x66rame_index\x18\x01 \x01(\r\x12\x0e\n\x06rounds\x18\x02 \x01(\r\x12\x0c\n\x04step\x18\x03 \x01(\r\x12\r\n\x05\x66inal\x18\x04 \x01(\x08\x12%\n\x06status\x18\x05 \x01(\x0e\x32\x15.gocom.v1.FrameStatus\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x11\n\timage_png\x18\x07 \x01(\x0c\x12\x16\n\x0eprovenance_png\x18\x08 \x01(\x0c\x12\x18\n\x10packets_received\x18\t \x01(\r\x12\x14\n\x0cpackets_sent\x18\n \x01(\r\x12&\n\x06stages\x18\x0b \x03(\x0b\x32\x16.gocom.v1.StageSeconds\x12\x0f\n\x07\x63\x61ption\x18\x0c \x01(\t\".\n\x0cStageSeconds\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\x32Y\n\x0fReceiverService\x12\x46\n\tSubscribe\x12\x1a.gocom.v1.SubscribeRequest\x1a\x1b.gocom.v1.SubscribeResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17gocom/v1/receiver.proto\x12\x08gocom.v1\x1a\x13gocom/v1/link.proto\"H\n\x10SubscribeRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x04\x12\x10\n\x08previews\x18\x03 \x01(\x08\"e\n\x11SubscribeResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x04\x12\x30\n\x0ereconstruction\x18\x02 \x01(\x0b\x32\x18.gocom.v1.Reconstruction\x12\x0e\n\x06missed\x18\x03 \x01(\x04\"\xd1\x02\n\x0eReconstruction\x12\x13\n\x0b\x66rame_index\x18\x01 \x01(\r\x12\x0e\n\x06rounds\x18\x02 \x01(\r\x12\x0c\n\x04step\x18\x03 \x01(\r\x12\r\n\x05\x66inal\x18\x04 \x01(\x08\x12%\n\x06status\x18\x05 \x01(\x0e\x32\x15.gocom.v1.FrameStatus\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x11\n\timage_png\x18\x07 \x01(\x0c\x12\x16\n\x0eprovenance_png\x18\x08 \x01(\x0c\x12\x18\n\x10packets_received\x18\t \x01(\r\x12\x14\n\x0cpackets_sent\x18\n \x01(\r\x12&\n\x06stages\x18\x0b \x03(\x0b\x32\x16.gocom.v1.StageSeconds\x12\x0f\n\x07\x63\x61ption\x18\x0c \x01(\t\x12\x1d\n\x10quality_estimate\x18\r \x01(\x02H\x00\x88\x01\x01\x42\x13\n\x11_quality_estimate\".\n\x0cStageSeconds\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\x32Y\n\x0fReceiverService\x12\x46\n\tSubscribe\x12\x1a.gocom.v1.SubscribeRequest\x1a\x1b.gocom.v1.SubscribeResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,9 +37,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBSCRIBERESPONSE']._serialized_start=132
   _globals['_SUBSCRIBERESPONSE']._serialized_end=233
   _globals['_RECONSTRUCTION']._serialized_start=236
-  _globals['_RECONSTRUCTION']._serialized_end=521
-  _globals['_STAGESECONDS']._serialized_start=523
-  _globals['_STAGESECONDS']._serialized_end=569
-  _globals['_RECEIVERSERVICE']._serialized_start=571
-  _globals['_RECEIVERSERVICE']._serialized_end=660
+  _globals['_RECONSTRUCTION']._serialized_end=573
+  _globals['_STAGESECONDS']._serialized_start=575
+  _globals['_STAGESECONDS']._serialized_end=621
+  _globals['_RECEIVERSERVICE']._serialized_start=623
+  _globals['_RECEIVERSERVICE']._serialized_end=712
 # @@protoc_insertion_point(module_scope)

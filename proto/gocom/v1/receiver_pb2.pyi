@@ -99,6 +99,7 @@ class Reconstruction(_message.Message):
     PACKETS_SENT_FIELD_NUMBER: _builtins.int
     STAGES_FIELD_NUMBER: _builtins.int
     CAPTION_FIELD_NUMBER: _builtins.int
+    QUALITY_ESTIMATE_FIELD_NUMBER: _builtins.int
     frame_index: _builtins.int
     """Which frame."""
     rounds: _builtins.int
@@ -121,6 +122,8 @@ class Reconstruction(_message.Message):
     """Packets that were sent, all rounds."""
     caption: _builtins.str
     """Caption that arrived, if the codec sends one."""
+    quality_estimate: _builtins.float
+    """The decoder's own estimate of how much of the picture is right, 0 to 1; absent: it makes none."""
     @_builtins.property
     def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___StageSeconds]:
         """Seconds by stage."""
@@ -140,12 +143,15 @@ class Reconstruction(_message.Message):
         packets_sent: _builtins.int = ...,
         stages: _abc.Iterable[Global___StageSeconds] | None = ...,
         caption: _builtins.str = ...,
+        quality_estimate: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_quality_estimate", b"_quality_estimate", "quality_estimate", b"quality_estimate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caption", b"caption", "final", b"final", "frame_index", b"frame_index", "image_png", b"image_png", "packets_received", b"packets_received", "packets_sent", b"packets_sent", "provenance_png", b"provenance_png", "reason", b"reason", "rounds", b"rounds", "stages", b"stages", "status", b"status", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quality_estimate", b"_quality_estimate", "caption", b"caption", "final", b"final", "frame_index", b"frame_index", "image_png", b"image_png", "packets_received", b"packets_received", "packets_sent", b"packets_sent", "provenance_png", b"provenance_png", "quality_estimate", b"quality_estimate", "reason", b"reason", "rounds", b"rounds", "stages", b"stages", "status", b"status", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__quality_estimate: _TypeAlias = _typing.Literal["quality_estimate"]  # noqa: Y015
+    _WhichOneofArgType__quality_estimate: _TypeAlias = _typing.Literal["_quality_estimate", b"_quality_estimate"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__quality_estimate) -> _WhichOneofReturnType__quality_estimate | None: ...
 
 Global___Reconstruction: _TypeAlias = Reconstruction  # noqa: Y015
 

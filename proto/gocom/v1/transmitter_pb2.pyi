@@ -67,6 +67,8 @@ class TransmitRequest(_message.Message):
     MAX_ROUNDS_FIELD_NUMBER: _builtins.int
     ROUND_BUDGET_BYTES_FIELD_NUMBER: _builtins.int
     BUDGET_BYTES_FIELD_NUMBER: _builtins.int
+    FEEDBACK_POLICY_FIELD_NUMBER: _builtins.int
+    QUALITY_TARGET_PERMILLE_FIELD_NUMBER: _builtins.int
     LAMI_GO_FIELD_NUMBER: _builtins.int
     JPEG_FIELD_NUMBER: _builtins.int
     JPEG2000_FIELD_NUMBER: _builtins.int
@@ -87,6 +89,10 @@ class TransmitRequest(_message.Message):
     """Bytes a later round may cost; 0: no limit."""
     budget_bytes: _builtins.int
     """Bytes the first round may cost; 0: no limit."""
+    feedback_policy: _link_pb2.FeedbackPolicy.ValueType
+    """What the receiver should ask for in later rounds; absent: what the channel erased."""
+    quality_target_permille: _builtins.int
+    """Estimated quality, in thousandths, at which the receiver stops asking; 0: it does not stop for that."""
     @_builtins.property
     def link(self) -> _link_pb2.LinkSettings:
         """Link settings; absent: the defaults."""
@@ -126,6 +132,8 @@ class TransmitRequest(_message.Message):
         max_rounds: _builtins.int = ...,
         round_budget_bytes: _builtins.int = ...,
         budget_bytes: _builtins.int = ...,
+        feedback_policy: _link_pb2.FeedbackPolicy.ValueType = ...,
+        quality_target_permille: _builtins.int = ...,
         lami_go: _codecs_pb2.LamiGoOptions | None = ...,
         jpeg: _codecs_pb2.ClassicalOptions | None = ...,
         jpeg2000: _codecs_pb2.ClassicalOptions | None = ...,
@@ -135,7 +143,7 @@ class TransmitRequest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["avif", b"avif", "codec", b"codec", "extension", b"extension", "jpeg", b"jpeg", "jpeg2000", b"jpeg2000", "lami_go", b"lami_go", "link", b"link", "webp", b"webp"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["avif", b"avif", "budget_bytes", b"budget_bytes", "codec", b"codec", "extension", b"extension", "frame_index", b"frame_index", "image", b"image", "jpeg", b"jpeg", "jpeg2000", b"jpeg2000", "lami_go", b"lami_go", "link", b"link", "max_rounds", b"max_rounds", "round_budget_bytes", b"round_budget_bytes", "seed", b"seed", "session_id", b"session_id", "webp", b"webp"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["avif", b"avif", "budget_bytes", b"budget_bytes", "codec", b"codec", "extension", b"extension", "feedback_policy", b"feedback_policy", "frame_index", b"frame_index", "image", b"image", "jpeg", b"jpeg", "jpeg2000", b"jpeg2000", "lami_go", b"lami_go", "link", b"link", "max_rounds", b"max_rounds", "quality_target_permille", b"quality_target_permille", "round_budget_bytes", b"round_budget_bytes", "seed", b"seed", "session_id", b"session_id", "webp", b"webp"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_codec: _TypeAlias = _typing.Literal["lami_go", "jpeg", "jpeg2000", "webp", "avif", "extension"]  # noqa: Y015
     _WhichOneofArgType_codec: _TypeAlias = _typing.Literal["codec", b"codec"]  # noqa: Y015
@@ -390,7 +398,7 @@ class FrameCompleted(_message.Message):
     rounds: _builtins.int
     """Rounds it took."""
     feedback_bytes: _builtins.int
-    """Bytes of feedback messages."""
+    """Bytes of feedback messages and of the answers to them, the session's name and reasons left out."""
     def __init__(
         self,
         *,
@@ -413,19 +421,23 @@ class FrameFailed(_message.Message):
 
     KIND_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    FEEDBACK_BYTES_FIELD_NUMBER: _builtins.int
     kind: Global___FailureKind.ValueType
     """Why, in a word."""
     reason: _builtins.str
     """Why, for a person."""
+    feedback_bytes: _builtins.int
+    """As in FrameCompleted."""
     def __init__(
         self,
         *,
         kind: Global___FailureKind.ValueType = ...,
         reason: _builtins.str = ...,
+        feedback_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feedback_bytes", b"feedback_bytes", "kind", b"kind", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

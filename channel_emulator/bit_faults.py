@@ -1,0 +1,131 @@
+"""What faults that flip payload bits share: what becomes of a damaged packet, and where successes of trials fall.
+
+Instead of one uniform a bit, one a success: the number of trials up to the next is geometric, floor(ln(1-u) /
+ln(1-rate)) + 1. The j-th uniform of a packet belongs to (sequence number, j), so nothing depends on batching.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from channel_emulator.impairments import Fault, FrameInfo
+from common.checksum import checksums
+from common.errors import InvalidInput
+from common.random import CounterRng
+from common.types import Bools, Ints, PacketBatch
+from gocom.v1 import channel_pb2
+
+ERASE, DELIVER = "erase", "deliver"
+_MAX_DRAWS = 1 << 20
+"""Uniforms drawn at once; bounds memory for long payloads."""
+_FAR = 1 << 40
+"""A gap beyond any payload; keeps tiny rates within int64."""
+
+
+class BitFault(Fault):
+    """A fault that flips bits. Its draw: int64 [F], the flipped bits as indices into the bits of `batch.payload`, most
+    significant bit of a byte first. Packets that were erased before are left alone: nothing of them is there to flip.
+
+    Attributes:
+        damage: "erase": any flip erases the packet, as its checksum would; "deliver": it arrives damaged where its
+            segment tolerates that (UDP-Lite), and is erased elsewhere.
+    """
+
+    damage: str
+    unit: ClassVar[channel_pb2.TrialUnit.ValueType] = channel_pb2.TRIAL_UNIT_BIT
+
+    def apply(self, batch: PacketBatch, drawn: Ints, frame: FrameInfo) -> PacketBatch:
+        hit = np.zeros(len(batch), bool)
+        hit[np.searchsorted(np.cumsum(batch.length), drawn >> 3, side="right")] = True
+        delivered = hit & _tolerant(batch, frame) if self.damage == DELIVER else np.zeros(len(batch), bool)
+        erased = batch.erased | (hit & ~delivered)
+        if not delivered.any():
+            return replace(batch, erased=erased)
+        payload = batch.payload.copy()
+        np.bitwise_xor.at(payload, drawn >> 3, np.right_shift(128, drawn & 7).astype(np.uint8))
+        out = replace(batch, payload=payload, checksum=batch.checksum.copy(), erased=erased)
+        # The sender declared these payloads useful when damaged; a checksum over them would say otherwise.
+        out.checksum[delivered] = checksums(out.select(delivered), frame.frame_index, frame.round)
+        return out
+
+    def count(self, batch: PacketBatch, drawn: Ints) -> tuple[int, int]:
+        return 8 * int(batch.length[~batch.erased].sum()), len(drawn)
+
+    @property
+    def bit_error_rate(self) -> float:
+        return self.expected_rate if self.damage == DELIVER else 0.0
+
+
+def check_damage(damage: str) -> None:
+    """Raises InvalidInput unless it is "erase" or "deliver"."""
+    if damage not in (ERASE, DELIVER):
+        raise InvalidInput(f"damage: {damage!r} is none of {ERASE}, {DELIVER}")
+
+
+def successes(trials: Ints, rate: float, sequence: Ints, rng: CounterRng) -> tuple[Ints, Ints]:
+    """Independent trials of the same rate, in packets.
+
+    Args:
+        trials: int64 [P], how many each packet has.
+        rate: probability of success, 0 to below 1.
+        sequence: int64 [P], sequence numbers, which the randomness belongs to.
+        rng: stream of the randomness.
+
+    Returns:
+        packet int64 [S] and trial int64 [S] of each success, ascending.
+    """
+    if rate == 0:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    packet, stop = renewals(trials, lambda packet, number: rate, rate, sequence, rng)
+    inside = stop <= trials[packet]
+    return packet[inside], stop[inside] - 1
+
+
+def renewals(
+    trials: Ints, rates: Callable[[Ints, Ints], npt.ArrayLike], mean_rate: float, sequence: Ints, rng: CounterRng
+) -> tuple[Ints, Ints]:
+    """Geometric gaps, one after the other, until the trials of each packet are used up.
+
+    Args:
+        trials: int64 [P], how many each packet has.
+        rates: for packets [A, 1] and numbers of gaps [B], the probability that such a gap ends at a trial, in (0, 1).
+        mean_rate: about how many gaps end a trial; sets how many are drawn at once, and no value.
+        sequence: int64 [P], sequence numbers.
+        rng: the j-th gap of a packet has the uniform at (sequence number, j).
+
+    Returns:
+        packet int64 [G], ascending, and the trial int64 [G] before which each gap ends. The last gap of a packet goes
+        on to its last trial or beyond.
+    """
+    active, block = np.flatnonzero(trials > 0), 0
+    reached = np.zeros(len(trials), np.int64)
+    packets, stops = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    while len(active):
+        expected = float(trials[active].max()) * mean_rate
+        count = int(min(expected + 4 * expected**0.5 + 2, max(1, _MAX_DRAWS // len(active))))
+        rows, number = active[:, None], np.arange(block, block + count)
+        with np.errstate(over="ignore"):  # of rates near the smallest float
+            gaps = np.log1p(-rng.uniform(sequence[rows], number)) / np.log1p(-np.asarray(rates(rows, number)))
+        length = np.minimum(gaps, _FAR).astype(np.int64) + 1
+        stop = reached[rows] + np.cumsum(length, axis=1)
+        used = stop - length < trials[rows]
+        packets.append(np.broadcast_to(rows, stop.shape)[used])
+        stops.append(stop[used])
+        reached[active] = stop[:, -1]
+        active = active[reached[active] < trials[active]]
+        block += count
+    packet, stop = np.concatenate(packets), np.concatenate(stops)
+    order = np.argsort(packet, kind="stable")
+    return packet[order], stop[order]
+
+
+def _tolerant(batch: PacketBatch, frame: FrameInfo) -> Bools:
+    """bool [P]: the packet's segment tolerates damage. Segments the header does not have tolerate none."""
+    table = np.array([*frame.damage_tolerant, False], bool)
+    tolerant: Bools = table[np.minimum(batch.segment, len(table) - 1)]
+    return tolerant

@@ -1,0 +1,43 @@
+"""The decode loop: rounds of all link streams in, pictures out, several frames at a time where the settings say so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from receiver.decoding import Undecoded, decode, together
+from receiver.session import Job, Outside
+
+
+async def decode_all(outside: Outside) -> None:
+    """Decode queued rounds for ever: one, and up to `batch_frames` with those that wait already."""
+    jobs, held = outside.jobs, list[Job]()
+    while True:
+        batch = [held.pop() if held else await jobs.get()]
+        while not held and len(batch) < outside.settings.batch_frames and not jobs.empty():
+            job = jobs.get_nowait()
+            # A frame's next round builds on what comes of this one.
+            same_frame = any(job.frame is other.frame for other in batch)
+            (held if same_frame else batch).append(job)
+        await process(outside, batch)
+
+
+async def process(outside: Outside, jobs: Sequence[Job]) -> None:
+    """Unpack and decode rounds of different frames. Never raises for what the wire brought."""
+    try:
+        taken = [(job, frame) for job in jobs if (frame := await job.session.take_round(job)) is not None]
+        frames = [frame for _, frame in taken]
+        for indices in await _together(outside, frames):
+            work = partial(decode, outside.decoders, [frames[i] for i in indices])
+            for i, outcome in zip(indices, await outside.decoders.run(work), strict=True):
+                job, _ = taken[i]
+                job.session.conclude(job, outcome)
+    finally:
+        for job in jobs:
+            job.session.done()
+
+
+async def _together(outside: Outside, frames: Sequence[Undecoded]) -> list[list[int]]:
+    if len(frames) < 2:
+        return [[i] for i in range(len(frames))]
+    return await outside.decoders.run(partial(together, outside.decoders, frames))
