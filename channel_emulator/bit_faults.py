@@ -16,8 +16,9 @@ import numpy.typing as npt
 from channel_emulator.impairments import Fault, FrameInfo
 from common.checksum import checksums
 from common.errors import InvalidInput
+from common.packets import PacketBatch
 from common.random import CounterRng
-from common.types import Bools, Ints, PacketBatch
+from common.types import Bools, Ints
 from gocom.v1 import channel_pb2
 
 ERASE, DELIVER = "erase", "deliver"

@@ -20,8 +20,9 @@ from channel_emulator.impairments import IMPAIRMENTS, Fault, FrameInfo
 from common.channel_spec import MAX_IMPAIRMENTS
 from common.errors import InvalidInput, UnknownName
 from common.packetizer import MAX_ELEMENTS
+from common.packets import PacketBatch
 from common.random import CounterRng
-from common.types import Csi, FrameHeader, PacketBatch
+from common.types import Csi, FrameHeader
 from common.wire import EXTENSION, enum_to_name
 from gocom.v1 import channel_pb2, link_pb2
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from channel_emulator.chain import Chain, Counts
 from channel_emulator.impairments import FrameInfo
-from common.types import PacketBatch
+from common.packets import PacketBatch
 from gocom.v1 import channel_pb2
 
 _REMEMBERED_ROUNDS = 1 << 16

@@ -95,7 +95,7 @@ class AsyncClient:
         _check_range("quality_target", quality_target, 0, 1)
         policy = _policy(feedback_policy)
         if policy is FeedbackPolicy.UNCERTAIN and max_rounds > 1 and not round_budget_bytes:
-            raise InvalidInput("round_budget_bytes: not set; feedback_policy uncertain needs it, or it would ask for all")
+            raise InvalidInput("round_budget_bytes: not set; feedback_policy uncertain needs it, or all is asked for")
         wanted = SendOptions(
             codec, parameters, seed, max_rounds, budget_bytes, round_budget_bytes, policy, quality_target, link, size,
             first_index, timeout_s, on_preview,

@@ -1,7 +1,8 @@
 """The one byte account: every serialized byte of a round, by segment.
 
 What counts is the serialized size of the frame header, the packet batches (payloads and packet header fields) and the
-end mark, as they enter the link, and of the feedback that asked for later rounds. gRPC and HTTP/2 framing, and the session handshake, are not in it.
+end mark, as they enter the link, and of the feedback that asked for later rounds. gRPC and HTTP/2 framing, and the
+session handshake, are not in it.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import numpy as np
 
 from common.entropy.element_set import pack_spans
 from common.packetizer import packetize
+from common.packets import PacketBatch
 from common.systems import SYSTEMS
-from common.types import Feedback, FrameHeader, GoMessage, Ints, LinkSettings, PacketBatch
+from common.types import Feedback, FrameHeader, GoMessage, Ints, LinkSettings
 from common.wire import batch_to_proto, header_to_proto
 from gocom.v1 import feedback_pb2, link_pb2
 

@@ -16,6 +16,7 @@ from common import fec
 from common.checksum import checksums
 from common.entropy.coders import ElementCoder
 from common.errors import InvalidInput, TooLarge
+from common.packets import PacketBatch
 from common.random import CounterRng
 from common.rounds import span_positions
 from common.systems import SYSTEMS, SegmentSpec
@@ -25,7 +26,6 @@ from common.types import (
     GoMessage,
     Ints,
     LinkSettings,
-    PacketBatch,
     ReceivedMessage,
     ReceivedSegment,
     Segment,
@@ -111,11 +111,12 @@ def packetize(message: GoMessage, link: LinkSettings) -> tuple[FrameHeader, Pack
     frames = []
     for index, segment in enumerate(message.segments):
         count = len(segment.elements)
-        withheld = 0 if segment.keep is None else int(np.count_nonzero(~segment.keep))
+        keep = np.ones(count, bool) if segment.keep is None else segment.keep
+        withheld = int(np.count_nonzero(~keep))
         coder = spec_of(message.codec, segment.kind).coder(
             segment.coding, message.width_px, message.height_px, (withheld, count) if withheld else None
         )
-        elements = np.where(segment.keep, segment.elements, -1) if withheld else segment.elements
+        elements = np.where(keep, segment.elements, -1)
         order = _order(np.flatnonzero(known_keep(message.codec, message, segment, count)), link)
         protected = segment.repair_overhead > 0
         limit = fec.source_payload_bytes(link.max_payload_bytes) if protected else link.max_payload_bytes

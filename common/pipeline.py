@@ -19,6 +19,7 @@ from common.errors import DecodeFailed
 from common.images import ImageArray
 from common.interfaces import GenerativeDecoder, SemanticEncoder
 from common.packetizer import depacketize, packetize
+from common.packets import PacketBatch, join_batches
 from common.random import CounterRng
 from common.rounds import with_requested
 from common.types import (
@@ -30,10 +31,8 @@ from common.types import (
     GoMessage,
     Ints,
     LinkSettings,
-    PacketBatch,
     ReceivedMessage,
     Reconstruction,
-    join_batches,
 )
 from common.wire import batch_from_proto, batch_to_proto, header_from_proto
 from gocom.v1 import link_pb2

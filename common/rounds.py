@@ -72,7 +72,8 @@ def spans_of(positions: Ints) -> Ints:
         return np.zeros((0, 2), np.int64)
     first = np.flatnonzero(np.diff(positions, prepend=positions[0] - 2) > 1)
     lengths = np.diff(np.append(first, len(positions)))
-    return np.stack([positions[first], lengths], axis=1).astype(np.int64)
+    spans: Ints = np.stack([positions[first], lengths], axis=1).astype(np.int64)
+    return spans
 
 
 def span_positions(spans: Ints) -> Ints:

@@ -7,7 +7,7 @@ Every loss ends up as a *received mask*: bool arrays in which True means present
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
@@ -197,83 +197,6 @@ class FrameHeader:
     frame_index: int = 0
     round: int = 0
     rounds: RoundSettings = RoundSettings()
-
-
-@dataclass(slots=True)
-class PacketBatch:
-    """P packets laid out by field, so that numpy sees them at once.
-
-    Attributes:
-        payload: uint8 [sum of lengths], the payloads one after the other.
-        length: int64 [P], bytes of each.
-        sequence: int64 [P], number within the round.
-        segment: int64 [P], index into the frame header's segments.
-        first_element: int64 [P], after interleaving; for repair packets their number.
-        element_count: int64 [P]; 0 marks a repair packet.
-        checksum: uint32 [P], CRC32C over header fields and payload.
-        power: float32 [P], linear.
-        erased: bool [P], set by the channel; erased packets are not forwarded.
-    """
-
-    payload: Bytes
-    length: Ints
-    sequence: Ints
-    segment: Ints
-    first_element: Ints
-    element_count: Ints
-    checksum: npt.NDArray[np.uint32]
-    power: Floats
-    erased: Bools
-
-    def __len__(self) -> int:
-        return len(self.length)
-
-    @property
-    def offset(self) -> Ints:
-        """int64 [P], where each payload begins."""
-        return np.concatenate(([0], np.cumsum(self.length)[:-1])).astype(np.int64) if len(self) else self.length
-
-    def payloads(self) -> list[bytes]:
-        """Each payload as bytes."""
-        data = self.payload.tobytes()
-        ends = np.cumsum(self.length).tolist()
-        return [data[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)] if len(self) else []
-
-    def select(self, keep: Bools) -> PacketBatch:
-        """Only the packets where `keep` is True, in order."""
-        if bool(keep.all()):
-            return self
-        payload = self.payload[np.repeat(keep, self.length)]
-        return PacketBatch(
-            payload,
-            self.length[keep],
-            self.sequence[keep],
-            self.segment[keep],
-            self.first_element[keep],
-            self.element_count[keep],
-            self.checksum[keep],
-            self.power[keep],
-            self.erased[keep],
-        )
-
-    def slices(self, size: int) -> list[PacketBatch]:
-        """Cut into batches of at most `size` packets."""
-        index = np.arange(len(self))
-        return [self.select((index >= i) & (index < i + size)) for i in range(0, len(self), size)]
-
-
-def join_batches(batches: Sequence[PacketBatch]) -> PacketBatch:
-    """All packets of several batches, in order."""
-    if not batches:
-        none = np.zeros(0, np.int64)
-        return PacketBatch(
-            np.zeros(0, np.uint8), none, none, none, none, none,
-            np.zeros(0, np.uint32), np.zeros(0, np.float32), np.zeros(0, bool),
-        )  # fmt: skip
-    if len(batches) == 1:
-        return batches[0]
-    names = list(PacketBatch.__slots__)
-    return PacketBatch(*(np.concatenate([getattr(b, n) for b in batches]) for n in names))
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from common.entropy.element_set import pack_spans, unpack_spans
 from common.errors import InvalidInput, UnknownName
 from common.packetizer import MAX_ELEMENTS, MAX_PACKETS, MAX_RUN
+from common.packets import PacketBatch
 from common.systems import SYSTEMS
 from common.types import (
     MAX_PAYLOAD_BYTES,
@@ -28,7 +29,6 @@ from common.types import (
     FeedbackPolicy,
     FrameHeader,
     LinkSettings,
-    PacketBatch,
     Parameters,
     RoundSettings,
     SegmentFrame,
@@ -210,7 +210,7 @@ def get_rounds(message: Any) -> RoundSettings:
         raise InvalidInput(f"max_rounds: {message.max_rounds} is more than {MAX_ROUNDS}")
     policy = FeedbackPolicy(enum_to_name(_POLICY, message.feedback_policy, "feedback_policy") or FeedbackPolicy.ERASED)
     if policy is FeedbackPolicy.UNCERTAIN and message.max_rounds > 1 and not message.round_budget_bytes:
-        raise InvalidInput("round_budget_bytes: not set; feedback_policy uncertain needs it, or it would ask for all")
+        raise InvalidInput("round_budget_bytes: not set; feedback_policy uncertain needs it, or all is asked for")
     if message.quality_target_permille > 1000:
         raise InvalidInput(f"quality_target_permille: {message.quality_target_permille} is more than 1000")
     target = message.quality_target_permille / 1000

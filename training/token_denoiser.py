@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from common.images import Sample, square_crop, to_float
+from common.images import square_crop, to_float
 from common.models import model_folder
 from common.nets.loading import load_net, resolve_device
 from common.nets.text_encoder import TextEncoder

@@ -137,15 +137,16 @@ class VQDecoderRecipe:
         c = self.model.config
         return {
             "summary": "f8 VQ autoencoder: image to a grid of indices into a shared codebook, and back (lami_go).",
-            "architecture": f"K={c.codebook_size}, D={c.codebook_dim}, widths {c.quarter_channels}/{c.eighth_channels}, "
-            f"blocks {c.encoder_blocks} and {c.decoder_blocks}",
+            "architecture": f"K={c.codebook_size}, D={c.codebook_dim}, widths {c.quarter_channels}/"
+            f"{c.eighth_channels}, blocks {c.encoder_blocks} and {c.decoder_blocks}",
             "stages": "encoder, codebook and a first decoder by training/vq_tokenizer.py (L1 + MSE, 45 min, 24.2 dB), "
             "then this: the decoder alone by training/vq_decoder.py; minutes and steps are of this stage",
             "loss": f"L1 + 2 MSE + {self.perceptual:g} perceptual (EfficientNet-lite0) + {self.gradient:g} gradient L1",
             "data": f"{self.data_names}: {self.count} pictures, {self.sampler.size_px} px crops, batch {self.batch}",
             "data terms": "research use (imagenette, Flickr8k, BSDS500), per-image CC (COCO), CC BY-NC (CamVid)",
-            "held out": f"{self.held_out_name}: {len(self.held_out)} pictures, centre square, 256x256; feature_distance "
-            "is 1 - cosine of EfficientNet-lite2 features, blockiness the steps at patch borders relative to the photo's",
+            "held out": f"{self.held_out_name}: {len(self.held_out)} pictures, centre square, 256x256; "
+            "feature_distance is 1 - cosine of EfficientNet-lite2 features, blockiness the steps at patch borders "
+            "relative to the photo's",
             "before this stage": ", ".join(f"{k} {v:.4g}" for k, v in self.before.items()),
             "limits": "10 bits for 64 pixels: fine texture is smoothed; few faces and little text in the data",
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from common.errors import GoComError, InvalidInput, TooLarge, UnknownName
@@ -44,7 +44,7 @@ class Frame:
     codec: str = ""
     session: EncoderSession | None = None
     header: FrameHeader | None = None
-    rounds: RoundSettings = RoundSettings()
+    rounds: RoundSettings = field(default_factory=RoundSettings)
     last_round: int = -1
     on_link: bool = False
     feedback_bytes: int = 0

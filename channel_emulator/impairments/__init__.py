@@ -21,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from common.errors import InvalidInput
+from common.packets import PacketBatch
 from common.random import CounterRng
 from common.registry import Registry
-from common.types import Bools, PacketBatch
+from common.types import Bools
 from gocom.v1 import channel_pb2
 
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from channel_emulator.bit_faults import ERASE, BitFault, check_damage, successes
 from channel_emulator.impairments import IMPAIRMENTS, check_range
+from common.packets import PacketBatch
 from common.random import CounterRng
-from common.types import Ints, PacketBatch
+from common.types import Ints
 
 
 @IMPAIRMENTS.register("bit_flip")

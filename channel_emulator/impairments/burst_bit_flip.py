@@ -17,8 +17,9 @@ import numpy as np
 from channel_emulator.bit_faults import ERASE, BitFault, check_damage, renewals, successes
 from channel_emulator.impairments import IMPAIRMENTS, check_range
 from channel_emulator.two_state import TwoStateChain
+from common.packets import PacketBatch
 from common.random import CounterRng
-from common.types import Bools, Ints, PacketBatch
+from common.types import Bools, Ints
 
 _GROUP_BITS = 1 << 23
 """Bits of the packets looked at together (one packet at least); bounds memory when stays are short."""

@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from channel_emulator.impairments import IMPAIRMENTS, PacketFault, check_range
 from channel_emulator.two_state import TwoStateChain
+from common.packets import PacketBatch
 from common.random import CounterRng
-from common.types import Bools, Ints, PacketBatch
+from common.types import Bools, Ints
 
 _STATE, _LOSS, _START = 0, 1, 2
 """Blocks of the random stream: what moves the chain, what loses a packet, where the chain starts."""

@@ -8,8 +8,9 @@ import numpy as np
 
 from channel_emulator.impairments import IMPAIRMENTS, PacketFault, check_range
 from common.errors import InvalidInput
+from common.packets import PacketBatch
 from common.random import CounterRng
-from common.types import Bools, PacketBatch
+from common.types import Bools
 
 _UINT32 = 1 << 32
 

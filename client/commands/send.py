@@ -23,7 +23,7 @@ from client.results import SendResult
 from client.targets import Target, open_client
 from common.errors import InvalidInput
 from common.images import list_images
-from common.types import LinkSettings
+from common.types import FeedbackPolicy, LinkSettings
 
 SizeText = Annotated[
     str, typer.Option("--size", help="fit (at most 1024 px, aspect kept), keep, or N: centre square crop of N px.")
@@ -59,6 +59,13 @@ def send(
     max_rounds: Annotated[int, typer.Option(min=1, max=64, help="Transmissions the receiver may ask for in all.")] = 1,
     budget_bytes: Annotated[int | None, typer.Option(min=1, help="Most bytes of the first round, all counted.")] = None,
     round_budget_bytes: Annotated[int | None, typer.Option(min=1, help="Most bytes of each later round.")] = None,
+    ask_for: Annotated[
+        FeedbackPolicy,
+        typer.Option(help="What the receiver asks for: what the channel erased, or what it is least certain of."),
+    ] = FeedbackPolicy.ERASED,
+    quality_target: Annotated[
+        float, typer.Option(min=0, max=1, help="Estimated quality at which the receiver stops asking; 0: never.")
+    ] = 0.0,
     payload_bytes: Payload = 105,
     interleave: Annotated[
         bool | None,
@@ -96,7 +103,8 @@ def send(
             console.err.print(words)
         stream = client.send(
             paths, codec, options=settings.options, seed=seed or 0, max_rounds=max_rounds, budget_bytes=budget_bytes,
-            round_budget_bytes=round_budget_bytes, link=link, size=resize, timeout_s=timeout_s,
+            round_budget_bytes=round_budget_bytes, feedback_policy=ask_for, quality_target=quality_target, link=link,
+            size=resize, timeout_s=timeout_s,
         )  # fmt: skip
         for result in _with_progress(stream, len(paths), as_json):
             name = names[result.frame_index]

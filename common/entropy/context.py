@@ -74,7 +74,8 @@ class ContextCoder:
         order = np.argsort(positions)
         nothing, columns, stride = self._tables.nothing, self._columns, self._stride
         above = columns if self._tables.uses_above else None
-        classes, seen = self._classes.tolist(), {}
+        classes = self._classes.tolist()
+        seen: dict[int, int] = {}
         out = np.empty(len(positions), np.int64)
         try:
             for index, position in zip(order.tolist(), positions[order].tolist(), strict=True):

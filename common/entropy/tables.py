@@ -90,7 +90,9 @@ _ROW_TOTAL = 1 << 16
 
 
 def save_tables(
-    tables: dict[str, FrequencyTable], path: Path, neighbours: dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]] | None = None
+    tables: dict[str, FrequencyTable],
+    path: Path,
+    neighbours: dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]] | None = None,
 ) -> None:
     """Write tables to one safetensors file: int32 for plain ones; classes (int16) and rows (uint16) for neighbours.
 
@@ -112,7 +114,8 @@ def row_frequencies(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.uint16]:
     rows = 1 + np.floor(counts / counts.sum(1, keepdims=True) * free).astype(np.int64)
     for row, short in zip(rows, _ROW_TOTAL - rows.sum(1), strict=True):
         row[np.argsort(-row, kind="stable")[:short]] += 1
-    return rows.astype(np.uint16)
+    out: npt.NDArray[np.uint16] = rows.astype(np.uint16)
+    return out
 
 
 def load_table(path: Path, name: str) -> FrequencyTable:

@@ -18,11 +18,11 @@ from channel_emulator.service import serve
 from common.channel_spec import parse_spec
 from common.checksum import checksums
 from common.errors import InvalidInput
+from common.packets import PacketBatch, join_batches
 from common.rpc.call_status import CallStatus
 from common.rpc.channels import open_channel
 from common.rpc.server import RunningServer
 from common.settings import ChannelSettings
-from common.types import PacketBatch, join_batches
 from common.wire import batch_from_proto, batch_to_proto
 from gocom.v1 import channel_pb2, channel_pb2_grpc, link_pb2, link_pb2_grpc
 
@@ -270,7 +270,11 @@ async def test_profiles_are_checked_and_the_old_one_stays(net: Net) -> None:
             "INVALID_ARGUMENT",
             "impairments[1].packet_erasure.rate: 3.0",
         ),
-        (parse_spec("thunderstorm"), "UNIMPLEMENTED", "there are bit_flip, gilbert_elliott, packet_erasure"),
+        (
+            parse_spec("thunderstorm"),
+            "UNIMPLEMENTED",
+            "there are bit_flip, burst_bit_flip, gilbert_elliott, packet_erasure",
+        ),
         (None, "INVALID_ARGUMENT", "profile: not set"),
     ]
     for profile, code, words in cases:

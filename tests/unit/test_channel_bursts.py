@@ -14,8 +14,9 @@ from channel_emulator.impairments import FrameInfo
 from channel_emulator.impairments.bit_flip import BitFlip
 from channel_emulator.impairments.burst_bit_flip import BurstBitFlip
 from channel_emulator.two_state import TwoStateChain
+from common.packets import PacketBatch
 from common.random import CounterRng
-from common.types import Bools, PacketBatch
+from common.types import Bools
 
 RNG = CounterRng(77, "0:burst_bit_flip", 3, 0)
 SOFT = BurstBitFlip(2e-3, 0.02, 0.5, 1e-3)

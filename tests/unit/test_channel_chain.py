@@ -19,7 +19,7 @@ from channel_emulator.impairments.packet_erasure import PacketErasure
 from channel_emulator.statistics import Statistics
 from common.channel_spec import parse_spec
 from common.errors import InvalidInput, UnknownName
-from common.types import PacketBatch
+from common.packets import PacketBatch
 from gocom.v1 import channel_pb2, link_pb2
 
 ROOT = Path(__file__).parents[2]

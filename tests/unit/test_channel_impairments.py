@@ -16,8 +16,9 @@ from channel_emulator.impairments.gilbert_elliott import GilbertElliott
 from channel_emulator.impairments.packet_erasure import PacketErasure
 from common.checksum import checksums
 from common.errors import InvalidInput
+from common.packets import PacketBatch, join_batches
 from common.random import CounterRng, philox4x32
-from common.types import Bools, PacketBatch, join_batches
+from common.types import Bools
 
 PACKETS = 1_000_000
 RNG = CounterRng(2024, "0:test", 5, 1)

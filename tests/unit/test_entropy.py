@@ -128,7 +128,7 @@ def test_neighbours_in_the_packet_make_elements_cheaper():
     counts = np.full((25, 1024), 0.01)
     for left in range(5):
         for above in range(5):
-            counts[left * 5 + above, CLASSES == (left if left < 4 else 0)] = 1  # like its left neighbour
+            counts[left * 5 + above, (left if left < 4 else 0) == CLASSES] = 1  # like its left neighbour
     coder = ContextCoder(neighbour_tables(counts), 16, None)
     grid = np.repeat(RNG.integers(0, 4, 16), 16) * 256 + RNG.integers(0, 256, 256)  # a class a row
     together = coder.bits(grid, np.arange(256)).sum()

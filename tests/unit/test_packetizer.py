@@ -11,8 +11,9 @@ from common.account import account, frame_items
 from common.checksum import checksums
 from common.errors import TooLarge
 from common.packetizer import depacketize, packetize
+from common.packets import join_batches
 from common.systems.classical import ClassicalHeader
-from common.types import ElementCoding, GoMessage, LinkSettings, Segment, join_batches
+from common.types import ElementCoding, GoMessage, LinkSettings, Segment
 from common.wire import batch_from_proto, header_from_proto
 
 RNG = np.random.default_rng(3)
