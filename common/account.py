@@ -12,13 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.entropy.element_set import pack_spans
 from common.packetizer import packetize
 from common.packets import PacketBatch
 from common.systems import SYSTEMS
-from common.types import Feedback, FrameHeader, GoMessage, Ints, LinkSettings
+from common.types import FrameHeader, GoMessage, Ints, LinkSettings
 from common.wire import batch_to_proto, header_to_proto
-from gocom.v1 import feedback_pb2, link_pb2
+from gocom.v1 import link_pb2
 
 
 @dataclass(slots=True)
@@ -66,30 +65,6 @@ def cost(message: GoMessage, link: LinkSettings) -> int:
     """Bytes a message would take on the link, everything counted."""
     header, batch = packetize(message, link)
     return account(header, batch, frame_items(header, batch, link.batch_packets)).total_bytes
-
-
-def feedback_to_proto(feedback: Feedback) -> feedback_pb2.SendFeedbackRequest:
-    """Feedback -> message, its session not named yet."""
-    request = feedback_pb2.SendFeedbackRequest(
-        frame_index=feedback.frame_index, round=feedback.round, label=feedback.label, text=feedback.text,
-        budget_bytes=feedback.budget_bytes,
-    )  # fmt: skip
-    for kind, spans in feedback.wanted.items():
-        request.wanted.add(kind=kind, elements=pack_spans(spans))
-    return request
-
-
-def feedback_cost(feedback: Feedback, answered: bool) -> int:
-    """Bytes of a feedback message and of its answer, see exchange_bytes."""
-    return exchange_bytes(feedback_to_proto(feedback), feedback_pb2.SendFeedbackResponse(will_send=answered))
-
-
-def exchange_bytes(request: feedback_pb2.SendFeedbackRequest, answer: feedback_pb2.SendFeedbackResponse) -> int:
-    """Bytes of a feedback message and its answer, without the session's name and the reason, which is for people."""
-    bare = feedback_pb2.SendFeedbackRequest()
-    bare.CopyFrom(request)
-    bare.ClearField("session_id")
-    return bare.ByteSize() + feedback_pb2.SendFeedbackResponse(will_send=answer.will_send).ByteSize()
 
 
 def account(header: FrameHeader, batch: PacketBatch, items: Sequence[link_pb2.SendRequest]) -> ByteAccount:

@@ -75,6 +75,12 @@ def known_keep(codec: str, message: GoMessage | FrameHeader, segment: Segment | 
     return keep
 
 
+def transmission_order(first: FrameHeader, segment: SegmentFrame, link: LinkSettings) -> Ints:
+    """int64 [N]: a first round's elements in the order in which its packets hold them, then those withheld."""
+    keep = known_keep(first.codec, first, segment, segment.element_count)
+    return np.concatenate([_order(np.flatnonzero(keep), link), np.flatnonzero(~keep)])
+
+
 def _order(sent: Ints, link: LinkSettings) -> Ints:
     """Indices of the elements in the order in which packets hold them."""
     return sent[interleaver(len(sent), link)]

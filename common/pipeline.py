@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from common.account import ByteAccount, account, feedback_cost, frame_items
+from common.account import ByteAccount, account, frame_items
 from common.errors import DecodeFailed
+from common.feedback import exchange_bytes, feedback_to_proto
 from common.images import ImageArray
 from common.interfaces import GenerativeDecoder, SemanticEncoder
 from common.packetizer import depacketize, packetize
@@ -35,7 +36,7 @@ from common.types import (
     Reconstruction,
 )
 from common.wire import batch_from_proto, batch_to_proto, header_from_proto
-from gocom.v1 import link_pb2
+from gocom.v1 import feedback_pb2, link_pb2
 
 if TYPE_CHECKING:
     import torch
@@ -129,7 +130,9 @@ def run(
         feedback = ask(rounds, picture) if ask and len(rounds) < goal.max_rounds else None
         message = session.refine(feedback) if feedback else None
         if feedback:
-            result.bytes.feedback_bytes += feedback_cost(feedback, answered=message is not None)
+            request = feedback_to_proto(feedback, rounds[0].frame, goal.link)
+            answer = feedback_pb2.SendFeedbackResponse(will_send=message is not None)
+            result.bytes.feedback_bytes += exchange_bytes(request, answer)
     assert result is not None
     return result
 

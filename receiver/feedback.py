@@ -9,14 +9,14 @@ from typing import Any
 import grpc
 import numpy as np
 
-from common.account import feedback_to_proto
 from common.errors import GoComError, NotReady
+from common.feedback import feedback_to_proto
 from common.logs import frame_id, get_logger
 from common.rounds import merge_rounds, missing_spans, spans_of
 from common.rpc.channels import open_channel
 from common.rpc.status import error_from_rpc
 from common.systems import SYSTEMS
-from common.types import Feedback, FeedbackPolicy, Ints, ReceivedMessage, Reconstruction
+from common.types import Feedback, FeedbackPolicy, Ints, LinkSettings, ReceivedMessage, Reconstruction
 from gocom.v1 import feedback_pb2_grpc
 
 log = get_logger("receiver")
@@ -87,10 +87,12 @@ class FeedbackClient:
         self._stub: Any = feedback_pb2_grpc.FeedbackServiceStub(self._channel)
         self._deadline_s = deadline_s
 
-    async def ask(self, session_id: str, rounds: Sequence[ReceivedMessage], wanted: Mapping[int, Ints]) -> bool:
+    async def ask(
+        self, session_id: str, rounds: Sequence[ReceivedMessage], wanted: Mapping[int, Ints], link: LinkSettings
+    ) -> bool:
         """True when a further round will come. Whatever goes wrong is a no: the picture there is has to do."""
         frame = rounds[-1].frame
-        request = feedback_to_proto(feedback_for(rounds, wanted))
+        request = feedback_to_proto(feedback_for(rounds, wanted), rounds[0].frame, link)
         request.session_id = session_id
         name = frame_id(session_id, frame.frame_index)
         for attempt in range(ATTEMPTS):

@@ -240,7 +240,7 @@ class LinkSession:
     async def _ask(self, frame: Frame, wanted: dict[int, Ints]) -> None:
         start = time.perf_counter()
         try:
-            if await self._outside.feedback.ask(self.session_id, frame.rounds, wanted):
+            if await self._outside.feedback.ask(self.session_id, frame.rounds, wanted, self.link):
                 async with asyncio.timeout(self._outside.settings.feedback_timeout_s):
                     await frame.next_round.wait()
                 return

@@ -7,9 +7,9 @@ from collections import OrderedDict
 from collections.abc import Coroutine
 from typing import Any
 
-from common.entropy.element_set import unpack_spans
 from common.errors import InvalidInput
-from common.types import Feedback, FrameHeader, Ints
+from common.feedback import read_wanted
+from common.types import Feedback, FrameHeader, Ints, LinkSettings
 from gocom.v1 import feedback_pb2
 
 MAX_TEXT = 400
@@ -24,17 +24,15 @@ def refusal(reason: str) -> Answer:
     return Answer(will_send=False, reason=reason)
 
 
-def check_feedback(request: feedback_pb2.SendFeedbackRequest, header: FrameHeader, round_budget_bytes: int) -> Feedback:
+def check_feedback(
+    request: feedback_pb2.SendFeedbackRequest, first: FrameHeader, link: LinkSettings, round_budget_bytes: int
+) -> Feedback:
     """A request that fits the frame's first round, with the smaller of both budgets. Raises InvalidInput."""
-    counts = {segment.kind: segment.element_count for segment in header.segments}
     wanted: dict[int, Ints] = {}
     for item in request.wanted:
-        if item.kind not in counts or item.kind in wanted:
-            raise InvalidInput(f"wanted.kind: {item.kind} repeats, or is none of {sorted(counts)}")
-        try:
-            spans = unpack_spans(item.elements, counts[item.kind])
-        except InvalidInput as error:
-            raise InvalidInput(f"wanted.{error}") from None
+        if item.kind in wanted:
+            raise InvalidInput(f"wanted.kind: {item.kind} repeats")
+        spans = read_wanted(item, first, link)
         if len(spans):
             wanted[item.kind] = spans
     if len(request.text) > MAX_TEXT:

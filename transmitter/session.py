@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from common.account import ByteAccount, exchange_bytes
+from common.account import ByteAccount
 from common.errors import BudgetTooSmall, GoComError
+from common.feedback import exchange_bytes
 from common.logs import get_logger
 from common.metrics import BYTES, PACKETS, ROUNDS, SECONDS
 from common.settings import TransmitterSettings
@@ -117,7 +118,7 @@ class TransmitSession:
             return refusal(f"round {request.round} is not the last one; that is {frame.last_round}")
         if request.round + 1 >= frame.rounds.max_rounds:
             return refusal(f"the frame has {frame.rounds.max_rounds} rounds at most")
-        feedback = check_feedback(request, frame.header, frame.rounds.round_budget_bytes)
+        feedback = check_feedback(request, frame.header, self.link, frame.rounds.round_budget_bytes)
         return await self._answers.make(key, self._refine(frame, feedback))
 
     async def _refine(self, frame: Frame, feedback: Feedback) -> feedback_pb2.SendFeedbackResponse:

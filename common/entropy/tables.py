@@ -41,7 +41,6 @@ class FrequencyTable:
         frequencies[order[: TOTAL - int(frequencies.sum())]] += 1
         return FrequencyTable(frequencies)
 
-
     def with_escape(self, withheld: int, total: int) -> FrequencyTable:
         """One symbol more, K: "withheld", as likely as `withheld` of `total` elements; 0 < withheld < total."""
         size = len(self.frequencies)

@@ -18,6 +18,7 @@ from common.images import to_float, to_uint8
 from common.rpc.channels import open_channel
 from common.rpc.server import start_server
 from common.settings import ChannelSettings, ReceiverSettings, ServiceSettings, TransmitterSettings
+from common.types import FeedbackPolicy
 from gocom.v1 import link_pb2_grpc
 from receiver import service as receiver_service
 from transmitter import service as transmitter_service
@@ -115,22 +116,34 @@ async def test_services_and_pipeline_agree(codec, photo):
             assert sum(map(len, recorder.sent)) == sum(r.bytes_total for r in results)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(220)
 async def test_feedback_rounds_agree(codec, photo):
     pixels, spec = [to_uint8(photo("astronaut", 128))], "packet_erasure:rate=0.4"
     async with stack() as (client, recorder):
-        for name, budget in (("jpeg", None), ("lami_go", 200)):
+        for name, budget, policy in (
+            ("jpeg", None, FeedbackPolicy.ERASED),
+            ("lami_go", 200, FeedbackPolicy.ERASED),
+            ("lami_go", 150, FeedbackPolicy.UNCERTAIN),
+        ):
             await client.set_channel(spec, seed=3)
             recorder.sent.clear()
             (result,) = [
-                r async for r in client.send(pixels, name, max_rounds=4, round_budget_bytes=budget, timeout_s=100)
+                r
+                async for r in client.send(
+                    pixels, name, max_rounds=4, round_budget_bytes=budget, feedback_policy=policy, timeout_s=100
+                )
             ]
             local = codec(name).send(
-                to_float(pixels[0]), spec, seed=3, sampler_seed=0, max_rounds=4, round_budget_bytes=budget or 0
-            )
+                to_float(pixels[0]), spec, seed=3, sampler_seed=0, max_rounds=4, round_budget_bytes=budget or 0,
+                feedback_policy=policy,
+            )  # fmt: skip
             assert result.rounds == len(local.rounds) > 1
             assert recorder.sent == [i.SerializeToString() for i in local.items]
-            assert result.bytes_total == local.bytes.total_bytes == sum(map(len, recorder.sent))
+            feedback = result.bytes_by_segment["feedback"]
+            assert feedback == local.bytes.feedback_bytes > 0
+            assert result.bytes_total == local.bytes.total_bytes == sum(map(len, recorder.sent)) + feedback
+            if name == "lami_go":
+                assert result.quality_estimate == pytest.approx(local.reconstruction.quality_estimate)
             same_picture(result, local)
 
 
@@ -149,7 +162,8 @@ async def test_the_cli_prints_the_bytes_that_were_captured(photo, tmp_path):
         output, _ = await process.communicate()
         lines = [json.loads(line) for line in output.splitlines()]
         assert len(lines) == 2
-        assert sum(line["bytes_total"] for line in lines) == sum(map(len, recorder.sent))
+        back = sum(line["bytes_by_segment"].get("feedback", 0) for line in lines)
+        assert sum(line["bytes_total"] for line in lines) == sum(map(len, recorder.sent)) + back
         assert all(line["bytes_total"] == sum(line["bytes_by_segment"].values()) for line in lines)
         assert all(line["bpp"] == pytest.approx(line["bytes_total"] * 8 / 128**2, abs=1e-5) for line in lines)
 

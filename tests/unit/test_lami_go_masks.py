@@ -45,9 +45,7 @@ def test_pdm_is_the_pattern_of_equation_15():
     for a in range(32):
         for b in range(32):
             assert keep[a, b] == (not (a % 2 == 0 and b % 2 == 0))
-    shares = [
-        1 - keep_mask(LamiGoHeader(masking=MaskingPolicy.PDM, mask_pattern=p), 240, 240).mean() for p in range(3)
-    ]
+    shares = [1 - keep_mask(LamiGoHeader(masking=MaskingPolicy.PDM, mask_pattern=p), 240, 240).mean() for p in range(3)]
     assert shares == pytest.approx([1 / 4, 1 / 2, 1 / 3], abs=0.02)
 
 
@@ -102,8 +100,6 @@ def test_the_slices_of_the_mask_are_counted():
 
 def test_a_mask_of_another_length_is_refused():
     wrong = Segment(TOKENS, TOKEN_VALUES[:1000], IMPORTANCE[:1000], ElementCoding.RANGE)
-    sent = GoMessage(
-        "lami_go", LamiGoHeader(masking=MaskingPolicy.PRM, mask_ratio_permille=250), 256, 256, (wrong,)
-    )
+    sent = GoMessage("lami_go", LamiGoHeader(masking=MaskingPolicy.PRM, mask_ratio_permille=250), 256, 256, (wrong,))
     with pytest.raises(InvalidInput, match="element_count: 1000 of 'tokens', the mask is for 1024"):
         packetize(sent, LINKS[0])

@@ -81,19 +81,25 @@ class ElementSet(_message.Message):
 
     KIND_FIELD_NUMBER: _builtins.int
     ELEMENTS_FIELD_NUMBER: _builtins.int
+    IN_PACKET_ORDER_FIELD_NUMBER: _builtins.int
     kind: _builtins.int
     """Index into the codec's list of segments."""
     elements: _builtins.bytes
     """Which: an element set (docs/wire.md), in elements of the first round."""
+    in_packet_order: _builtins.bool
+    """The set counts elements in the order in which the first round's packets held them, withheld ones after all others:
+    a lost packet is one run then. Otherwise it counts them as the segment has them.
+    """
     def __init__(
         self,
         *,
         kind: _builtins.int = ...,
         elements: _builtins.bytes = ...,
+        in_packet_order: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["elements", b"elements", "kind", b"kind"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["elements", b"elements", "in_packet_order", b"in_packet_order", "kind", b"kind"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

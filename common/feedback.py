@@ -1,0 +1,67 @@
+"""Feedback as a message, and what it costs: the way back of the byte account.
+
+A set of wanted elements is written in whichever order makes it shorter: as the segment has them, or as the packets of
+the first round held them, where a lost packet is one run however the interleaver scattered it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from common.entropy.element_set import pack_spans, unpack_spans
+from common.errors import InvalidInput
+from common.packetizer import transmission_order
+from common.rounds import span_positions, spans_of
+from common.types import Feedback, FrameHeader, Ints, LinkSettings, SegmentFrame
+from gocom.v1 import feedback_pb2
+
+
+def feedback_to_proto(feedback: Feedback, first: FrameHeader, link: LinkSettings) -> feedback_pb2.SendFeedbackRequest:
+    """Feedback -> message, its session not named yet.
+
+    Args:
+        first: header of the frame's first round.
+        link: what its packets were cut by.
+    """
+    request = feedback_pb2.SendFeedbackRequest(
+        frame_index=feedback.frame_index, round=feedback.round, label=feedback.label, text=feedback.text,
+        budget_bytes=feedback.budget_bytes,
+    )  # fmt: skip
+    segments = {segment.kind: segment for segment in first.segments}
+    for kind, spans in feedback.wanted.items():
+        plain, ordered = pack_spans(spans), pack_spans(_in_packet_order(spans, first, segments[kind], link))
+        in_order = len(ordered) < len(plain)
+        request.wanted.add(kind=kind, elements=ordered if in_order else plain, in_packet_order=in_order)
+    return request
+
+
+def _in_packet_order(spans: Ints, first: FrameHeader, segment: SegmentFrame, link: LinkSettings) -> Ints:
+    order = transmission_order(first, segment, link)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return spans_of(np.sort(rank[span_positions(spans)]))
+
+
+def read_wanted(item: feedback_pb2.ElementSet, first: FrameHeader, link: LinkSettings) -> Ints:
+    """Spans int64 [S, 2] of one segment. Raises InvalidInput for a segment or elements that the frame does not have."""
+    segment = {s.kind: s for s in first.segments}.get(item.kind)
+    if segment is None:
+        raise InvalidInput(f"wanted.kind: {item.kind} is none of {sorted(s.kind for s in first.segments)}")
+    try:
+        spans = unpack_spans(item.elements, segment.element_count)
+    except InvalidInput as error:
+        raise InvalidInput(f"wanted.{error}") from None
+    if not item.in_packet_order:
+        return spans
+    return spans_of(np.sort(transmission_order(first, segment, link)[span_positions(spans)]))
+
+
+def exchange_bytes(request: feedback_pb2.SendFeedbackRequest, answer: feedback_pb2.SendFeedbackResponse) -> int:
+    """Bytes of a feedback message and its answer.
+
+    Without the session's name, which the handshake set, and without the reason of a refusal, which is for people.
+    """
+    bare = feedback_pb2.SendFeedbackRequest()
+    bare.CopyFrom(request)
+    bare.ClearField("session_id")
+    return bare.ByteSize() + feedback_pb2.SendFeedbackResponse(will_send=answer.will_send).ByteSize()

@@ -1,0 +1,131 @@
+"""Feedback messages: what they name, how short, and what they cost; what a receiver asks for."""
+
+import numpy as np
+import pytest
+
+from common.entropy.tables import TOTAL
+from common.errors import InvalidInput
+from common.feedback import exchange_bytes, feedback_to_proto, read_wanted
+from common.packetizer import depacketize, packetize
+from common.rounds import merge_rounds, missing_spans, span_positions, with_requested
+from common.systems.lami_go import TOKENS, LamiGoHeader, MaskingPolicy, token_table
+from common.types import (
+    ElementCoding,
+    Feedback,
+    FeedbackPolicy,
+    GoMessage,
+    LinkSettings,
+    Reconstruction,
+    RoundSettings,
+    Segment,
+)
+from gocom.v1 import feedback_pb2
+from receiver.feedback import wanted_elements
+from transmitter.resend import resend
+
+LINK = LinkSettings()
+RNG = np.random.default_rng(0)
+VALUES = RNG.choice(1024, 1024, p=token_table().frequencies / TOTAL)
+ROUNDS = RoundSettings(2, 200, FeedbackPolicy.UNCERTAIN)
+
+
+def frame(rounds=ROUNDS):
+    segment = Segment(TOKENS, VALUES, np.ones(1024, np.float32), ElementCoding.CONTEXT)
+    header = LamiGoHeader(masking=MaskingPolicy.PRM, mask_ratio_permille=250)
+    message = GoMessage("lami_go", header, 256, 256, (segment,), rounds=rounds)
+    return message, *packetize(message, LINK)
+
+
+def lossy(lost=(2, 5)):
+    message, header, batch = frame()
+    keep = ~np.isin(np.arange(len(batch)), lost)
+    return message, header, depacketize(header, batch.select(keep), len(batch), LINK)
+
+
+def test_lost_packets_are_runs_and_both_ends_name_the_same():
+    _, header, received = lossy()
+    erased = missing_spans(~received.segments[0].erased)
+    assert len(erased) > 50  # the interleaver scattered them
+    request = feedback_to_proto(Feedback(0, 0, {TOKENS: erased}), header, LINK)
+    assert request.wanted[0].in_packet_order and len(request.wanted[0].elements) <= 8
+    assert (read_wanted(request.wanted[0], header, LINK) == erased).all()
+
+
+def test_withheld_elements_can_be_named():
+    _, header, received = lossy(lost=())
+    withheld = missing_spans(~received.segments[0].withheld)
+    request = feedback_to_proto(Feedback(0, 0, {TOKENS: withheld}), header, LINK)
+    assert (read_wanted(request.wanted[0], header, LINK) == withheld).all()
+
+
+def test_the_cost_is_the_serialized_size_without_names_and_reasons():
+    request = feedback_pb2.SendFeedbackRequest(frame_index=300, budget_bytes=7)
+    answer = feedback_pb2.SendFeedbackResponse(will_send=True)
+    cost = exchange_bytes(request, answer)
+    assert cost == len(request.SerializeToString()) + len(answer.SerializeToString())
+    request.session_id, answer.reason = "x" * 32, "because"
+    assert exchange_bytes(request, answer) == cost
+
+
+def test_the_answer_repeats_no_positions_and_lands_where_it_was_asked_for():
+    message, _, received = lossy()
+    asked = {TOKENS: missing_spans(received.segments[0].received)}  # erased and withheld
+    answer = resend(message, Feedback(0, 0, asked, budget_bytes=150), LINK)
+    later, batch = packetize(answer, LINK)
+    assert later.segments[0].as_requested and later.segments[0].spans is None
+    count = later.segments[0].element_count
+    assert 60 < count < (~received.segments[0].received).sum()
+    got = depacketize(with_requested(later, asked), batch, len(batch), LINK)
+    merged = merge_rounds([received, got])[TOKENS]
+    assert (merged.elements[merged.received] == VALUES[merged.received]).all()
+    assert merged.received.sum() - received.segments[0].received.sum() == count
+    first = span_positions(asked[TOKENS])[:count]
+    assert merged.received[first].all()
+
+
+def test_without_the_request_an_answer_is_left_out():
+    message, _, received = lossy()
+    asked = {TOKENS: missing_spans(received.segments[0].received)}
+    later, batch = packetize(resend(message, Feedback(0, 0, asked, budget_bytes=150), LINK), LINK)
+    got = depacketize(with_requested(later, {}), batch, len(batch), LINK)
+    assert not got.segments[0].received.any()
+    merged = merge_rounds([received, got])[TOKENS]
+    assert (merged.received == received.segments[0].received).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "elements", "message"),
+    [(3, b"", "wanted.kind: 3 is none of"), (TOKENS, b"\x00\x00", "wanted.elements"), (TOKENS, b"\xff", "wanted")],
+)
+def test_bad_wishes_name_the_field(kind, elements, message):
+    _, header, _ = frame()
+    with pytest.raises(InvalidInput, match=message):
+        read_wanted(feedback_pb2.ElementSet(kind=kind, elements=elements), header, LINK)
+
+
+def picture(quality=0.5):
+    positions = RNG.permutation(1024)[:400]
+    blank = np.zeros((3, 256, 256), np.float32)
+    return Reconstruction(
+        blank, np.zeros((256, 256), np.uint8), wanted={TOKENS: np.array([[0, 3]])}, uncertain={TOKENS: positions},
+        quality_estimate=quality,
+    )  # fmt: skip
+
+
+def test_the_least_certain_are_asked_for_within_the_budget():
+    message, _, received = lossy()
+    shown = picture()
+    wanted = wanted_elements([received], shown)
+    positions = span_positions(wanted[TOKENS])
+    assert set(positions.tolist()) == set(shown.uncertain[TOKENS][: len(positions)].tolist())
+    answer = resend(message, Feedback(0, 0, wanted, budget_bytes=200), LINK)
+    assert len(answer.segments[0].elements) > 0.9 * len(positions)  # what was asked for is about what fits
+
+
+def test_a_quality_target_or_the_last_round_ends_it():
+    _, header, batch = frame(RoundSettings(2, 200, FeedbackPolicy.UNCERTAIN, 0.8))
+    received = depacketize(header, batch, len(batch), LINK)
+    assert wanted_elements([received], picture(0.79))
+    assert not wanted_elements([received], picture(0.8))
+    _, header, batch = frame(RoundSettings(1))
+    assert not wanted_elements([depacketize(header, batch, len(batch), LINK)], picture())
