@@ -17,33 +17,16 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from scipy.ndimage import distance_transform_edt
 from tqdm import tqdm
 
 from common.errors import BudgetTooSmall
 from common.images import ImageArray
-from common.nets.classifier import Classifier
 from common.quality import psnr_db
 from common.rounds import merge_rounds
-from evaluation.setup import Codec, make_codec, pictures
+from evaluation.fillers import nearest_received
+from evaluation.judge import Judge, interval
+from evaluation.setup import make_codec, pictures
 from receiver.decoders.lami_go import LamiGoDecoder, TokenGrid
-
-
-def nearest_received(grid: TokenGrid) -> np.ndarray:
-    """Tokens [h, w] with each missing one replaced by the nearest that arrived (Euclidean)."""
-    if not grid.received.any():
-        return np.zeros_like(grid.tokens)
-    _, index = distance_transform_edt(~grid.received, return_indices=True)
-    filled: np.ndarray = grid.tokens[tuple(index)]
-    return filled
-
-
-def interval(per_picture: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
-    """(mean, low, high): 95 % bootstrap over pictures of values [pictures]."""
-    rng = np.random.default_rng(seed)
-    draws = per_picture[rng.integers(len(per_picture), size=(4000, len(per_picture)))].mean(1)
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return float(per_picture.mean()), float(low), float(high)
 
 
 class Study:
@@ -53,18 +36,14 @@ class Study:
         self.lami_go, self.jpeg = make_codec("lami_go", device), make_codec("jpeg", device)
         assert isinstance(self.lami_go.decoder, LamiGoDecoder)
         self.decoder = self.lami_go.decoder
-        self.judge = Classifier("lite2", device)
-
-    def distance(self, a: ImageArray, b: ImageArray) -> float:
-        """1 - cosine of EfficientNet-lite2 features."""
-        features = self.judge.features(torch.from_numpy(np.stack([a, b])))
-        return float(1 - torch.nn.functional.cosine_similarity(features[0], features[1], dim=0))
+        self.judge = Judge(device)
 
     def fill(self, rounds: list[Any], image: ImageArray) -> ImageArray:
         """The picture that neighbour filling makes of what arrived."""
         grid = TokenGrid(rounds, merge_rounds(rounds))
+        tokens = torch.from_numpy(nearest_received(grid.tokens, grid.received))[None]
         with torch.inference_mode():
-            x_hat = self.decoder.tokenizer.decode(torch.from_numpy(nearest_received(grid))[None])[0].numpy()
+            x_hat = self.decoder.tokenizer.decode(tokens.to(self.decoder.device))[0].cpu().numpy()
         cropped: ImageArray = x_hat[:, : image.shape[1], : image.shape[2]]
         return cropped
 
@@ -90,9 +69,9 @@ class Study:
             "failed": False,
             "bytes": sent.bytes.total_bytes,
             "psnr_db": psnr_db(image, sent.reconstruction.image),
-            "distance": self.distance(image, sent.reconstruction.image),
+            "distance": self.judge.distance(image, sent.reconstruction.image),
             "filled_psnr_db": psnr_db(image, filled),
-            "filled_distance": self.distance(image, filled),
+            "filled_distance": self.judge.distance(image, filled),
             "jpeg": self.jpeg_row(image, channel, seed, index, sent.bytes.total_bytes),
         }
 
@@ -130,7 +109,7 @@ def study(images: Path, channel: str, seeds: int, limit: int | None, device: str
         names.append(name)
         clean = work.lami_go.send(image, "clean", seed=0, frame_index=index).reconstruction
         assert clean is not None
-        base = {"clean_psnr_db": psnr_db(image, clean.image), "clean_distance": work.distance(image, clean.image)}
+        base = {"clean_psnr_db": psnr_db(image, clean.image), "clean_distance": work.judge.distance(image, clean.image)}
         rows += [{"picture": name} | base | work.row(image, channel, seed, index) for seed in range(seeds)]
     return {"channel": channel, "seeds": seeds, "pictures": len(names), "summary": summarise(rows, names), "rows": rows}
 
@@ -169,6 +148,3 @@ def main(
 
 if __name__ == "__main__":
     typer.run(main)
-
-
-__all__ = ["Codec", "Study", "interval", "nearest_received", "study"]

@@ -53,6 +53,18 @@ class TSchedule(str, Enum):
     PAPER = "paper"
 
 
+class TokenDraw(str, Enum):
+    """How codewords are taken from their probabilities.
+
+    MULTINOMIAL draws them, as the paper does (eq. 5); ARGMAX takes the likeliest; EXPECTED draws them but at the last
+    step, where it takes the codeword nearest to the expected one: the least squared error of the latent.
+    """
+
+    MULTINOMIAL = "multinomial"
+    ARGMAX = "argmax"
+    EXPECTED = "expected"
+
+
 Steps = Annotated[int, Field(ge=1, le=1000)]
 RenoiseSteps = Annotated[int, Field(ge=0, le=1000)]
 MaskSeed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -69,7 +81,7 @@ class LamiGoHeader(Parameters):
     mask_seed: MaskSeed = 0
     num_inference_steps: Steps | None = None
     renoise_steps: RenoiseSteps | None = None
-    argmax: bool = False
+    draw: TokenDraw | None = None
     mask_pattern: MaskPattern = 0
     t_schedule: TSchedule | None = None
     temperature: Temperature | None = None
@@ -90,7 +102,7 @@ class LamiGoOptions(Parameters):
     send_caption: bool = True
     repair_overhead: Annotated[float, Field(ge=0, le=8)] = 0.0
     caption_repair_overhead: Annotated[float, Field(ge=0, le=8)] = 1.0
-    argmax: bool = False
+    draw: TokenDraw | None = None
     mask_pattern: MaskPattern | None = None
     t_schedule: TSchedule | None = None
     temperature: Temperature | None = None

@@ -22,7 +22,6 @@ from common.nets.vq_tokenizer import VQTokenizer
 from common.rounds import merge_rounds, missing_spans
 from common.systems.lami_go import (
     CAPTION,
-    CODEBOOK_SIZE,
     MAX_CAPTION_BYTES,
     PATCH_PX,
     TOKENS,
@@ -144,8 +143,8 @@ class LamiGoDecoder:
             return logits
 
         yield from sample(
-            conditional, tokens, received, codebook_size=CODEBOOK_SIZE, settings=settings, generators=generators,
-            unconditional=None if text is None else unconditional,
+            conditional, tokens, received, codebook=self.tokenizer.codebook, settings=settings,
+            generators=generators, unconditional=None if text is None else unconditional,
         )  # fmt: skip
 
     def _text(self, captions: Sequence[str | None]) -> tuple[Tensor | None, Tensor | None]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from common.systems.lami_go import TSchedule
+from common.systems.lami_go import TokenDraw, TSchedule
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """(tokens int64 [B,h,w], t float32 [B] in [0, 1]) -> logits [B,K,h,w]."""
@@ -32,7 +32,7 @@ class SamplerSettings:
         temperature: of the draws at the first step, above 0.
         final_temperature: at the last step; linear in between, as Paella's own sampler has it.
         guidance_scale: of the text; 0: the text is ignored, 1: no guidance.
-        argmax: take the likeliest codeword instead of drawing one.
+        draw: how codewords are taken from what the net says.
     """
 
     num_inference_steps: int = 8
@@ -41,7 +41,7 @@ class SamplerSettings:
     temperature: float = 1.0
     final_temperature: float = 0.2
     guidance_scale: float = 1.0
-    argmax: bool = False
+    draw: TokenDraw = TokenDraw.EXPECTED
 
     def temperature_at(self, step: int) -> float:
         """Of a step, counted from 0."""
@@ -94,6 +94,11 @@ def multinomial(logits: Tensor, temperature: float, uniform: Tensor) -> Tensor:
     return torch.searchsorted(cumulative, uniform[:, None]).squeeze(1).clamp_max(logits.shape[1] - 1)
 
 
+def nearest_to_expected(logits: Tensor, codebook: Tensor) -> Tensor:
+    """The codeword nearest to the expected one, of least squared error: [M,K], [K,D] -> int64 [M]."""
+    return torch.cdist(logits.softmax(1) @ codebook, codebook).argmin(1)
+
+
 def renoise(tokens: Tensor, noise: Tensor, share: float, generators: Generators) -> Tensor:
     """Gamma: put the first random draw back at a random `share` of the positions of [B,h,w]."""
     uniform = torch.stack([torch.rand(tokens.shape[1:], generator=g, dtype=torch.float64) for g in generators])
@@ -119,7 +124,7 @@ def sample(
     tokens: Tensor,
     received: Tensor,
     *,
-    codebook_size: int,
+    codebook: Tensor,
     settings: SamplerSettings,
     generators: Generators,
     unconditional: Denoise | None = None,
@@ -130,7 +135,7 @@ def sample(
         denoise: the net, with its text and its trusted channel bound.
         tokens: int64 [B,h,w]; values where `received` is False do not matter.
         received: bool [B,h,w], on the same device.
-        codebook_size: K.
+        codebook: float32 [K,D].
         settings: the same for all B.
         generators: B.
         unconditional: the same net without its text; None: it has none, and `guidance_scale` means nothing.
@@ -138,7 +143,7 @@ def sample(
     predict = denoise if unconditional is None else guided(denoise, unconditional, settings.guidance_scale)
     missing, device = ~received, tokens.device
     counts = missing.flatten(1).sum(1).tolist()
-    noise = torch.stack([torch.randint(codebook_size, tokens.shape[1:], generator=g) for g in generators]).to(device)
+    noise = torch.stack([torch.randint(len(codebook), tokens.shape[1:], generator=g) for g in generators]).to(device)
     unknown = missing.flatten(1).float().mean(1)
     first_t = torch.ones_like(unknown) if settings.t_schedule is TSchedule.PAPER else unknown
     current = torch.where(received, tokens, noise)
@@ -148,8 +153,11 @@ def sample(
         if 0 < step < settings.renoise_steps:
             current = torch.where(received, tokens, renoise(current, noise, share, generators))
         logits = predict(current, first_t * share).permute(0, 2, 3, 1)[missing]  # received ones are not drawn
-        if settings.argmax:
+        last = step == settings.num_inference_steps - 1
+        if settings.draw is TokenDraw.ARGMAX:
             drawn = logits.argmax(1)
+        elif last and settings.draw is TokenDraw.EXPECTED:
+            drawn = nearest_to_expected(logits, codebook)
         else:
             uniform = torch.cat(
                 [torch.rand(n, generator=g, dtype=torch.float64) for n, g in zip(counts, generators, strict=True)]

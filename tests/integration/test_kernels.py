@@ -28,7 +28,7 @@ link = LinkSettings()
 if side == "send":
     from transmitter.encoders import ENCODERS
     image = np.load(path)
-    session = ENCODERS.get("lami_go")("cpu").open(image, Goal(LamiGoOptions(argmax=True, caption="a woman")))
+    session = ENCODERS.get("lami_go")("cpu").open(image, Goal(LamiGoOptions(draw="argmax", caption="a woman")))
     result = packetize(session.first(Csi(), Budget()), link), session.tokens
 else:
     from receiver.decoders import DECODERS
@@ -36,7 +36,7 @@ else:
     batch = batch.select(np.arange(len(batch)) % 5 != 3)
     received = depacketize(header, batch, len(batch), link)
     *_, final = DECODERS.get("lami_go")("cpu").reconstruct([received], generator=sampler_generator(0, 0, 0))
-    keep = keep_mask(header.header, 256)
+    keep = keep_mask(header.header, 128, 128)
     result = final.image, [s.elements for s in received.segments], keep, token_table().frequencies
 pickle.dump(result, sys.stdout.buffer)
 """
@@ -61,7 +61,7 @@ def test_two_kernels_agree(tmp_path, photo):
     other_image, other_elements, other_keep, other_table = there["native"]
     assert (keep == other_keep).all() and (table == other_table).all()
     assert all((a == b).all() for a, b in zip(elements, other_elements, strict=True))
-    sent = tokens[keep]
     arrived = elements[1] != 0
-    assert (elements[1][arrived] == sent[arrived]).all()
+    assert 0.5 < arrived.mean() < 0.75 and keep[arrived].all()
+    assert (elements[1][arrived] == tokens[arrived]).all()
     assert psnr_db(image, other_image) >= 30

@@ -6,7 +6,7 @@ import torch
 
 from common.errors import DecodeFailed
 from common.nets.token_denoiser import TEXT_DIM
-from common.systems.lami_go import CAPTION, TOKENS, LamiGoHeader
+from common.systems.lami_go import CAPTION, TOKENS, LamiGoHeader, TokenDraw
 from common.types import ElementCoding, FrameHeader, Provenance, ReceivedMessage, ReceivedSegment, SegmentFrame
 from receiver.decoders import DECODERS
 from receiver.decoders.lami_go import TokenGrid, least_certain
@@ -35,7 +35,7 @@ def message(seed=0, lost=0.4, withheld=None, caption=TEXT, size=(SIDE, SIDE), co
         ReceivedSegment(TOKENS, tokens, received, withheld=withheld),
     )
     frames = tuple(SegmentFrame(s.kind, len(s.elements), ElementCoding.FIXED, 1) for s in segments)
-    fields = LamiGoHeader(**({"num_inference_steps": 3, "argmax": True} | header))
+    fields = LamiGoHeader(**({"num_inference_steps": 3, "draw": "argmax"} | header))
     return ReceivedMessage(FrameHeader("lami_go", fields, size[1], size[0], frames), segments, 2, 2)
 
 
@@ -86,7 +86,7 @@ def test_uncertainty_and_quality_are_those_of_the_last_step(decoder):
     segment = arrived.segments[TOKENS]
     *_, step = decoder.fill(
         torch.from_numpy(segment.elements).view(1, 8, 8), torch.from_numpy(segment.received).view(1, 8, 8),
-        [TEXT.decode()], SamplerSettings(num_inference_steps=3, argmax=True), [generator()],
+        [TEXT.decode()], SamplerSettings(num_inference_steps=3, draw=TokenDraw.ARGMAX), [generator()],
     )  # fmt: skip
     u = step.uncertainty(decoder.tokenizer.codebook).numpy().ravel()[picture.uncertain[TOKENS]]
     assert (np.diff(u) <= 0).all() and u[0] > u[-1] > 0
@@ -124,14 +124,14 @@ def test_a_preview_a_step_and_then_the_picture(decoder):
     "options",
     [
         {"t_schedule": "paper"},
-        {"temperature": 5.0, "argmax": False},
+        {"temperature": 5.0, "draw": "multinomial"},
         {"guidance_scale": 6.0},
         {"renoise_steps": 0},
         {"num_inference_steps": 1},
     ],
 )
 def test_every_setting_of_the_header_reaches_the_sampler(decoder, options):
-    usual, other = (final(decoder, message(**h)) for h in ({"argmax": options.get("argmax", True)}, options))
+    usual, other = (final(decoder, message(**h)) for h in ({"draw": options.get("draw", "argmax")}, options))
     assert (usual.image != other.image).any()
 
 
@@ -146,7 +146,7 @@ def fill(decoder, captions, received=None, **options):
     tokens = torch.randint(1024, (len(captions), 8, 8), generator=rng)
     some = torch.rand(tokens.shape, generator=rng) < 0.5
     generators = [generator(i) for i in range(len(captions))]
-    settings = SamplerSettings(num_inference_steps=2, argmax=True)
+    settings = SamplerSettings(num_inference_steps=2, draw=TokenDraw.ARGMAX)
     *_, step = decoder.fill(tokens, some if received is None else received, captions, settings, generators, **options)
     return step.tokens
 

@@ -3,10 +3,19 @@
 import pytest
 import torch
 
-from common.systems.lami_go import TSchedule
-from receiver.samplers.latent_mixture import SamplerSettings, Step, guided, multinomial, renoise, sample
+from common.systems.lami_go import TokenDraw, TSchedule
+from receiver.samplers.latent_mixture import (
+    SamplerSettings,
+    Step,
+    guided,
+    multinomial,
+    nearest_to_expected,
+    renoise,
+    sample,
+)
 
 K, SHAPE = 32, (1, 8, 8)
+CODEBOOK = torch.randn(K, 4, generator=torch.Generator().manual_seed(7))
 
 
 def seeded(*seeds):
@@ -32,7 +41,8 @@ def hesitant(tokens, t):
 def run(denoise, tokens, received, generators=None, unconditional=None, **settings):
     return list(
         sample(
-            denoise, tokens, received, codebook_size=K, settings=SamplerSettings(**settings),
+            denoise, tokens, received, codebook=CODEBOOK,
+            settings=SamplerSettings(**{"draw": TokenDraw.MULTINOMIAL} | settings),
             generators=generators or seeded(*range(100, 100 + len(tokens))), unconditional=unconditional,
         )
     )  # fmt: skip
@@ -133,11 +143,29 @@ def test_without_text_there_is_no_guidance():
 def test_a_tiny_temperature_is_argmax(tiny):
     _, received, tokens = grids()
     logits = torch.randn(1, K, 8, 8, generator=torch.Generator().manual_seed(1))
-    likeliest = run(lambda x, t: logits, tokens, received, argmax=True)
+    likeliest = run(lambda x, t: logits, tokens, received, draw=TokenDraw.ARGMAX)
     cold = run(lambda x, t: logits, tokens, received, temperature=tiny, final_temperature=tiny)
     assert all((a.tokens == b.tokens).all() for a, b in zip(likeliest, cold, strict=True))
     warm = run(lambda x, t: logits, tokens, received, temperature=10, final_temperature=10)
     assert (warm[-1].tokens != likeliest[-1].tokens).any()
+
+
+def test_expected_takes_the_codeword_of_least_squared_error():
+    """Two likely codewords far apart, one in between: the likeliest is wrong half of the time and then by much."""
+    codebook = torch.tensor([[0.0], [10.0], [4.5], [99.0]])
+    p = torch.tensor([[0.51, 0.39, 0.05, 0.05], [0.97, 0.01, 0.01, 0.01]]).log()
+    squared = (codebook - codebook.T).square()
+    wanted = (p.exp() @ squared).argmin(1)
+    assert nearest_to_expected(p, codebook).tolist() == wanted.tolist() == [1, 0]
+    _, received, tokens = grids()
+    logits = torch.randn(1, K, 8, 8, generator=torch.Generator().manual_seed(1)) * 3
+    drawn, expected = (
+        run(lambda x, t: logits, tokens, received, num_inference_steps=3, draw=draw)
+        for draw in (TokenDraw.MULTINOMIAL, TokenDraw.EXPECTED)
+    )
+    assert all((a.tokens == b.tokens).all() for a, b in zip(drawn[:2], expected[:2], strict=True))
+    last = nearest_to_expected(expected[-1].logits, CODEBOOK)
+    assert (expected[-1].tokens[~received] == last).all() and (drawn[-1].tokens != expected[-1].tokens).any()
 
 
 def test_temperature_goes_from_the_first_to_the_last_step():

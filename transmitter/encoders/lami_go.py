@@ -91,7 +91,7 @@ class LamiGoSession:
             mask_seed=seed if prm else 0,
             num_inference_steps=options.num_inference_steps,
             renoise_steps=options.renoise_steps,
-            argmax=options.argmax,
+            draw=options.draw,
             mask_pattern=options.mask_pattern or 0 if masking is MaskingPolicy.PDM else 0,
             t_schedule=options.t_schedule,
             temperature=options.temperature,

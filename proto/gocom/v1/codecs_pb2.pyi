@@ -113,6 +113,34 @@ T_SCHEDULE_PAPER: TSchedule.ValueType  # 2
 """From 1, as in the paper, whatever arrived."""
 Global___TSchedule: _TypeAlias = TSchedule  # noqa: Y015
 
+class _TokenDraw:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TokenDrawEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TokenDraw.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TOKEN_DRAW_UNSPECIFIED: _TokenDraw.ValueType  # 0
+    """Not said: expected."""
+    TOKEN_DRAW_MULTINOMIAL: _TokenDraw.ValueType  # 1
+    """Drawn at every step, as in the paper."""
+    TOKEN_DRAW_ARGMAX: _TokenDraw.ValueType  # 2
+    """The likeliest at every step; nothing is left to chance but the start."""
+    TOKEN_DRAW_EXPECTED: _TokenDraw.ValueType  # 3
+    """Drawn, and at the last step the one nearest to the expected codeword: the least squared error."""
+
+class TokenDraw(_TokenDraw, metaclass=_TokenDrawEnumTypeWrapper):
+    """How a codeword is taken from the probabilities of all."""
+
+TOKEN_DRAW_UNSPECIFIED: TokenDraw.ValueType  # 0
+"""Not said: expected."""
+TOKEN_DRAW_MULTINOMIAL: TokenDraw.ValueType  # 1
+"""Drawn at every step, as in the paper."""
+TOKEN_DRAW_ARGMAX: TokenDraw.ValueType  # 2
+"""The likeliest at every step; nothing is left to chance but the start."""
+TOKEN_DRAW_EXPECTED: TokenDraw.ValueType  # 3
+"""Drawn, and at the last step the one nearest to the expected codeword: the least squared error."""
+Global___TokenDraw: _TypeAlias = TokenDraw  # noqa: Y015
+
 @_typing.final
 class LamiGoHeader(_message.Message):
     """Header of a lami_go frame."""
@@ -124,7 +152,7 @@ class LamiGoHeader(_message.Message):
     MASK_SEED_FIELD_NUMBER: _builtins.int
     NUM_INFERENCE_STEPS_FIELD_NUMBER: _builtins.int
     RENOISE_STEPS_FIELD_NUMBER: _builtins.int
-    ARGMAX_FIELD_NUMBER: _builtins.int
+    DRAW_FIELD_NUMBER: _builtins.int
     MASK_PATTERN_FIELD_NUMBER: _builtins.int
     T_SCHEDULE_FIELD_NUMBER: _builtins.int
     TEMPERATURE_FIELD_NUMBER: _builtins.int
@@ -140,8 +168,8 @@ class LamiGoHeader(_message.Message):
     """Denoising steps T the sender asks for; absent: the receiver's default."""
     renoise_steps: _builtins.int
     """Steps tau that re-noise; absent: the receiver's default."""
-    argmax: _builtins.bool
-    """Take the likeliest codeword instead of drawing one; for comparisons across machines."""
+    draw: Global___TokenDraw.ValueType
+    """How codewords are taken from what the denoiser says; absent: expected."""
     mask_pattern: _builtins.int
     """Which pattern. Only with PDM."""
     t_schedule: Global___TSchedule.ValueType
@@ -160,7 +188,7 @@ class LamiGoHeader(_message.Message):
         mask_seed: _builtins.int = ...,
         num_inference_steps: _builtins.int | None = ...,
         renoise_steps: _builtins.int | None = ...,
-        argmax: _builtins.bool = ...,
+        draw: Global___TokenDraw.ValueType = ...,
         mask_pattern: _builtins.int = ...,
         t_schedule: Global___TSchedule.ValueType = ...,
         temperature: _builtins.float | None = ...,
@@ -169,7 +197,7 @@ class LamiGoHeader(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_final_temperature", b"_final_temperature", "_guidance_scale", b"_guidance_scale", "_num_inference_steps", b"_num_inference_steps", "_renoise_steps", b"_renoise_steps", "_temperature", b"_temperature", "final_temperature", b"final_temperature", "guidance_scale", b"guidance_scale", "num_inference_steps", b"num_inference_steps", "renoise_steps", b"renoise_steps", "temperature", b"temperature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_final_temperature", b"_final_temperature", "_guidance_scale", b"_guidance_scale", "_num_inference_steps", b"_num_inference_steps", "_renoise_steps", b"_renoise_steps", "_temperature", b"_temperature", "argmax", b"argmax", "final_temperature", b"final_temperature", "guidance_scale", b"guidance_scale", "mask_pattern", b"mask_pattern", "mask_ratio_permille", b"mask_ratio_permille", "mask_seed", b"mask_seed", "masking", b"masking", "num_inference_steps", b"num_inference_steps", "renoise_steps", b"renoise_steps", "t_schedule", b"t_schedule", "temperature", b"temperature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_final_temperature", b"_final_temperature", "_guidance_scale", b"_guidance_scale", "_num_inference_steps", b"_num_inference_steps", "_renoise_steps", b"_renoise_steps", "_temperature", b"_temperature", "draw", b"draw", "final_temperature", b"final_temperature", "guidance_scale", b"guidance_scale", "mask_pattern", b"mask_pattern", "mask_ratio_permille", b"mask_ratio_permille", "mask_seed", b"mask_seed", "masking", b"masking", "num_inference_steps", b"num_inference_steps", "renoise_steps", b"renoise_steps", "t_schedule", b"t_schedule", "temperature", b"temperature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__final_temperature: _TypeAlias = _typing.Literal["final_temperature"]  # noqa: Y015
     _WhichOneofArgType__final_temperature: _TypeAlias = _typing.Literal["_final_temperature", b"_final_temperature"]  # noqa: Y015
@@ -210,7 +238,7 @@ class LamiGoOptions(_message.Message):
     SEND_CAPTION_FIELD_NUMBER: _builtins.int
     REPAIR_OVERHEAD_FIELD_NUMBER: _builtins.int
     CAPTION_REPAIR_OVERHEAD_FIELD_NUMBER: _builtins.int
-    ARGMAX_FIELD_NUMBER: _builtins.int
+    DRAW_FIELD_NUMBER: _builtins.int
     MASK_PATTERN_FIELD_NUMBER: _builtins.int
     T_SCHEDULE_FIELD_NUMBER: _builtins.int
     TEMPERATURE_FIELD_NUMBER: _builtins.int
@@ -236,8 +264,8 @@ class LamiGoOptions(_message.Message):
     """RaptorQ repair packets for the tokens, as a share of their source packets; default 0."""
     caption_repair_overhead: _builtins.float
     """Repair packets for the caption; default 1 (a caption of one packet is sent twice)."""
-    argmax: _builtins.bool
-    """Take the likeliest codeword instead of drawing one; default false."""
+    draw: Global___TokenDraw.ValueType
+    """How codewords are taken from what the denoiser says; default expected."""
     mask_pattern: _builtins.int
     """Pattern of PDM, 0 (a quarter of the tokens, paper's eq. 15) to 2; default 0."""
     t_schedule: Global___TSchedule.ValueType
@@ -261,19 +289,17 @@ class LamiGoOptions(_message.Message):
         send_caption: _builtins.bool | None = ...,
         repair_overhead: _builtins.float | None = ...,
         caption_repair_overhead: _builtins.float | None = ...,
-        argmax: _builtins.bool | None = ...,
+        draw: Global___TokenDraw.ValueType = ...,
         mask_pattern: _builtins.int | None = ...,
         t_schedule: Global___TSchedule.ValueType = ...,
         temperature: _builtins.float | None = ...,
         final_temperature: _builtins.float | None = ...,
         guidance_scale: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_argmax", b"_argmax", "_caption", b"_caption", "_caption_repair_overhead", b"_caption_repair_overhead", "_final_temperature", b"_final_temperature", "_guidance_scale", b"_guidance_scale", "_mask_pattern", b"_mask_pattern", "_mask_ratio", b"_mask_ratio", "_mask_seed", b"_mask_seed", "_num_inference_steps", b"_num_inference_steps", "_renoise_steps", b"_renoise_steps", "_repair_overhead", b"_repair_overhead", "_send_caption", b"_send_caption", "_temperature", b"_temperature", "argmax", b"argmax", "caption", b"caption", "caption_repair_overhead", b"caption_repair_overhead", "final_temperature", b"final_temperature", "guidance_scale", b"guidance_scale", "mask_pattern", b"mask_pattern", "mask_ratio", b"mask_ratio", "mask_seed", b"mask_seed", "num_inference_steps", b"num_inference_steps", "renoise_steps", b"renoise_steps", "repair_overhead", b"repair_overhead", "send_caption", b"send_caption", "temperature", b"temperature"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_caption", b"_caption", "_caption_repair_overhead", b"_caption_repair_overhead", "_final_temperature", b"_final_temperature", "_guidance_scale", b"_guidance_scale", "_mask_pattern", b"_mask_pattern", "_mask_ratio", b"_mask_ratio", "_mask_seed", b"_mask_seed", "_num_inference_steps", b"_num_inference_steps", "_renoise_steps", b"_renoise_steps", "_repair_overhead", b"_repair_overhead", "_send_caption", b"_send_caption", "_temperature", b"_temperature", "caption", b"caption", "caption_repair_overhead", b"caption_repair_overhead", "final_temperature", b"final_temperature", "guidance_scale", b"guidance_scale", "mask_pattern", b"mask_pattern", "mask_ratio", b"mask_ratio", "mask_seed", b"mask_seed", "num_inference_steps", b"num_inference_steps", "renoise_steps", b"renoise_steps", "repair_overhead", b"repair_overhead", "send_caption", b"send_caption", "temperature", b"temperature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_argmax", b"_argmax", "_caption", b"_caption", "_caption_repair_overhead", b"_caption_repair_overhead", "_final_temperature", b"_final_temperature", "_guidance_scale", b"_guidance_scale", "_mask_pattern", b"_mask_pattern", "_mask_ratio", b"_mask_ratio", "_mask_seed", b"_mask_seed", "_num_inference_steps", b"_num_inference_steps", "_renoise_steps", b"_renoise_steps", "_repair_overhead", b"_repair_overhead", "_send_caption", b"_send_caption", "_temperature", b"_temperature", "argmax", b"argmax", "caption", b"caption", "caption_repair_overhead", b"caption_repair_overhead", "coding", b"coding", "final_temperature", b"final_temperature", "guidance_scale", b"guidance_scale", "mask_pattern", b"mask_pattern", "mask_ratio", b"mask_ratio", "mask_seed", b"mask_seed", "masking", b"masking", "num_inference_steps", b"num_inference_steps", "renoise_steps", b"renoise_steps", "repair_overhead", b"repair_overhead", "send_caption", b"send_caption", "t_schedule", b"t_schedule", "temperature", b"temperature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_caption", b"_caption", "_caption_repair_overhead", b"_caption_repair_overhead", "_final_temperature", b"_final_temperature", "_guidance_scale", b"_guidance_scale", "_mask_pattern", b"_mask_pattern", "_mask_ratio", b"_mask_ratio", "_mask_seed", b"_mask_seed", "_num_inference_steps", b"_num_inference_steps", "_renoise_steps", b"_renoise_steps", "_repair_overhead", b"_repair_overhead", "_send_caption", b"_send_caption", "_temperature", b"_temperature", "caption", b"caption", "caption_repair_overhead", b"caption_repair_overhead", "coding", b"coding", "draw", b"draw", "final_temperature", b"final_temperature", "guidance_scale", b"guidance_scale", "mask_pattern", b"mask_pattern", "mask_ratio", b"mask_ratio", "mask_seed", b"mask_seed", "masking", b"masking", "num_inference_steps", b"num_inference_steps", "renoise_steps", b"renoise_steps", "repair_overhead", b"repair_overhead", "send_caption", b"send_caption", "t_schedule", b"t_schedule", "temperature", b"temperature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__argmax: _TypeAlias = _typing.Literal["argmax"]  # noqa: Y015
-    _WhichOneofArgType__argmax: _TypeAlias = _typing.Literal["_argmax", b"_argmax"]  # noqa: Y015
     _WhichOneofReturnType__caption: _TypeAlias = _typing.Literal["caption"]  # noqa: Y015
     _WhichOneofArgType__caption: _TypeAlias = _typing.Literal["_caption", b"_caption"]  # noqa: Y015
     _WhichOneofReturnType__caption_repair_overhead: _TypeAlias = _typing.Literal["caption_repair_overhead"]  # noqa: Y015
@@ -298,8 +324,6 @@ class LamiGoOptions(_message.Message):
     _WhichOneofArgType__send_caption: _TypeAlias = _typing.Literal["_send_caption", b"_send_caption"]  # noqa: Y015
     _WhichOneofReturnType__temperature: _TypeAlias = _typing.Literal["temperature"]  # noqa: Y015
     _WhichOneofArgType__temperature: _TypeAlias = _typing.Literal["_temperature", b"_temperature"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__argmax) -> _WhichOneofReturnType__argmax | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__caption) -> _WhichOneofReturnType__caption | None: ...
     @_typing.overload

@@ -1,0 +1,34 @@
+"""How many pictures and seeds each part takes: what decides how long the study runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ERASURE = "packet_erasure:rate=0.2"
+"""The channel of the parts that have one loss rate only."""
+BATCH = 8
+"""Pictures that are decoded together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Pictures of each set that a part uses (fewer where a set has fewer), and channel seeds where there is loss."""
+
+    denoiser: int = 200
+    denoiser_variants: int = 80
+    coding: int = 24
+    policies: int = 16
+    policies_seeds: int = 2
+    steps: int = 8
+    noise: int = 8
+    noise_seeds: int = 2
+    captions: int = 24
+    captions_seeds: int = 2
+    erasure: int = 24
+    erasure_seeds: int = 5
+    refinement: int = 24
+    refinement_seeds: int = 5
+    showtime: int = 8
+
+
+COUNTS = Counts()
