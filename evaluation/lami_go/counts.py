@@ -14,8 +14,8 @@ BATCH = 8
 class Counts:
     """Pictures of each set that a part uses (fewer where a set has fewer), and channel seeds where there is loss."""
 
-    denoiser: int = 200
-    denoiser_variants: int = 80
+    denoiser: int = 160
+    denoiser_variants: int = 54
     coding: int = 24
     policies: int = 16
     policies_seeds: int = 2

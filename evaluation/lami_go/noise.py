@@ -130,7 +130,11 @@ def draw(rows: list[Row], out: Path) -> list[str]:
     fields = ("distance", "psnr_db")
     panels = [[_panel(setups, field, numbers, x) for numbers, x in (packets, bits)] for field in fields]
     title = "Noise setups 1 and 3 (packets lost), 2 and 4 (bits flipped), PRM 0.25, 4/8 steps"
-    plot(panels, f"{title}\n{sizes(setups)} for packets, 1 for bits; shade: 95 % over pictures", out / "noise.png")
+    plot(
+        panels,
+        f"{title}\n{sizes(setups)} for packets, 1 for bits; shade: 95 % over pictures, first line",
+        out / "noise.png",
+    )
     return ["noise.png"]
 
 

@@ -35,13 +35,18 @@ class Panel:
 
 
 def plot(panels: Sequence[Sequence[Panel]], title: str, path: Path) -> None:
-    """Write a PNG of rows of panels."""
+    """Write a PNG of rows of panels; those of a column have the same lines, and one legend below them."""
     rows, columns = len(panels), max(map(len, panels))
     figure = Figure(figsize=(5.4 * columns, 3.6 * rows + 0.5), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for row, line in enumerate(panels):
         for column, panel in enumerate(line):
             _fill(grid[row][column], panel)
+            if row == rows - 1:
+                # Below the axes: within them it hides points.
+                grid[row][column].legend(
+                    fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, frameon=False
+                )
     figure.suptitle(title, fontsize=11)
     figure.savefig(path, dpi=110)
 
@@ -62,4 +67,3 @@ def _fill(axes, panel: Panel) -> None:  # type: ignore[no-untyped-def]
     if panel.ticks is not None:
         axes.set_xticks(panel.ticks[0], panel.ticks[1])
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)

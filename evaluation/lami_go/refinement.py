@@ -18,6 +18,7 @@ from evaluation.lami_go.store import Part
 from evaluation.lami_go.tables import (
     UNLABELLED,
     average,
+    difference,
     difference_cells,
     heads,
     metric_cells,
@@ -62,7 +63,7 @@ def _arms(world: World, picture: Picture) -> list[Row]:
         for seed in range(COUNTS.refinement_seeds)
     ]
     made, at_once = world.decode(first), AtOnce(world, picture)
-    rows, jobs = world.judged(first, [picture_.image for picture_ in made]), list[Job]()
+    rows, jobs = world.judged(first, world.scores(first, made)), list[Job]()
     for job, picture_ in zip(first, made, strict=True):
         for round_bytes in ROUND_BYTES:
             jobs += _later_jobs(world, job, picture_, round_bytes, at_once)
@@ -149,7 +150,8 @@ def report(rows: list[Row]) -> str:
                 cells = [words(average(found, "bytes"), 0), *_spent(found), *metric_cells(found, UNLABELLED)]
                 means.append([ratio, size, arm, *cells])
             for arm in (AT_ONCE, ERASED):
-                cells = difference_cells(where(here, arm=REFINE), where(here, arm=arm), UNLABELLED)
+                ours, theirs = where(here, arm=REFINE), where(here, arm=arm)
+                cells = [words(difference(ours, theirs, "bytes"), 0, True), *difference_cells(ours, theirs, UNLABELLED)]
                 against.append([ratio, size, f"A minus {arm}", *cells])
     at_once = where(arms, arm=AT_ONCE)
     repaired = sum(row["repair"] > 0 for row in at_once)
@@ -157,9 +159,9 @@ def report(rows: list[Row]) -> str:
         [
             f"{sizes(arms)}, {ERASURE}. {WHAT}\n",
             table(["p", "R in bytes", "arm", "bytes", "of them feedback", "missing", *heads(UNLABELLED)], means),
-            f"B sends repair packets in {repaired} of {len(at_once)} frames.\n",
+            f"B sends repair in {repaired} of {len(at_once)} frames. C asks for less where less was erased.\n",
             "Paired differences (distance: negative is better for A):\n",
-            table(["p", "R in bytes", "difference", *heads(UNLABELLED)], against),
+            table(["p", "R in bytes", "difference", "bytes", *heads(UNLABELLED)], against),
             _ranking_table(ranking),
         ]
     )

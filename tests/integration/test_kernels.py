@@ -62,6 +62,6 @@ def test_two_kernels_agree(tmp_path, photo):
     assert (keep == other_keep).all() and (table == other_table).all()
     assert all((a == b).all() for a, b in zip(elements, other_elements, strict=True))
     arrived = elements[1] != 0
-    assert 0.5 < arrived.mean() < 0.75 and keep[arrived].all()
+    assert 0.3 < arrived.mean() < 0.75 and keep[arrived].all()
     assert (elements[1][arrived] == tokens[arrived]).all()
     assert psnr_db(image, other_image) >= 30
