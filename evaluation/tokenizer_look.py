@@ -108,7 +108,7 @@ def main(
     number, share = codebook_used(tokenizer, many, count)
     lines = [
         "# vq_tokenizer alone", "",
-        "Colour photos of scikit-image, the worst first; left the photo, right what its tokens give:", "",
+        COMMAND, "",
         f"| {images.name}, {SIDE}x{SIDE} | mean | 95 % interval |", "|-|-|-|",
         *(f"| {name} | {mean:.3f} | {low:.3f} to {high:.3f} |" for name, (mean, low, high) in found.items()), "",
         f"{number} pictures of {many.name} use {share:.1%} of the codebook.", "",

@@ -30,7 +30,7 @@ POLICIES: dict[str, dict[str, Any]] = {
 }
 RATES = (0.1, 0.5)
 SETS = ("images", "street")
-TEMPERATURES = {"falling from 1 to 0.2": {}, "1 throughout": {"temperature": 1.0, "final_temperature": 1.0}}
+TEMPERATURES = {"1 to 0.2": {}, "1": {"temperature": 1.0, "final_temperature": 1.0}}
 CONVERGENCE_STEPS = ((4, 8), (28, 32), (50, 62))
 POLICY, LOSS, CONVERGENCE = "policies", "erasure", "convergence"
 SEED = 0

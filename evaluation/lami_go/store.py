@@ -6,7 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from common.models import held_knowledge
 from common.nets.loading import resolve_device
 from evaluation.lami_go.tables import SETS, table, values_of, where
 from evaluation.lami_go.world import Row, World
+from receiver.samplers.latent_mixture import SamplerSettings
 
 ABSENT = (
     "FID and LPIPS, which the paper reports, need weights that are not here: deep-feature distance (1 - cosine of "
@@ -57,6 +58,7 @@ def setting(world: World) -> dict[str, Any]:
         "machine": platform.machine(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "torch_threads": torch.get_num_threads(),
+        "sampler": asdict(SamplerSettings()),
         "nets": {name: digest.hex()[:8] for name, digest in held_knowledge().items()},
     }
 
@@ -94,7 +96,18 @@ def write_readme(out: Path, parts: Iterable[Part]) -> None:
     lines = [_line(part, result) for part, result in found]
     made = table(["part", "pictures", "seeds", "seconds", "machine", "nets"], lines)
     results = [result for _, result in found]
-    text = ["# lami_go, measured\n", _command(results[0]), COUNTED, "", ABSENT, "", made, *reports]
+    text = [
+        "# lami_go, measured\n",
+        _command(results[0]),
+        COUNTED,
+        "",
+        _sampler(results[0]),
+        "",
+        ABSENT,
+        "",
+        made,
+        *reports,
+    ]
     (out / "README.md").write_text("\n".join(text))
 
 
@@ -103,6 +116,10 @@ def _command(result: Mapping[str, Any]) -> str:
     named = " ".join(f"--{name} {sources[name]}" for name in SETS if name in sources)
     limit = "" if result["limit"] is None else f" --limit {result['limit']}"
     return f"```bash\npython -m evaluation.lami_go {named} --out docs/results/lami_go{limit}\n```\n"
+
+
+def _sampler(result: Mapping[str, Any]) -> str:
+    return "The sampler's defaults: " + ", ".join(f"{name} {value}" for name, value in result["sampler"].items()) + "."
 
 
 def _line(part: Part, result: Mapping[str, Any]) -> list[Any]:

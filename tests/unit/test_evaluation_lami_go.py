@@ -22,6 +22,7 @@ ABOUT = {
     "machine": "x86_64",
     "device": "cpu",
     "torch_threads": 2,
+    "sampler": {"num_inference_steps": 8, "draw": "expected"},
     "nets": {"vq_tokenizer": "0123abcd"},
 }
 
@@ -144,6 +145,7 @@ def test_readme_is_made_of_the_results_that_are_there(tmp_path):
     command = "python -m evaluation.lami_go --images kodak --labelled val.tar --street camvid.tar --out"
     assert text.index(command) < text.index("LPIPS") < text.index("## 20 % packet erasure")
     assert "| erasure | 2 images | 0, 1 | 12 | x86_64, cpu, 2 torch threads | vq_tokenizer 0123abcd |" in text
+    assert "defaults: num_inference_steps 8, draw expected." in text
     assert "PRM 0.25: erasure costs 1.00 (1.00 to 1.00) dB; a limit of 3 dB holds" in text
     assert "## Coding" not in text
     assert (tmp_path / "erasure.md").read_text() in text
