@@ -15,7 +15,7 @@ from common.types import Budget, Csi, Goal
 from common.wire import make_parameters
 from evaluation.lami_go.counts import COUNTS
 from evaluation.lami_go.store import Part
-from evaluation.lami_go.tables import heads, metric_cells, sizes, table, values_of, where
+from evaluation.lami_go.tables import UNLABELLED, heads, metric_cells, sizes, table, values_of, where
 from evaluation.lami_go.world import Picture, Row, World
 from receiver.samplers.latent_mixture import SamplerSettings
 
@@ -78,7 +78,7 @@ def report(rows: list[Row]) -> str:
     for tau, total in STEPS:
         found = where(stages, steps=total)
         seconds = [f"{median(row[name] for row in found):.3f}" for name in (*STAGES, "all")]
-        lines.append([f"{tau}/{total}", *seconds, *metric_cells(found)])
+        lines.append([f"{tau}/{total}", *seconds, *metric_cells(found, UNLABELLED)])
     for size in values_of(batches, "batch"):
         found = where(batches, batch=size)
         sample, decode = (median(row[name] for row in found) for name in ("sample", "decode"))
@@ -87,7 +87,7 @@ def report(rows: list[Row]) -> str:
         [
             f"{sizes(stages)}, PRM 0.25, clean, one at a time. Seconds, median: encode (tokens, caption, mask, entropy "
             "coding but for the cut into packets), transport (packets, wire form, entropy decoding), sample, decode.\n",
-            table(["steps", *STAGES, "all", *heads()], lines),
+            table(["steps", *STAGES, "all", *heads(UNLABELLED)], lines),
             f"The decoder in batches, 4/8 steps, median of {REPEATS}:\n",
             table(["batch", "sample, seconds a picture", "decode, seconds a picture", "pictures a second"], rates),
         ]
