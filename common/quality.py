@@ -71,8 +71,13 @@ def _blur(x: _Array) -> _Array:
     taps = np.exp(-(offsets**2) / (2 * WINDOW_SIGMA_PX**2))
     taps /= taps.sum()
     rows, columns = x.shape[1] - WINDOW_TAPS + 1, x.shape[2] - WINDOW_TAPS + 1
-    down = np.sum([t * x[:, i : i + rows] for i, t in enumerate(taps)], axis=0)
-    return np.asarray(np.sum([t * down[:, :, i : i + columns] for i, t in enumerate(taps)], axis=0))
+    down = taps[0] * x[:, :rows]
+    for i, tap in enumerate(taps[1:], 1):  # in place: a list of all terms would not fit the cache
+        down += tap * x[:, i : i + rows]
+    blurred: _Array = taps[0] * down[:, :, :columns]
+    for i, tap in enumerate(taps[1:], 1):
+        blurred += tap * down[:, :, i : i + columns]
+    return blurred
 
 
 def _halve(x: _Array) -> _Array:
