@@ -41,6 +41,10 @@ bench: $(STAMP)  ## time of each stage, warm
 
 train: $(STAMP)  ## train the bundled nets: make train DATA=folder-of-tars HELD_OUT=images [MINUTES=40]
 	$(BIN)/python -m training.vq_tokenizer --data $(DATA) --held-out $(HELD_OUT) --minutes $(or $(MINUTES),40) \
-		--out build/models/vq_tokenizer
+		--out build/models/vq_tokenizer_stage1
+	$(BIN)/python -m training.vq_decoder --start-from build/models/vq_tokenizer_stage1 --data $(DATA) \
+		--held-out $(HELD_OUT) --minutes $(or $(MINUTES),40) --out build/models/vq_tokenizer
 	$(BIN)/python -m training.token_denoiser --data $(DATA) --held-out $(HELD_OUT) --minutes $(or $(MINUTES),40) \
 		--tokenizer build/models/vq_tokenizer --out build/models/token_denoiser
+	$(BIN)/python -m training.lami_go_tables --data $(DATA) --held-out $(HELD_OUT) \
+		--tokenizer build/models/vq_tokenizer --out build/models/lami_go_tables

@@ -58,9 +58,12 @@ def count_grid(counts: Counts, grid: npt.NDArray[np.int64], classes: Classes) ->
     known = classes[grid]
     left, above = np.full_like(known, nothing), np.full_like(known, nothing)
     left[:, 1:], above[1:] = known[:, :-1], known[:-1]
-    for a in (left, np.full_like(left, nothing)):
-        for b in (above, np.full_like(above, nothing)):
-            np.add.at(counts, ((a * (nothing + 1) + b).ravel(), grid.ravel()), 1)
+    none = np.full_like(left, nothing)
+    # At a border there is no neighbour to lose: that position is not counted a second time.
+    for a, inside in ((left, np.ones_like(grid, bool)), (none, left != nothing)):
+        for b, below in ((above, np.ones_like(grid, bool)), (none, above != nothing)):
+            there = inside & below
+            np.add.at(counts, ((a * (nothing + 1) + b)[there], grid[there]), 1)
 
 
 def count_text(counts: Counts, text: npt.NDArray[np.int64], classes: Classes) -> None:
@@ -91,17 +94,18 @@ def main(
     data: Annotated[Path, typer.Option(help="folder of tars, one tar, or a folder of images")],
     held_out: Annotated[Path, typer.Option(help="pictures that are only measured")],
     out: Annotated[Path, typer.Option(help="folder to write")],
-    classes: Annotated[int, typer.Option(help="classes of codewords")] = 16,
+    classes: Annotated[int, typer.Option(help="classes of codewords")] = 20,
+    tokenizer: Annotated[Path | None, typer.Option(help="folder of the tokenizer; default: the bundled one")] = None,
     device: str = "auto",
     work_dir: Path = Path("build/training"),
 ) -> None:
     """Count, write tables.safetensors and CARD.md."""
     torch_device = resolve_device(device)
-    tokenizer = load_net(VQTokenizer, model_folder("vq_tokenizer"), torch_device)
+    net = load_net(VQTokenizer, tokenizer or model_folder("vq_tokenizer"), torch_device)
     sources = find_sources(data)
     samples: list[Sample] = [s for source in sources for s in load_samples([source])]
-    grids = cached_tokens(tokenizer, samples, work_dir, torch_device)
-    words = token_classes(tokenizer.codebook.cpu().numpy(), classes)
+    grids = cached_tokens(net, samples, work_dir, torch_device)
+    words = token_classes(net.codebook.cpu().numpy(), classes)
     contexts = int(words.max()) + 2
     counts = np.zeros((contexts**2, len(words)))
     for grid in grids:
@@ -119,7 +123,7 @@ def main(
     save_tables(plain, path, {"tokens": (words, lean(counts)), "caption_bytes": (letters, lean(text_counts))})
     pictures = [to_float(square_crop(s.pixels, 256)) for s in load_samples([held_out])]
     with torch.inference_mode():
-        shown = [tokenizer.encode(torch.from_numpy(p)[None].to(torch_device))[0][0].cpu() for p in pictures]
+        shown = [net.encode(torch.from_numpy(p)[None].to(torch_device))[0][0].cpu() for p in pictures]
     order_0 = float(plain["tokens"].bits[torch.cat([g.flatten() for g in shown]).numpy()].mean())
     around = bits_a_token(load_neighbours(path, "tokens"), shown)
     write_card(out, [s.name for s in sources], len(samples), len(captions), classes, (held_out.name, order_0, around))
