@@ -25,8 +25,8 @@ from common.channel_spec import parse_spec
 from common.errors import InvalidInput
 from common.rpc.channels import RPC_DEADLINE_S, STREAM_DEADLINE_S, open_channel
 from common.systems import SYSTEMS
-from common.types import FeedbackPolicy, LinkSettings
-from common.wire import make_parameters
+from common.types import FeedbackPolicy, LinkSettings, RoundSettings
+from common.wire import check_rounds, make_parameters
 from gocom.v1 import channel_pb2, channel_pb2_grpc, receiver_pb2_grpc, transmitter_pb2_grpc
 
 T = TypeVar("T")
@@ -94,8 +94,7 @@ class AsyncClient:
                 _check_range(name, value, 1, _UINT32 - 1)
         _check_range("quality_target", quality_target, 0, 1)
         policy = _policy(feedback_policy)
-        if policy is FeedbackPolicy.UNCERTAIN and max_rounds > 1 and not round_budget_bytes:
-            raise InvalidInput("round_budget_bytes: not set; feedback_policy uncertain needs it, or all is asked for")
+        check_rounds(RoundSettings(max_rounds, round_budget_bytes or 0, policy, quality_target))
         wanted = SendOptions(
             codec, parameters, seed, max_rounds, budget_bytes, round_budget_bytes, policy, quality_target, link, size,
             first_index, timeout_s, on_preview,

@@ -64,7 +64,7 @@ def known_keep(codec: str, message: GoMessage | FrameHeader, segment: Segment | 
     long as the segment.
     """
     spec = spec_of(codec, segment.kind)
-    masked = segment.keep is not None if isinstance(segment, Segment) else segment.withheld_count > 0
+    masked = _withheld(segment) > 0
     if message.round > 0 or masked or spec.keep is None:
         return np.ones(count, bool)
     keep = spec.keep(message.header, message.width_px, message.height_px)
@@ -73,6 +73,16 @@ def known_keep(codec: str, message: GoMessage | FrameHeader, segment: Segment | 
     if len(keep) != count:
         raise InvalidInput(f"segments.element_count: {count} of {spec.name!r}, the mask is for {len(keep)}")
     return keep
+
+
+def _withheld(segment: Segment | SegmentFrame) -> int:
+    """Elements whose absence the packets say. Raises InvalidInput when that is all of them."""
+    if isinstance(segment, SegmentFrame):
+        return segment.withheld_count
+    count = 0 if segment.keep is None else int(np.count_nonzero(~segment.keep))
+    if count and count == len(segment.elements):
+        raise InvalidInput(f"keep: withholds all {count} elements; leave the segment out instead")
+    return count
 
 
 def transmission_order(first: FrameHeader, segment: SegmentFrame, link: LinkSettings) -> Ints:
@@ -117,12 +127,11 @@ def packetize(message: GoMessage, link: LinkSettings) -> tuple[FrameHeader, Pack
     frames = []
     for index, segment in enumerate(message.segments):
         count = len(segment.elements)
-        keep = np.ones(count, bool) if segment.keep is None else segment.keep
-        withheld = int(np.count_nonzero(~keep))
+        withheld = _withheld(segment)
         coder = spec_of(message.codec, segment.kind).coder(
             segment.coding, message.width_px, message.height_px, (withheld, count) if withheld else None
         )
-        elements = np.where(keep, segment.elements, -1)
+        elements = segment.elements if segment.keep is None else np.where(segment.keep, segment.elements, -1)
         order = _order(np.flatnonzero(known_keep(message.codec, message, segment, count)), link)
         protected = segment.repair_overhead > 0
         limit = fec.source_payload_bytes(link.max_payload_bytes) if protected else link.max_payload_bytes

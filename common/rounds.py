@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from common.random import CounterRng
 from common.types import Bools, FrameHeader, Ints, ReceivedMessage, ReceivedSegment
 
 
@@ -40,7 +41,7 @@ def _put(known: ReceivedSegment, later: ReceivedSegment) -> ReceivedSegment:
 
 
 def with_requested(header: FrameHeader, asked: Mapping[int, Ints]) -> FrameHeader:
-    """A later round's header with the spans that its sender did not repeat: the first of what was asked for.
+    """A later round's header with the spans that its sender did not repeat: so many of what was asked for.
 
     Args:
         asked: by segment kind, spans of the feedback that this round answers.
@@ -51,19 +52,20 @@ def with_requested(header: FrameHeader, asked: Mapping[int, Ints]) -> FrameHeade
     for segment in header.segments:
         spans = asked.get(segment.kind)
         if segment.as_requested and spans is not None:
-            first = clip_spans(spans, segment.element_count)
-            if int(first[:, 1].sum()) == segment.element_count:
-                segment = replace(segment, spans=first)
+            chosen = thin_spans(spans, segment.element_count)
+            if int(chosen[:, 1].sum()) == segment.element_count:
+                segment = replace(segment, spans=chosen)
         segments.append(segment)
     return replace(header, segments=tuple(segments))
 
 
-def clip_spans(spans: Ints, limit: int) -> Ints:
-    """Spans [S, 2] cut to the first `limit` elements."""
-    before = np.cumsum(spans[:, 1]) - spans[:, 1]
-    clipped = np.stack([spans[:, 0], np.minimum(spans[:, 1], limit - before)], axis=1)
-    kept: Ints = clipped[clipped[:, 1] > 0]
-    return kept
+def thin_spans(spans: Ints, limit: int) -> Ints:
+    """At most `limit` of the elements of spans [S, 2], spread over all of them, the same ones on every machine."""
+    positions = span_positions(spans)
+    if len(positions) <= limit:
+        return spans
+    chosen = CounterRng(0, "thin_spans").permutation(len(positions))[:limit]
+    return spans_of(np.sort(positions[chosen]))
 
 
 def spans_of(positions: Ints) -> Ints:

@@ -139,7 +139,7 @@ class Segment:
         repair_overhead: RaptorQ repair packets as a share of the source packets.
         damage_tolerant: damaged payloads are of use to the decoder.
         spans: in a later round, int64 [S, 2] of (start, length) within the first round's elements.
-        as_requested: in a later round, the receiver knows `spans`: the first of what it asked for.
+        as_requested: in a later round, the receiver knows `spans`: so many of what it asked for.
         keep: bool [N], True where the element is sent, where the receiver cannot know that: each packet then carries
             its slice of this mask. None: all are sent, or all that the system's `keep` says of the frame header.
     """

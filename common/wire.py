@@ -39,6 +39,8 @@ EXTENSION = "extension"
 _SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MAX_ROUNDS = 64
 """Rounds of a frame, feedback or not."""
+MIN_UNCERTAIN_BYTES = 64
+"""Of a further round for the least certain elements: below it hardly any would fit."""
 
 
 def enum_to_name(descriptor: Any, number: int, field: str) -> str | None:
@@ -209,12 +211,20 @@ def get_rounds(message: Any) -> RoundSettings:
     if message.max_rounds > MAX_ROUNDS:
         raise InvalidInput(f"max_rounds: {message.max_rounds} is more than {MAX_ROUNDS}")
     policy = FeedbackPolicy(enum_to_name(_POLICY, message.feedback_policy, "feedback_policy") or FeedbackPolicy.ERASED)
-    if policy is FeedbackPolicy.UNCERTAIN and message.max_rounds > 1 and not message.round_budget_bytes:
-        raise InvalidInput("round_budget_bytes: not set; feedback_policy uncertain needs it, or all is asked for")
     if message.quality_target_permille > 1000:
         raise InvalidInput(f"quality_target_permille: {message.quality_target_permille} is more than 1000")
     target = message.quality_target_permille / 1000
-    return RoundSettings(max(1, message.max_rounds), message.round_budget_bytes, policy, target)
+    return check_rounds(RoundSettings(max(1, message.max_rounds), message.round_budget_bytes, policy, target))
+
+
+def check_rounds(rounds: RoundSettings) -> RoundSettings:
+    """The same. Raises InvalidInput for settings that would do nothing, or ask for everything."""
+    if rounds != RoundSettings() and rounds.max_rounds < 2:
+        raise InvalidInput("max_rounds: 1; round_budget_bytes, feedback_policy and quality_target need 2 or more")
+    if rounds.feedback_policy is FeedbackPolicy.UNCERTAIN and rounds.round_budget_bytes < MIN_UNCERTAIN_BYTES:
+        given = rounds.round_budget_bytes or "not set"
+        raise InvalidInput(f"round_budget_bytes: {given}; policy uncertain needs {MIN_UNCERTAIN_BYTES} or more")
+    return rounds
 
 
 def check_session_id(session_id: str) -> None:

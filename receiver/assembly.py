@@ -54,6 +54,11 @@ class RoundAssembler:
             spec = spec_of(header.codec, segment.kind)
             if segment.coding not in spec.codings:
                 raise InvalidInput(f"segments.coding: segment {spec.name!r} has no {segment.coding.value!r}")
+            whole = spec.count(header.width_px, header.height_px) if spec.count and not header.round else None
+            if whole is not None and segment.element_count != whole:
+                raise InvalidInput(
+                    f"segments.element_count: {segment.element_count} of {spec.name!r}, this size has {whole}"
+                )
         packets = _announced(header)
         if packets > self._max_packets:
             raise TooLarge(f"header.segments: {packets} packets are more than {self._max_packets} a round")

@@ -60,7 +60,9 @@ def least_certain(codec: str, picture: Reconstruction, budget_bytes: int) -> dic
         return math.ceil(math.log2(segments[kind].alphabet_size)) / 8 * 1.125
 
     wanted = {kind: spans for kind, spans in picture.wanted.items() if kind not in picture.uncertain}
-    left = budget_bytes - ROUND_BYTES - sum(int(s[:, 1].sum()) * element_bytes(kind) for kind, s in wanted.items())
+    # Twice: what cannot be guessed is likely to be sent with repair.
+    spent = sum(2 * int(s[:, 1].sum()) * element_bytes(kind) for kind, s in wanted.items())
+    left = budget_bytes - ROUND_BYTES - spent
     for kind, positions in picture.uncertain.items():
         count = min(len(positions), max(0, int(left / element_bytes(kind))))
         wanted[kind] = spans_of(np.sort(positions[:count]))
@@ -70,8 +72,15 @@ def least_certain(codec: str, picture: Reconstruction, budget_bytes: int) -> dic
 
 def feedback_for(rounds: Sequence[ReceivedMessage], wanted: Mapping[int, Ints]) -> Feedback:
     """What is said to the transmitter after these rounds."""
-    frame = rounds[-1].frame
-    return Feedback(frame.frame_index, frame.round, wanted, budget_bytes=rounds[0].frame.rounds.round_budget_bytes)
+    first, last = rounds[0].frame, rounds[-1].frame
+    counts = {segment.kind: segment.element_count for segment in first.segments}
+    # Feedback names elements of the first round; what only a later one had cannot be named.
+    known = {
+        kind: spans
+        for kind, spans in wanted.items()
+        if kind in counts and len(spans) and int(spans[-1].sum()) <= counts[kind]
+    }
+    return Feedback(last.frame_index, last.round, known, budget_bytes=first.rounds.round_budget_bytes)
 
 
 class FeedbackClient:

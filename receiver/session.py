@@ -246,6 +246,8 @@ class LinkSession:
                 return
         except TimeoutError:
             log.warning("further round did not come", frame_id=self._name(frame.header), rounds=len(frame.rounds))
+        except Exception as error:  # the frame still has its picture, and its outcome must go out
+            log.error("feedback failed", frame_id=self._name(frame.header), exc_info=error)
         finally:
             frame.feedback_s += time.perf_counter() - start
         # The round may have begun while the answer was lost.

@@ -1,4 +1,4 @@
-"""Short, equal runs of token denoisers of several widths: which one to train for long.
+"""Short, equal runs, on the same windows, of token denoisers of several widths: which one to train for long.
 
     python -m training.compare_denoisers --data TARS --held-out eval/kodak --minutes 4 --out table.md
 
@@ -45,6 +45,7 @@ def main(
     lines += ["| widths | parameters | steps | 25 %: exact | bits | 50 %: exact | bits |", "|-|-|-|-|-|-|-|"]
     for name, (channels, layers) in CANDIDATES.items():
         recipe.model = recipe.new_model(channels, layers)
+        recipe.reseed()
         recipe.name = "compare-" + "-".join(map(str, (*channels, layers)))
         state = train(recipe, LoopOptions(minutes=minutes, learning_rate=learning_rate, work_dir=work_dir))
         size = sum(p.numel() for p in recipe.model.parameters()) / 1e6

@@ -1,8 +1,9 @@
-"""Token grids as a receiver's sampler meets them, made from whole ones.
+"""Token grids much as a receiver's sampler meets them, made from whole ones.
 
 A frame's positions are received (right for certain) or unknown. Before the first step every unknown token is random;
 later most are guesses, many of them right. So a share of the positions is unknown, and of those a share is replaced:
-all of them half of the time. t says what share of the grid is really replaced, as Paella's noise level does.
+all of them half of the time. t says what share of the grid is really replaced, as Paella's noise level does. (The
+sampler's t agrees at its first step; later it falls by schedule, whatever share of the guesses is right.)
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ def write_card(
         f"| data | {', '.join(sources)}: {pictures} pictures, {captions} captions |",
         "| tokens | plain table; tables by the classes of the left and the upper neighbour "
         f"({classes} classes of codewords, and none) |",
-        "| caption_bytes | plain table; tables by the byte before (28 classes) |",
+        "| caption_bytes | plain table; tables by the byte before (29 classes) |",
         f"| held out | {name}: {order_0:.2f} bits a token with the plain table, {around:.2f} with both neighbours "
         "known (10 at fixed length) |",
         "| made by | `python -m training.lami_go_tables` |",

@@ -7,7 +7,7 @@ follows what a receiver's sampler meets (training/corruption.py). Loss: cross en
 positions weighing 10 times the kept ones.
 
 `--start-from` begins with the weights of an earlier run and a fresh optimizer: how a net trained on one machine goes
-on on another. `--channels` gives other widths (training/compare_denoisers.py tries several).
+on on another. training/compare_denoisers.py tries other widths.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class TokenDenoiserRecipe:
         start_from: Path | None = None,
     ) -> None:
         torch.manual_seed(seed)
-        self.seed, self.rng = seed, np.random.default_rng(seed)
-        self.generator = torch.Generator().manual_seed(seed)
+        self.seed = seed
+        self.reseed()
         self.device = resolve_device(device)
         self.batch = batch
         self.start_from = start_from
@@ -80,6 +80,11 @@ class TokenDenoiserRecipe:
         x = torch.stack([torch.from_numpy(to_float(p)) for p in pictures])
         with torch.inference_mode():
             self.held_out = torch.cat([self.tokenizer.encode(one[None].to(self.device))[0] for one in x])
+
+    def reseed(self, step: int = 0) -> None:
+        """Begin the windows anew; another step gives others."""
+        self.rng = np.random.default_rng([self.seed, step])
+        self.generator = torch.Generator().manual_seed(self.seed + step)
 
     def new_model(self, channels: tuple[int, int, int] | None = None, layers: int = 1) -> TokenDenoiser:
         """Untrained but for the codewords, the same each time."""
@@ -122,7 +127,8 @@ class TokenDenoiserRecipe:
         return {"loss": (each * weight).sum() / weight.sum(), "accuracy": accuracy}
 
     def resumed(self, progress: float) -> None:
-        """Nothing to restore."""
+        """Other windows than those before the stop."""
+        self.reseed(1 + round(progress * 1e6))
 
     def after_step(self, progress: float) -> None:
         """Nothing to do."""

@@ -33,16 +33,16 @@ def tokenise(
 def cached_tokens(
     tokenizer: VQTokenizer, samples: Sequence[Sample], work_dir: Path, device: torch.device
 ) -> list[Tensor]:
-    """Grids of the samples from `work_dir`, made there when missing; told apart by encoder and codebook."""
+    """Grids of the samples from `work_dir`, made there when missing; told apart by encoder, codebook and samples."""
     digest = sha256()
     for name, value in sorted(tokenizer.state_dict().items()):
         if not name.startswith("decoder."):
             digest.update(value.float().cpu().numpy().tobytes())
+    digest.update(repr([(sample.key, sample.pixels.shape) for sample in samples]).encode())
     cache = work_dir / f"tokens-{digest.hexdigest()[:12]}.pt"
     if cache.exists():
         grids: list[Tensor] = torch.load(cache, weights_only=True)
-        if len(grids) == len(samples):
-            return grids
+        return grids
     grids = tokenise(tokenizer, samples, np.random.default_rng(0), device)
     cache.parent.mkdir(parents=True, exist_ok=True)
     torch.save(grids, cache)

@@ -171,9 +171,7 @@ def main(
 ) -> None:
     """Train, or go on training, the decoder."""
     torch.set_num_threads(threads)
-    recipe = VQDecoderRecipe(
-        start_from, data, held_out, batch, crop_px, device, seed, perceptual, gradient, blocks
-    )
+    recipe = VQDecoderRecipe(start_from, data, held_out, batch, crop_px, device, seed, perceptual, gradient, blocks)
     options = LoopOptions(minutes=minutes, learning_rate=learning_rate, seed=seed, out_dir=out, work_dir=work_dir)
     train(recipe, options)
 

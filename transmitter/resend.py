@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from common.account import cost
-from common.rounds import clip_spans, span_positions
+from common.rounds import span_positions, thin_spans
 from common.types import Feedback, GoMessage, LinkSettings, Segment
 
 
 def resend(first: GoMessage, feedback: Feedback, link: LinkSettings) -> GoMessage | None:
     """A further round with the wanted elements of the first one, as many as the budget allows; None: nothing fits.
 
-    Elements that the first round withheld can be named too. What is left out is at the end of what was named, so that
-    the receiver knows the rest by their number.
+    Elements that the first round withheld can be named too. What does not fit is left out by a rule both ends know
+    (thin_spans), so that the receiver knows the rest by their number.
 
     Args:
         first: the message of round 0.
@@ -38,7 +38,7 @@ def _select(first: GoMessage, feedback: Feedback, limit: int) -> GoMessage:
         spans = feedback.wanted.get(segment.kind)
         if spans is None or limit <= 0:
             continue
-        spans = clip_spans(spans, limit)
+        spans = thin_spans(spans, limit)
         index = span_positions(spans)
         limit -= len(index)
         segments.append(

@@ -101,9 +101,12 @@ class TransmitSession:
     async def feedback(self, request: feedback_pb2.SendFeedbackRequest) -> feedback_pb2.SendFeedbackResponse:
         """Queue a further round. A repeat, even while the first is in work, gets its answer. Raises InvalidInput."""
         frame = self.frames.get(request.frame_index)
+        silence = feedback_pb2.SendFeedbackResponse()
+        if frame is not None:  # before the answer: also what is refused, or ends a frame, was sent
+            frame.feedback_bytes += exchange_bytes(request, silence)
         answer = await self._answer(request, frame)
         if frame is not None:
-            frame.feedback_bytes += exchange_bytes(request, answer)
+            frame.feedback_bytes += exchange_bytes(request, answer) - exchange_bytes(request, silence)
         return answer
 
     async def _answer(

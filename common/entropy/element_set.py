@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from common.errors import InvalidInput
+from common.errors import InvalidInput, TooLarge
 from common.types import Ints
 
 MAX_PARAMETER = 15
+MAX_BYTES = 1 << 16
+"""Of a set; what a peer can make this end read at once."""
 
 
 def pack_spans(spans: Ints) -> bytes:
-    """int64 [S, 2] of (start, length), ascending and apart -> bytes; none -> b""."""
+    """int64 [S, 2] of (start, length), ascending and apart -> bytes; none -> b"". Raises TooLarge."""
     if not len(spans):
         return b""
     starts, lengths = spans[:, 0], spans[:, 1]
@@ -32,13 +34,18 @@ def pack_spans(spans: Ints) -> bytes:
     text = "".join(bits)
     text += "0" * (-len(text) % 8)
     head = bytes([parameters[0] << 4 | parameters[1]]) + _varint(len(spans))
-    return head + int(text, 2).to_bytes(len(text) // 8, "big")
+    data = head + int(text, 2).to_bytes(len(text) // 8, "big")
+    if len(data) > MAX_BYTES:
+        raise TooLarge(f"elements: a set of {len(data)} bytes is more than {MAX_BYTES}; ask for fewer")
+    return data
 
 
 def unpack_spans(data: bytes, limit: int) -> Ints:
     """The other way. Raises InvalidInput for bytes that are no set, or whose positions reach `limit`."""
     if not data:
         return np.zeros((0, 2), np.int64)
+    if len(data) > MAX_BYTES:
+        raise InvalidInput(f"elements: a set of {len(data)} bytes is more than {MAX_BYTES}")
     parameters = (data[0] >> 4, data[0] & 15)
     count, at = _read_varint(data, 1)
     if not 0 < count <= len(data) * 8:

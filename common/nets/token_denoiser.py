@@ -3,8 +3,8 @@
     tokens [B,h,w] -> embedding (+) trusted channel -> UNet2DConditionModel(t, text) -> 1x1 head -> logits [B,K,h,w]
 
 Trained as Paella is (Rampas, Pernias, Aubreville 2022): indices are replaced by uniformly random ones with
-probability t. The trusted channel says which positions are known to be right; it is zero for half of the training,
-so the net also works without it.
+probability t. The trusted channel says which positions are known to be right; it is zero for part of the training
+(training/corruption.py), so the net also works without it.
 """
 
 from __future__ import annotations

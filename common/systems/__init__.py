@@ -25,6 +25,8 @@ class SegmentSpec:
         table: loads the static integer table that Huffman and range coding use; None: fixed length only.
         neighbours: loads the tables that context coding uses; None: there is no context coding.
         columns: (width_px, height_px) -> elements in a row, where the segment is a grid; None: it is a sequence.
+        count: (width_px, height_px) -> elements of a first round, where the picture's size says that; None: it may
+            announce any number.
         keep: (header, width_px, height_px) -> bool [N], the elements that are sent, where both ends know that from
             the frame header; None, or a None from it: all of them.
     """
@@ -34,6 +36,7 @@ class SegmentSpec:
     table: Callable[[], FrequencyTable] | None = None
     neighbours: Callable[[], NeighbourTables] | None = None
     columns: Callable[[int, int], int] | None = None
+    count: Callable[[int, int], int] | None = None
     keep: Callable[[Parameters, int, int], Bools | None] | None = None
 
     @property
@@ -60,6 +63,9 @@ class SegmentSpec:
         if coding not in self.codings:
             choices = ", ".join(c.value for c in self.codings)
             raise InvalidInput(f"coding: segment {self.name!r} has no {coding.value!r}; choose {choices}")
+        if withheld is not None:
+            # In 256ths: both ends round alike, and a peer cannot have a table made for every number it thinks of.
+            withheld = min(255, max(1, round(256 * withheld[0] / withheld[1]))), 256
         columns = self.columns(width_px, height_px) if self.columns and coding is ElementCoding.CONTEXT else None
         return _make_coder(self, coding, columns, withheld)
 

@@ -69,7 +69,7 @@ Steps = Annotated[int, Field(ge=1, le=1000)]
 RenoiseSteps = Annotated[int, Field(ge=0, le=1000)]
 MaskSeed = Annotated[int, Field(ge=0, lt=2**32)]
 MaskPattern = Annotated[int, Field(ge=0, lt=len(PDM_PATTERNS))]
-Temperature = Annotated[float, Field(gt=0, le=10)]
+Temperature = Annotated[float, Field(ge=0.001, le=10)]
 Guidance = Annotated[float, Field(ge=0, le=20)]
 
 
@@ -174,6 +174,11 @@ def _columns(width_px: int, height_px: int) -> int:
     return grid_shape(width_px, height_px)[1]
 
 
+def _count(width_px: int, height_px: int) -> int:
+    rows, columns = grid_shape(width_px, height_px)
+    return rows * columns
+
+
 SYSTEMS.add(
     "lami_go",
     System(
@@ -182,7 +187,7 @@ SYSTEMS.add(
         options=LamiGoOptions,
         segments=(
             SegmentSpec("caption", 256, caption_table, caption_neighbours),
-            SegmentSpec("tokens", CODEBOOK_SIZE, token_table, token_neighbours, _columns, keep_mask),
+            SegmentSpec("tokens", CODEBOOK_SIZE, token_table, token_neighbours, _columns, _count, keep_mask),
         ),
         knowledge=("vq_tokenizer", "token_denoiser", "lami_go_tables"),
         summary="caption and VQ tokens; what the channel ate is denoised back (LaMI-GO)",

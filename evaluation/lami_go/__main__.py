@@ -17,7 +17,7 @@ import typer
 from tqdm import tqdm
 
 from evaluation.lami_go import coding, denoiser, erasure, noise, policies, refinement, showtime, steps
-from evaluation.lami_go.store import Part, read_result, setting, write_readme, write_result
+from evaluation.lami_go.store import Part, read_result, setting, stale, write_readme, write_result
 from evaluation.lami_go.world import World
 
 PARTS: dict[str, Part] = {
@@ -37,7 +37,7 @@ def choose(names: str | None) -> list[Part]:
 
 def run(sources: dict[str, Path], out: Path, parts: list[Part], limit: int | None, device: str, again: bool) -> None:
     """Measure what is missing, then write the reports."""
-    todo = [part for part in parts if again or read_result(out, part) is None]
+    todo = [part for part in parts if again or (found := read_result(out, part)) is None or stale(found)]
     if todo:
         world = World(sources, device, limit)
         about = setting(world)

@@ -14,12 +14,12 @@ BATCH = 8
 class Counts:
     """Pictures of each set that a part uses (fewer where a set has fewer), and channel seeds where there is loss."""
 
-    denoiser: int = 160
-    denoiser_variants: int = 54
+    denoiser: int = 320
+    denoiser_variants: int = 48
     coding: int = 24
-    policies: int = 16
+    policies: int = 12
     policies_seeds: int = 2
-    steps: int = 8
+    steps: int = 6
     noise: int = 8
     noise_seeds: int = 2
     captions: int = 24
@@ -27,7 +27,7 @@ class Counts:
     erasure: int = 24
     erasure_seeds: int = 5
     refinement: int = 24
-    refinement_seeds: int = 5
+    refinement_seeds: int = 3
     showtime: int = 8
 
 

@@ -59,8 +59,17 @@ def setting(world: World) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "torch_threads": torch.get_num_threads(),
         "sampler": asdict(SamplerSettings()),
-        "nets": {name: digest.hex()[:8] for name, digest in held_knowledge().items()},
+        "nets": _nets(),
     }
+
+
+def _nets() -> dict[str, str]:
+    return {name: digest.hex()[:8] for name, digest in held_knowledge().items()}
+
+
+def stale(result: Mapping[str, Any]) -> bool:
+    """Measured with other nets or other sampler defaults than there are now."""
+    return bool(result["nets"] != _nets() or result["sampler"] != json.loads(json.dumps(asdict(SamplerSettings()))))
 
 
 def write_result(out: Path, part: Part, rows: list[Row], seconds: float, about: Mapping[str, Any]) -> None:

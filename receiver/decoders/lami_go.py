@@ -174,7 +174,7 @@ class LamiGoDecoder:
             tokens, seconds = step.tokens, {"sample": sampling / len(frames)}
         pictures = self._decode(frames, tokens, seconds)
         yield [
-            replace(picture, final=True, wanted=_wanted(frame.segments), **guesses)
+            replace(picture, final=True, wanted=_wanted(frame), **guesses)
             for picture, frame, guesses in zip(pictures, frames, self._guesses(frames, step), strict=True)
         ]
 
@@ -224,6 +224,7 @@ def _caption(segment: ReceivedSegment | None) -> str | None:
     return segment.elements.astype(np.uint8).tobytes().decode(errors="replace")
 
 
-def _wanted(segments: dict[int, ReceivedSegment]) -> dict[int, Ints]:
-    """Elements that were sent and did not arrive, by segment."""
+def _wanted(frame: Frame) -> dict[int, Ints]:
+    """Elements that were sent and did not arrive, by segment; a caption is of no use where no token is missing."""
+    segments = {} if frame.settings is None else frame.segments
     return {kind: missing_spans(~segment.erased) for kind, segment in segments.items() if segment.erased.any()}

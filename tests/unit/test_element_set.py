@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.entropy.element_set import pack_spans, unpack_spans
-from common.errors import InvalidInput
-from common.rounds import clip_spans, span_positions, spans_of
+from common.errors import InvalidInput, TooLarge
+from common.rounds import span_positions, spans_of, thin_spans
 
 
 @given(positions=st.sets(st.integers(0, 5000), max_size=300))
@@ -43,9 +43,19 @@ def test_bytes_that_are_no_set(data):
         unpack_spans(data, 100)
 
 
-def test_clipping_keeps_the_first():
-    spans = np.array([[2, 3], [10, 1], [20, 5]])
-    assert clip_spans(spans, 5).tolist() == [[2, 3], [10, 1], [20, 1]]
-    assert clip_spans(spans, 3).tolist() == [[2, 3]]
-    assert clip_spans(spans, 99).tolist() == spans.tolist()
-    assert clip_spans(spans, 0).tolist() == []
+def test_thinning_spreads_what_is_kept_and_both_ends_agree():
+    spans = spans_of(np.arange(0, 600, 2))
+    kept = span_positions(thin_spans(spans, 100))
+    assert len(kept) == 100 and set(kept) <= set(span_positions(spans))
+    assert 20 < (kept < 200).sum() < 45 and (kept > 400).any()
+    assert (kept == span_positions(thin_spans(spans, 100))).all()
+    assert thin_spans(spans, 300).tolist() == thin_spans(spans, 999).tolist() == spans.tolist()
+    assert thin_spans(spans, 0).tolist() == []
+
+
+def test_sets_are_bounded_both_ways():
+    with pytest.raises(InvalidInput, match="70000 bytes is more than 65536"):
+        unpack_spans(bytes(70000), 1 << 24)
+    many = np.sort(np.random.default_rng(0).permutation(1 << 20)[: 1 << 17])
+    with pytest.raises(TooLarge, match="ask for fewer"):
+        pack_spans(spans_of(many))

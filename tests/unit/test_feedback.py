@@ -7,8 +7,8 @@ from common.entropy.tables import TOTAL
 from common.errors import InvalidInput
 from common.feedback import exchange_bytes, feedback_to_proto, read_wanted
 from common.packetizer import depacketize, packetize
-from common.rounds import merge_rounds, missing_spans, span_positions, with_requested
-from common.systems.lami_go import TOKENS, LamiGoHeader, MaskingPolicy, token_table
+from common.rounds import merge_rounds, missing_spans, span_positions, thin_spans, with_requested
+from common.systems.lami_go import CAPTION, TOKENS, LamiGoHeader, MaskingPolicy, token_table
 from common.types import (
     ElementCoding,
     Feedback,
@@ -20,7 +20,7 @@ from common.types import (
     Segment,
 )
 from gocom.v1 import feedback_pb2
-from receiver.feedback import wanted_elements
+from receiver.feedback import feedback_for, wanted_elements
 from transmitter.resend import resend
 
 LINK = LinkSettings()
@@ -51,6 +51,20 @@ def test_lost_packets_are_runs_and_both_ends_name_the_same():
     assert (read_wanted(request.wanted[0], header, LINK) == erased).all()
 
 
+def test_what_only_a_later_round_had_is_not_named():
+    """A segment that comes in a further round and is lost: feedback names elements of the first round alone."""
+    _, header, received = lossy()
+    caption = Segment(CAPTION, np.arange(20), np.ones(20, np.float32), ElementCoding.CONTEXT)
+    later, batch = packetize(GoMessage("lami_go", header.header, 256, 256, (caption,), 0, 1, ROUNDS), LINK)
+    lost = depacketize(later, batch.select(np.zeros(len(batch), bool)), len(batch), LINK)
+    spans = missing_spans(np.zeros(20, bool))
+    beyond = np.array([[1000, 90]])
+    for kind, wanted in ((CAPTION, spans), (TOKENS, beyond)):
+        assert not feedback_for([received, lost], {kind: wanted}).wanted
+    kept = feedback_for([received, lost], {CAPTION: spans, TOKENS: spans})
+    assert list(kept.wanted) == [TOKENS] and feedback_to_proto(kept, header, LINK).wanted
+
+
 def test_withheld_elements_can_be_named():
     _, header, received = lossy(lost=())
     withheld = missing_spans(~received.segments[0].withheld)
@@ -79,8 +93,7 @@ def test_the_answer_repeats_no_positions_and_lands_where_it_was_asked_for():
     merged = merge_rounds([received, got])[TOKENS]
     assert (merged.elements[merged.received] == VALUES[merged.received]).all()
     assert merged.received.sum() - received.segments[0].received.sum() == count
-    first = span_positions(asked[TOKENS])[:count]
-    assert merged.received[first].all()
+    assert merged.received[span_positions(thin_spans(asked[TOKENS], count))].all()
 
 
 def test_without_the_request_an_answer_is_left_out():

@@ -98,6 +98,16 @@ def test_the_slices_of_the_mask_are_counted():
     assert ebm - prm == pytest.approx(entropy_bytes, rel=0.35)
 
 
+def test_a_mask_that_keeps_everything_is_no_mask_and_one_that_keeps_nothing_is_refused():
+    """Both ends go by the same rule, also where the header says a mask of its own."""
+    prm = {"mask_ratio_permille": 250}
+    header, batch = packetize(message(MaskingPolicy.PRM, keep=np.ones(COUNT, bool), **prm), LINKS[0])
+    got = depacketize(header, batch, len(batch), LINKS[0]).segments[0]
+    assert got.received.sum() == 768 and (got.elements[got.received] == TOKEN_VALUES[got.received]).all()
+    with pytest.raises(InvalidInput, match="withholds all 1024"):
+        packetize(message(MaskingPolicy.EBM, keep=np.zeros(COUNT, bool)), LINKS[0])
+
+
 def test_a_mask_of_another_length_is_refused():
     wrong = Segment(TOKENS, TOKEN_VALUES[:1000], IMPORTANCE[:1000], ElementCoding.RANGE)
     sent = GoMessage("lami_go", LamiGoHeader(masking=MaskingPolicy.PRM, mask_ratio_permille=250), 256, 256, (wrong,))

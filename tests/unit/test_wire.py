@@ -63,7 +63,7 @@ def test_frame_header_round_trip():
         (lambda m: setattr(m.segments[1], "resent", b"\x00"), "elements: no number of spans"),
         (lambda m: setattr(m.segments[1], "as_requested", True), "as_requested is set too"),
         (lambda m: setattr(m.segments[0], "withheld_count", 20), "segments.withheld_count: 20 of 20"),
-        (lambda m: setattr(m, "round_budget_bytes", 0), "round_budget_bytes: not set; feedback_policy uncertain"),
+        (lambda m: setattr(m, "round_budget_bytes", 0), "round_budget_bytes: not set; policy uncertain needs 64"),
         (lambda m: setattr(m, "feedback_policy", 9), "feedback_policy: no value 9; choose erased, uncertain"),
         (lambda m: setattr(m, "quality_target_permille", 1001), "quality_target_permille"),
         (lambda m: setattr(m, "max_rounds", 65), "max_rounds: 65 is more than 64"),

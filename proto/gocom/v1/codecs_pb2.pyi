@@ -271,9 +271,9 @@ class LamiGoOptions(_message.Message):
     t_schedule: Global___TSchedule.ValueType
     """How t falls over the steps; default matched."""
     temperature: _builtins.float
-    """Temperature of the first draws, above 0 to 10; default 1."""
+    """Temperature of the first draws, 0.001 to 10; default 1."""
     final_temperature: _builtins.float
-    """Temperature of the last draws, above 0 to 10; default 0.2."""
+    """Temperature of the last draws, 0.001 to 10; default 0.2."""
     guidance_scale: _builtins.float
     """Classifier-free guidance, 0 (text ignored) to 20; default 1 (text as it is, no guidance)."""
     def __init__(

@@ -377,7 +377,9 @@ class SegmentHeader(_message.Message):
     resent: _builtins.bytes
     """In a later round: which of the segment's elements these are (an element set, see docs/wire.md)."""
     as_requested: _builtins.bool
-    """In a later round: these are the first element_count of the elements the feedback asked for; excludes resent."""
+    """In a later round: these are element_count of the elements the feedback asked for, chosen by a rule both ends know
+    (docs/wire.md); excludes resent.
+    """
     withheld_count: _builtins.int
     """Elements of the segment that are withheld, where each packet carries its slice of the mask; 0: none are, or both
     ends know which.
