@@ -18,12 +18,13 @@ from google.protobuf.message import Message
 
 from channel_emulator.impairments import IMPAIRMENTS, Fault, FrameInfo
 from common.channel_spec import MAX_IMPAIRMENTS
+from common.enums import enum_to_name
 from common.errors import InvalidInput, UnknownName
 from common.packetizer import MAX_ELEMENTS
 from common.packets import PacketBatch
 from common.random import CounterRng
 from common.types import Csi, FrameHeader
-from common.wire import EXTENSION, enum_to_name
+from common.wire import EXTENSION
 from gocom.v1 import channel_pb2, link_pb2
 
 Counts = npt.NDArray[np.float64]

@@ -21,8 +21,9 @@ import yaml
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from common.enums import enum_from_name, enum_to_name
 from common.errors import InvalidInput
-from common.wire import EXTENSION, enum_from_name, enum_to_name
+from common.wire import EXTENSION
 from gocom.v1 import channel_pb2
 
 MAX_IMPAIRMENTS = 32

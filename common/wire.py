@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 from pydantic import ValidationError
 
 from common.entropy.element_set import pack_spans, unpack_spans
+from common.enums import enum_choices, enum_from_name, enum_to_name
 from common.errors import InvalidInput, UnknownName
 from common.packetizer import MAX_ELEMENTS, MAX_PACKETS, MAX_RUN
 from common.packets import PacketBatch
@@ -41,34 +42,6 @@ MAX_ROUNDS = 64
 """Rounds of a frame, feedback or not."""
 MIN_UNCERTAIN_BYTES = 64
 """Of a further round for the least certain elements: below it hardly any would fit."""
-
-
-def enum_to_name(descriptor: Any, number: int, field: str) -> str | None:
-    """ELEMENT_CODING_RANGE -> "range"; the zero value -> None. Raises InvalidInput for an unknown number."""
-    if number == 0:
-        return None
-    if number not in descriptor.values_by_number:
-        raise InvalidInput(f"{field}: no value {number}; choose {', '.join(enum_choices(descriptor))}")
-    name: str = descriptor.values_by_number[number].name
-    return name.removeprefix(_enum_prefix(descriptor)).lower()
-
-
-def enum_from_name(descriptor: Any, name: str, field: str) -> int:
-    """ "range" -> ELEMENT_CODING_RANGE. Raises InvalidInput naming the choices."""
-    value = descriptor.values_by_name.get(_enum_prefix(descriptor) + name.upper())
-    if value is None or value.number == 0:
-        raise InvalidInput(f"{field}: {name!r} is none of {', '.join(enum_choices(descriptor))}")
-    return int(value.number)
-
-
-def enum_choices(descriptor: Any) -> list[str]:
-    """Names of all values but the zero one."""
-    return [v.name.removeprefix(_enum_prefix(descriptor)).lower() for v in descriptor.values if v.number]
-
-
-def _enum_prefix(descriptor: Any) -> str:
-    zero: str = descriptor.values_by_number[0].name
-    return zero.removesuffix("UNSPECIFIED")
 
 
 def parameters_to_proto(values: Parameters, target: Message) -> None:

@@ -43,36 +43,41 @@ Level = Annotated[
 ]
 Bursty = Annotated[bool, typer.Option("--bursty", help="The setup's noise comes in bursts, at the same average rate.")]
 
+Out = Annotated[Path | None, typer.Option("--out", help="Folder for received pictures and comparisons.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Of the channel and the receiver's samplers.")]
+MaxRounds = Annotated[int, typer.Option(min=1, max=64, help="Transmissions the receiver may ask for in all.")]
+AskFor = Annotated[
+    FeedbackPolicy,
+    typer.Option(help="What the receiver asks for: what the channel erased, or what it is least certain of."),
+]
+QualityTarget = Annotated[
+    float, typer.Option(min=0, max=1, help="Estimated quality at which the receiver stops asking; 0: never.")
+]
+Interleave = Annotated[
+    bool | None,
+    typer.Option(
+        "--interleave/--no-interleave", help="Permute elements before they are cut into packets; default: yes."
+    ),
+]
+
 
 @command
 def send(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Files, or folders of them.")],
     codec: console.Codec = "lami_go",
     channel: console.Spec = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for received pictures and comparisons.")] = None,
+    out: Out = None,
     local: console.Local = False,
-    seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="Of the channel and the receiver's samplers.")
-    ] = None,
+    seed: Seed = None,
     option: console.Options = None,
     size: SizeText = "fit",
-    max_rounds: Annotated[int, typer.Option(min=1, max=64, help="Transmissions the receiver may ask for in all.")] = 1,
+    max_rounds: MaxRounds = 1,
     budget_bytes: Annotated[int | None, typer.Option(min=1, help="Most bytes of the first round, all counted.")] = None,
     round_budget_bytes: Annotated[int | None, typer.Option(min=1, help="Most bytes of each later round.")] = None,
-    ask_for: Annotated[
-        FeedbackPolicy,
-        typer.Option(help="What the receiver asks for: what the channel erased, or what it is least certain of."),
-    ] = FeedbackPolicy.ERASED,
-    quality_target: Annotated[
-        float, typer.Option(min=0, max=1, help="Estimated quality at which the receiver stops asking; 0: never.")
-    ] = 0.0,
+    ask_for: AskFor = FeedbackPolicy.ERASED,
+    quality_target: QualityTarget = 0.0,
     payload_bytes: Payload = 105,
-    interleave: Annotated[
-        bool | None,
-        typer.Option(
-            "--interleave/--no-interleave", help="Permute elements before they are cut into packets; default: yes."
-        ),
-    ] = None,
+    interleave: Interleave = None,
     noise_setup: Setup = None,
     noise_level: Level = None,
     bursty: Bursty = False,
