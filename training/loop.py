@@ -170,5 +170,6 @@ def _export(recipe: Recipe, options: LoopOptions, state: Progress, folder: Path)
     out = options.out_dir or folder / "export"
     recipe.save(out)
     plot_losses(recipe.name, state.losses, state.metrics, out / "loss.png")
-    write_card(out, recipe.name, recipe.describe(), recipe.model, options, state.step, state.elapsed_s, state.metrics)
+    title = options.out_dir.name if options.out_dir else recipe.name  # several recipes may make one net in turn
+    write_card(out, title, recipe.describe(), recipe.model, options, state.step, state.elapsed_s, state.metrics)
     print(f"{recipe.name}: wrote {out} after {state.step} steps: {state.metrics[-1][1]}")
