@@ -103,17 +103,25 @@ def _positions(indices: Ints, spans: Ints | None) -> Ints:
 
 def _cut(elements: Ints, positions: Ints, coder: ElementCoder, limit: int) -> list[tuple[int, bytes]]:
     """Greedy cut into runs whose coded bytes are at most `limit`: (number of elements, bytes) each."""
-    scaled = np.ceil(coder.bits(elements, positions) * (1 << _SHIFT)).astype(np.int64)
-    ends = np.concatenate(([0], np.cumsum(scaled)))
+
+    def sizes(start: int, stop: int) -> Ints:
+        bits = coder.bits(elements[start:stop], positions[start:stop])
+        return np.ceil(bits * (1 << _SHIFT)).astype(np.int64)
+
+    ends = np.concatenate(([0], np.cumsum(sizes(0, len(elements)))))
+    room = (limit * 8) << _SHIFT
     runs, start = [], 0
     while start < len(elements):
-        room = ends[start] + ((limit * 8) << _SHIFT)
-        stop = min(int(np.searchsorted(ends, room, side="right")) - 1, start + MAX_RUN)
+        stop = min(int(np.searchsorted(ends, ends[start] + room, side="right")) - 1, start + MAX_RUN)
         while stop > start:
-            data = coder.encode(elements[start:stop], positions[start:stop])
-            if len(data) <= limit:
-                break
-            stop -= max(1, (len(data) - limit) * (stop - start) // (2 * len(data)))
+            # Neighbours that fall into another packet make no element cheaper: an estimate first, it is quicker.
+            size = int(sizes(start, stop).sum())
+            if size <= room:
+                data = coder.encode(elements[start:stop], positions[start:stop])
+                if len(data) <= limit:
+                    break
+                size = (len(data) * 8) << _SHIFT
+            stop -= max(1, (size - room) * (stop - start) // (2 * size))
         if stop == start:
             raise InvalidInput(f"link.max_payload_bytes: one element does not fit {limit} bytes")
         runs.append((stop - start, data))
