@@ -106,7 +106,8 @@ def _cut(elements: Ints, positions: Ints, coder: ElementCoder, limit: int) -> li
 
     def sizes(start: int, stop: int) -> Ints:
         bits = coder.bits(elements[start:stop], positions[start:stop])
-        return np.ceil(bits * (1 << _SHIFT)).astype(np.int64)
+        whole: Ints = np.ceil(bits * (1 << _SHIFT)).astype(np.int64)
+        return whole
 
     ends = np.concatenate(([0], np.cumsum(sizes(0, len(elements)))))
     room = (limit * 8) << _SHIFT
