@@ -15,7 +15,7 @@ from common.images import png_bytes
 
 FIELDS = {
     "frame_id", "codec", "width_px", "height_px", "bytes_total", "bytes_by_segment", "bpp", "packets_sent",
-    "packets_received", "rounds", "psnr_db", "ms_ssim", "seconds", "outcome",
+    "packets_received", "rounds", "psnr_db", "quality_estimate", "ms_ssim", "seconds", "outcome",
 }  # fmt: skip
 CODECS = ("jpeg", "webp")
 

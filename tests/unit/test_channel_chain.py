@@ -239,7 +239,7 @@ import numpy as np
 from channel_emulator.chain import Chain
 from channel_emulator.impairments import FrameInfo
 from common.channel_spec import parse_spec
-from common.types import PacketBatch
+from common.packets import PacketBatch
 i = np.arange(6); o = np.ones(6, np.int64)
 batch = PacketBatch(np.zeros(6, np.uint8), o, i, o, i, o, o.astype(np.uint32), o.astype(np.float32), i < 0)
 chain = Chain.from_profile(parse_spec("every_nth:n=3"))
