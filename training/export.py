@@ -16,6 +16,7 @@ def save_half(model: ModelMixin, folder: Path, keep_float: tuple[str, ...] = ())
         keep_float: names of state-dict entries kept in float32 (a codebook decides which token is nearest).
     """
     folder.mkdir(parents=True, exist_ok=True)
+    model.register_to_config(_name_or_path="")  # where it was loaded from is nobody's business
     model.save_config(folder)
     state = {
         name: (value if name in keep_float or not value.is_floating_point() else value.half()).cpu().contiguous()
