@@ -11,6 +11,7 @@ from client.commands import channel, serve
 from client.commands.codecs import codecs
 from client.commands.demo import demo
 from client.commands.doctor import doctor
+from client.commands.health import health
 from client.commands.send import send
 from client.commands.stream import stream
 from client.commands.up import up
@@ -23,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (send, stream, demo, up, codecs, doctor):
+for _command in (send, stream, demo, up, codecs, doctor, health):
     app.command()(_command)
 app.add_typer(serve.app, name="serve")
 app.add_typer(channel.app, name="channel")

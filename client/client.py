@@ -18,12 +18,15 @@ from typing import Any, TypeVar
 import grpc
 import numpy as np
 
+from client.errors import named
 from client.pictures import Size, Source
 from client.results import Preview, SendResult
-from client.transfer import SendOptions, Transfer, named
+from client.transfer import SendOptions, Transfer
 from common.channel_spec import parse_spec
 from common.errors import InvalidInput
 from common.rpc.channels import RPC_DEADLINE_S, STREAM_DEADLINE_S, open_channel
+from common.rpc.security import check_peers
+from common.settings import ClientSettings
 from common.systems import SYSTEMS
 from common.types import FeedbackPolicy, LinkSettings, RoundSettings
 from common.wire import check_rounds, make_parameters
@@ -42,18 +45,21 @@ class AsyncClient:
         transmitter: host:port of TransmitterService.
         receiver: host:port of ReceiverService.
         channel: host:port of ChannelControlService; None: the channel cannot be looked at or set.
+        security: certificates and token (docs/security.md); None: plain text, no token. Raises InvalidInput.
     """
 
     def __init__(
-        self, transmitter: str = "127.0.0.1:50051", receiver: str = "127.0.0.1:50053", channel: str | None = None
-    ) -> None:
+        self, transmitter: str = "127.0.0.1:50051", receiver: str = "127.0.0.1:50053", channel: str | None = None,
+        security: ClientSettings | None = None,
+    ) -> None:  # fmt: skip
+        check_peers(security, (transmitter, receiver, channel))
         self._addresses = {"transmitter": transmitter, "receiver": receiver, "channel": channel}
-        self._channels = [open_channel(transmitter), open_channel(receiver)]
+        given = [address for address in self._addresses.values() if address is not None]
+        self._channels = [open_channel(address, security=security) for address in given]
         self._transmitter = transmitter_pb2_grpc.TransmitterServiceStub(self._channels[0])
         self._receiver = receiver_pb2_grpc.ReceiverServiceStub(self._channels[1])
         self._control: Any = None
         if channel is not None:
-            self._channels.append(open_channel(channel))
             self._control = channel_pb2_grpc.ChannelControlServiceStub(self._channels[2])
 
     async def __aenter__(self) -> AsyncClient:
@@ -82,7 +88,8 @@ class AsyncClient:
         link: LinkSettings = LinkSettings(),
         size: Size = None,
         first_index: int = 0,
-        timeout_s: float = 60.0,
+        timeout_s: float = 120.0,
+        patience_s: float = 60.0,
         on_preview: Callable[[Preview], None] | None = None,
     ) -> Transfer:
         """Begin a send; `send` says what the arguments mean. Await next() for results, then close()."""
@@ -97,7 +104,7 @@ class AsyncClient:
         check_rounds(RoundSettings(max_rounds, round_budget_bytes or 0, policy, quality_target))
         wanted = SendOptions(
             codec, parameters, seed, max_rounds, budget_bytes, round_budget_bytes, policy, quality_target, link, size,
-            first_index, timeout_s, on_preview,
+            first_index, timeout_s, patience_s, on_preview,
         )  # fmt: skip
         if isinstance(images, str | bytes | Path | np.ndarray):
             images = [images]
@@ -123,11 +130,13 @@ class AsyncClient:
             size: None: as it is; "fit": shrunk to at most 1024 px; a number: centre square crop of so many px.
             first_index: frame index of the first picture; it keys the channel's randomness.
             timeout_s: for one picture, from being handed over; then its outcome is "failed".
+            patience_s: how long a service that has answered before may be out of reach; it is tried again meanwhile,
+                and what it had not finished is handed over again.
             on_preview: called with pictures from between the sampler's steps.
 
         Raises:
             InvalidInput, UnknownName: of codec, options and ranges; of a picture, after the results of those before it.
-            GoComError: a service is out of reach or refused the session. Transmit is never repeated.
+            GoComError: a service is out of reach or refused the session.
         """
         transfer = self.open_transfer(images, codec, **arguments)
         try:
@@ -194,12 +203,14 @@ class Client:
     """The same without asyncio: an event loop in a thread of its own. Use it as a context manager, or close it."""
 
     def __init__(
-        self, transmitter: str = "127.0.0.1:50051", receiver: str = "127.0.0.1:50053", channel: str | None = None
-    ) -> None:
+        self, transmitter: str = "127.0.0.1:50051", receiver: str = "127.0.0.1:50053", channel: str | None = None,
+        security: ClientSettings | None = None,
+    ) -> None:  # fmt: skip
+        check_peers(security, (transmitter, receiver, channel))  # before there is a thread to end
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="gocom-client", daemon=True)
         self._thread.start()
-        self._inner = self._run(_made(transmitter, receiver, channel))
+        self._inner = self._run(_made(transmitter, receiver, channel, security))
 
     def __enter__(self) -> Client:
         return self
@@ -272,8 +283,8 @@ class Client:
         await self._loop.shutdown_asyncgens()
 
 
-async def _made(transmitter: str, receiver: str, channel: str | None) -> AsyncClient:
-    return AsyncClient(transmitter, receiver, channel)
+async def _made(transmitter: str, receiver: str, channel: str | None, security: ClientSettings | None) -> AsyncClient:
+    return AsyncClient(transmitter, receiver, channel, security)
 
 
 async def _next_or_none(reports: AsyncIterator[T]) -> T | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -13,8 +14,10 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
+from client.security_flags import CONNECT, add_flags, take_flags
 from client.stack import USAGE_ERROR
 from common.errors import GoComError, InvalidInput, UnknownName
+from common.settings import ClientSettings
 from common.systems import SYSTEMS, System
 from common.wire import make_parameters
 
@@ -51,17 +54,26 @@ Local = Annotated[bool, typer.Option("--local", help="Start the three services f
 
 TRANSMITTER, CHANNEL, RECEIVER = "127.0.0.1:50051", "127.0.0.1:50052", "127.0.0.1:50053"
 
+_ADDRESSES = {"transmitter", "receiver", "channel_address", "address"}
 _json_wanted = False
+_security: ClientSettings | None = None
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Decorator of commands: errors become one line (or {"error": ...}) and a status; no traceback, no stray output."""
+    """Decorator of commands: errors become one line (or {"error": ...}) and a status; no traceback, no stray output.
+
+    A command with a parameter for an address also gets the flags for TLS and token: see `security`.
+    """
+    signature = inspect.signature(function, eval_str=True)
+    flags = CONNECT if _ADDRESSES & set(signature.parameters) else {}
 
     @functools.wraps(function)
     def run(*args: Any, **arguments: Any) -> None:
-        global _json_wanted  # noqa: PLW0603 - one command a process
+        global _json_wanted, _security  # noqa: PLW0603 - one command a process
         _json_wanted = bool(arguments.get("as_json"))
+        given = take_flags(flags, arguments)
         try:
+            _security = ClientSettings(**given) if flags else None
             function(*args, **arguments)
         except (InvalidInput, UnknownName) as error:
             fail(str(error), USAGE_ERROR)
@@ -73,7 +85,13 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
 
+    run.__signature__ = add_flags(signature, flags)  # type: ignore[attr-defined]
     return run
+
+
+def security() -> ClientSettings | None:
+    """How this command connects: by its flags, and by GOCOM_CLIENT_... variables."""
+    return _security
 
 
 def fail(message: str, status: int) -> NoReturn:

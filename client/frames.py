@@ -33,7 +33,10 @@ class SentFrame:
         index: frame index.
         picture: what was sent.
         started: time.perf_counter() when it was handed over.
-        account: bytes of the rounds so far.
+        todo: how it is to be handed over (again); None: it need not be.
+        handed_over: it was, at least once.
+        account: bytes of the rounds so far, of the transmission that counts.
+        bytes_resent: of transmissions before it that were cut off, or whose picture was lost.
         final: the receiver's last word.
         failure: the transmitter's, if it was bad news.
         completed: the transmitter said it was good.
@@ -44,6 +47,9 @@ class SentFrame:
     picture: Picture
     started: float = field(default_factory=time.perf_counter)
     ended: float = 0.0
+    todo: transmitter_pb2.Resumption.ValueType | None = transmitter_pb2.RESUMPTION_UNSPECIFIED
+    handed_over: bool = False
+    bytes_resent: int = 0
     account: ByteAccount = field(default_factory=lambda: ByteAccount(0, {}, {}))
     packets_sent: int = 0
     encode_seconds: float = 0.0
@@ -51,6 +57,7 @@ class SentFrame:
     final: receiver_pb2.Reconstruction | None = None
     failure: transmitter_pb2.FrameFailed | None = None
     completed: bool = False
+    _resent_before: int = 0
     _sent_at: dict[int, float] = field(default_factory=dict)
     _received: dict[int, tuple[float, int]] = field(default_factory=dict)
 
@@ -61,11 +68,32 @@ class SentFrame:
             return True
         return (self.completed or self.failure is not None) and self.final is not None
 
+    @property
+    def lacks_picture(self) -> bool:
+        """The transmitter says that there is a picture, and it has not come."""
+        return self.completed and self.final is None and self.todo is None
+
+    def stream_lost(self) -> None:
+        """The stream it was handed over on is gone: unless the transmitter had spoken, it must be asked again."""
+        if self.handed_over and self.todo is None and not self.completed and self.failure is None:
+            self.todo = transmitter_pb2.RESUMPTION_RESUME
+
+    def hand_over_again(self) -> None:
+        """There was a picture, but the receiver does not have it any more."""
+        self.todo, self.completed = transmitter_pb2.RESUMPTION_REPEAT, False
+
     def take_event(self, event: transmitter_pb2.TransmitResponse) -> None:
         """Note what the transmitter said."""
         self.ended = time.perf_counter()
         kind = event.WhichOneof("event")
-        if kind == "sent":
+        if kind == "accepted":
+            # Of a frame that was taken before, all events come once more from here on.
+            resent = self._resent_before if event.accepted.resumed else self.bytes_resent + self.account.total_bytes
+            self._begin(resent)
+            self._resent_before = resent
+        elif kind == "retried":
+            self._begin(self.bytes_resent + self.account.total_bytes)
+        elif kind == "sent":
             cost = event.sent.bytes
             self.account += ByteAccount(
                 cost.header_bytes,
@@ -84,6 +112,14 @@ class SentFrame:
         elif kind == "failed":
             self.failure = event.failed
             self.account.feedback_bytes = event.failed.feedback_bytes
+
+    def _begin(self, bytes_resent: int) -> None:
+        self.bytes_resent = bytes_resent
+        self.account = ByteAccount(0, {}, {})
+        self.packets_sent = self.rounds = 0
+        self.encode_seconds = 0.0
+        self.failure, self.completed = None, False
+        self._sent_at, self._received = {}, {}
 
     def take_final(self, picture: receiver_pb2.Reconstruction) -> None:
         """Note the receiver's last word."""
@@ -116,6 +152,7 @@ class SentFrame:
             height_px=height,
             bytes_total=self.account.total_bytes,
             bytes_by_segment=self._bytes(),
+            bytes_resent=self.bytes_resent,
             bpp=self.account.total_bytes * 8 / (width * height),
             packets_sent=self.packets_sent,
             packets_received=self.final.packets_received if self.final is not None else arrived,

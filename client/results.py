@@ -35,6 +35,8 @@ class SendResult:
         bytes_total: every byte of all rounds: headers, packets, repair, ends, feedback. The sum of bytes_by_segment.
         bytes_by_segment: by segment name, plus "header" (frame headers and end marks) and, where the receiver asked
             for more, "feedback" (messages and answers on the way back).
+        bytes_resent: beside them, what was sent of the frame over links that were cut, or before a service died; 0
+            unless something broke.
         bpp: bits sent for each pixel, everything counted.
         packets_sent: of all rounds; packets_received: what the channel left of them.
         rounds: transmissions it took.
@@ -58,6 +60,7 @@ class SendResult:
     height_px: int
     bytes_total: int
     bytes_by_segment: Mapping[str, int]
+    bytes_resent: int
     bpp: float
     packets_sent: int
     packets_received: int
@@ -77,8 +80,9 @@ class SendResult:
     def as_record(self) -> dict[str, Any]:
         """What `gocom send --json` prints: plain JSON types, no pixels; an infinite PSNR becomes null."""
         names = (
-            "frame_id", "codec", "width_px", "height_px", "bytes_total", "bytes_by_segment", "bpp", "packets_sent",
-            "packets_received", "rounds", "psnr_db", "ms_ssim", "seconds", "outcome", "quality_estimate",
+            "frame_id", "codec", "width_px", "height_px", "bytes_total", "bytes_by_segment", "bytes_resent", "bpp",
+            "packets_sent", "packets_received", "rounds", "psnr_db", "ms_ssim", "seconds", "outcome",
+            "quality_estimate",
         )  # fmt: skip
         record = {name: getattr(self, name) for name in names}
         record["bytes_by_segment"] = dict(self.bytes_by_segment)

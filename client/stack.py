@@ -2,19 +2,22 @@
 
 with LocalStack("packet_erasure:rate=0.2") as stack, stack.client() as client:
     for result in client.send(["photo.jpg"]): ...
+    stack.kill("receiver")       # also terminate, pause, resume, signal
+    stack.start_one("receiver")  # anew, at the same address
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import grpc
@@ -23,6 +26,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from client.client import Client
 from common.channel_spec import format_spec, parse_spec
 from common.errors import InvalidInput, NotReady
+from common.rpc.security import channel_credentials
+from common.settings import ClientSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 HOST = "127.0.0.1"
@@ -31,6 +36,7 @@ SERVICES = ("receiver", "channel", "transmitter")
 STOP_S = 8.0
 """Between SIGTERM and SIGKILL."""
 TAIL_LINES = 12
+_SECURITY = re.compile(r"GOCOM_(CHANNEL|TRANSMITTER|RECEIVER)_(TLS_\w+|TOKEN_FILE|INSECURE)", re.IGNORECASE)
 USAGE_ERROR = 2
 """Status of a `gocom` command that was given something wrong."""
 
@@ -69,6 +75,7 @@ class LocalStack:
         self._ports = {**_free_ports(), **(ports or {})}
         self.addresses = {name: f"{HOST}:{port}" for name, port in self._ports.items()}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._held: list[socket.socket] = []
 
     def __enter__(self) -> LocalStack:
         self.start()
@@ -84,7 +91,10 @@ class LocalStack:
             NotReady: one ended early or took too long; the message has the end of its log.
         """
         self.log_folder.mkdir(parents=True, exist_ok=True)
+        for name in SERVICES:
+            (self.log_folder / f"{name}.log").write_bytes(b"")
         try:
+            self._held = _hold(self._ports.values())
             for name in SERVICES:
                 self._processes[name] = self._spawn(name)
             deadline = time.monotonic() + self._timeout_s
@@ -99,17 +109,14 @@ class LocalStack:
         """SIGTERM to all, then SIGKILL to what is left. May be called twice."""
         processes = [self._processes.pop(name) for name in reversed(SERVICES) if name in self._processes]
         for process in processes:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGCONT)  # a paused one hears of nothing else
         deadline = time.monotonic() + STOP_S
         for process in processes:
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            if process.stdin is not None:
-                process.stdin.close()
+            _reap(process, max(0.0, deadline - time.monotonic()))
+        for held in self._held:
+            held.close()
+        self._held = []
         if self._temporary is not None:
             self._temporary.cleanup()
 
@@ -117,8 +124,63 @@ class LocalStack:
         """A client of these services. Close it."""
         return Client(**self.addresses)
 
+    def pid(self, name: str) -> int:
+        """Process id of a service. Raises InvalidInput where it is not running."""
+        return self._running(name).pid
+
+    def signal(self, name: str, number: int) -> None:
+        """Send a signal to a service, and do not wait. Raises InvalidInput where it is not running."""
+        self._running(name).send_signal(number)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, and wait for the end; `start_one` brings it back. Raises InvalidInput where it is not running."""
+        process = self._running(name)
+        del self._processes[name]
+        _reap(process, None)
+
+    def terminate(self, name: str) -> float:
+        """SIGTERM, and wait for it to drain; -> seconds that took. SIGKILL after STOP_S.
+
+        Raises:
+            InvalidInput: it is not running.
+        """
+        process = self._running(name)
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGCONT)
+        del self._processes[name]
+        _reap(process, STOP_S)
+        return time.monotonic() - began
+
+    def pause(self, name: str) -> None:
+        """SIGSTOP: its connections stay, and nothing answers. Raises InvalidInput where it is not running."""
+        self.signal(name, signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        """SIGCONT. Raises InvalidInput where it is not running."""
+        self.signal(name, signal.SIGCONT)
+
+    def start_one(self, name: str) -> float:
+        """Start a service that has ended, with its port and arguments as before; -> seconds until SERVING.
+
+        Raises:
+            InvalidInput: it is running.
+            NotReady: it ended early or took too long.
+        """
+        if name in self._processes and self._processes[name].poll() is None:
+            raise InvalidInput(f"{name}: is running already")
+        if name in self._processes:
+            _reap(self._processes.pop(name), None)
+        began = time.monotonic()
+        self._processes[name] = self._spawn(name)
+        self._await_serving(name, began + self._timeout_s)
+        return time.monotonic() - began
+
     def check(self) -> None:
-        """Raises NotReady for a service that has ended by itself, InvalidInput if its settings were why."""
+        """Raises NotReady for a service that has ended by itself, InvalidInput if its settings were why.
+
+        One that `kill` or `terminate` ended is none of these.
+        """
         for name, process in self._processes.items():
             if process.poll() is None:
                 continue
@@ -127,11 +189,23 @@ class LocalStack:
                 raise InvalidInput(lines[-1].removeprefix("error: "))
             raise NotReady(f"{name}: ended with status {process.returncode}{self._tail(name)}")
 
+    def _running(self, name: str) -> subprocess.Popen[bytes]:
+        if name not in SERVICES:
+            raise InvalidInput(f"service: {name!r} is none of {', '.join(SERVICES)}")
+        process = self._processes.get(name)
+        if process is None or process.poll() is not None:
+            raise InvalidInput(f"{name}: is not running")
+        return process
+
     def _spawn(self, name: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "client.cli", "serve", name, "--follow-parent", *self._arguments(name)]
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-        with (self.log_folder / f"{name}.log").open("wb") as log:
+        # What is set for services on a network is not for these.
+        kept = {name: value for name, value in os.environ.items() if not _SECURITY.fullmatch(name)}
+        environment = {**kept, "PYTHONPATH": os.pathsep.join(paths)}
+        # Of this stack alone; a transmitter that is killed finds its frames there again.
+        environment["GOCOM_TRANSMITTER_OUTBOX"] = str(self.log_folder / "outbox.sqlite")
+        with (self.log_folder / f"{name}.log").open("ab") as log:
             # In a session of its own, so that Ctrl-C reaches it through stop() alone; a pipe that breaks ends it.
             return subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True
@@ -154,7 +228,7 @@ class LocalStack:
             self.check()
             if time.monotonic() > deadline:
                 raise NotReady(f"{name}: not ready within {self._timeout_s:g} s{self._tail(name)}")
-            time.sleep(0.1)
+            time.sleep(0.05)
 
     def _tail(self, name: str) -> str:
         lines = self._log_lines(name)[-TAIL_LINES:]
@@ -165,15 +239,46 @@ class LocalStack:
         return path.read_text("utf-8", "replace").splitlines() if path.exists() else []
 
 
-def is_serving(address: str, timeout_s: float = 1.0) -> bool:
-    """What the health service at host:port says; False also when nobody answers."""
+def is_serving(address: str, timeout_s: float = 1.0, security: ClientSettings | None = None) -> bool:
+    """What the health service at host:port says; False also when nobody answers. Raises InvalidInput of security."""
     options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
-    with grpc.insecure_channel(address, options=options) as channel:
+    tls = channel_credentials(security) if security is not None else None
+    with grpc.secure_channel(address, tls, options) if tls else grpc.insecure_channel(address, options) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
         except grpc.RpcError:
             return False
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def _reap(process: subprocess.Popen[bytes], timeout_s: float | None) -> None:
+    """Wait for the end of a process, at most so long, then SIGKILL it; None: SIGKILL at once."""
+    try:
+        if timeout_s is None:
+            process.kill()
+        process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
+
+
+def _hold(ports: Iterable[int]) -> list[socket.socket]:
+    """Sockets bound to the ports, without listening: a service can listen there, and the kernel gives them to no other.
+
+    Without them the port of a service that was killed could become the local end of somebody's connection.
+    """
+    held = []
+    for port in ports:
+        holder = socket.socket()
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            holder.bind((HOST, port))
+            held.append(holder)
+        except OSError:  # somebody listens there; the service will say so
+            holder.close()
+    return held
 
 
 def _free_ports() -> dict[str, int]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from client.client import Client
-from client.console import spinner
+from client.console import security, spinner
 from client.stack import LocalStack
 from common.channel_spec import parse_spec
 from common.errors import NotReady
@@ -28,14 +28,16 @@ class Target:
 def open_client(target: Target, spec: str | None, seed: int | None, codecs: Sequence[str]) -> Iterator[Client]:
     """A client of the target, its channel set to `spec` if that is given.
 
+    Services it starts speak plain text on this machine; to others it connects as the command's flags say.
+
     Raises:
-        InvalidInput: of the spec, before anything is started.
+        InvalidInput: of the spec and the flags, before anything is started.
         NotReady: services cannot be started or reached.
     """
     profile = parse_spec(spec, seed) if spec is not None else None
     if not target.local:
         try:
-            with Client(target.transmitter, target.receiver, target.channel) as client:
+            with Client(target.transmitter, target.receiver, target.channel, security()) as client:
                 if profile is not None:
                     client.set_channel(profile)
                 yield client

@@ -7,6 +7,7 @@
     ├── TooLarge               RESOURCE_EXHAUSTED  over a limit that is set on this end
     ├── Busy                   RESOURCE_EXHAUSTED  every slot is taken; try again later
     ├── NotReady               UNAVAILABLE         models are still loading, or the peer is not there
+    ├── Unauthenticated        UNAUTHENTICATED     the call carries no token, or a wrong one
     ├── Mismatch               FAILED_PRECONDITION the two ends hold different models, codebooks or tables
     └── DecodeFailed           DATA_LOSS           the receiver cannot make a picture of what arrived (classical codecs)
 
@@ -55,6 +56,10 @@ class Busy(GoComError):
 
 class NotReady(GoComError):
     """The other end, or this one, cannot serve yet."""
+
+
+class Unauthenticated(GoComError):
+    """A call without the bearer token that the service asks for."""
 
 
 class Mismatch(GoComError):

@@ -17,6 +17,8 @@ from common.errors import TooLarge
 
 _PREFIX = struct.Struct("<HHI")
 _ID_BYTES = 4
+_MORE_TRIES = 16
+"""Repair packets beyond those that could be enough; each makes a failure 256 times less likely (RFC 6330)."""
 MAX_SOURCE_PACKETS = 8192
 """Source packets a segment may be cut into when it is protected (one RaptorQ source block)."""
 MAX_BLOCK_BYTES = 64 << 20
@@ -91,8 +93,11 @@ def recover(
         return have
     usable = [p for p in repair.values() if len(p) == size + _ID_BYTES and p[0] == 0]
     usable = [p for p in usable if int.from_bytes(p[1:4], "big") >= source_packets]
-    if len(have) + len(usable) < source_packets:
+    missing = source_packets - len(have)
+    if len(usable) < missing:
         return have
+    # From the first that could be enough on, each one is a try to solve the whole block.
+    usable = usable[: missing + _MORE_TRIES]
     try:
         decoder = raptorq.Decoder.with_defaults(source_packets * size, size)
         for number, packet in have.items():

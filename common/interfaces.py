@@ -33,7 +33,11 @@ class SemanticEncoder(Protocol):
 
 
 class GenerativeDecoder(Protocol):
-    """A codec at the receiver."""
+    """A codec at the receiver.
+
+    One whose pictures leave nothing to chance may have an attribute `draws = False`: the receiver then passes None for
+    the generator, and needs no torch for it.
+    """
 
     def reconstruct(
         self, rounds: Sequence[ReceivedMessage], *, generator: torch.Generator, previews: bool = False

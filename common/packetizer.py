@@ -215,10 +215,10 @@ def _receive(header: FrameHeader, index: int, batch: PacketBatch, base: int, lin
     keep = known_keep(header.codec, header, segment, total)
     elements, received = np.zeros(total, np.int64), np.zeros(total, bool)
     withheld = ~keep
-    order = _order(np.flatnonzero(keep), link)
-    sources = _sources(segment, len(order), batch, base, link)
+    sources = _sources(segment, int(np.count_nonzero(keep)), batch, base, link)
     # Where these elements belong is not known when the feedback that named them is forgotten.
     if sources and not (segment.as_requested and segment.spans is None):
+        order = _order(np.flatnonzero(keep), link)
         coder = spec_of(header.codec, segment.kind).coder(
             segment.coding, header.width_px, header.height_px,
             (segment.withheld_count, total) if segment.withheld_count else None,

@@ -51,13 +51,25 @@ class PacketBatch:
         ends = np.cumsum(self.length).tolist()
         return [data[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)] if len(self) else []
 
+    def payload_bytes(self, keep: Bools) -> bytes:
+        """The payloads of the packets where `keep` is True, one after the other."""
+        if bool(keep.all()):
+            return self.payload.tobytes()
+        # Run by run: a mask over bytes takes several times as long for payloads of a thousand.
+        padded = np.zeros(len(keep) + 2, bool)
+        padded[1:-1] = keep
+        ends = np.zeros(len(keep) + 1, np.int64)
+        np.cumsum(self.length, out=ends[1:])
+        bounds = ends[np.flatnonzero(padded[1:] != padded[:-1])].tolist()
+        data = np.ascontiguousarray(self.payload).data
+        return b"".join([data[start:end] for start, end in zip(bounds[::2], bounds[1::2], strict=True)])
+
     def select(self, keep: Bools) -> PacketBatch:
         """Only the packets where `keep` is True, in order."""
         if bool(keep.all()):
             return self
-        payload = self.payload[np.repeat(keep, self.length)]
         return PacketBatch(
-            payload,
+            np.frombuffer(self.payload_bytes(keep), np.uint8),
             self.length[keep],
             self.sequence[keep],
             self.segment[keep],
@@ -72,6 +84,11 @@ class PacketBatch:
         """Cut into batches of at most `size` packets."""
         index = np.arange(len(self))
         return [self.select((index >= i) & (index < i + size)) for i in range(0, len(self), size)]
+
+
+def same_packets(one: PacketBatch, other: PacketBatch) -> bool:
+    """Whether the second was made from the first without changing anything but `erased`."""
+    return all(getattr(one, name) is getattr(other, name) for name in PacketBatch.__slots__ if name != "erased")
 
 
 def join_batches(batches: Sequence[PacketBatch]) -> PacketBatch:

@@ -27,11 +27,14 @@ class Registry(Generic[T]):
     Args:
         kind: what the things are, for messages: "codec", "impairment".
         home: package whose modules register themselves, such as "transmitter.encoders".
+        file_of: says in which file of the folders a name is likely registered, without its ending. That file is tried
+            first, so that a service that serves jpeg need not import torch; None: all are imported at once.
     """
 
-    def __init__(self, kind: str, home: str) -> None:
+    def __init__(self, kind: str, home: str, file_of: Callable[[str], str] | None = None) -> None:
         self.kind = kind
         self.home = home
+        self._file_of = file_of
         self._items: dict[str, T] = {}
         self._loaded: set[str] = set()
 
@@ -52,7 +55,10 @@ class Registry(Generic[T]):
 
     def get(self, name: str) -> T:
         """The thing under `name`. Raises UnknownName with the choices."""
-        self.load()
+        if name not in self._items and self._file_of is not None:
+            self._import_file(self._file_of(name))
+        if name not in self._items:
+            self.load()
         if name not in self._items:
             raise UnknownName(self.kind, name, self._items)
         return self._items[name]
@@ -67,9 +73,7 @@ class Registry(Generic[T]):
 
     def load(self) -> None:
         """Import this registry's home and the same folder of every plug-in package."""
-        folder = self.home.rpartition(".")[2]
-        plugins = [p.strip() for p in os.environ.get(PLUGINS_VARIABLE, "").split(",") if p.strip()]
-        for package in [self.home, *(f"{p}.{folder}" for p in plugins)]:
+        for package in self._packages():
             if package in self._loaded:
                 continue
             self._loaded.add(package)
@@ -78,3 +82,14 @@ class Registry(Generic[T]):
             module = importlib.import_module(package)
             for entry in pkgutil.iter_modules(module.__path__):
                 importlib.import_module(f"{package}.{entry.name}")
+
+    def _packages(self) -> list[str]:
+        folder = self.home.rpartition(".")[2]
+        plugins = [p.strip() for p in os.environ.get(PLUGINS_VARIABLE, "").split(",") if p.strip()]
+        return [self.home, *(f"{p}.{folder}" for p in plugins)]
+
+    def _import_file(self, file: str) -> None:
+        """Import the files of that name, where there are any."""
+        for package in self._packages() if file else []:
+            if importlib.util.find_spec(package) and importlib.util.find_spec(f"{package}.{file}"):
+                importlib.import_module(f"{package}.{file}")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -15,17 +16,50 @@ Seconds = Annotated[float, Field(gt=0, le=86400)]
 Count = Annotated[int, Field(ge=1, le=1 << 30)]
 
 
-class ServiceSettings(BaseSettings):
+class SecuritySettings(BaseSettings):
+    """What an end needs to connect to a service; docs/security.md shows how to set it.
+
+    Attributes:
+        tls_ca: PEM file of the CAs, one of which must have signed the certificate of every service that is connected
+            to; none: plain text.
+        tls_cert: PEM file of this end's certificate, then of those between it and its CA. A service shows it to whoever
+            connects, and both kinds of end to the services they connect to, if these ask.
+        tls_key: PEM file of its private key.
+        token_file: file of the bearer token that calls carry.
+        insecure: allow what is refused otherwise: to listen beyond this machine without TLS and a token, and to send
+            the token there in plain text.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="GOCOM_", extra="forbid", frozen=True)
+
+    tls_ca: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    token_file: Path | None = None
+    insecure: bool = False
+
+
+class ClientSettings(SecuritySettings):
+    """The client: `Client(security=ClientSettings(tls_ca="ca.pem", token_file="token"))`."""
+
+    model_config = SettingsConfigDict(env_prefix="GOCOM_CLIENT_", extra="forbid", frozen=True)
+
+
+class ServiceSettings(SecuritySettings):
     """What every service needs.
 
     Attributes:
-        host: address to listen on; 0.0.0.0 for every interface.
+        host: address to listen on; 0.0.0.0 for every interface. One that other machines can reach needs tls_cert,
+            tls_key and token_file, or insecure.
         port: 0 takes a free one.
         grace_s: how long calls in flight may go on after SIGTERM.
         max_message_bytes: largest gRPC message taken.
         max_streams: streaming calls at a time; one more is refused with RESOURCE_EXHAUSTED.
-        metrics_port: serves Prometheus metrics there; none: no metrics server.
+        metrics_port: serves Prometheus metrics there; none: no metrics server. They are plain HTTP without a token, so
+            they listen on 127.0.0.1 where `host` is reachable from other machines, unless `insecure`.
         log_json: one JSON object a line instead of text for people.
+        tls_client_ca: PEM file of the CAs, one of which must have signed the certificate that whoever connects has to
+            show; none: anybody may connect.
     """
 
     model_config = SettingsConfigDict(env_prefix="GOCOM_", extra="forbid", frozen=True)
@@ -37,6 +71,7 @@ class ServiceSettings(BaseSettings):
     max_streams: Count = 64
     metrics_port: Port | None = None
     log_json: bool = False
+    tls_client_ca: Path | None = None
 
 
 class ChannelSettings(ServiceSettings):
@@ -65,6 +100,11 @@ class TransmitterSettings(ServiceSettings):
         queue_frames: frames of a stream that wait for the encoder, and rounds that wait for the link.
         open_frames: frames of a stream that are not finished yet; more are not read from the client.
         outcome_timeout_s: silence of the link after which a frame fails.
+        link_patience_s: how long the link may be cut before its frames fail; until then it is tried again and again.
+        outbox: file that keeps frames from being accepted to their end, so that a restart goes on with them; "auto":
+            gocom/transmitter-PORT.sqlite in the user's state folder; "off": they are lost with the process.
+        outbox_bytes: size of the images kept there; while it is full no more are read from clients.
+        max_sessions: sessions that have a client or an unfinished frame; one more is refused.
         csi_refresh_s: age at which the channel state is asked for again.
         warm_codecs: made, and run once, before the service says SERVING.
     """
@@ -77,6 +117,10 @@ class TransmitterSettings(ServiceSettings):
     queue_frames: Count = 4
     open_frames: Count = 32
     outcome_timeout_s: Seconds = 120.0
+    link_patience_s: Seconds = 60.0
+    outbox: str = "auto"
+    outbox_bytes: Count = 256 << 20
+    max_sessions: Count = 128
     csi_refresh_s: Seconds = 2.0
     warm_codecs: tuple[str, ...] = ("lami_go",)
 
@@ -95,6 +139,7 @@ class ReceiverSettings(ServiceSettings):
         open_frames: frames of one session that wait for a further round.
         keep_frames: finished pictures kept a session, for subscribers.
         keep_sessions: sessions kept; the one that is idle longest goes first.
+        keep_bytes: size of all pictures kept.
         max_frame_bytes: payload bytes of one round.
         max_frame_packets: packets of one round.
         warm_codecs: made, and run once, before the service says SERVING.
@@ -111,6 +156,7 @@ class ReceiverSettings(ServiceSettings):
     open_frames: Count = 32
     keep_frames: Count = 64
     keep_sessions: Count = 32
+    keep_bytes: Count = 256 << 20
     max_frame_bytes: Count = 8 << 20
     max_frame_packets: Count = 65_536
     warm_codecs: tuple[str, ...] = ("lami_go",)

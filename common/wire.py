@@ -8,6 +8,7 @@ oneof case; a codec without a case of its own travels in the extension case. Enu
 from __future__ import annotations
 
 import re
+import reprlib
 from enum import Enum
 from typing import Any
 
@@ -38,6 +39,8 @@ from gocom.v1 import codecs_pb2, link_pb2
 
 EXTENSION = "extension"
 _SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_QUOTED = 80
+"""Characters of a name from the wire that an error repeats: a status has to fit into HTTP/2 headers."""
 MAX_ROUNDS = 64
 """Rounds of a frame, feedback or not."""
 MIN_UNCERTAIN_BYTES = 64
@@ -70,13 +73,13 @@ def make_parameters(model: type[Parameters], values: dict[str, Any]) -> Paramete
     unknown = sorted(set(values) - set(model.model_fields))
     if unknown:
         choices = ", ".join(sorted(model.model_fields)) or "none"
-        raise InvalidInput(f"{unknown[0]}: no such option; there are {choices}")
+        raise InvalidInput(f"{unknown[0][:_QUOTED]}: no such option; there are {choices}")
     try:
         return model(**values)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or model.__name__
-        raise InvalidInput(f"{name}: {first['msg']}, got {first['input']!r}") from None
+        raise InvalidInput(f"{name}: {first['msg']}, got {reprlib.repr(first['input'])}") from None
 
 
 def codec_to_proto(codec: str, values: Parameters, target: Message) -> None:
@@ -100,8 +103,13 @@ def codec_from_proto(source: Message, *, options: bool) -> tuple[str, Parameters
     if case != EXTENSION:
         system = SYSTEMS.get(case)
         return case, parameters_from_proto(inner, system.options if options else system.header)
+    if inner.codec not in SYSTEMS:
+        raise UnknownName("codec", inner.codec[:_QUOTED], SYSTEMS)
     system = SYSTEMS.get(inner.codec)
-    values = json_format.MessageToDict(inner.fields) if isinstance(inner.fields, struct_pb2.Struct) else {}
+    try:
+        values = json_format.MessageToDict(inner.fields) if isinstance(inner.fields, struct_pb2.Struct) else {}
+    except ValueError as error:  # of numbers that JSON has not: NaN and infinity
+        raise InvalidInput(f"extension.fields: {error}") from None
     return system.name, make_parameters(system.options if options else system.header, values)
 
 
@@ -158,8 +166,11 @@ def header_from_proto(message: link_pb2.FrameHeader) -> FrameHeader:
     rounds = get_rounds(message)
     if message.round >= rounds.max_rounds:
         raise InvalidInput(f"header.round: {message.round} is not below max_rounds ({rounds.max_rounds})")
+    known = len(SYSTEMS.get(codec).segments)
+    if len(message.segments) > known:
+        raise InvalidInput(f"segments: {len(message.segments)}, {codec} has {known}")
     kinds = [s.kind for s in message.segments]
-    if len(set(kinds)) != len(kinds) or any(k >= len(SYSTEMS.get(codec).segments) for k in kinds):
+    if len(set(kinds)) != len(kinds) or any(k >= known for k in kinds):
         raise InvalidInput(f"segments.kind: {kinds} repeats, or is more than {codec} has")
     segments = tuple(_segment_from_proto(s) for s in message.segments)
     return FrameHeader(
@@ -246,20 +257,26 @@ _COLUMNS = {
 }
 
 
-def batch_to_proto(batch: PacketBatch) -> link_pb2.PacketBatch:
-    """PacketBatch -> message; erased packets are left out."""
-    batch = batch.select(~batch.erased)
-    message = link_pb2.PacketBatch(payload=batch.payload.tobytes())
+def batch_to_proto(batch: PacketBatch, message: link_pb2.PacketBatch | None = None) -> link_pb2.PacketBatch:
+    """PacketBatch -> message, or into an empty one; erased packets are left out."""
+    message = link_pb2.PacketBatch() if message is None else message
+    keep = ~batch.erased
+    every = bool(keep.all())
+    message.payload = batch.payload_bytes(keep)
     for name, field in _COLUMNS.items():
-        getattr(message, field).extend(getattr(batch, name).tolist())
-    if bool((batch.power != 1).any()):
-        message.power.extend(batch.power.tolist())
+        values = getattr(batch, name)
+        getattr(message, field).extend((values if every else values[keep]).tolist())
+    power = batch.power if every else batch.power[keep]
+    if bool((power != 1).any()):
+        message.power.extend(power.tolist())
     return message
 
 
 def batch_from_proto(message: link_pb2.PacketBatch) -> PacketBatch:
     """Message -> PacketBatch. Raises InvalidInput when its columns do not fit together."""
     count = len(message.length_bytes)
+    if count > MAX_PACKETS:
+        raise InvalidInput(f"batch: {count} packets are more than {MAX_PACKETS}")
     columns = {}
     for name, field in _COLUMNS.items():
         values = np.array(getattr(message, field), np.int64)
@@ -267,6 +284,9 @@ def batch_from_proto(message: link_pb2.PacketBatch) -> PacketBatch:
             raise InvalidInput(f"batch.{field}: {len(values)} entries for {count} packets")
         columns[name] = values
     checksum = columns.pop("checksum").astype(np.uint32)
+    longest = int(columns["length"].max(initial=0))
+    if longest > MAX_PAYLOAD_BYTES:
+        raise InvalidInput(f"batch.length_bytes: {longest} is more than {MAX_PAYLOAD_BYTES}")
     if int(columns["length"].sum()) != len(message.payload):
         raise InvalidInput(
             f"batch.length_bytes: add up to {columns['length'].sum()}, payload has {len(message.payload)}"
@@ -274,7 +294,7 @@ def batch_from_proto(message: link_pb2.PacketBatch) -> PacketBatch:
     if len(message.power) not in (0, count):
         raise InvalidInput(f"batch.power: {len(message.power)} entries for {count} packets")
     power = np.array(message.power, np.float32) if message.power else np.ones(count, np.float32)
-    if not bool(np.isfinite(power).all()) or bool((power < 0).any()):
+    if message.power and not bool((np.isfinite(power) & (power >= 0)).all()):
         raise InvalidInput("batch.power: must be finite and not negative")
     return PacketBatch(
         np.frombuffer(message.payload, np.uint8),

@@ -42,6 +42,10 @@ class RoundAssembler:
         """Header of the round that has begun and not ended."""
         return self._header
 
+    def reset(self) -> None:
+        """Forget the round that has begun."""
+        self._header, self._batches = None, []
+
     def begin(self, message: link_pb2.FrameHeader, asked: Mapping[int, Ints]) -> FrameHeader:
         """Take a header; `asked`: spans by segment kind, of the feedback that it answers.
 
@@ -54,6 +58,10 @@ class RoundAssembler:
             spec = spec_of(header.codec, segment.kind)
             if segment.coding not in spec.codings:
                 raise InvalidInput(f"segments.coding: segment {spec.name!r} has no {segment.coding.value!r}")
+            if spec.limit is not None and segment.element_count > spec.limit:
+                raise InvalidInput(
+                    f"segments.element_count: {segment.element_count} of {spec.name!r}, at most {spec.limit}"
+                )
             whole = spec.count(header.width_px, header.height_px) if spec.count and not header.round else None
             if whole is not None and segment.element_count != whole:
                 raise InvalidInput(
@@ -80,7 +88,9 @@ class RoundAssembler:
         # Twice: a channel may duplicate packets.
         if self._packets > 2 * self._max_packets:
             raise TooLarge(f"batch: more than {2 * self._max_packets} packets in a round")
-        self._batches.append(batch_from_proto(message))
+        batch = batch_from_proto(message)
+        if len(batch):  # empty ones have no limit on their number
+            self._batches.append(batch)
 
     def end(self, message: link_pb2.FrameEnd) -> ArrivedRound:
         """Take the end mark. Raises InvalidInput."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from receiver.decoding import Undecoded, decode, together
-from receiver.session import Job, Outside
+from receiver.frames import Job, Outside
 
 
 async def decode_all(outside: Outside) -> None:

@@ -140,7 +140,9 @@ def reconstruct(decoders: Decoders, frame: Undecoded) -> Reconstruction:
     decoder = decoders.codec(frame.codec)
     final: Reconstruction | None = None
     previews = frame.on_preview is not None
-    for picture in decoder.reconstruct(frame.rounds, generator=frame.generator(), previews=previews):
+    # For a decoder without nets torch is not imported: that would take most of the seconds until a receiver serves.
+    generator = frame.generator() if getattr(decoder, "draws", True) else None
+    for picture in decoder.reconstruct(frame.rounds, generator=generator, previews=previews):
         if picture.final:
             final = picture
         elif frame.on_preview is not None:

@@ -15,6 +15,7 @@ from common.logs import frame_id, get_logger
 from common.rounds import merge_rounds, missing_spans, spans_of
 from common.rpc.channels import open_channel
 from common.rpc.status import error_from_rpc
+from common.settings import SecuritySettings
 from common.systems import SYSTEMS
 from common.types import Feedback, FeedbackPolicy, Ints, LinkSettings, ReceivedMessage, Reconstruction
 from gocom.v1 import feedback_pb2_grpc
@@ -89,10 +90,14 @@ class FeedbackClient:
     Args:
         address: host:port of its FeedbackService.
         deadline_s: of one attempt.
+        security: of this end; None: plain text, and no token.
+
+    Raises:
+        InvalidInput: of the security settings.
     """
 
-    def __init__(self, address: str, deadline_s: float) -> None:
-        self._channel = open_channel(address)
+    def __init__(self, address: str, deadline_s: float, security: SecuritySettings | None = None) -> None:
+        self._channel = open_channel(address, security=security)
         self._stub: Any = feedback_pb2_grpc.FeedbackServiceStub(self._channel)
         self._deadline_s = deadline_s
 

@@ -23,7 +23,8 @@ from receiver.decode_loop import decode_all
 from receiver.decoders import DECODERS
 from receiver.decoding import warm_up
 from receiver.feedback import FeedbackClient
-from receiver.session import Job, LinkSession, Outside
+from receiver.frames import Job, Outside
+from receiver.session import LinkSession
 from receiver.sessions import SessionStore
 
 log = get_logger("receiver")
@@ -46,7 +47,7 @@ class Receiver(link_pb2_grpc.LinkServiceServicer, receiver_pb2_grpc.ReceiverServ
     async def Send(
         self, request_iterator: AsyncIterator[link_pb2.SendRequest], context: Context
     ) -> AsyncIterator[link_pb2.SendResponse]:
-        """One session. Raises InvalidInput, TooLarge, UnknownName, Mismatch, NotReady, Busy."""
+        """One session. Raises InvalidInput, Mismatch, NotReady, Busy; a frame that is not valid is refused alone."""
         if not self.ready:
             raise NotReady("receiver: loading models")
         first = await anext(request_iterator, None)
@@ -76,6 +77,8 @@ class Receiver(link_pb2_grpc.LinkServiceServicer, receiver_pb2_grpc.ReceiverServ
     ) -> AsyncIterator[receiver_pb2.SubscribeResponse]:
         """Pictures after the cursor, then those that come. Raises InvalidInput, Busy, NotReady."""
         check_session_id(request.session_id)
+        # At once: it tells the client that its subscription stands, long before there is a picture.
+        await context.send_initial_metadata(())
         record = self._store.hold(request.session_id)
         record.preview_subscribers += request.previews
         try:
@@ -101,15 +104,16 @@ async def serve(settings: ReceiverSettings) -> RunningServer:
     """Start the receiver; returns when its decoders are warm and health says SERVING.
 
     Raises:
+        InvalidInput: of the security settings.
         NotReady: the address cannot be listened on, or a model is not there.
         UnknownName: a codec in `warm_codecs`.
     """
     # Fingerprints first: they must be those of the files the nets are loaded from.
     await asyncio.to_thread(held_knowledge)
     decoders = CodecWorker(DECODERS, settings.device, "decode")
-    feedback = FeedbackClient(settings.feedback_address, settings.feedback_timeout_s)
+    feedback = FeedbackClient(settings.feedback_address, settings.feedback_timeout_s, settings)
     jobs: asyncio.Queue[Job] = asyncio.Queue(settings.queue_frames)
-    store = SessionStore(settings.keep_sessions, settings.keep_frames)
+    store = SessionStore(settings.keep_sessions, settings.keep_frames, settings.keep_bytes)
     outside = Outside(settings, decoders, feedback, jobs)
     service = Receiver(outside, store)
 
@@ -124,7 +128,7 @@ async def serve(settings: ReceiverSettings) -> RunningServer:
     running: RunningServer | None = None
     try:
         running = await start_server(settings, add)
-        running.on_drain.append(store.close)
+        running.on_drain += [outside.drained.set, store.close]
         for codec in settings.warm_codecs:
             await decoders.run(partial(warm_up, decoders, codec))
     except BaseException:

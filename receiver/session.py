@@ -13,74 +13,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from functools import partial
 
-from common.errors import DecodeFailed, GoComError, InvalidInput
+from common.errors import DecodeFailed, GoComError, InvalidInput, NotReady
 from common.logs import frame_id, get_logger
 from common.metrics import FRAMES, PACKETS, ROUNDS, SECONDS
-from common.settings import ReceiverSettings
 from common.types import FrameHeader, Ints, LinkSettings, ReceivedMessage, Reconstruction
 from gocom.v1 import link_pb2, receiver_pb2
-from receiver.assembly import ArrivedRound, RoundAssembler
-from receiver.decoding import (
-    Decoders,
-    OnPreview,
-    Outcome,
-    Undecoded,
-    failure_to_proto,
-    picture_to_proto,
-    unpack,
-)
-from receiver.feedback import FeedbackClient, wanted_elements
+from receiver.assembly import RoundAssembler
+from receiver.decoding import OnPreview, Outcome, Undecoded, failure_to_proto, picture_to_proto, unpack
+from receiver.feedback import wanted_elements
+from receiver.frames import Frame, Job, Outside
 from receiver.sessions import SessionRecord
 
 log = get_logger("receiver")
 
 _SERVICE = "receiver"
-
-
-@dataclass(slots=True, eq=False)
-class Frame:
-    """A frame that is not finished.
-
-    Attributes:
-        begun: rounds whose header came.
-        rounds: those unpacked.
-        result: the best that can be told subscribers so far.
-        next_round: set when the header of the round that was asked for comes.
-        asked: spans by segment kind that the last feedback named.
-        asking: the task that asks for it and waits.
-        feedback_s: time spent so, from asking to the next round's header.
-    """
-
-    header: FrameHeader
-    begun: int = 1
-    rounds: list[ReceivedMessage] = field(default_factory=list)
-    result: receiver_pb2.Reconstruction | None = None
-    next_round: asyncio.Event = field(default_factory=asyncio.Event)
-    asked: dict[int, Ints] = field(default_factory=dict)
-    asking: asyncio.Task[None] | None = None
-    feedback_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A round that waits for the decoder; frame None: it came after the frame was finished."""
-
-    session: LinkSession
-    frame: Frame | None
-    arrived: ArrivedRound
-
-
-@dataclass(frozen=True, slots=True)
-class Outside:
-    """What all link streams of a receiver share."""
-
-    settings: ReceiverSettings
-    decoders: Decoders
-    feedback: FeedbackClient
-    jobs: asyncio.Queue[Job]
 
 
 class LinkSession:
@@ -92,49 +40,128 @@ class LinkSession:
         self._record, self._outside = record, outside
         self._assembler = RoundAssembler(outside.settings.max_frame_bytes, outside.settings.max_frame_packets)
         self._frames: dict[int, Frame] = {}
-        self._finished: set[int] = set()
         self._current: Frame | None = None
+        self._kept: receiver_pb2.Reconstruction | None = None
+        self._skipping = False
         self._gone = False
         self._pending = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        self._between = asyncio.Event()
+        self._between.set()
 
     async def read(self, requests: AsyncIterator[link_pb2.SendRequest]) -> None:
-        """Take items to the end of the stream and wait for its frames. Raises InvalidInput, TooLarge, UnknownName."""
+        """Take items to the end of the stream, or until the service stops, and wait for the frames they brought.
+
+        Raises:
+            InvalidInput: an item that belongs to no frame.
+            NotReady: the service stops; frames without an outcome were not taken.
+        """
+        reading = asyncio.create_task(self._take_all(requests))
+        drained = asyncio.create_task(self._outside.drained.wait())
         try:
-            async for request in requests:
-                await self._take(request)
-            if self._assembler.within is not None:
-                raise InvalidInput(f"end: missing; the stream ended in frame {self._assembler.within.frame_index}")
+            await asyncio.wait({reading, drained}, return_when=asyncio.FIRST_COMPLETED)
+            if drained.done() and not reading.done():
+                between = asyncio.ensure_future(self._between.wait())
+                await asyncio.wait({reading, between}, return_when=asyncio.FIRST_COMPLETED)
+                between.cancel()
+                reading.cancel()
+            (refused,) = await asyncio.gather(reading, return_exceptions=True)
+            if isinstance(refused, Exception):
+                raise refused
+            if drained.done():
+                await self._end_asking()
             await self._idle.wait()
+            if drained.done():
+                raise NotReady("receiver: shutting down; frames without an outcome were not taken")
         finally:
+            reading.cancel()
+            drained.cancel()
+            await asyncio.gather(reading, drained, return_exceptions=True)
             self.responses.put_nowait(None)
 
+    async def _take_all(self, requests: AsyncIterator[link_pb2.SendRequest]) -> None:
+        async for request in requests:
+            self._between.clear()
+            await self._take(request)
+            if self._assembler.within is None and not self._skipping:
+                self._between.set()
+        if self._assembler.within is not None:
+            raise InvalidInput(f"end: missing; the stream ended in frame {self._assembler.within.frame_index}")
+
     async def _take(self, request: link_pb2.SendRequest) -> None:
+        """Take an item. What is wrong with a frame ends that frame; only what belongs to none ends the stream."""
         item = request.WhichOneof("item")
+        if item == "open":
+            raise InvalidInput("open: the session is open already")
+        if item is None:
+            raise InvalidInput("item: not set; there are open, header, batch, end")
+        if self._skipping and item != "header":
+            self._skipping = item != "end"
+            return
+        self._skipping = False
+        within = self._assembler.within
+        if item == "header" and within is not None:
+            error = InvalidInput(f"header: comes before the end of frame {within.frame_index}")
+            self._refuse(within.frame_index, error)
+        index = request.header.frame_index if item == "header" else within.frame_index if within is not None else None
+        try:
+            await self._take_of_frame(item, request)
+        except GoComError as error:
+            if index is None:
+                raise
+            self._skipping = item != "end"
+            self._refuse(index, error)
+
+    async def _take_of_frame(self, item: str, request: link_pb2.SendRequest) -> None:
         if item == "header":
             open_frame = self._frames.get(request.header.frame_index)
-            self._begin(self._assembler.begin(request.header, open_frame.asked if open_frame else {}))
+            header = self._assembler.begin(request.header, open_frame.asked if open_frame else {})
+            self._begin(header, request.header.repeated)
         elif item == "batch":
             self._assembler.add(request.batch)
-        elif item == "end":
+        else:
             arrived = self._assembler.end(request.end)
+            if self._kept is not None:
+                self._answer(self._kept)
+                return
             self._pending += 1
             self._idle.clear()
+            if self._current is not None:
+                self._current.ended += 1
             await self._outside.jobs.put(Job(self, self._current, arrived))
-        elif item == "open":
-            raise InvalidInput("open: the session is open already")
-        else:
-            raise InvalidInput("item: not set; there are open, header, batch, end")
 
-    def _begin(self, header: FrameHeader) -> None:
+    def _refuse(self, index: int, error: GoComError) -> None:
+        """What came of a frame is not valid: it ends with what there was before, if there was anything."""
+        log.warning("frame refused", frame_id=frame_id(self.session_id, index), reason=str(error))
+        self._assembler.reset()
+        frame = self._frames.get(index)
+        if frame is not None and frame.result is not None:
+            self._finish(frame)
+            return
+        if frame is not None and frame.ended == frame.begun:
+            return  # all that came of it before is in work, and will have its outcome
+        if frame is not None:
+            del self._frames[index]
+            self._check_idle()
+        refused = failure_to_proto(index, [], str(error))
+        refused.status = link_pb2.FRAME_STATUS_REFUSED
+        if self._record.find(index) is None:
+            self._record.add(refused, self)
+        self._answer(refused)
+
+    def _begin(self, header: FrameHeader, repeated: bool) -> None:
         index = header.frame_index
         frame = self._frames.get(index)
+        self._kept = self._record.find(index) if frame is None else None
         if frame is None and header.round == 0:
-            if index in self._finished:
-                raise InvalidInput(f"header.frame_index: {index} was sent before in the session")
-            frame = self._frames[index] = Frame(header)
-            self._idle.clear()
+            if not repeated:
+                if self._kept is not None and self._record.writer_of(self._kept) is self:
+                    raise InvalidInput(f"header.frame_index: {index} was sent before in the session")
+                self._kept = None  # of an earlier stream by the same name
+            if self._kept is None:
+                frame = self._frames[index] = Frame(header, repeated)
+                self._idle.clear()
         elif frame is not None:
             first = frame.header
             if header.round != frame.begun:
@@ -143,9 +170,10 @@ class LinkSession:
                 raise InvalidInput(f"header: codec or size of frame {index} changed in round {header.round}")
             frame.begun += 1
             frame.next_round.set()
-        elif index not in self._finished:
+        elif self._kept is None:
             raise InvalidInput(f"header.round: {header.round} of frame {index}, whose first round never came")
-        # else: a promised round that came after its frame was finished without it; acknowledged, and no more.
+        else:
+            self._kept = None  # a promised round that came after its frame was finished; acknowledged, and no more
         self._current = frame
 
     async def take_round(self, job: Job) -> Undecoded | None:
@@ -261,18 +289,22 @@ class LinkSession:
         if self._frames.get(index) is not frame or result is None:
             return
         del self._frames[index]
-        self._finished.add(index)
         if frame.feedback_s:
             result.stages.add(stage="feedback", seconds=frame.feedback_s)
-        self._record.add(result)
-        outcome = link_pb2.FrameOutcome(
-            frame_index=index, status=result.status, reason=result.reason, rounds=result.rounds
-        )
-        self.responses.put_nowait(link_pb2.SendResponse(outcome=outcome))
+        # A link that was cut may bring a frame twice, and both may be decoded; subscribers get one picture of it.
+        if not ((frame.repeated or self._gone) and self._record.find(index)):
+            self._record.add(result, self)
+        self._answer(result)
         status = link_pb2.FrameStatus.Name(result.status).removeprefix("FRAME_STATUS_").lower()
         FRAMES.labels(_SERVICE, frame.header.codec, status).inc()
         log.info("frame ended", frame_id=self._name(frame.header), status=status, rounds=result.rounds)
         self._check_idle()
+
+    def _answer(self, result: receiver_pb2.Reconstruction) -> None:
+        outcome = link_pb2.FrameOutcome(
+            frame_index=result.frame_index, status=result.status, reason=result.reason, rounds=result.rounds
+        )
+        self.responses.put_nowait(link_pb2.SendResponse(outcome=outcome))
 
     def _check_idle(self) -> None:
         if not self._pending and not self._frames:
@@ -281,6 +313,9 @@ class LinkSession:
     async def close(self) -> None:
         """The stream is gone: frames that wait for more are finished with what they have, for subscribers."""
         self._gone = True
+        await self._end_asking()
+
+    async def _end_asking(self) -> None:
         for frame in list(self._frames.values()):
             if frame.asking is not None:
                 frame.asking.cancel()

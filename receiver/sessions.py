@@ -1,20 +1,26 @@
 """What subscribers can still get: the last finished pictures of each session, and previews as they come.
 
-Finished pictures are numbered from 1 in each session; that number is the cursor. Previews are not kept: each replaces
-the one before, and carries the cursor of the last finished picture, so that going on from it misses none.
+Finished pictures of a session are numbered; that number is the cursor. The numbers of a record begin at the time it was
+made, so that they also grow when the receiver is started anew and its records with it: whoever goes on from an old
+cursor gets all that the new record has. Previews are not kept: each replaces the one before, and carries the cursor of
+the last finished picture, so that going on from it misses none.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from common.errors import Busy, InvalidInput, NotReady
 from gocom.v1 import receiver_pb2
 
 Picture = receiver_pb2.Reconstruction
 Response = receiver_pb2.SubscribeResponse
+
+_NUMBERS_A_MS = 1 << 20
+"""Cursors that a record may use up for each millisecond it exists."""
 
 
 class SessionRecord:
@@ -24,25 +30,51 @@ class SessionRecord:
         users: link streams and subscribers that hold it; a record in use is not dropped.
         writers: link streams among them; subscriptions outlive a shutdown until these are through.
         preview_subscribers: how many of them want previews.
+        kept_bytes: size of the pictures held.
+
+    Args:
+        keep: finished pictures held.
+        on_added: called after each that is added.
     """
 
-    def __init__(self, keep: int) -> None:
+    def __init__(self, keep: int, on_added: Callable[[SessionRecord], None]) -> None:
         self.users = 0
         self.writers = 0
         self.preview_subscribers = 0
-        self._kept: deque[Picture] = deque(maxlen=keep)
-        self._last = 0
+        self.kept_bytes = 0
+        self._keep, self._on_added = keep, on_added
+        self._kept: deque[tuple[Picture, object]] = deque()
+        self._begin = self._last = time.time_ns() // 1_000_000 * _NUMBERS_A_MS
         self._previews: dict[int, tuple[int, Picture]] = {}
         self._preview_number = 0
         self._changed = asyncio.Event()
         self._closed = False
 
-    def add(self, picture: Picture) -> None:
-        """Keep a finished picture; the oldest makes room."""
-        self._kept.append(picture)
+    def add(self, picture: Picture, writer: object = None) -> None:
+        """Keep a finished picture, and who made it; the oldest makes room."""
+        if len(self._kept) == self._keep:
+            self.drop_oldest()
+        self._kept.append((picture, writer))
+        self.kept_bytes += picture.ByteSize()
         self._last += 1
         self._previews.pop(picture.frame_index, None)
         self._notify()
+        self._on_added(self)
+
+    def drop_oldest(self) -> None:
+        """Forget the oldest picture; subscribers that have not had it yet will be told of one missed."""
+        self.kept_bytes -= self._kept.popleft()[0].ByteSize()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def find(self, frame_index: int) -> Picture | None:
+        """The latest finished picture of a frame, if it is still kept."""
+        return next((picture for picture, _ in reversed(self._kept) if picture.frame_index == frame_index), None)
+
+    def writer_of(self, picture: Picture) -> object:
+        """Who made a picture that is kept."""
+        return next((writer for kept, writer in self._kept if kept is picture), None)
 
     def preview(self, picture: Picture) -> None:
         """Show a preview to those who want it."""
@@ -59,15 +91,15 @@ class SessionRecord:
         """Everything kept after the cursor, then what comes. Raises NotReady when this end shuts down."""
         if cursor > self._last:
             raise InvalidInput(
-                f"cursor: {cursor} is ahead of the record, which ends at {self._last}; start again from 0"
+                f"cursor: {cursor} is ahead of the record, which ends at {self._last}; 0 is its beginning"
             )
-        shown = 0
+        cursor, shown = max(cursor, self._begin), 0
         while True:
             changed = self._changed
             while cursor < self._last:
                 first = self._last - len(self._kept) + 1
                 missed, cursor = max(0, first - cursor - 1), max(cursor + 1, first)
-                yield Response(cursor=cursor, reconstruction=self._kept[cursor - first], missed=missed)
+                yield Response(cursor=cursor, reconstruction=self._kept[cursor - first][0], missed=missed)
             if previews:
                 for number, picture in sorted(self._previews.values(), key=lambda entry: entry[0]):
                     # While one was being written the next may have replaced it, or the frame may have ended.
@@ -89,10 +121,11 @@ class SessionStore:
     Args:
         keep_sessions: records held.
         keep_frames: finished pictures held in each.
+        keep_bytes: size of all pictures held; beyond it the oldest of the largest record makes room.
     """
 
-    def __init__(self, keep_sessions: int, keep_frames: int) -> None:
-        self._keep_sessions, self._keep_frames = keep_sessions, keep_frames
+    def __init__(self, keep_sessions: int, keep_frames: int, keep_bytes: int) -> None:
+        self._keep_sessions, self._keep_frames, self._keep_bytes = keep_sessions, keep_frames, keep_bytes
         self._records: OrderedDict[str, SessionRecord] = OrderedDict()
         self._closed = False
 
@@ -104,7 +137,7 @@ class SessionStore:
         if record is None:
             if len(self._records) >= self._keep_sessions:
                 self._drop_one()
-            record = self._records[session_id] = SessionRecord(self._keep_frames)
+            record = self._records[session_id] = SessionRecord(self._keep_frames, self._bound)
         self._records.move_to_end(session_id)
         record.users += 1
         record.writers += writer
@@ -122,6 +155,14 @@ class SessionStore:
         self._closed = True
         for record in self._records.values():
             record.close()
+
+    def _bound(self, added: SessionRecord) -> None:
+        """Keep within keep_bytes, but for the one picture that was just added."""
+        while sum(record.kept_bytes for record in self._records.values()) > self._keep_bytes:
+            largest = max(self._records.values(), key=lambda record: record.kept_bytes)
+            if len(largest) < 2 and largest is added:
+                return
+            largest.drop_oldest()
 
     def _drop_one(self) -> None:
         idle = next((name for name, record in self._records.items() if not record.users), None)

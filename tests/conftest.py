@@ -9,6 +9,9 @@ import pytest
 
 from common.images import square_crop, to_float
 
+# Transmitters of tests must not find, or leave, frames in the user's own outbox.
+os.environ["GOCOM_TRANSMITTER_OUTBOX"] = "off"
+
 
 def photo_pixels(name: str, size: int) -> np.ndarray:
     from skimage import data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -79,6 +79,16 @@ def encode_next(refine: Callable[[], GoMessage | None], link: LinkSettings, max_
     start = time.perf_counter()
     message = refine()
     return None if message is None else _pack(message, link, max_bytes, start)
+
+
+def mark_repeated(encoded: EncodedRound) -> EncodedRound:
+    """The same round, its header saying that the receiver may have had the frame before; the bytes it costs counted."""
+    item = link_pb2.SendRequest()
+    item.CopyFrom(encoded.items[0])
+    item.header.repeated = True
+    more = item.ByteSize() - encoded.items[0].ByteSize()
+    cost = replace(encoded.bytes, header_bytes=encoded.bytes.header_bytes + more)
+    return replace(encoded, items=[item, *encoded.items[1:]], bytes=cost)
 
 
 def warm_up(encoders: Encoders, codec: str) -> None:

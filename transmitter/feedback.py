@@ -29,9 +29,11 @@ def check_feedback(
 ) -> Feedback:
     """A request that fits the frame's first round, with the smaller of both budgets. Raises InvalidInput."""
     wanted: dict[int, Ints] = {}
+    named: set[int] = set()
     for item in request.wanted:
-        if item.kind in wanted:
+        if item.kind in named:
             raise InvalidInput(f"wanted.kind: {item.kind} repeats")
+        named.add(item.kind)
         spans = read_wanted(item, first, link)
         if len(spans):
             wanted[item.kind] = spans
@@ -65,6 +67,11 @@ class Answers:
         """The first answer, waited for where it is still being made; None: there is none."""
         task = self._tasks.get(key)
         return None if task is None else await asyncio.shield(task)
+
+    def forget(self, frame_index: int) -> None:
+        """The frame begins again, and so does what is said of it."""
+        for key in [key for key in self._tasks if key[0] == frame_index]:
+            del self._tasks[key]
 
     async def close(self) -> None:
         """Stop what is still being made."""

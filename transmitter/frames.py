@@ -1,9 +1,9 @@
-"""The frames of a Transmit stream that are not finished, and the events a client gets of them."""
+"""The frames of a session that are not finished, and the events a client gets of them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +30,10 @@ class Frame:
     """A frame that is not finished.
 
     Attributes:
-        request: what was asked for; dropped, with its image, once encoded.
+        request: what was asked for; dropped, with its image, once encoded. The outbox has it still.
+        history: events so far; the first one is `accepted`, unless the frame failed before that.
+        repeated: the receiver may have had it before.
+        cuts: how often the link was cut while the frame was on it.
         session: the encoder's state, for later rounds.
         header: of the first round; feedback names its elements.
         last_round: the last one that was encoded; -1: none yet.
@@ -42,6 +45,9 @@ class Frame:
     index: int
     request: FrameRequest | None = None
     codec: str = ""
+    history: list[Response] = field(default_factory=list)
+    repeated: bool = False
+    cuts: int = 0
     session: EncoderSession | None = None
     header: FrameHeader | None = None
     rounds: RoundSettings = field(default_factory=RoundSettings)
@@ -49,6 +55,42 @@ class Frame:
     on_link: bool = False
     feedback_bytes: int = 0
     timer: asyncio.TimerHandle | None = None
+
+    def begin_again(self) -> None:
+        """Back to where it was when it was accepted."""
+        if self.timer is not None:
+            self.timer.cancel()
+        self.session = self.header = self.timer = None
+        self.last_round, self.on_link, self.feedback_bytes = -1, False, 0
+        self.repeated = True
+        self.cuts += 1
+
+
+def is_terminal(event: Response) -> bool:
+    """Nothing follows it."""
+    return event.WhichOneof("event") in ("completed", "failed")
+
+
+class Listener:
+    """What one Transmit stream has to write.
+
+    Attributes:
+        events: in order; None: the stream ends; an exception: it ends with that.
+        untold: terminal events among them that were not written yet.
+    """
+
+    def __init__(self) -> None:
+        self.events: asyncio.Queue[Response | Exception | None] = asyncio.Queue()
+        self.untold = 0
+
+    def put(self, event: Response) -> None:
+        """Queue an event."""
+        self.untold += is_terminal(event)
+        self.events.put_nowait(event)
+
+    def told(self, event: Response) -> None:
+        """The client has been given an event."""
+        self.untold -= is_terminal(event)
 
 
 class FrameTable:
@@ -58,26 +100,36 @@ class FrameTable:
         session_id: for logs.
         limit: frames open at a time. A slot is free again when the client has been told how the frame ended, so
             that a client which does not read its events is not read from either.
+        on_end: called with each frame that has ended; its history then has the terminal event.
     """
 
-    def __init__(self, session_id: str, limit: int) -> None:
+    def __init__(self, session_id: str, limit: int, on_end: Callable[[Frame], None]) -> None:
         self.session_id = session_id
-        self.events: asyncio.Queue[Response | None] = asyncio.Queue()
+        self.listener: Listener | None = None
         self.idle = asyncio.Event()
         self.idle.set()
         self._frames: dict[int, Frame] = {}
-        self._used: set[int] = set()
-        self._slots = asyncio.Semaphore(limit)
+        self._limit, self._on_end = limit, on_end
+        self._room = asyncio.Event()
 
-    async def add(self, index: int) -> Frame:
-        """Begin a frame, once there is room. Raises InvalidInput for an index that was used before."""
-        if index in self._used:
-            raise InvalidInput(f"frame_index: {index} was used before in the session")
-        await self._slots.acquire()
-        self._used.add(index)
+    async def room(self) -> None:
+        """Wait until a further frame may begin."""
+        while len(self._frames) + (self.listener.untold if self.listener else 0) >= self._limit:
+            self._room.clear()
+            await self._room.wait()
+
+    def add(self, index: int) -> Frame:
+        """Begin a frame. Raises InvalidInput for the index of an open one."""
+        if index in self._frames:
+            raise InvalidInput(f"frame_index: {index} is open in this session already")
         self.idle.clear()
         frame = self._frames[index] = Frame(index)
         return frame
+
+    def drop(self, frame: Frame) -> None:
+        """As if it had never begun."""
+        del self._frames[frame.index]
+        self._changed()
 
     def get(self, index: int) -> Frame | None:
         """The open frame of that index."""
@@ -87,25 +139,56 @@ class FrameTable:
         """It has not ended yet."""
         return self._frames.get(frame.index) is frame
 
+    def on_link(self) -> list[Frame]:
+        """Frames of which the link has been given something."""
+        return [frame for frame in self._frames.values() if frame.on_link]
+
     def name(self, frame: Frame) -> str:
         """frame_id for logs."""
         return frame_id(self.session_id, frame.index)
 
-    def told(self, event: Response) -> None:
+    def told(self, listener: Listener, event: Response) -> None:
         """The client has been given an event."""
-        if event.WhichOneof("event") in ("completed", "failed"):
-            self._slots.release()
+        listener.told(event)
+        self._room.set()
+
+    def listen(self, listener: Listener | None) -> None:
+        """From now on events go there, and only there; None: they are kept for who comes later."""
+        self.listener = listener
+        self._room.set()
 
     def emit(self, frame: Frame, **event: Any) -> None:
         """Tell the client of an open frame; nothing follows a terminal event."""
-        if self.is_open(frame):
-            self.events.put_nowait(Response(frame_index=frame.index, **event))
+        if not self.is_open(frame):
+            return
+        response = Response(frame_index=frame.index, **event)
+        frame.history.append(response)
+        if self.listener is not None:
+            self.listener.put(response)
+
+    def replay(self, history: Sequence[Response]) -> None:
+        """Tell the client, once more, all that happened to a frame so far."""
+        if self.listener is None or not history:
+            return
+        accepted = transmitter_pb2.FrameAccepted(resumed=True)
+        rest = list(history)
+        if rest[0].WhichOneof("event") == "accepted":
+            taken = rest.pop(0).accepted
+            accepted.width_px, accepted.height_px = taken.width_px, taken.height_px
+        for event in (Response(frame_index=history[0].frame_index, accepted=accepted), *rest):
+            self.listener.put(event)
 
     def watch(self, frame: Frame, timeout_s: float, on_silence: Callable[[Frame], None]) -> None:
         """(Re)start the timer of a frame."""
         if frame.timer is not None:
             frame.timer.cancel()
         frame.timer = asyncio.get_running_loop().call_later(timeout_s, on_silence, frame)
+
+    def retry(self, frame: Frame, reason: str) -> None:
+        """The frame begins again."""
+        frame.begin_again()
+        log.info("frame begins again", frame_id=self.name(frame), cuts=frame.cuts, reason=reason)
+        self.emit(frame, retried=transmitter_pb2.FrameRetried(reason=reason))
 
     def complete(self, frame: Frame, rounds: int) -> None:
         """Terminal: a picture was re-created."""
@@ -128,11 +211,6 @@ class FrameTable:
             log.error("frame failed", frame_id=self.name(frame), exc_info=error)
             self.fail(frame, INTERNAL, f"internal error ({type(error).__name__}); see the log of the transmitter")
 
-    def fail_on_link(self, error: Exception) -> None:
-        """Terminal for every frame the lost link was given something of."""
-        for frame in [f for f in self._frames.values() if f.on_link]:
-            self.fail(frame, LINK, str(error))
-
     def close(self) -> None:
         """Stop all timers."""
         for frame in self._frames.values():
@@ -148,5 +226,10 @@ class FrameTable:
             frame.timer.cancel()
         FRAMES.labels("transmitter", frame.codec, outcome).inc()
         log.info("frame ended", frame_id=self.name(frame), outcome=outcome)
+        self._on_end(frame)
+        self._changed()
+
+    def _changed(self) -> None:
+        self._room.set()
         if not self._frames:
             self.idle.set()

@@ -1,10 +1,12 @@
-"""One Transmit stream: its frames, from image to terminal event.
+"""One session: its frames, from image to terminal event.
 
-    request --read--> frame --encode (worker thread)--> round --send--> link --ack, outcome--> events
-                                                          ^
-                        SendFeedback --refine (worker)----+
+    request --read--> outbox --> frame --encode (worker thread)--> round --send--> link --ack, outcome--> events
+                                   ^                                 ^      |
+                                   |    SendFeedback --refine--------+      |
+                                   +------------ the link is cut -----------+
 
-A frame is encoded while the one before is sent; both queues are bounded.
+A frame is encoded while the one before is sent; the queues are bounded. What was accepted goes on also when the client
+is gone, and is told to whoever comes back for the session.
 """
 
 from __future__ import annotations
@@ -14,23 +16,33 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from common.account import ByteAccount
-from common.errors import BudgetTooSmall, GoComError
+from common.errors import BudgetTooSmall, GoComError, InvalidInput
 from common.feedback import exchange_bytes
 from common.logs import get_logger
-from common.metrics import BYTES, PACKETS, ROUNDS, SECONDS
 from common.settings import TransmitterSettings
 from common.types import Feedback, LinkSettings
 from common.wire import link_to_proto
 from gocom.v1 import feedback_pb2, link_pb2, transmitter_pb2
-from transmitter.encoding import EncodedRound, Encoders, encode_first, encode_next, read_request
+from transmitter.encoding import (
+    EncodedRound,
+    Encoders,
+    FrameRequest,
+    encode_first,
+    encode_next,
+    mark_repeated,
+    read_request,
+)
 from transmitter.feedback import Answers, check_feedback, refusal
-from transmitter.frames import INTERNAL, LINK, UNDECODABLE, Frame, FrameTable
-from transmitter.link import ChannelStateSource, LinkStream
+from transmitter.frames import INVALID, LINK, UNDECODABLE, Frame, FrameTable, Listener
+from transmitter.link import ChannelStateSource
+from transmitter.outbox import Outbox
+from transmitter.reconnect import Reconnector, passes
+from transmitter.report import count_sent, sent_event
 
 log = get_logger("transmitter")
 
-_SERVICE = "transmitter"
+MAX_CUTS = 10
+"""Times a frame begins again: one on which the receiver dies must not go round for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +54,7 @@ class Outside:
         stub: LinkServiceStub of the next hop.
         csi: where channel state comes from.
         knowledge: fingerprints for the handshake.
+        outbox: keeps accepted frames.
     """
 
     settings: TransmitterSettings
@@ -49,54 +62,93 @@ class Outside:
     stub: Any
     csi: ChannelStateSource
     knowledge: list[link_pb2.KnowledgeHash]
+    outbox: Outbox
 
 
 class TransmitSession:
-    """State of one Transmit stream; session_id, link and seed are those of its first request."""
+    """State of one session; session_id, link and seed are those of its first request."""
 
     def __init__(self, session_id: str, link: LinkSettings, seed: int, outside: Outside) -> None:
         self.link, self.seed = link, seed
-        self.frames = FrameTable(session_id, outside.settings.open_frames)
+        self.frames = FrameTable(session_id, outside.settings.open_frames, self._on_frame_end)
         self._outside = outside
-        self._to_encode: asyncio.Queue[Frame] = asyncio.Queue(outside.settings.queue_frames)
-        self._to_send: asyncio.Queue[tuple[Frame, EncodedRound]] = asyncio.Queue(outside.settings.queue_frames)
+        # Images that wait: few, since they are large. Frames that begin again bring none, and do not count.
+        self._images = asyncio.Semaphore(outside.settings.queue_frames)
+        self._to_encode: asyncio.Queue[Frame] = asyncio.Queue()
+        self._to_send: asyncio.Queue[tuple[Frame, int, EncodedRound]] = asyncio.Queue(outside.settings.queue_frames)
         self._sending: Frame | None = None
-        self._stream: LinkStream | None = None
+        opening = link_pb2.SessionOpen(
+            session_id=session_id, link=link_to_proto(link), knowledge=outside.knowledge, seed=seed
+        )
+        patience_s = outside.settings.link_patience_s
+        self._link = Reconnector(outside.stub, opening, patience_s, self._on_response, self._cut)
         self._answers = Answers()
         self._tasks = [asyncio.create_task(self._encode_all()), asyncio.create_task(self._send_all())]
 
     async def submit(self, request: transmitter_pb2.TransmitRequest) -> None:
         """Take one image. A bad one fails its frame only. Raises InvalidInput for a frame index that was used."""
-        frame = await self.frames.add(request.frame_index)
+        index, outbox = request.frame_index, self._outside.outbox
+        await self.frames.room()
+        await outbox.room()
+        if await self._told_again(request):
+            return
+        frame = self.frames.add(index)
+        frame.repeated = bool(request.resumption)
+        await self._images.acquire()
         try:
             read = await asyncio.to_thread(read_request, request, self.link)
-            frame.request, frame.codec = read, read.codec
-            frame.rounds = read.goal.rounds
-            height, width = read.image.shape[1:]
-            self.frames.emit(frame, accepted=transmitter_pb2.FrameAccepted(width_px=width, height_px=height))
-            await self._to_encode.put(frame)
+            await outbox.accept(self.frames.session_id, index, self._complete(request))
         except asyncio.CancelledError:
-            self.frames.fail(frame, INTERNAL, "the transmitter is shutting down")
+            # Not accepted: who sends it again sends it as new.
+            self._images.release()
+            outbox.forget(self.frames.session_id, index)
+            self.frames.drop(frame)
             raise
         except Exception as error:
+            self._images.release()
             self.frames.fail_by(frame, error)
+            return
+        self._accept(frame, read)
+        frame.request = read
+        self._to_encode.put_nowait(frame)
+
+    async def recover(self, index: int) -> None:
+        """Go on with a frame that the outbox kept while the service was down."""
+        frame = self.frames.add(index)
+        frame.repeated = True
+        try:
+            self._accept(frame, await self._load(frame))
+        except Exception as error:
+            self.frames.fail_by(frame, error)
+            return
+        self._to_encode.put_nowait(frame)
+
+    def listen(self) -> Listener:
+        """From now on events go to a new listener; the one before hears that its stream was taken over."""
+        if (before := self.frames.listener) is not None:
+            before.events.put_nowait(InvalidInput("session_id: a newer stream has taken the session over"))
+        listener = Listener()
+        self.frames.listen(listener)
+        return listener
+
+    def leave(self, listener: Listener) -> None:
+        """Its stream is gone."""
+        if self.frames.listener is listener:
+            self.frames.listen(None)
 
     async def finish(self) -> None:
-        """Wait until every frame has its terminal event, end the link, and let the events end."""
+        """Wait until every frame has its terminal event, and end the link."""
         await self.frames.idle.wait()
-        if self._stream is not None:
-            await self._stream.finish()
-        self.frames.events.put_nowait(None)
+        await self._link.finish()
 
     async def close(self) -> None:
-        """Drop everything that is not finished."""
+        """Drop everything that is not finished; the outbox keeps it."""
         self.frames.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._answers.close()
-        if self._stream is not None:
-            await self._stream.close()
+        await self._link.close()
 
     async def feedback(self, request: feedback_pb2.SendFeedbackRequest) -> feedback_pb2.SendFeedbackResponse:
         """Queue a further round. A repeat, even while the first is in work, gets its answer. Raises InvalidInput."""
@@ -125,7 +177,7 @@ class TransmitSession:
         return await self._answers.make(key, self._refine(frame, feedback))
 
     async def _refine(self, frame: Frame, feedback: Feedback) -> feedback_pb2.SendFeedbackResponse:
-        session = frame.session
+        session, cuts = frame.session, frame.cuts
         if session is None:
             return refusal(f"frame {frame.index} is not open")
         try:
@@ -139,39 +191,77 @@ class TransmitSession:
             return refusal(f"the encoder failed ({type(error).__name__})")
         if encoded is None:
             return refusal("the encoder has nothing to add")
-        if not self.frames.is_open(frame):
-            return refusal(f"frame {frame.index} is not open any more")
+        if not self.frames.is_open(frame) or frame.cuts != cuts:
+            return refusal(f"frame {frame.index} is not open any more, or begins again")
         frame.last_round = encoded.header.round
         self._watch(frame)
         named = sum(int(spans[:, 1].sum()) for spans in feedback.wanted.values())
         self.frames.emit(frame, feedback=transmitter_pb2.FeedbackTaken(round=feedback.round, elements_named=named))
-        await self._to_send.put((frame, encoded))
+        await self._to_send.put((frame, cuts, encoded))
         return feedback_pb2.SendFeedbackResponse(will_send=True)
 
+    async def _told_again(self, request: transmitter_pb2.TransmitRequest) -> bool:
+        """Whether the frame is known, and the client has been told what became of it. Raises InvalidInput."""
+        index, name = request.frame_index, self.frames.session_id
+        frame = self.frames.get(index)
+        if frame is not None and request.resumption:
+            self.frames.replay(frame.history)
+            return True
+        ended = await self._outside.outbox.ended(name, index)
+        if ended is None or request.resumption == transmitter_pb2.RESUMPTION_REPEAT:
+            return False
+        if not request.resumption:
+            raise InvalidInput(f"frame_index: {index} was used before in the session")
+        self.frames.replay(ended)
+        return True
+
+    def _complete(self, request: transmitter_pb2.TransmitRequest) -> transmitter_pb2.TransmitRequest:
+        """The request with all that its session knows: it must make sense on its own after a restart."""
+        whole = transmitter_pb2.TransmitRequest()
+        whole.CopyFrom(request)
+        whole.session_id, whole.seed = self.frames.session_id, self.seed
+        whole.link.CopyFrom(link_to_proto(self.link))
+        return whole
+
+    def _accept(self, frame: Frame, read: FrameRequest) -> None:
+        frame.codec, frame.rounds = read.codec, read.goal.rounds
+        height, width = read.image.shape[1:]
+        self.frames.emit(frame, accepted=transmitter_pb2.FrameAccepted(width_px=width, height_px=height))
+
+    async def _load(self, frame: Frame) -> FrameRequest:
+        request = await self._outside.outbox.request(self.frames.session_id, frame.index)
+        return await asyncio.to_thread(read_request, request, self.link)
+
     async def _encode_all(self) -> None:
+        encoders = self._outside.encoders
         while True:
             frame = await self._to_encode.get()
             request, frame.request = frame.request, None
-            assert request is not None
-            encoders = self._outside.encoders
+            if request is not None:
+                self._images.release()
             try:
                 csi = await self._outside.csi.get()
-                frame.session, encoded = await encoders.run(partial(encode_first, encoders, request, csi))
+                work = partial(encode_first, encoders, request or await self._load(frame), csi)
+                frame.session, encoded = await encoders.run(work)
             except Exception as error:
                 self.frames.fail_by(frame, error)
                 continue
             frame.header, frame.last_round = encoded.header, 0
-            await self._to_send.put((frame, encoded))
+            await self._to_send.put((frame, frame.cuts, mark_repeated(encoded) if frame.repeated else encoded))
 
     async def _send_all(self) -> None:
         while True:
-            frame, encoded = await self._to_send.get()
-            if not self.frames.is_open(frame):
+            frame, cuts, encoded = await self._to_send.get()
+            try:
+                link = await self._link.connected()
+            except Exception as error:
+                self.frames.fail(frame, LINK, str(error))
+                continue
+            if not self.frames.is_open(frame) or frame.cuts != cuts:
                 continue
             self._sending, frame.on_link = frame, True
             self._watch(frame)
             try:
-                link = await self._connected()
                 await link.send(encoded.items[:-1])
                 # Before the end mark leaves: its answer may be back before a write returns, and ends the frame.
                 self._tell_sent(frame, encoded)
@@ -179,32 +269,21 @@ class TransmitSession:
             except Exception as error:
                 if not isinstance(error, GoComError):
                     log.error("sending failed", frame_id=self.frames.name(frame), exc_info=error)
-                await self._drop_link(error)
+                await self._link.drop(error)
             finally:
                 self._sending = None
 
-    async def _connected(self) -> LinkStream:
-        if self._stream is None:
-            self._stream = LinkStream(self._outside.stub, self._on_response, self._on_link_end)
-            opening = link_pb2.SessionOpen(
-                session_id=self.frames.session_id,
-                link=link_to_proto(self.link),
-                knowledge=self._outside.knowledge,
-                seed=self.seed,
-            )
-            await self._stream.open(opening)
-        return self._stream
-
-    async def _drop_link(self, error: Exception) -> None:
-        """The link is of no more use; the next frame opens it anew."""
-        stream, self._stream = self._stream, None
-        self.frames.fail_on_link(error)
-        if stream is not None:
-            await stream.close()
-
-    def _on_link_end(self, error: GoComError) -> None:
-        self._stream = None
-        self.frames.fail_on_link(error)
+    def _cut(self, error: Exception) -> None:
+        """The link is gone. What was on it begins again, or fails where that would change nothing."""
+        for frame in self.frames.on_link():
+            if not passes(error):
+                self.frames.fail(frame, LINK, str(error))
+            elif frame.cuts >= MAX_CUTS:
+                self.frames.fail(frame, LINK, f"link: cut {frame.cuts + 1} times with the frame on it, last: {error}")
+            else:
+                self._answers.forget(frame.index)
+                self.frames.retry(frame, str(error))
+                self._to_encode.put_nowait(frame)
 
     def _on_response(self, response: link_pb2.SendResponse) -> None:
         item = response.WhichOneof("item")
@@ -220,8 +299,13 @@ class TransmitSession:
                 return
             if outcome.status == link_pb2.FRAME_STATUS_RECONSTRUCTED:
                 self.frames.complete(frame, outcome.rounds)
+            elif outcome.status == link_pb2.FRAME_STATUS_REFUSED:
+                self.frames.fail(frame, INVALID, f"receiver: {outcome.reason}")
             else:
                 self.frames.fail(frame, UNDECODABLE, outcome.reason)
+
+    def _on_frame_end(self, frame: Frame) -> None:
+        self._outside.outbox.end(self.frames.session_id, frame.index, frame.history)
 
     def _watch(self, frame: Frame) -> None:
         self.frames.watch(frame, self._outside.settings.outcome_timeout_s, self._on_silence)
@@ -230,33 +314,13 @@ class TransmitSession:
         seconds = self._outside.settings.outcome_timeout_s
         self.frames.fail(frame, LINK, f"link: nothing was heard of the frame for {seconds:g} s")
         # Stuck in the middle of a write: nothing behind it can go out either.
-        if self._sending is frame and self._stream is not None:
-            self._stream.cancel()
+        if self._sending is frame:
+            self._link.cancel()
 
     def _tell_sent(self, frame: Frame, encoded: EncodedRound) -> None:
-        BYTES.labels(_SERVICE).inc(encoded.bytes.total_bytes)
-        PACKETS.labels(_SERVICE, "sent").inc(encoded.packets)
-        ROUNDS.labels(_SERVICE, frame.codec).inc()
-        SECONDS.labels(_SERVICE, "encode").observe(encoded.seconds)
-        round_, cost = encoded.header.round, encoded.bytes
+        count_sent(frame.codec, encoded)
         log.info(
-            "round sent",
-            frame_id=self.frames.name(frame),
-            round=round_,
-            packets=encoded.packets,
-            bytes=cost.total_bytes,
-        )
-        sent = transmitter_pb2.RoundSent(
-            round=round_,
-            bytes=_account_to_proto(cost),
-            packets=encoded.packets,
-            encode_seconds=encoded.seconds,
-        )
-        self.frames.emit(frame, sent=sent)
-
-
-def _account_to_proto(cost: ByteAccount) -> transmitter_pb2.ByteAccount:
-    message = transmitter_pb2.ByteAccount(total_bytes=cost.total_bytes, header_bytes=cost.header_bytes)
-    for name, count in cost.by_segment.items():
-        message.segments.add(name=name, bytes=count, repair_bytes=cost.repair_by_segment.get(name, 0))
-    return message
+            "round sent", frame_id=self.frames.name(frame), round=encoded.header.round, packets=encoded.packets,
+            bytes=encoded.bytes.total_bytes,
+        )  # fmt: skip
+        self.frames.emit(frame, sent=sent_event(encoded))

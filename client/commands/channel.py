@@ -23,7 +23,7 @@ Report = channel_pb2.WatchStatisticsResponse
 @command
 def get(address: console.ChannelAddress = CHANNEL, as_json: console.Json = False) -> None:
     """Print the profile in force."""
-    with Client(channel=address) as client:
+    with Client(channel=address, security=console.security()) as client:
         profile = client.get_channel()
     _print_profile(profile, as_json)
 
@@ -38,7 +38,7 @@ def set_profile(
 ) -> None:
     """Replace the profile, from the next frame on."""
     profile = parse_spec(spec, seed)
-    with Client(channel=address) as client:
+    with Client(channel=address, security=console.security()) as client:
         client.set_channel(profile)
     _print_profile(profile, as_json)
 
@@ -52,7 +52,7 @@ def watch(
     as_json: console.Json = False,
 ) -> None:
     """Live counts: expected against measured, with a z-score, since the profile was set."""
-    with Client(channel=address) as client:
+    with Client(channel=address, security=console.security()) as client:
         reports = client.watch_channel(interval_ms)
         if as_json:
             for number, report in enumerate(reports, 1):

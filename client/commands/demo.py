@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,11 +19,11 @@ from rich.table import Table
 from client import console
 from client.client import Client
 from client.commands.send import number, write_pictures
-from client.console import FAILURE, command, emit
+from client.console import CHANNEL, FAILURE, RECEIVER, TRANSMITTER, command, emit
 from client.figures import Tile, tile_wall
 from client.results import Pixels, SendResult
 from client.targets import Target, open_client
-from common.errors import InvalidInput
+from common.errors import GoComError, InvalidInput
 from common.images import square_crop
 
 PHOTOS = ("astronaut", "coffee", "chelsea")
@@ -61,15 +62,22 @@ def demo(
     photo: Annotated[list[str] | None, typer.Option(help="Sample of skimage.data; may be repeated.")] = None,
     seed: console.Seed = DEFAULT_SEED,
     device: console.Device = "auto",
+    running: Annotated[
+        bool, typer.Option("--running", help="Use services that run already, instead of starting some.")
+    ] = False,
+    transmitter: console.Transmitter = TRANSMITTER,
+    receiver: console.Receiver = RECEIVER,
+    channel_address: console.ChannelAddress = CHANNEL,
     as_json: console.Json = False,
 ) -> None:
     """Photos over 0, 10, 20 and 50 % packet erasure: lami_go beside jpeg and webp at the same total bytes.
 
-    Exit status 1 when lami_go left any photo without a picture.
+    Exit status 1 when lami_go left any photo without a picture, or a service failed.
     """
     photos = {name: sample_photo(name) for name in photo or PHOTOS}
-    target = Target("", "", "", local=True, device=device)
-    with open_client(target, "clean", seed, CODECS) as client:
+    _check_folder(out)
+    target = Target(transmitter, receiver, channel_address, local=not running, device=device)
+    with open_client(target, None, None, CODECS) as client, _channel_kept(client):
         cells = _run_all(client, photos, seed, as_json)
     _write(out, photos, cells)
     if not as_json:
@@ -80,7 +88,31 @@ def demo(
     lost = [cell for cell in cells if cell.codec == "lami_go" and cell.result.outcome == "failed"]
     if lost:
         console.err.print(f"lami_go failed on {len(lost)} of its pictures: {lost[0].result.reason}", markup=False)
+    broken = [cell for cell in cells if cell.result.failure in ("link", "internal", "timeout")]
+    if broken:
+        console.err.print(f"a service failed on {len(broken)} pictures: {broken[0].result.reason}", markup=False)
+    if lost or broken:
         raise typer.Exit(FAILURE)
+
+
+def _check_folder(folder: Path) -> None:
+    """Raises InvalidInput for a folder that cannot be written to, before minutes of work are lost to it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "table.json").unlink(missing_ok=True)  # of an earlier run: a failure must not look like a success
+    except OSError as error:
+        raise InvalidInput(f"out: cannot write to {str(folder)!r}: {error.strerror or error}") from None
+
+
+@contextmanager
+def _channel_kept(client: Client) -> Iterator[None]:
+    """Gives the channel the profile back that it had. Raises GoComError when the channel is out of reach."""
+    before = client.get_channel()
+    try:
+        yield
+    finally:
+        with suppress(GoComError):  # its services may be what failed
+            client.set_channel(before)
 
 
 def sample_photo(name: str) -> Pixels:

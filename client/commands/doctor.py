@@ -39,7 +39,10 @@ def doctor(
             "devices": _devices(),
             "models_root": str(models_root()),
             "models": _models(),
-            "services": {name: {"address": at, "serving": is_serving(at)} for name, at in addresses.items()},
+            "services": {
+                name: {"address": at, "serving": is_serving(at, security=console.security())}
+                for name, at in addresses.items()
+            },
         }
     if as_json:
         emit(record)

@@ -13,12 +13,17 @@ import typer
 
 from client import console
 from client.console import command, emit
+from client.security_flags import serves
 from common.logs import configure
+from common.rpc.addresses import join_address
+from common.rpc.security import check_service
 from common.settings import ChannelSettings, ReceiverSettings, ServiceSettings, TransmitterSettings
 
 app = typer.Typer(help="Run one service in this process.", no_args_is_help=True)
 
-Host = Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 for all.")]
+Host = Annotated[
+    str | None, typer.Option(help="Address to listen on; other than loopback it needs TLS and a token, or --insecure.")
+]
 Port = Annotated[int | None, typer.Option(help="0 takes a free one.")]
 Grace = Annotated[float | None, typer.Option("--grace-s", help="How long calls may go on after SIGTERM.")]
 MetricsPort = Annotated[int | None, typer.Option(help="Serve Prometheus metrics there.")]
@@ -32,6 +37,7 @@ FollowParent = Annotated[bool, typer.Option("--follow-parent", hidden=True, help
 
 @app.command()
 @command
+@serves
 def transmitter(
     host: Host = None,
     port: Port = None,
@@ -42,12 +48,14 @@ def transmitter(
     metrics_port: MetricsPort = None,
     follow_parent: FollowParent = False,
     as_json: Json = False,
+    *,
+    security: dict[str, Any],
 ) -> None:
     """Encode pictures and send them over the link."""
     settings = TransmitterSettings(
         **_given(
             host=host, port=port, link_address=link_address, device=device, warm_codecs=warm, grace_s=grace_s,
-            metrics_port=metrics_port, log_json=as_json or None,
+            metrics_port=metrics_port, log_json=as_json or None, **security,
         )
     )  # fmt: skip
     _run("transmitter.service", settings, follow_parent, as_json)
@@ -55,6 +63,7 @@ def transmitter(
 
 @app.command()
 @command
+@serves
 def channel(
     host: Host = None,
     port: Port = None,
@@ -65,12 +74,14 @@ def channel(
     metrics_port: MetricsPort = None,
     follow_parent: FollowParent = False,
     as_json: Json = False,
+    *,
+    security: dict[str, Any],
 ) -> None:
     """Forward frames, and do to their packets what the profile says."""
     settings = ChannelSettings(
         **_given(
             host=host, port=port, next_hop=next_hop, profile=profile, seed=seed, grace_s=grace_s,
-            metrics_port=metrics_port, log_json=as_json or None,
+            metrics_port=metrics_port, log_json=as_json or None, **security,
         )
     )  # fmt: skip
     _run("channel_emulator.service", settings, follow_parent, as_json)
@@ -78,6 +89,7 @@ def channel(
 
 @app.command()
 @command
+@serves
 def receiver(
     host: Host = None,
     port: Port = None,
@@ -88,12 +100,14 @@ def receiver(
     metrics_port: MetricsPort = None,
     follow_parent: FollowParent = False,
     as_json: Json = False,
+    *,
+    security: dict[str, Any],
 ) -> None:
     """Re-create pictures from what arrives."""
     settings = ReceiverSettings(
         **_given(
             host=host, port=port, feedback_address=feedback_address, device=device, warm_codecs=warm, grace_s=grace_s,
-            metrics_port=metrics_port, log_json=as_json or None,
+            metrics_port=metrics_port, log_json=as_json or None, **security,
         )
     )  # fmt: skip
     _run("receiver.service", settings, follow_parent, as_json)
@@ -107,6 +121,7 @@ def _given(**values: Any) -> dict[str, Any]:
 def _run(module: str, settings: ServiceSettings, follow_parent: bool, as_json: bool) -> None:
     """Import the service, torch with it where it needs that, and serve until told to stop."""
     configure(settings.log_json)
+    check_service(settings)  # before torch takes its time
     if follow_parent:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     # Read when torch loads its OpenMP: by default its threads spin while they wait, and two services that share the
@@ -123,7 +138,7 @@ async def _serve(service: Any, settings: ServiceSettings, as_json: bool) -> None
     if as_json:
         emit({"service": service.__name__.partition(".")[0], "host": settings.host, "port": running.port})
     else:
-        console.err.print(f"serving on {settings.host}:{running.port}; Ctrl-C ends it", markup=False)
+        console.err.print(f"serving on {join_address(settings.host, running.port)}; Ctrl-C ends it", markup=False)
     await run_until_signal(running)
 
 

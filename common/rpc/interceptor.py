@@ -1,4 +1,4 @@
-"""The one interceptor of every server: decodes requests, maps exceptions to statuses, counts streams.
+"""The one interceptor of every server: wants the token, decodes requests, maps exceptions to statuses, counts streams.
 
 gRPC decodes a request before the handler runs, and answers UNKNOWN when that fails. Here the decoder is replaced by
 the identity and run inside the handler, where bad bytes become INVALID_ARGUMENT like every other bad request.
@@ -13,9 +13,13 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from common.errors import Busy, InvalidInput
+from common.errors import Busy, InvalidInput, Unauthenticated
+from common.logs import get_logger
 from common.metrics import STREAMS
 from common.rpc.status import abort_with
+from common.rpc.tokens import check_token
+
+log = get_logger("rpc")
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Decode = Callable[[bytes], Any]
@@ -27,10 +31,12 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
 
     Args:
         max_streams: streaming calls of gocom services at a time; a further one gets RESOURCE_EXHAUSTED.
+        token: what calls must carry; None: nothing.
     """
 
-    def __init__(self, max_streams: int) -> None:
+    def __init__(self, max_streams: int, token: str | None = None) -> None:
         self.max_streams = max_streams
+        self._token = token
         self._streams = 0
 
     async def intercept_service(
@@ -38,10 +44,15 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        method = str(handler_call_details.method)
+        if self._token is not None:
+            try:
+                check_token(self._token, method, handler_call_details.invocation_metadata or ())
+            except Unauthenticated as error:
+                return _refusal(error, method)
         handler: Any = await continuation(handler_call_details)
         if handler is None or handler.request_deserializer is None:
             return handler  # type: ignore[no-any-return]
-        method = str(handler_call_details.method)
         kind = f"{'stream' if handler.request_streaming else 'unary'}_" + (
             "stream" if handler.response_streaming else "unary"
         )
@@ -101,6 +112,17 @@ async def _write_all(responses: AsyncIterator[Any], context: Context) -> None:
         close = getattr(responses, "aclose", None)
         if close is not None:
             await close()
+
+
+def _refusal(error: Unauthenticated, method: str) -> grpc.RpcMethodHandler[Any, Any]:
+    """Ends a call before anything of it is read, whatever kind it is."""
+
+    async def refuse(_: Any, context: Context) -> None:
+        log.warning("call refused", method=method, peer=context.peer(), error=str(error))
+        await abort_with(context, error)
+
+    handler: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(refuse)
+    return handler
 
 
 def _single(inner: Behaviour, decode: Decode) -> Behaviour:

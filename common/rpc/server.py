@@ -14,8 +14,10 @@ from grpc_reflection.v1alpha import reflection
 from common.errors import NotReady
 from common.logs import configure, get_logger
 from common.metrics import MetricsServer
+from common.rpc.addresses import bare_host, join_address
 from common.rpc.channels import KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS
 from common.rpc.interceptor import Context, ServiceInterceptor
+from common.rpc.security import LOOPBACK, check_service, metrics_host, security_words, server_credentials, service_token
 from common.settings import ServiceSettings
 
 log = get_logger("server")
@@ -46,17 +48,23 @@ class RunningServer:
 
     Attributes:
         port: the port it listens on.
+        metrics: the server of the metrics, where there is one.
         on_drain: called when the server begins to stop, so that endless streams can end themselves.
         on_stop: awaited after the last call ended.
     """
 
-    def __init__(self, server: grpc.aio.Server, port: int, settings: ServiceSettings, health: _Health) -> None:
+    def __init__(
+        self,
+        server: grpc.aio.Server,
+        port: int,
+        settings: ServiceSettings,
+        health: _Health,
+        metrics: MetricsServer | None = None,
+    ) -> None:
         self.port = port
         self.on_drain: list[Callable[[], None]] = []
         self.on_stop: list[Callable[[], Awaitable[None]]] = []
-        self.metrics = (
-            MetricsServer(settings.host, settings.metrics_port) if settings.metrics_port is not None else None
-        )
+        self.metrics = metrics
         self._server = server
         self._settings = settings
         self._health = health
@@ -65,8 +73,8 @@ class RunningServer:
     @property
     def address(self) -> str:
         """host:port to reach it from this machine."""
-        host = self._settings.host
-        return f"{'127.0.0.1' if host == '0.0.0.0' else host}:{self.port}"
+        host = bare_host(self._settings.host)
+        return join_address(LOOPBACK if host in ("0.0.0.0", "::") else host, self.port)
 
     async def set_serving(self, serving: bool) -> None:
         """What health says for the whole server."""
@@ -105,11 +113,14 @@ async def start_server(
         add_services: adds servicers and returns their full names ("gocom.v1.LinkService"), for reflection.
 
     Raises:
-        NotReady: the address cannot be listened on.
+        InvalidInput: of the security settings; and an address that needs more of them.
+        NotReady: the address, or that of the metrics, cannot be listened on.
     """
     configure(settings.log_json)
+    check_service(settings)
+    token = service_token(settings)
     server = grpc.aio.server(
-        interceptors=[ServiceInterceptor(settings.max_streams)],
+        interceptors=[ServiceInterceptor(settings.max_streams, token)],
         options=[
             ("grpc.max_receive_message_length", settings.max_message_bytes),
             ("grpc.max_send_message_length", settings.max_message_bytes),
@@ -125,14 +136,42 @@ async def start_server(
     await health.set("", _NOT_SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     reflection.enable_server_reflection([*names, health_module.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    metrics = _serve_metrics(settings)  # first, since a port that gRPC has bound it keeps until it has served
     try:
-        port = server.add_insecure_port(f"{settings.host}:{settings.port}")
-    except RuntimeError as error:
-        raise NotReady(f"cannot listen on {settings.host}:{settings.port}: {error}") from error
-    running = RunningServer(server, port, settings, health)
+        port = _listen(server, settings)
+    except NotReady:
+        if metrics is not None:
+            await asyncio.to_thread(metrics.stop)
+        raise
+    running = RunningServer(server, port, settings, health, metrics)
     await server.start()
-    log.info("listening", services=list(names), address=running.address)
+    log.info("listening", services=list(names), address=running.address, security=security_words(settings))
     return running
+
+
+def _listen(server: grpc.aio.Server, settings: ServiceSettings) -> int:
+    """Bind the server's port; -> its number. Raises NotReady."""
+    address, credentials = join_address(settings.host, settings.port), server_credentials(settings)
+    try:
+        if credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise NotReady(f"cannot listen on {address}: {error}") from error
+
+
+def _serve_metrics(settings: ServiceSettings) -> MetricsServer | None:
+    """Raises NotReady where the port is taken."""
+    if settings.metrics_port is None:
+        return None
+    host = bare_host(metrics_host(settings))
+    try:
+        server = MetricsServer(host, settings.metrics_port)
+    except OSError as error:
+        where = join_address(host, settings.metrics_port)
+        raise NotReady(f"metrics_port: cannot listen on {where}: {error.strerror or error}") from error
+    log.info("metrics", address=join_address(host, server.port))
+    return server
 
 
 async def run_until_signal(running: RunningServer) -> None:

@@ -29,6 +29,7 @@ class SegmentSpec:
             announce any number.
         keep: (header, width_px, height_px) -> bool [N], the elements that are sent, where both ends know that from
             the frame header; None, or a None from it: all of them.
+        limit: most elements it may announce; None: what the receiver's settings allow.
     """
 
     name: str
@@ -38,6 +39,7 @@ class SegmentSpec:
     columns: Callable[[int, int], int] | None = None
     count: Callable[[int, int], int] | None = None
     keep: Callable[[Parameters, int, int], Bools | None] | None = None
+    limit: int | None = None
 
     @property
     def codings(self) -> tuple[ElementCoding, ...]:
@@ -70,7 +72,7 @@ class SegmentSpec:
         return _make_coder(self, coding, columns, withheld)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)  # one of context tables takes 7 MiB once all of them were used
 def _make_coder(
     spec: SegmentSpec, coding: ElementCoding, columns: int | None, withheld: tuple[int, int] | None
 ) -> ElementCoder:
@@ -112,3 +114,11 @@ class System:
 
 
 SYSTEMS: Registry[System] = Registry("codec", "common.systems")
+
+
+def system_file(name: str) -> str:
+    """The file that a codec's encoder and decoder are in, without its ending; "" for a codec nobody knows.
+
+    That of its header here: the three files of a system have one name.
+    """
+    return SYSTEMS.get(name).header.__module__.rpartition(".")[2] if name in SYSTEMS else ""

@@ -10,6 +10,8 @@ from common.systems import SYSTEMS, SegmentSpec, System
 from common.types import Parameters
 
 FILE = 0
+MAX_FILE_BYTES = 3 << 20
+"""The pixels of the largest picture take as many; no file does."""
 CLASSICAL_CODECS = ("jpeg", "jpeg2000", "webp", "avif")
 
 
@@ -38,7 +40,7 @@ for _name in CLASSICAL_CODECS:
             name=_name,
             header=ClassicalHeader,
             options=ClassicalOptions,
-            segments=(SegmentSpec("file", 256),),
+            segments=(SegmentSpec("file", 256, limit=MAX_FILE_BYTES),),
             summary=f"the bytes of a {_name} file; decodes or fails",
         ),
     )

@@ -186,7 +186,7 @@ SYSTEMS.add(
         header=LamiGoHeader,
         options=LamiGoOptions,
         segments=(
-            SegmentSpec("caption", 256, caption_table, caption_neighbours),
+            SegmentSpec("caption", 256, caption_table, caption_neighbours, limit=MAX_CAPTION_BYTES),
             SegmentSpec("tokens", CODEBOOK_SIZE, token_table, token_neighbours, _columns, _count, keep_mask),
         ),
         knowledge=("vq_tokenizer", "token_denoiser", "lami_go_tables"),

@@ -14,7 +14,8 @@ from common.workers import CodecWorker
 from gocom.v1 import link_pb2
 from receiver.decode_loop import decode_all
 from receiver.decoders import DECODERS
-from receiver.session import LinkSession, Outside
+from receiver.frames import Outside
+from receiver.session import LinkSession
 from receiver.sessions import SessionStore
 
 
@@ -47,7 +48,7 @@ class Ends:
             ReceiverSettings(**{"queue_frames": 8} | settings), CodecWorker(DECODERS, "cpu", "decode"), None,
             asyncio.Queue(settings.get("queue_frames", 8)),
         )  # fmt: skip
-        self.store = SessionStore(8, 64)
+        self.store = SessionStore(8, 64, 1 << 28)
         self.tasks = []
 
     def stream(self, items, name="s"):
@@ -145,10 +146,8 @@ async def test_a_frame_that_fails_leaves_its_companions_alone(batches, decode, r
 
 async def _all(record, count):
     async with contextlib.aclosing(record.follow(0, False)) as follow:
-        async for response in follow:
-            yield response.reconstruction
-            if response.cursor == count:
-                return
+        for _ in range(count):
+            yield (await anext(follow)).reconstruction
 
 
 async def test_a_round_that_cannot_be_unpacked_fails_alone(batches, monkeypatch):

@@ -32,7 +32,7 @@ async def test_a_frame_goes_all_the_way(world):
     sent = next(e.sent for e in events if e.WhichOneof("event") == "sent")
     assert sent.bytes.total_bytes == sent.bytes.header_bytes + sum(s.bytes for s in sent.bytes.segments)
     first, second = await world.subscribe(2)
-    assert (first.cursor, second.cursor) == (1, 2)
+    assert second.cursor == first.cursor + 1
     picture = first.reconstruction
     assert picture.final and picture.status == link_pb2.FRAME_STATUS_RECONSTRUCTED
     assert Image.open(io.BytesIO(picture.image_png)).size == (128, 128)
@@ -104,7 +104,7 @@ async def test_a_contradictory_stream_is_refused(world, requests, field):
 
 
 async def test_a_dead_link_fails_frames_not_the_stream(world):
-    await world.transmitter(f"127.0.0.1:{free_port()}")
+    await world.transmitter(f"127.0.0.1:{free_port()}", link_patience_s=0.3)
     events = await world.transmit(request(0), request(1))
     for index in (0, 1):
         assert kinds(events, index) == ["accepted", "failed"]
@@ -112,7 +112,7 @@ async def test_a_dead_link_fails_frames_not_the_stream(world):
 
 
 async def test_a_link_that_goes_away_fails_what_is_open(world):
-    await world.all("packet_erasure:rate=0.9")
+    await world.all("packet_erasure:rate=0.9", link_patience_s=0.3)
 
     async def slow():
         yield request(0, options={"decode": "picture"})
@@ -168,18 +168,14 @@ async def test_feedback_is_idempotent(world):
     assert kinds(events) == ["accepted", "sent", "feedback", "sent", "failed"]
 
 
-async def test_items_out_of_order_are_refused(world):
+async def test_items_of_no_frame_end_the_stream(world):
     await world.receiver()
     header, *batches, end = toy_round()
-    wrong_end = link_pb2.SendRequest(end=link_pb2.FrameEnd(packet_count=99))
     bad = {
         "open": [header],
         "batch": [opening(), batches[0]],
         "end": [opening(), end],
-        "end.packet_count": [opening(), header, *batches, wrong_end],
-        "header: comes before the end": [opening(), header, header],
-        "header.round": [opening(), *toy_round(round_=1)],
-        "header": [opening(), *toy_round(), *toy_round()],
+        "end: missing": [opening(), header],
         "item": [opening(), link_pb2.SendRequest()],
     }
     for field, items in bad.items():
@@ -189,12 +185,69 @@ async def test_items_out_of_order_are_refused(world):
     assert code == grpc.StatusCode.INVALID_ARGUMENT
 
 
+async def test_a_frame_that_is_not_valid_is_refused_alone(world):
+    await world.receiver()
+    header, *batches, _ = toy_round()
+    wrong_end = link_pb2.SendRequest(end=link_pb2.FrameEnd(packet_count=99))
+    bad = {
+        "end.packet_count": [header, *batches, wrong_end],
+        "header: comes before the end": [header],
+        "header.round": toy_round(round_=1),
+    }
+    for number, (field, items) in enumerate(bad.items()):
+        responses = await world.send(opening(session=f"s{number}"), *items, *toy_round(5))
+        outcomes = [r.outcome for r in responses if r.HasField("outcome")]
+        assert [o.frame_index for o in outcomes] == [0, 5]
+        assert outcomes[0].status == link_pb2.FRAME_STATUS_REFUSED and outcomes[0].reason.startswith(field)
+        assert outcomes[1].status == link_pb2.FRAME_STATUS_RECONSTRUCTED
+        told = await world.subscribe(2, session=f"s{number}")
+        assert [p.reconstruction.status for p in told] == [o.status for o in outcomes]
+
+
+async def test_a_frame_index_serves_once_in_a_stream(world):
+    await world.receiver()
+
+    async def twice():
+        yield opening()
+        for item in toy_round():
+            yield item
+        await world.subscribe(1)
+        for item in toy_round():
+            yield item
+
+    outcomes = [r.outcome async for r in world.link.Send(twice(), timeout=20) if r.HasField("outcome")]
+    assert [o.status for o in outcomes] == [link_pb2.FRAME_STATUS_RECONSTRUCTED, link_pb2.FRAME_STATUS_REFUSED]
+    assert "sent before" in outcomes[1].reason
+    responses = await world.send(opening(), *toy_round())  # a new stream of the same name begins anew
+    assert responses[-1].outcome.status == link_pb2.FRAME_STATUS_RECONSTRUCTED
+
+
+async def test_a_second_header_does_no_harm_to_a_frame_in_work(world):
+    await world.receiver()
+    responses = await world.send(opening(), *toy_round(), *toy_round())
+    outcomes = [r.outcome.status for r in responses if r.HasField("outcome")]
+    assert outcomes[0] == link_pb2.FRAME_STATUS_RECONSTRUCTED
+
+
+async def test_a_repeated_frame_is_not_decoded_again(world):
+    await world.receiver()
+    await world.send(opening(), *toy_round())
+    (picture,) = await world.subscribe(1)
+    header, *rest = toy_round()
+    header.header.repeated = True
+    responses = await world.send(opening(), header, *rest)
+    assert [r.WhichOneof("item") for r in responses] == ["accepted", "outcome"]
+    assert responses[1].outcome.status == link_pb2.FRAME_STATUS_RECONSTRUCTED
+    await world.send(opening(), *toy_round(1))
+    assert [p.reconstruction.frame_index for p in await world.subscribe(2)] == [0, 1], "one picture of each"
+    assert (await world.subscribe(1))[0].cursor == picture.cursor
+
+
 async def test_limits_of_the_receiver(world):
     await world.receiver(max_frame_packets=4, max_frame_bytes=300)
-    code, details = await refused(world.send(opening(), *toy_round()))
-    assert code == grpc.StatusCode.RESOURCE_EXHAUSTED and "packets" in details
-    code, details = await refused(world.send(opening(), *toy_round(count=400)))
-    assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    for items, word in ((toy_round(), "packets"), (toy_round(count=400), "are more than")):
+        responses = await world.send(opening(), *items)
+        assert responses[-1].outcome.status == link_pb2.FRAME_STATUS_REFUSED and word in responses[-1].outcome.reason
 
 
 @pytest.mark.parametrize("data", [b"\xff\xff\xff", b"\x0a\x05abc"])
@@ -227,11 +280,12 @@ async def test_other_models_are_refused_by_name(world, tmp_path, monkeypatch):
 async def test_a_subscriber_goes_on_from_its_cursor(world):
     await world.receiver(keep_frames=3)
     await world.send(opening(), *toy_round(0), *toy_round(1))
-    assert [p.reconstruction.frame_index for p in await world.subscribe(2)] == [0, 1]
+    first, second = await world.subscribe(2)
+    assert [p.reconstruction.frame_index for p in (first, second)] == [0, 1]
     await world.send(opening(), *(item for i in range(2, 7) for item in toy_round(i)))
-    got = await world.subscribe(3, cursor=2)
-    assert [(p.cursor, p.missed) for p in got] == [(5, 2), (6, 0), (7, 0)]
-    code, details = await refused(world.subscribe(1, cursor=99))
+    got = await world.subscribe(3, cursor=second.cursor)
+    assert [(p.cursor - first.cursor + 1, p.missed) for p in got] == [(5, 2), (6, 0), (7, 0)]
+    code, details = await refused(world.subscribe(1, cursor=second.cursor + 99))
     assert code == grpc.StatusCode.INVALID_ARGUMENT and details.startswith("cursor")
 
 

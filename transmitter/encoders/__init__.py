@@ -1,4 +1,4 @@
-"""One file a system: its encoder. Files here register with ENCODERS, when it is first asked."""
+"""One file a system: its encoder. Files here register with ENCODERS, when it is first asked for them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from common.interfaces import SemanticEncoder
 from common.registry import Registry
+from common.systems import system_file
 
-ENCODERS: Registry[Callable[[str], SemanticEncoder]] = Registry("codec", "transmitter.encoders")
+ENCODERS: Registry[Callable[[str], SemanticEncoder]] = Registry("codec", "transmitter.encoders", file_of=system_file)
 """Codec names to factories that take a device."""

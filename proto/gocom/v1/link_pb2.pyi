@@ -58,6 +58,8 @@ class _FrameStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FrameStat
     """A picture was re-created."""
     FRAME_STATUS_FAILED: _FrameStatus.ValueType  # 2
     """None could be; the reason says why."""
+    FRAME_STATUS_REFUSED: _FrameStatus.ValueType  # 3
+    """What was sent is not a frame this receiver takes; the reason names the field."""
 
 class FrameStatus(_FrameStatus, metaclass=_FrameStatusEnumTypeWrapper):
     """How a frame ended."""
@@ -68,6 +70,8 @@ FRAME_STATUS_RECONSTRUCTED: FrameStatus.ValueType  # 1
 """A picture was re-created."""
 FRAME_STATUS_FAILED: FrameStatus.ValueType  # 2
 """None could be; the reason says why."""
+FRAME_STATUS_REFUSED: FrameStatus.ValueType  # 3
+"""What was sent is not a frame this receiver takes; the reason names the field."""
 Global___FrameStatus: _TypeAlias = FrameStatus  # noqa: Y015
 
 @_typing.final
@@ -265,6 +269,7 @@ class FrameHeader(_message.Message):
     ROUND_BUDGET_BYTES_FIELD_NUMBER: _builtins.int
     FEEDBACK_POLICY_FIELD_NUMBER: _builtins.int
     QUALITY_TARGET_PERMILLE_FIELD_NUMBER: _builtins.int
+    REPEATED_FIELD_NUMBER: _builtins.int
     LAMI_GO_FIELD_NUMBER: _builtins.int
     JPEG_FIELD_NUMBER: _builtins.int
     JPEG2000_FIELD_NUMBER: _builtins.int
@@ -287,6 +292,10 @@ class FrameHeader(_message.Message):
     """What the receiver should ask for; absent: what the channel erased."""
     quality_target_permille: _builtins.int
     """Estimated quality, in thousandths, at which the receiver stops asking; 0: it does not stop for that."""
+    repeated: _builtins.bool
+    """The frame was sent before, over a link that was cut: a receiver that has finished it says so, and does not decode it
+    again.
+    """
     @_builtins.property
     def segments(self) -> _containers.RepeatedCompositeFieldContainer[Global___SegmentHeader]:
         """What is sent, in order of the codec's segment list."""
@@ -327,6 +336,7 @@ class FrameHeader(_message.Message):
         round_budget_bytes: _builtins.int = ...,
         feedback_policy: Global___FeedbackPolicy.ValueType = ...,
         quality_target_permille: _builtins.int = ...,
+        repeated: _builtins.bool = ...,
         lami_go: _codecs_pb2.LamiGoHeader | None = ...,
         jpeg: _codecs_pb2.JpegHeader | None = ...,
         jpeg2000: _codecs_pb2.Jpeg2000Header | None = ...,
@@ -336,7 +346,7 @@ class FrameHeader(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["avif", b"avif", "codec", b"codec", "extension", b"extension", "jpeg", b"jpeg", "jpeg2000", b"jpeg2000", "lami_go", b"lami_go", "webp", b"webp"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["avif", b"avif", "codec", b"codec", "extension", b"extension", "feedback_policy", b"feedback_policy", "frame_index", b"frame_index", "height_px", b"height_px", "jpeg", b"jpeg", "jpeg2000", b"jpeg2000", "lami_go", b"lami_go", "max_rounds", b"max_rounds", "quality_target_permille", b"quality_target_permille", "round", b"round", "round_budget_bytes", b"round_budget_bytes", "segments", b"segments", "webp", b"webp", "width_px", b"width_px"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["avif", b"avif", "codec", b"codec", "extension", b"extension", "feedback_policy", b"feedback_policy", "frame_index", b"frame_index", "height_px", b"height_px", "jpeg", b"jpeg", "jpeg2000", b"jpeg2000", "lami_go", b"lami_go", "max_rounds", b"max_rounds", "quality_target_permille", b"quality_target_permille", "repeated", b"repeated", "round", b"round", "round_budget_bytes", b"round_budget_bytes", "segments", b"segments", "webp", b"webp", "width_px", b"width_px"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_codec: _TypeAlias = _typing.Literal["lami_go", "jpeg", "jpeg2000", "webp", "avif", "extension"]  # noqa: Y015
     _WhichOneofArgType_codec: _TypeAlias = _typing.Literal["codec", b"codec"]  # noqa: Y015

@@ -59,7 +59,7 @@ class SubscribeResponse(_message.Message):
     RECONSTRUCTION_FIELD_NUMBER: _builtins.int
     MISSED_FIELD_NUMBER: _builtins.int
     cursor: _builtins.int
-    """Position in the session's record; give it back to go on from here."""
+    """Position in the session's record; give it back to go on from here. Grows, also across restarts of the receiver."""
     missed: _builtins.int
     """Records dropped between the asked cursor and this one, because retention is bounded."""
     @_builtins.property

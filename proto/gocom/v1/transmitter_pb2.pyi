@@ -21,6 +21,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Resumption:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ResumptionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Resumption.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RESUMPTION_UNSPECIFIED: _Resumption.ValueType  # 0
+    """A new frame."""
+    RESUMPTION_RESUME: _Resumption.ValueType  # 1
+    """It may have been taken before: its events so far come again, then those that follow; an unknown one is a new frame."""
+    RESUMPTION_REPEAT: _Resumption.ValueType  # 2
+    """It was completed, but the receiver has lost its picture: send it anew."""
+
+class Resumption(_Resumption, metaclass=_ResumptionEnumTypeWrapper):
+    """What a client knows of a frame that it hands over again, after a stream that was cut. The request must be the same."""
+
+RESUMPTION_UNSPECIFIED: Resumption.ValueType  # 0
+"""A new frame."""
+RESUMPTION_RESUME: Resumption.ValueType  # 1
+"""It may have been taken before: its events so far come again, then those that follow; an unknown one is a new frame."""
+RESUMPTION_REPEAT: Resumption.ValueType  # 2
+"""It was completed, but the receiver has lost its picture: send it anew."""
+Global___Resumption: _TypeAlias = Resumption  # noqa: Y015
+
 class _FailureKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -69,6 +93,7 @@ class TransmitRequest(_message.Message):
     BUDGET_BYTES_FIELD_NUMBER: _builtins.int
     FEEDBACK_POLICY_FIELD_NUMBER: _builtins.int
     QUALITY_TARGET_PERMILLE_FIELD_NUMBER: _builtins.int
+    RESUMPTION_FIELD_NUMBER: _builtins.int
     LAMI_GO_FIELD_NUMBER: _builtins.int
     JPEG_FIELD_NUMBER: _builtins.int
     JPEG2000_FIELD_NUMBER: _builtins.int
@@ -93,6 +118,8 @@ class TransmitRequest(_message.Message):
     """What the receiver should ask for in later rounds; absent: what the channel erased."""
     quality_target_permille: _builtins.int
     """Estimated quality, in thousandths, at which the receiver stops asking; 0: it does not stop for that."""
+    resumption: Global___Resumption.ValueType
+    """Whether the frame was handed over before."""
     @_builtins.property
     def link(self) -> _link_pb2.LinkSettings:
         """Link settings; absent: the defaults."""
@@ -134,6 +161,7 @@ class TransmitRequest(_message.Message):
         budget_bytes: _builtins.int = ...,
         feedback_policy: _link_pb2.FeedbackPolicy.ValueType = ...,
         quality_target_permille: _builtins.int = ...,
+        resumption: Global___Resumption.ValueType = ...,
         lami_go: _codecs_pb2.LamiGoOptions | None = ...,
         jpeg: _codecs_pb2.ClassicalOptions | None = ...,
         jpeg2000: _codecs_pb2.ClassicalOptions | None = ...,
@@ -143,7 +171,7 @@ class TransmitRequest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["avif", b"avif", "codec", b"codec", "extension", b"extension", "jpeg", b"jpeg", "jpeg2000", b"jpeg2000", "lami_go", b"lami_go", "link", b"link", "webp", b"webp"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["avif", b"avif", "budget_bytes", b"budget_bytes", "codec", b"codec", "extension", b"extension", "feedback_policy", b"feedback_policy", "frame_index", b"frame_index", "image", b"image", "jpeg", b"jpeg", "jpeg2000", b"jpeg2000", "lami_go", b"lami_go", "link", b"link", "max_rounds", b"max_rounds", "quality_target_permille", b"quality_target_permille", "round_budget_bytes", b"round_budget_bytes", "seed", b"seed", "session_id", b"session_id", "webp", b"webp"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["avif", b"avif", "budget_bytes", b"budget_bytes", "codec", b"codec", "extension", b"extension", "feedback_policy", b"feedback_policy", "frame_index", b"frame_index", "image", b"image", "jpeg", b"jpeg", "jpeg2000", b"jpeg2000", "lami_go", b"lami_go", "link", b"link", "max_rounds", b"max_rounds", "quality_target_permille", b"quality_target_permille", "resumption", b"resumption", "round_budget_bytes", b"round_budget_bytes", "seed", b"seed", "session_id", b"session_id", "webp", b"webp"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_codec: _TypeAlias = _typing.Literal["lami_go", "jpeg", "jpeg2000", "webp", "avif", "extension"]  # noqa: Y015
     _WhichOneofArgType_codec: _TypeAlias = _typing.Literal["codec", b"codec"]  # noqa: Y015
@@ -164,6 +192,7 @@ class TransmitResponse(_message.Message):
     FEEDBACK_FIELD_NUMBER: _builtins.int
     COMPLETED_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
+    RETRIED_FIELD_NUMBER: _builtins.int
     frame_index: _builtins.int
     """Which frame."""
     @_builtins.property
@@ -190,6 +219,10 @@ class TransmitResponse(_message.Message):
     def failed(self) -> Global___FrameFailed:
         """Terminal: it did not get there, or no picture came of it."""
 
+    @_builtins.property
+    def retried(self) -> Global___FrameRetried:
+        """The link was cut: the frame begins again."""
+
     def __init__(
         self,
         *,
@@ -200,12 +233,13 @@ class TransmitResponse(_message.Message):
         feedback: Global___FeedbackTaken | None = ...,
         completed: Global___FrameCompleted | None = ...,
         failed: Global___FrameFailed | None = ...,
+        retried: Global___FrameRetried | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "completed", b"completed", "event", b"event", "failed", b"failed", "feedback", b"feedback", "received", b"received", "sent", b"sent"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "completed", b"completed", "event", b"event", "failed", b"failed", "feedback", b"feedback", "received", b"received", "retried", b"retried", "sent", b"sent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "completed", b"completed", "event", b"event", "failed", b"failed", "feedback", b"feedback", "frame_index", b"frame_index", "received", b"received", "sent", b"sent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "completed", b"completed", "event", b"event", "failed", b"failed", "feedback", b"feedback", "frame_index", b"frame_index", "received", b"received", "retried", b"retried", "sent", b"sent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["accepted", "sent", "received", "feedback", "completed", "failed"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["accepted", "sent", "received", "feedback", "completed", "failed", "retried"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -219,23 +253,49 @@ class FrameAccepted(_message.Message):
 
     WIDTH_PX_FIELD_NUMBER: _builtins.int
     HEIGHT_PX_FIELD_NUMBER: _builtins.int
+    RESUMED_FIELD_NUMBER: _builtins.int
     width_px: _builtins.int
     """Image width."""
     height_px: _builtins.int
     """Image height."""
+    resumed: _builtins.bool
+    """It was taken before: what follows are its events from the beginning."""
     def __init__(
         self,
         *,
         width_px: _builtins.int = ...,
         height_px: _builtins.int = ...,
+        resumed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["height_px", b"height_px", "width_px", b"width_px"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["height_px", b"height_px", "resumed", b"resumed", "width_px", b"width_px"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FrameAccepted: _TypeAlias = FrameAccepted  # noqa: Y015
+
+@_typing.final
+class FrameRetried(_message.Message):
+    """The link was cut while the frame was on it. All of it is sent again from the first round; what was sent before is lost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """What cut it."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FrameRetried: _TypeAlias = FrameRetried  # noqa: Y015
 
 @_typing.final
 class RoundSent(_message.Message):

@@ -1,0 +1,28 @@
+"""`gocom health`: do services serve? The answer is the exit status, for scripts and orchestrators."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from client import console
+from client.console import FAILURE, command, emit
+from client.stack import is_serving
+
+
+@command
+def health(
+    address: Annotated[list[str], typer.Argument(metavar="HOST:PORT...", help="Of a transmitter, channel, receiver.")],
+    timeout_s: Annotated[float, typer.Option(min=0.1, help="For each to answer.")] = 2.0,
+    as_json: console.Json = False,
+) -> None:
+    """Ask services whether they serve, by the gRPC health protocol. Exit status 1 unless all do."""
+    states = {at: is_serving(at, timeout_s) for at in address}
+    for at, serving in states.items():
+        if as_json:
+            emit({"address": at, "serving": serving})
+        else:
+            console.out.print(f"{at}: {'serving' if serving else 'not serving'}", markup=False)
+    if not all(states.values()):
+        raise typer.Exit(FAILURE)

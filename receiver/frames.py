@@ -1,0 +1,69 @@
+"""What the receiver knows of frames that are not finished, and what its link streams share."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from common.settings import ReceiverSettings
+from common.types import FrameHeader, Ints, ReceivedMessage
+from gocom.v1 import receiver_pb2
+from receiver.assembly import ArrivedRound
+from receiver.decoding import Decoders
+from receiver.feedback import FeedbackClient
+
+if TYPE_CHECKING:
+    from receiver.session import LinkSession
+
+
+@dataclass(slots=True, eq=False)
+class Frame:
+    """A frame that is not finished.
+
+    Attributes:
+        repeated: an earlier stream may have brought it, and it may be finished there yet.
+        begun: rounds whose header came; ended: those whose end mark came, too.
+        rounds: those unpacked.
+        result: the best that can be told subscribers so far.
+        next_round: set when the header of the round that was asked for comes.
+        asked: spans by segment kind that the last feedback named.
+        asking: the task that asks for it and waits.
+        feedback_s: time spent so, from asking to the next round's header.
+    """
+
+    header: FrameHeader
+    repeated: bool = False
+    begun: int = 1
+    ended: int = 0
+    rounds: list[ReceivedMessage] = field(default_factory=list)
+    result: receiver_pb2.Reconstruction | None = None
+    next_round: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: dict[int, Ints] = field(default_factory=dict)
+    asking: asyncio.Task[None] | None = None
+    feedback_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A round that waits for the decoder; frame None: it came after the frame was finished."""
+
+    session: LinkSession
+    frame: Frame | None
+    arrived: ArrivedRound
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What all link streams of a receiver share.
+
+    Attributes:
+        jobs: rounds that wait for the decoder.
+        drained: set when the service begins to stop.
+    """
+
+    settings: ReceiverSettings
+    decoders: Decoders
+    feedback: FeedbackClient
+    jobs: asyncio.Queue[Job]
+    drained: asyncio.Event = field(default_factory=asyncio.Event)

@@ -1,0 +1,92 @@
+"""Each service killed again and again while pictures flow: none may be lost, and none may come twice.
+
+GOCOM_KILL_IMAGES and GOCOM_KILLS say how many pictures, and how many kills of each service.
+"""
+
+import io
+import os
+import random
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from client.stack import SERVICES, LocalStack
+
+IMAGES = int(os.environ.get("GOCOM_KILL_IMAGES", "1000"))
+KILLS = int(os.environ.get("GOCOM_KILLS", "20"))
+SEED = 4
+
+
+def pictures(count):
+    """Different tiny pictures, so that one in the place of another would show."""
+    for index in range(count):
+        pixels = np.full((64, 64, 3), (index % 256, index // 256 * 16, 128), np.uint8)
+        out = io.BytesIO()
+        Image.fromarray(pixels).save(out, "PNG")
+        yield out.getvalue()
+
+
+def plan(images, kills):
+    """Result number -> the service that is killed when it is there."""
+    draw = random.Random(SEED)
+    points = draw.sample(range(5, images - 5), kills * len(SERVICES))
+    names = list(SERVICES) * kills
+    draw.shuffle(names)
+    return dict(zip(points, names, strict=True))
+
+
+class Killer(threading.Thread):
+    """Kills and starts services one after the other, while the pictures go on."""
+
+    def __init__(self, stack):
+        super().__init__(daemon=True)
+        self.stack, self.todo, self.seconds = stack, [], {name: [] for name in SERVICES}
+        self.errors = []
+        self._wake, self._done = threading.Condition(), False
+
+    def kill(self, name):
+        with self._wake:
+            self.todo.append(name)
+            self._wake.notify()
+
+    def finish(self):
+        with self._wake:
+            self._done = True
+            self._wake.notify()
+        self.join(120)
+
+    def run(self):
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self.todo or self._done)
+                if not self.todo:
+                    return
+                name = self.todo.pop(0)
+            try:
+                self.stack.kill(name)
+                self.seconds[name].append(self.stack.start_one(name))
+            except Exception as error:
+                self.errors.append(error)
+
+
+@pytest.mark.timeout(1800)
+def test_nothing_is_lost_and_nothing_comes_twice(tmp_path):
+    kills = plan(IMAGES, KILLS)
+    with LocalStack(codecs=("jpeg",), log_folder=tmp_path / "logs") as stack, stack.client() as client:
+        killer = Killer(stack)
+        killer.start()
+        results = []
+        for result in client.send(pictures(IMAGES), codec="jpeg", options={"quality": 90}, timeout_s=120):
+            results.append(result)
+            if name := kills.get(len(results)):
+                killer.kill(name)
+        killer.finish()
+    assert not killer.errors and {n: len(s) for n, s in killer.seconds.items()} == dict.fromkeys(SERVICES, KILLS)
+    assert [r.frame_index for r in results] == list(range(IMAGES)), "each once, in order"
+    assert [(r.frame_index, r.reason) for r in results if r.outcome != "reconstructed"] == []
+    assert all(r.psnr_db is not None and r.psnr_db > 30 for r in results), "each is its own picture"
+    cut = [r for r in results if r.bytes_resent]
+    starts = {name: f"{sum(s) / len(s):.1f} s" for name, s in killer.seconds.items()}
+    print(f"{IMAGES} pictures, {KILLS} kills a service; {len(cut)} began again; mean restart {starts}")

@@ -1,0 +1,115 @@
+"""Which sessions there are. One lives as long as a client listens to it or a frame of it has not ended."""
+
+from __future__ import annotations
+
+import asyncio
+
+from common.errors import Busy, InvalidInput
+from common.logs import get_logger
+from common.types import LinkSettings
+from common.wire import check_session_id, link_from_proto, link_to_proto
+from gocom.v1 import transmitter_pb2
+from transmitter.frames import Listener
+from transmitter.session import Outside, TransmitSession
+
+log = get_logger("transmitter")
+
+
+class SessionTable:
+    """Sessions by name."""
+
+    def __init__(self, outside: Outside) -> None:
+        self._outside = outside
+        self._sessions: dict[str, TransmitSession] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+
+    def get(self, session_id: str) -> TransmitSession | None:
+        """The session of that name."""
+        return self._sessions.get(session_id)
+
+    def open(self, first: transmitter_pb2.TransmitRequest) -> TransmitSession:
+        """The session that the first request of a stream names, made unless it is resumed.
+
+        Raises:
+            InvalidInput: of the name and link settings; a session that another client uses.
+            Busy: there are too many.
+        """
+        name = first.session_id
+        check_session_id(name)
+        session = self._sessions.get(name)
+        if session is None:
+            if not first.resumption:
+                self._outside.outbox.forget(name)
+            return self._make(first)
+        if not first.resumption:
+            raise InvalidInput(f"session_id: {name} is in use; a stream that was cut goes on with resumption set")
+        check_same(session, name, first)
+        return session
+
+    async def leave(self, name: str, session: TransmitSession, listener: Listener) -> None:
+        """A stream has ended. The session goes on, in the background, until the last of its frames has ended."""
+        session.leave(listener)
+        if session.frames.idle.is_set():
+            await self._end(name, session)
+        else:
+            log.info("session goes on without its client", session=name)
+            self._end_later(name, session)
+
+    async def recover(self) -> int:
+        """Go on with what the outbox kept while the service was down; -> how many frames that is."""
+        frames = 0
+        for name, indices in (await self._outside.outbox.pending()).items():
+            first = await self._outside.outbox.request(name, indices[0])
+            session = self._make(first)
+            for index in indices:
+                await session.recover(index)
+            self._end_later(name, session)
+            frames += len(indices)
+        if frames:
+            log.info("frames of before the restart go on", frames=frames)
+        return frames
+
+    async def close(self) -> None:
+        """Drop all that is not finished; the outbox keeps it."""
+        for task in self._ending:
+            task.cancel()
+        await asyncio.gather(*self._ending, return_exceptions=True)
+        sessions, self._sessions = list(self._sessions.values()), {}
+        for session in sessions:
+            await session.close()
+
+    def _make(self, first: transmitter_pb2.TransmitRequest) -> TransmitSession:
+        most = self._outside.settings.max_sessions
+        if len(self._sessions) >= most:
+            raise Busy(f"all {most} sessions of this transmitter are in use")
+        link = link_from_proto(first.link) if first.HasField("link") else LinkSettings()
+        session = TransmitSession(first.session_id, link, first.seed, self._outside)
+        self._sessions[first.session_id] = session
+        return session
+
+    def _end_later(self, name: str, session: TransmitSession) -> None:
+        async def end() -> None:
+            await session.frames.idle.wait()
+            await self._end(name, session)
+
+        task = asyncio.create_task(end())
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    async def _end(self, name: str, session: TransmitSession) -> None:
+        """End it, unless somebody listens again or it has ended already."""
+        if session.frames.listener is not None or self._sessions.get(name) is not session:
+            return
+        del self._sessions[name]
+        await session.finish()
+        await session.close()
+
+
+def check_same(session: TransmitSession, name: str, request: transmitter_pb2.TransmitRequest) -> None:
+    """Raises InvalidInput for a request that contradicts its session."""
+    if request.session_id not in ("", name):
+        raise InvalidInput(f"session_id: changed from {name!r} to {request.session_id!r} within a stream")
+    if request.HasField("link") and request.link != link_to_proto(session.link):
+        raise InvalidInput("link: changed within a session")
+    if request.seed not in (0, session.seed):
+        raise InvalidInput(f"seed: changed from {session.seed} to {request.seed} within a session")
