@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from common.errors import InvalidInput
 
@@ -21,6 +21,8 @@ ImageArray = npt.NDArray[np.float32]
 """An image [3, H, W], float32 in [0, 1], RGB."""
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".jp2", ".bmp", ".ppm")
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "JPEG2000", "GIF", "TIFF", "BMP", "PPM")
+"""Those that are read. Pillow knows others, of which EPS is handed to another program."""
 MAX_PIXELS = 4096 * 4096
 """Decoded size at which a picture is refused before its pixels are unpacked (an image bomb is small on disk)."""
 
@@ -36,16 +38,27 @@ class Sample:
     extra: dict[str, bytes] = field(default_factory=dict)
 
 
-def decode_image(data: bytes, *, field_name: str = "image") -> npt.NDArray[np.uint8]:
-    """Bytes of any Pillow format -> uint8 [H, W, 3] RGB. Raises InvalidInput naming `field_name` when they are none."""
+def decode_image(data: bytes, *, field_name: str = "image", max_side_px: int | None = None) -> npt.NDArray[np.uint8]:
+    """Bytes of one of FORMATS -> uint8 [H, W, 3] RGB, of the first picture where there are several.
+
+    Args:
+        max_side_px: of a picture that is larger the pixels are not even unpacked; None: MAX_PIXELS alone counts.
+
+    Raises:
+        InvalidInput: naming `field_name`, when they are no such picture.
+    """
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             width, height = picture.size
+            if max_side_px is not None and max(width, height) > max_side_px:
+                raise InvalidInput(f"{field_name}: {width}x{height} px; a side may have {max_side_px}")
             if width * height > MAX_PIXELS:
                 raise InvalidInput(f"{field_name}: {width}x{height} px is more than {MAX_PIXELS} pixels")
             return _as_rgb(picture)
     except InvalidInput:
         raise
+    except UnidentifiedImageError as error:
+        raise InvalidInput(f"{field_name}: not a readable image; {', '.join(FORMATS)} are read") from error
     except Exception as error:  # Pillow's readers raise many types on damaged files
         raise InvalidInput(f"{field_name}: not a readable image ({type(error).__name__})") from error
 

@@ -14,7 +14,7 @@ from common.images import ImageArray, decode_image, to_float
 from common.interfaces import EncoderSession, SemanticEncoder
 from common.packetizer import packetize
 from common.systems import SYSTEMS
-from common.types import Budget, Csi, FrameHeader, Goal, GoMessage, LinkSettings
+from common.types import MAX_SIDE_PX, Budget, Csi, FrameHeader, Goal, GoMessage, LinkSettings
 from common.wire import check_side, codec_from_proto, get_rounds
 from common.workers import CodecWorker
 from gocom.v1 import link_pb2, transmitter_pb2
@@ -55,7 +55,7 @@ def read_request(request: transmitter_pb2.TransmitRequest, link: LinkSettings) -
     """Check a request and decode its image. Raises InvalidInput naming the field, and UnknownName."""
     codec, options = codec_from_proto(request, options=True)
     rounds = get_rounds(request)
-    pixels = decode_image(request.image)
+    pixels = decode_image(request.image, max_side_px=MAX_SIDE_PX)
     check_side(pixels.shape[1], "image width")
     check_side(pixels.shape[0], "image height")
     goal = Goal(

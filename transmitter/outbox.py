@@ -55,6 +55,7 @@ class Outbox:
         self._sizes: dict[tuple[str, int], int] = {}
         self._freed = asyncio.Event()
         self._ends = 0
+        self._closed = False
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="outbox")
         self._database: sqlite3.Connection
 
@@ -134,9 +135,11 @@ class Outbox:
         self._free(session, frame)
 
     async def close(self) -> None:
-        """Write what is left, and close the file."""
-        await self._run(self._close)
-        self._executor.shutdown()
+        """Write what is left, and close the file. May be called twice."""
+        if not self._closed:
+            self._closed = True
+            await self._run(self._close)
+            self._executor.shutdown()
 
     async def _run(self, work: Callable[[], R]) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)

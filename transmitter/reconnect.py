@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from common.errors import GoComError, InvalidInput, Mismatch, TooLarge, UnknownName
+from common.errors import GoComError, InvalidInput, Mismatch, TooLarge, Unauthenticated, UnknownName
 from common.logs import get_logger
 from gocom.v1 import link_pb2
 from transmitter.link import LinkStream
@@ -19,7 +19,8 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
 
 def passes(error: Exception) -> bool:
     """Whether the same may go well at another time; a refusal for what was sent does not."""
-    return isinstance(error, GoComError) and not isinstance(error, InvalidInput | Mismatch | TooLarge | UnknownName)
+    refusals = InvalidInput | Mismatch | TooLarge | Unauthenticated | UnknownName
+    return isinstance(error, GoComError) and not isinstance(error, refusals)
 
 
 class Reconnector:

@@ -18,7 +18,7 @@ def health(
     as_json: console.Json = False,
 ) -> None:
     """Ask services whether they serve, by the gRPC health protocol. Exit status 1 unless all do."""
-    states = {at: is_serving(at, timeout_s) for at in address}
+    states = {at: is_serving(at, timeout_s, console.security()) for at in address}
     for at, serving in states.items():
         if as_json:
             emit({"address": at, "serving": serving})

@@ -42,6 +42,10 @@ def transmitter(
     host: Host = None,
     port: Port = None,
     link_address: Annotated[str | None, typer.Option(help="host:port of the channel emulator or the receiver.")] = None,
+    outbox: Annotated[
+        str | None,
+        typer.Option(help='File that keeps accepted frames over a restart; "auto": in your state folder; "off": none.'),
+    ] = None,
     device: Device = None,
     warm: Warm = None,
     grace_s: Grace = None,
@@ -54,7 +58,8 @@ def transmitter(
     """Encode pictures and send them over the link."""
     settings = TransmitterSettings(
         **_given(
-            host=host, port=port, link_address=link_address, device=device, warm_codecs=warm, grace_s=grace_s,
+            host=host, port=port, link_address=link_address, outbox=outbox, device=device, warm_codecs=warm,
+            grace_s=grace_s,
             metrics_port=metrics_port, log_json=as_json or None, **security,
         )
     )  # fmt: skip

@@ -14,8 +14,8 @@ from common.errors import InvalidInput
 from common.images import png_bytes
 
 FIELDS = {
-    "frame_id", "codec", "width_px", "height_px", "bytes_total", "bytes_by_segment", "bpp", "packets_sent",
-    "packets_received", "rounds", "psnr_db", "quality_estimate", "ms_ssim", "seconds", "outcome",
+    "frame_id", "codec", "width_px", "height_px", "bytes_total", "bytes_by_segment", "bytes_resent", "bpp",
+    "packets_sent", "packets_received", "rounds", "psnr_db", "quality_estimate", "ms_ssim", "seconds", "outcome",
 }  # fmt: skip
 CODECS = ("jpeg", "webp")
 

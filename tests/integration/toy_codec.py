@@ -66,6 +66,8 @@ class ToyDecoder:
         values = merge_rounds(rounds)[0]
         if frame.header.decode == "crash":
             raise RuntimeError("the toy decoder fell over")
+        if frame.header.decode == "slow":
+            time.sleep(0.3)
         if frame.header.decode == "all" and not values.received.all():
             raise DecodeFailed("toy: not all is there")
         shape = (-(-frame.height_px // 8), -(-frame.width_px // 8))

@@ -116,11 +116,11 @@ class World:
         self.feedback = feedback_pb2_grpc.FeedbackServiceStub(channel)
         return self
 
-    async def bare(self, add, servicer):
+    async def bare(self, add, servicer, port=0):
         """A server without anything of ours around the servicer; returns its address."""
         server = grpc.aio.server()
         add(servicer, server)
-        port = server.add_insecure_port("127.0.0.1:0")
+        port = server.add_insecure_port(f"127.0.0.1:{port}")
         await server.start()
         self.stack.push_async_callback(server.stop, 0)
         return f"127.0.0.1:{port}"

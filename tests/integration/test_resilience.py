@@ -1,0 +1,223 @@
+"""What a stream survives: links that are cut, services that come back, clients that go and return."""
+
+import asyncio
+
+import grpc
+import pytest
+from toy_codec import NAME
+from toy_world import free_port, kinds, opening, png, refused, request, toy_round
+
+from client.client import AsyncClient
+from common.errors import NotReady
+from gocom.v1 import link_pb2, link_pb2_grpc, transmitter_pb2
+
+RESUME, REPEAT = transmitter_pb2.RESUMPTION_RESUME, transmitter_pb2.RESUMPTION_REPEAT
+
+
+class Breaker(link_pb2_grpc.LinkServiceServicer):
+    """A link that ends every session at the end of its first frame, for the first `times` sessions; then it answers."""
+
+    def __init__(self, times):
+        self.left, self.headers = times, []
+
+    async def Send(self, requests, context):
+        async for item in requests:
+            kind = item.WhichOneof("item")
+            if kind == "open":
+                yield link_pb2.SendResponse(accepted=link_pb2.SessionAccepted())
+            elif kind == "header":
+                self.headers.append((item.header.frame_index, item.header.repeated))
+            elif kind == "end":
+                if self.left:
+                    self.left -= 1
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, "the lights went out")
+                done = link_pb2.FRAME_STATUS_RECONSTRUCTED
+                outcome = link_pb2.FrameOutcome(frame_index=self.headers[-1][0], status=done, rounds=1)
+                yield link_pb2.SendResponse(outcome=outcome)
+
+
+async def broken(world, times, **settings):
+    breaker = Breaker(times)
+    address = await world.bare(link_pb2_grpc.add_LinkServiceServicer_to_server, breaker)
+    await world.transmitter(address, **settings)
+    return breaker
+
+
+async def read_until(call, kind):
+    events = []
+    while kind not in kinds(events):
+        events.append(await call.read())
+    return events
+
+
+async def test_a_link_that_is_cut_is_opened_again(world):
+    breaker = await broken(world, 2)
+    events = await world.transmit(request(0))
+    assert kinds(events) == ["accepted", "sent", "retried", "sent", "retried", "sent", "completed"]
+    assert "the lights went out" in events[2].retried.reason
+    assert breaker.headers == [(0, False), (0, True), (0, True)]
+    first, last = events[1].sent.bytes, events[5].sent.bytes
+    assert last.header_bytes == first.header_bytes + 3, "the mark of a repeated frame is counted"
+
+
+async def test_a_frame_on_which_the_link_always_dies_fails(world, monkeypatch):
+    monkeypatch.setattr("transmitter.session.MAX_CUTS", 2)
+    await broken(world, 99)
+    events = await world.transmit(request(0))
+    assert kinds(events)[-1] == "failed" and kinds(events).count("retried") == 2
+    assert events[-1].failed.kind == transmitter_pb2.FAILURE_KIND_LINK
+    assert "cut 3 times" in events[-1].failed.reason
+
+
+async def test_a_refusal_is_not_tried_again(world):
+    class Strict(link_pb2_grpc.LinkServiceServicer):
+        calls = 0
+
+        async def Send(self, requests, context):
+            self.calls += 1
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "knowledge: differs")
+
+    strict = Strict()
+    address = await world.bare(link_pb2_grpc.add_LinkServiceServicer_to_server, strict)
+    await world.transmitter(address)
+    events = await world.transmit(request(0))
+    assert kinds(events) == ["accepted", "failed"] and strict.calls == 1
+    assert "knowledge: differs" in events[-1].failed.reason
+
+
+async def test_frames_wait_for_a_receiver_that_comes_late(world):
+    port = free_port()
+    await world.transmitter(f"127.0.0.1:{port}")
+    call = world.images.Transmit(timeout=20)
+    await call.write(request(0))
+    await call.done_writing()
+    assert kinds(await read_until(call, "accepted")) == ["accepted"]
+    await world.bare(link_pb2_grpc.add_LinkServiceServicer_to_server, Breaker(0), port)
+    assert kinds(await read_until(call, "completed")) == ["sent", "completed"]
+
+
+async def test_a_restarted_transmitter_goes_on_with_what_it_had_accepted(world, tmp_path):
+    outbox = str(tmp_path / "outbox.sqlite")
+    await world.receiver()
+    await world.transmitter(f"127.0.0.1:{free_port()}", outbox=outbox)
+    call = world.images.Transmit(timeout=20)
+    for index in range(3):
+        await call.write(request(index))
+        await read_until(call, "accepted")
+    await world.transmitting.stop(0)
+    code, _ = await refused(call.read())
+    assert code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+
+    await world.transmitter(world.receiving.address, outbox=outbox)
+    pictures = await world.subscribe(3)
+    assert [p.reconstruction.frame_index for p in pictures] == [0, 1, 2]
+    events = await world.transmit(request(0, resumption=RESUME), request(2, resumption=RESUME))
+    for index in (0, 2):
+        assert kinds(events, index) == ["accepted", "sent", "received", "completed"]
+    assert all(e.accepted.resumed for e in events if e.HasField("accepted"))
+
+
+async def test_without_a_file_a_restart_forgets(world):
+    await world.receiver()
+    await world.transmitter(f"127.0.0.1:{free_port()}", outbox="off")
+    call = world.images.Transmit(timeout=20)
+    await call.write(request(0))
+    await read_until(call, "accepted")
+    await world.transmitting.stop(0)
+    await world.transmitter(world.receiving.address, outbox="off")
+    events = await world.transmit(request(0, resumption=RESUME))
+    assert kinds(events) == ["accepted", "sent", "received", "completed"]
+    assert not events[0].accepted.resumed, "an unknown frame is a new one"
+
+
+async def test_a_session_goes_on_without_its_client(world):
+    await world.all()
+    call = world.images.Transmit(timeout=20)
+    await call.write(request(0, options={"decode": "slow"}))
+    await read_until(call, "accepted")
+    call.cancel()
+    (picture,) = await world.subscribe(1)
+    assert picture.reconstruction.status == link_pb2.FRAME_STATUS_RECONSTRUCTED
+    events = await world.transmit(request(0, resumption=RESUME))
+    assert kinds(events) == ["accepted", "sent", "received", "completed"] and events[0].accepted.resumed
+
+
+async def test_only_a_resuming_stream_takes_a_session_over(world):
+    await broken(world, 0, link_patience_s=5)
+    first = world.images.Transmit(timeout=20)
+    await first.write(request(0))
+    await read_until(first, "completed")
+    code, details = await refused(world.transmit(request(1)))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT and "in use" in details
+    code, details = await refused(world.transmit(request(1, resumption=RESUME, seed=5)))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT and details.startswith("seed")
+    assert kinds(await world.transmit(request(1, resumption=RESUME)))[-1] == "completed"
+    code, details = await refused(first.read())
+    assert code == grpc.StatusCode.INVALID_ARGUMENT and "newer stream" in details
+
+
+async def test_repeat_sends_what_was_completed_once_more(world):
+    breaker = await broken(world, 0)
+    await world.transmit(request(0))
+    told = await world.transmit(request(0, resumption=RESUME))
+    assert kinds(told) == ["accepted", "sent", "completed"] and breaker.headers == [(0, False)]
+    again = await world.transmit(request(0, resumption=REPEAT))
+    assert kinds(again)[-1] == "completed" and not again[0].accepted.resumed
+    assert breaker.headers == [(0, False), (0, True)]
+    code, details = await refused(world.transmit(request(0, resumption=RESUME), request(0)))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT and "used before" in details
+
+
+async def test_a_receiver_that_stops_finishes_what_it_has(world):
+    await world.receiver()
+
+    async def items():
+        yield opening()
+        for item in toy_round(0, decode="slow"):
+            yield item
+        await asyncio.sleep(20)
+
+    call = world.link.Send(items(), timeout=20)
+    responses = []
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        async for response in call:
+            responses.append(response.WhichOneof("item"))
+            if responses[-1] == "ack":
+                stopping = asyncio.create_task(world.receiving.stop(10))
+    assert responses == ["accepted", "ack", "outcome"]
+    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE and "shutting down" in caught.value.details()
+    await asyncio.wait_for(stopping, 5)
+
+
+async def test_the_client_hands_over_again_what_the_receiver_lost(world, monkeypatch):
+    monkeypatch.setattr("client.transfer.LOST_S", 0.2)
+    await world.all(receiver={"keep_frames": 1})
+    async with AsyncClient(world.transmitting.address, world.receiving.address) as client:
+        transfer = client.open_transfer([png(), png(96)], NAME)
+        # Nobody listens while both pictures are made, and only the second is kept.
+        await asyncio.sleep(0)
+        transfer._tasks[2].cancel()
+        while not all(f.completed for f in transfer._frames.values()) or len(transfer._frames) < 2:
+            await asyncio.sleep(0.02)
+        transfer._tasks.append(asyncio.create_task(transfer._downlink.run()))
+        results = [await transfer.next(), await transfer.next()]
+        await transfer.close()
+    assert [r.outcome for r in results] == ["reconstructed"] * 2
+    assert [(r.width_px, r.image.shape[1]) for r in results] == [(128, 128), (96, 96)]
+    assert results[0].bytes_resent > 300 and results[1].bytes_resent == 0
+
+
+async def test_the_client_gives_up_after_its_patience(world):
+    await world.all()
+    async with AsyncClient(world.transmitting.address, world.receiving.address) as client:
+        transfer = client.open_transfer(_then_wait(), NAME, patience_s=0.5)
+        assert (await transfer.next()).outcome == "reconstructed"
+        await world.transmitting.stop(0)
+        with pytest.raises(NotReady, match="transmitter at"):
+            await asyncio.wait_for(transfer.next(), 10)
+        await transfer.close()
+
+
+async def _then_wait():
+    yield png()
+    await asyncio.sleep(60)
