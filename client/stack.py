@@ -8,7 +8,6 @@ with LocalStack("packet_erasure:rate=0.2") as stack, stack.client() as client:
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
@@ -17,22 +16,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from client.client import Client
+from client.processes import HOST, free_ports, hold_ports, reap
 from common.channel_spec import format_spec, parse_spec
 from common.errors import InvalidInput, NotReady
 from common.rpc.security import channel_credentials
 from common.settings import ClientSettings
 
 ROOT = Path(__file__).resolve().parents[1]
-HOST = "127.0.0.1"
 SERVICES = ("receiver", "channel", "transmitter")
 """In the order they are started in; stopped the other way round."""
+_NEEDS = {"channel": "receiver", "transmitter": "channel", "receiver": "transmitter"}
 STOP_S = 8.0
 """Between SIGTERM and SIGKILL."""
 TAIL_LINES = 12
@@ -52,10 +52,17 @@ class LocalStack:
         timeout_s: for all three to be ready; importing torch takes a while.
         log_folder: where receiver.log, channel.log and transmitter.log go; None: a temporary folder.
         ports: by service name; those not named are free ones.
+        services: those to start, of "receiver", "channel", "transmitter".
+        outside: host:port by service name, of those that are not started here but needed: a channel sends to the
+            receiver, a transmitter to the channel, and a receiver asks the transmitter for more. Any LinkService, such
+            as one of your own, can be the receiver.
 
     Attributes:
         addresses: host:port by service name ("transmitter", "channel", "receiver").
         log_folder: see above.
+
+    Raises:
+        InvalidInput: of the channel's profile, or where a service is neither started nor outside.
     """
 
     def __init__(
@@ -67,13 +74,21 @@ class LocalStack:
         timeout_s: float = 120.0,
         log_folder: Path | None = None,
         ports: dict[str, int] | None = None,
+        services: Sequence[str] = SERVICES,
+        outside: Mapping[str, str] | None = None,
     ) -> None:
         self._profile = parse_spec(channel_spec, seed)
         self._device, self._codecs, self._timeout_s = device, tuple(codecs), timeout_s
+        self._services = _checked(services)
+        self._ports = {**free_ports(self._services), **(ports or {})}
+        self.addresses = {**(outside or {}), **{name: f"{HOST}:{port}" for name, port in self._ports.items()}}
+        for name in self._services:
+            if _NEEDS[name] not in self.addresses:
+                raise InvalidInput(
+                    f"{_NEEDS[name]}: the {name} needs one; start it too, or give its address in `outside`"
+                )
         self._temporary = tempfile.TemporaryDirectory(prefix="gocom-") if log_folder is None else None
         self.log_folder = Path(self._temporary.name) if self._temporary is not None else Path(str(log_folder))
-        self._ports = {**_free_ports(), **(ports or {})}
-        self.addresses = {name: f"{HOST}:{port}" for name, port in self._ports.items()}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._held: list[socket.socket] = []
 
@@ -91,14 +106,14 @@ class LocalStack:
             NotReady: one ended early or took too long; the message has the end of its log.
         """
         self.log_folder.mkdir(parents=True, exist_ok=True)
-        for name in SERVICES:
+        for name in self._services:
             (self.log_folder / f"{name}.log").write_bytes(b"")
         try:
-            self._held = _hold(self._ports.values())
-            for name in SERVICES:
+            self._held = hold_ports(self._ports.values())
+            for name in self._services:
                 self._processes[name] = self._spawn(name)
             deadline = time.monotonic() + self._timeout_s
-            for name in SERVICES:
+            for name in self._services:
                 self._await_serving(name, deadline)
                 on_ready(name)
         except BaseException:
@@ -107,13 +122,13 @@ class LocalStack:
 
     def stop(self) -> None:
         """SIGTERM to all, then SIGKILL to what is left. May be called twice."""
-        processes = [self._processes.pop(name) for name in reversed(SERVICES) if name in self._processes]
+        processes = [self._processes.pop(name) for name in reversed(self._services) if name in self._processes]
         for process in processes:
             process.send_signal(signal.SIGTERM)
             process.send_signal(signal.SIGCONT)  # a paused one hears of nothing else
         deadline = time.monotonic() + STOP_S
         for process in processes:
-            _reap(process, max(0.0, deadline - time.monotonic()))
+            reap(process, max(0.0, deadline - time.monotonic()))
         for held in self._held:
             held.close()
         self._held = []
@@ -136,7 +151,7 @@ class LocalStack:
         """SIGKILL, and wait for the end; `start_one` brings it back. Raises InvalidInput where it is not running."""
         process = self._running(name)
         del self._processes[name]
-        _reap(process, None)
+        reap(process, None)
 
     def terminate(self, name: str) -> float:
         """SIGTERM, and wait for it to drain; -> seconds that took. SIGKILL after STOP_S.
@@ -149,7 +164,7 @@ class LocalStack:
         process.send_signal(signal.SIGTERM)
         process.send_signal(signal.SIGCONT)
         del self._processes[name]
-        _reap(process, STOP_S)
+        reap(process, STOP_S)
         return time.monotonic() - began
 
     def pause(self, name: str) -> None:
@@ -170,7 +185,7 @@ class LocalStack:
         if name in self._processes and self._processes[name].poll() is None:
             raise InvalidInput(f"{name}: is running already")
         if name in self._processes:
-            _reap(self._processes.pop(name), None)
+            reap(self._processes.pop(name), None)
         began = time.monotonic()
         self._processes[name] = self._spawn(name)
         self._await_serving(name, began + self._timeout_s)
@@ -190,8 +205,8 @@ class LocalStack:
             raise NotReady(f"{name}: ended with status {process.returncode}{self._tail(name)}")
 
     def _running(self, name: str) -> subprocess.Popen[bytes]:
-        if name not in SERVICES:
-            raise InvalidInput(f"service: {name!r} is none of {', '.join(SERVICES)}")
+        if name not in self._services:
+            raise InvalidInput(f"service: {name!r} is none of {', '.join(self._services)}")
         process = self._processes.get(name)
         if process is None or process.poll() is not None:
             raise InvalidInput(f"{name}: is not running")
@@ -239,6 +254,14 @@ class LocalStack:
         return path.read_text("utf-8", "replace").splitlines() if path.exists() else []
 
 
+def _checked(services: Sequence[str]) -> tuple[str, ...]:
+    """These services in the order to start them in. Raises InvalidInput for another name."""
+    for name in services:
+        if name not in SERVICES:
+            raise InvalidInput(f"service: {name!r} is none of {', '.join(SERVICES)}")
+    return tuple(name for name in SERVICES if name in services)
+
+
 def is_serving(address: str, timeout_s: float = 1.0, security: ClientSettings | None = None) -> bool:
     """What the health service at host:port says; False also when nobody answers. Raises InvalidInput of security."""
     options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
@@ -249,44 +272,3 @@ def is_serving(address: str, timeout_s: float = 1.0, security: ClientSettings | 
         except grpc.RpcError:
             return False
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
-
-
-def _reap(process: subprocess.Popen[bytes], timeout_s: float | None) -> None:
-    """Wait for the end of a process, at most so long, then SIGKILL it; None: SIGKILL at once."""
-    try:
-        if timeout_s is None:
-            process.kill()
-        process.wait(timeout_s)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    if process.stdin is not None:
-        process.stdin.close()
-
-
-def _hold(ports: Iterable[int]) -> list[socket.socket]:
-    """Sockets bound to the ports, without listening: a service can listen there, and the kernel gives them to no other.
-
-    Without them the port of a service that was killed could become the local end of somebody's connection.
-    """
-    held = []
-    for port in ports:
-        holder = socket.socket()
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            holder.bind((HOST, port))
-            held.append(holder)
-        except OSError:  # somebody listens there; the service will say so
-            holder.close()
-    return held
-
-
-def _free_ports() -> dict[str, int]:
-    """A port for each service, chosen by the kernel; all three are held until all are chosen."""
-    with contextlib.ExitStack() as held:
-        ports = {}
-        for name in SERVICES:
-            listener = held.enter_context(socket.socket())
-            listener.bind((HOST, 0))
-            ports[name] = listener.getsockname()[1]
-        return ports

@@ -86,11 +86,6 @@ class PacketBatch:
         return [self.select((index >= i) & (index < i + size)) for i in range(0, len(self), size)]
 
 
-def same_packets(one: PacketBatch, other: PacketBatch) -> bool:
-    """Whether the second was made from the first without changing anything but `erased`."""
-    return all(getattr(one, name) is getattr(other, name) for name in PacketBatch.__slots__ if name != "erased")
-
-
 def join_batches(batches: Sequence[PacketBatch]) -> PacketBatch:
     """All packets of several batches, in order."""
     if not batches:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,8 +26,8 @@ log = get_logger("receiver")
 
 ROUND_BYTES = 40
 """About what the header, the end and the packet columns of a further round cost."""
-ATTEMPTS = 2
-"""One retry: the call is idempotent."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
+"""Between attempts: the call is idempotent."""
 
 
 def wanted_elements(rounds: Sequence[ReceivedMessage], picture: Reconstruction | None) -> dict[int, Ints]:
@@ -89,17 +91,17 @@ class FeedbackClient:
 
     Args:
         address: host:port of its FeedbackService.
-        deadline_s: of one attempt.
+        patience_s: how long a transmitter that is out of reach is asked again.
         security: of this end; None: plain text, and no token.
 
     Raises:
         InvalidInput: of the security settings.
     """
 
-    def __init__(self, address: str, deadline_s: float, security: SecuritySettings | None = None) -> None:
+    def __init__(self, address: str, patience_s: float, security: SecuritySettings | None = None) -> None:
         self._channel = open_channel(address, security=security)
         self._stub: Any = feedback_pb2_grpc.FeedbackServiceStub(self._channel)
-        self._deadline_s = deadline_s
+        self._patience_s = patience_s
 
     async def ask(
         self, session_id: str, rounds: Sequence[ReceivedMessage], wanted: Mapping[int, Ints], link: LinkSettings
@@ -109,18 +111,21 @@ class FeedbackClient:
         request = feedback_to_proto(feedback_for(rounds, wanted), rounds[0].frame, link)
         request.session_id = session_id
         name = frame_id(session_id, frame.frame_index)
-        for attempt in range(ATTEMPTS):
+        pause, until = FIRST_PAUSE_S, time.monotonic() + self._patience_s
+        while True:
             try:
-                answer = await self._stub.SendFeedback(request, timeout=self._deadline_s)
+                answer = await self._stub.SendFeedback(request, timeout=max(0.1, until - time.monotonic()))
+                break
             except grpc.aio.AioRpcError as failure:
                 error: GoComError = error_from_rpc(failure)
-                log.warning("feedback failed", frame_id=name, attempt=attempt, error=str(error))
-                if not isinstance(error, NotReady):
+                log.warning("feedback failed", frame_id=name, error=str(error))
+                if not isinstance(error, NotReady) or time.monotonic() + pause >= until:
                     return False
-                continue
-            log.info("feedback sent", frame_id=name, will_send=answer.will_send, reason=answer.reason)
-            return bool(answer.will_send)
-        return False
+            # The transmitter may be on its way back; and if the link fell with it, this wait ends with the link.
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+        log.info("feedback sent", frame_id=name, will_send=answer.will_send, reason=answer.reason)
+        return bool(answer.will_send)
 
     async def close(self) -> None:
         """Close the channel."""

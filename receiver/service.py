@@ -63,13 +63,13 @@ class Receiver(link_pb2_grpc.LinkServiceServicer, receiver_pb2_grpc.ReceiverServ
         try:
             timeout = self._outside.settings.feedback_timeout_s
             yield link_pb2.SendResponse(accepted=link_pb2.SessionAccepted(feedback_timeout_seconds=timeout))
-            while (response := await session.responses.get()) is not None:
+            while (response := await session.frames.responses.get()) is not None:
                 yield response
             await reader
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
-            await session.close()
+            await session.frames.close()
             self._store.release(record, writer=True)
 
     async def Subscribe(

@@ -12,9 +12,13 @@ import asyncio
 import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Callable
+from typing import TYPE_CHECKING
 
 from common.errors import Busy, InvalidInput, NotReady
 from gocom.v1 import receiver_pb2
+
+if TYPE_CHECKING:
+    from receiver.open_frames import OpenFrames
 
 Picture = receiver_pb2.Reconstruction
 Response = receiver_pb2.SubscribeResponse
@@ -29,6 +33,7 @@ class SessionRecord:
     Attributes:
         users: link streams and subscribers that hold it; a record in use is not dropped.
         writers: link streams among them; subscriptions outlive a shutdown until these are through.
+        streams: the open frames of each of them.
         preview_subscribers: how many of them want previews.
         kept_bytes: size of the pictures held.
 
@@ -40,6 +45,7 @@ class SessionRecord:
     def __init__(self, keep: int, on_added: Callable[[SessionRecord], None]) -> None:
         self.users = 0
         self.writers = 0
+        self.streams: set[OpenFrames] = set()
         self.preview_subscribers = 0
         self.kept_bytes = 0
         self._keep, self._on_added = keep, on_added

@@ -78,6 +78,8 @@ class Transmitter(transmitter_pb2_grpc.TransmitterServiceServicer, feedback_pb2_
     ) -> feedback_pb2.SendFeedbackResponse:
         """Ask for a further round. Raises InvalidInput for spans that do not fit the frame."""
         check_session_id(request.session_id)
+        if not self.ready:
+            raise NotReady("transmitter: loading models")
         session = self._sessions.get(request.session_id)
         if session is None:
             return refusal(f"session {request.session_id} is not open")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from common.errors import BudgetTooSmall, GoComError, InvalidInput
+from common.errors import BudgetTooSmall, GoComError, InvalidInput, NotReady
 from common.feedback import exchange_bytes
 from common.logs import get_logger
 from common.settings import TransmitterSettings
@@ -167,8 +167,10 @@ class TransmitSession:
         key = (request.frame_index, request.round)
         if (first := await self._answers.repeat(key)) is not None:
             return first
-        if frame is None or frame.header is None:
+        if frame is None:
             return refusal(f"frame {request.frame_index} is not open")
+        if frame.header is None:
+            raise NotReady(f"frame {frame.index} begins again")
         if frame.last_round != request.round:
             return refusal(f"round {request.round} is not the last one; that is {frame.last_round}")
         if request.round + 1 >= frame.rounds.max_rounds:
@@ -191,8 +193,10 @@ class TransmitSession:
             return refusal(f"the encoder failed ({type(error).__name__})")
         if encoded is None:
             return refusal("the encoder has nothing to add")
-        if not self.frames.is_open(frame) or frame.cuts != cuts:
-            return refusal(f"frame {frame.index} is not open any more, or begins again")
+        if not self.frames.is_open(frame):
+            return refusal(f"frame {frame.index} is not open any more")
+        if frame.cuts != cuts:
+            raise NotReady(f"frame {frame.index} begins again")
         frame.last_round = encoded.header.round
         self._watch(frame)
         named = sum(int(spans[:, 1].sum()) for spans in feedback.wanted.values())

@@ -71,17 +71,22 @@ class Killer(threading.Thread):
                 self.errors.append(error)
 
 
+def stream_and_kill(client, killer, kills, images, **options):
+    """Results of a stream during which services are killed as planned."""
+    results = []
+    for result in client.send(pictures(images), codec="jpeg", options={"quality": 90}, timeout_s=120, **options):
+        results.append(result)
+        if name := kills.get(len(results)):
+            killer.kill(name)
+    return results
+
+
 @pytest.mark.timeout(1800)
 def test_nothing_is_lost_and_nothing_comes_twice(tmp_path):
-    kills = plan(IMAGES, KILLS)
     with LocalStack(codecs=("jpeg",), log_folder=tmp_path / "logs") as stack, stack.client() as client:
         killer = Killer(stack)
         killer.start()
-        results = []
-        for result in client.send(pictures(IMAGES), codec="jpeg", options={"quality": 90}, timeout_s=120):
-            results.append(result)
-            if name := kills.get(len(results)):
-                killer.kill(name)
+        results = stream_and_kill(client, killer, plan(IMAGES, KILLS), IMAGES)
         killer.finish()
     assert not killer.errors and {n: len(s) for n, s in killer.seconds.items()} == dict.fromkeys(SERVICES, KILLS)
     assert [r.frame_index for r in results] == list(range(IMAGES)), "each once, in order"
@@ -90,3 +95,25 @@ def test_nothing_is_lost_and_nothing_comes_twice(tmp_path):
     cut = [r for r in results if r.bytes_resent]
     starts = {name: f"{sum(s) / len(s):.1f} s" for name, s in killer.seconds.items()}
     print(f"{IMAGES} pictures, {KILLS} kills a service; {len(cut)} began again; mean restart {starts}")
+
+
+@pytest.mark.timeout(600)
+def test_kills_do_not_change_a_result(tmp_path):
+    """Losses are drawn from frame and packet numbers, so a frame that begins again meets the same ones."""
+    images, kills = 120, 3
+    options = {"max_rounds": 3, "size": None, "seed": 1}
+
+    def run(folder, planned):
+        spec = "packet_erasure:rate=0.15"
+        with LocalStack(spec, codecs=("jpeg",), log_folder=folder) as stack, stack.client() as client:
+            killer = Killer(stack)
+            killer.start()
+            results = stream_and_kill(client, killer, planned, images, **options)
+            killer.finish()
+        assert not killer.errors
+        return results
+
+    calm, rough = run(tmp_path / "calm", {}), run(tmp_path / "rough", plan(images, kills))
+    assert any(r.rounds > 1 for r in calm) and any(r.bytes_resent for r in rough)
+    for one, other in zip(calm, rough, strict=True):
+        assert (one.outcome, one.psnr_db, one.packets_received) == (other.outcome, other.psnr_db, other.packets_received)

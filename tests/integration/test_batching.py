@@ -84,8 +84,8 @@ class Ends:
 def responses(session):
     """(item, frame index) of each, in order; without the end mark."""
     got = []
-    while not session.responses.empty():
-        if (response := session.responses.get_nowait()) is not None:
+    while not session.frames.responses.empty():
+        if (response := session.frames.responses.get_nowait()) is not None:
             item = response.WhichOneof("item")
             got.append((item, getattr(response, item).frame_index))
     return got
@@ -93,8 +93,8 @@ def responses(session):
 
 def outcomes(session):
     got = []
-    while not session.responses.empty():
-        if (response := session.responses.get_nowait()) is not None and response.HasField("outcome"):
+    while not session.frames.responses.empty():
+        if (response := session.frames.responses.get_nowait()) is not None and response.HasField("outcome"):
             got.append((response.outcome.frame_index, response.outcome.status, response.outcome.reason))
     return sorted(got)
 
