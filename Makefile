@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PROTOS := $(wildcard proto/gocom/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup proto proto-check demo test lint bench train
+.PHONY: help setup proto proto-check demo test lint e2e kills soak bench train
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -29,15 +29,24 @@ demo: $(STAMP)  ## photos across a lossy channel, pictures and a table in out/de
 	$(BIN)/gocom demo --out out/demo
 
 test: $(STAMP)  ## unit and integration tests
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests/unit tests/integration
 
 lint: $(STAMP) proto-check  ## ruff, mypy, buf
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+e2e: $(STAMP)  ## the containers, and every fault on every service (skips where there is no Docker engine)
+	$(BIN)/python -m pytest tests/e2e -v -rs
+
 bench: $(STAMP)  ## time of each stage, warm
 	$(BIN)/python -m evaluation.bench
+
+soak: $(STAMP)  ## does anything grow? make soak IMAGES=3000 MINUTES=0: plot in out/soak
+	$(BIN)/python -m evaluation.soak --images $(or $(IMAGES),3000) --minutes $(or $(MINUTES),0)
+
+kills: $(STAMP)  ## 1,000 pictures while each service is killed 20 times: none lost, none twice
+	$(BIN)/python -m pytest tests/faults -v -s
 
 train: $(STAMP)  ## train the bundled nets: make train DATA=folder-of-tars HELD_OUT=images [MINUTES=40]
 	$(BIN)/python -m training.vq_tokenizer --data $(DATA) --held-out $(HELD_OUT) --minutes $(or $(MINUTES),40) \

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from channel_emulator.crc_patch import shares as crc_shares
 from channel_emulator.impairments import Fault, FrameInfo
-from common.checksum import checksums
+from channel_emulator.round_rng import RoundRng
 from common.errors import InvalidInput
 from common.packets import PacketBatch
 from common.random import CounterRng
@@ -24,6 +26,9 @@ from gocom.v1 import channel_pb2
 ERASE, DELIVER = "erase", "deliver"
 _MAX_DRAWS = 1 << 20
 """Uniforms drawn at once; bounds memory for long payloads."""
+_MANY = 512
+"""Packets; with so many a turn costs its draws, with fewer the calls of numpy."""
+_MASKS = (128 >> np.arange(8)).astype(np.uint8)
 _FAR = 1 << 40
 """A gap beyond any payload; keeps tiny rates within int64."""
 
@@ -42,17 +47,23 @@ class BitFault(Fault):
 
     def apply(self, batch: PacketBatch, drawn: Ints, frame: FrameInfo) -> PacketBatch:
         hit = np.zeros(len(batch), bool)
-        hit[np.searchsorted(np.cumsum(batch.length), drawn >> 3, side="right")] = True
+        place, ends = drawn >> 3, np.cumsum(batch.length)
+        packet = np.searchsorted(ends, place, side="right")
+        hit[packet] = True
         delivered = hit & _tolerant(batch, frame) if self.damage == DELIVER else np.zeros(len(batch), bool)
-        erased = batch.erased | (hit & ~delivered)
         if not delivered.any():
-            return replace(batch, erased=erased)
-        payload = batch.payload.copy()
-        np.bitwise_xor.at(payload, drawn >> 3, np.right_shift(128, drawn & 7).astype(np.uint8))
-        out = replace(batch, payload=payload, checksum=batch.checksum.copy(), erased=erased)
+            return replace(batch, erased=batch.erased | hit)
+        erased = batch.erased | (hit & ~delivered)
+        payload, checksum, bit = batch.payload.copy(), batch.checksum.copy(), drawn & 7
+        np.bitwise_xor.at(payload, place, _MASKS[bit])
         # The sender declared these payloads useful when damaged; a checksum over them would say otherwise.
-        out.checksum[delivered] = checksums(out.select(delivered), frame.frame_index, frame.round)
-        return out
+        shares = crc_shares(ends[packet] - 1 - place, bit)
+        shares[~delivered[packet]] = 0
+        np.bitwise_xor.at(checksum, packet, shares)
+        return replace(batch, payload=payload, checksum=checksum, erased=erased)
+
+    def work(self, batch: PacketBatch) -> float:
+        return len(batch.payload) * 8 * self.expected_rate
 
     def count(self, batch: PacketBatch, drawn: Ints) -> tuple[int, int]:
         return 8 * int(batch.length[~batch.erased].sum()), len(drawn)
@@ -80,11 +91,36 @@ def successes(trials: Ints, rate: float, sequence: Ints, rng: CounterRng) -> tup
     Returns:
         packet int64 [S] and trial int64 [S] of each success, ascending.
     """
-    if rate == 0:
+    if rate == 0 or not len(trials):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    packet, stop = renewals(trials, lambda packet, number: rate, rate, sequence, rng)
+    most = int(trials.max())
+    window = rng.window(sequence, (rate, most), partial(_stops, most, rate, rng)) if isinstance(rng, RoundRng) else None
+    if window is None:
+        packet, stop = renewals(trials, lambda packet, number: rate, rate, sequence, rng)
+    else:
+        start, (begins, stops) = window
+        rows = sequence - start
+        first, after = begins[rows], begins[rows + 1]
+        packet = np.repeat(np.arange(len(rows)), after - first)
+        if np.array_equal(first[1:], after[:-1]):  # packets in order, as they come from a sender
+            stop = stops[first[0] : after[-1]]
+        else:
+            stop = np.concatenate([stops[one:other] for one, other in zip(first, after, strict=True)])
+        if int(trials.min()) == most:
+            return packet, stop - 1
     inside = stop <= trials[packet]
     return packet[inside], stop[inside] - 1
+
+
+def _stops(trials: int, rate: float, rng: CounterRng, sequence: Ints) -> tuple[Ints, Ints]:
+    """The successes of packets that have the same number of trials.
+
+    Returns:
+        int64 [P+1], where each packet's begin; and int64 [S], each one's trial, counted from 1.
+    """
+    packet, stop = renewals(np.full(len(sequence), trials), lambda packet, number: rate, rate, sequence, rng)
+    inside = stop <= trials
+    return np.searchsorted(packet[inside], np.arange(len(sequence) + 1)), stop[inside]
 
 
 def renewals(
@@ -108,19 +144,27 @@ def renewals(
     packets, stops = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     while len(active):
         expected = float(trials[active].max()) * mean_rate
-        count = int(min(expected + 4 * expected**0.5 + 2, max(1, _MAX_DRAWS // len(active))))
+        # Of few packets all that will be needed, nearly always; of many rather too little, and a further turn for some.
+        spare = (4 if len(active) < _MANY else 1) * expected**0.5 + 2
+        count = int(min(expected + spare, max(1, _MAX_DRAWS // len(active))))
         rows, number = active[:, None], np.arange(block, block + count)
-        with np.errstate(over="ignore"):  # of rates near the smallest float
-            gaps = np.log1p(-rng.uniform(sequence[rows], number)) / np.log1p(-np.asarray(rates(rows, number)))
-        length = np.minimum(gaps, _FAR).astype(np.int64) + 1
-        stop = reached[rows] + np.cumsum(length, axis=1)
+        gaps = np.negative(rng.uniform(sequence[rows], number))
+        np.log1p(gaps, out=gaps)
+        with np.errstate(over="ignore", divide="ignore"):  # of rates near the smallest float, and of 1
+            gaps /= np.log1p(-np.asarray(rates(rows, number)))
+        length = np.minimum(gaps, _FAR, out=gaps).astype(np.int64)
+        length += 1
+        stop = np.cumsum(length, axis=1)
+        stop += reached[rows]
         used = stop - length < trials[rows]
-        packets.append(np.broadcast_to(rows, stop.shape)[used])
+        packets.append(np.repeat(active, np.count_nonzero(used, axis=1)))
         stops.append(stop[used])
         reached[active] = stop[:, -1]
         active = active[reached[active] < trials[active]]
         block += count
     packet, stop = np.concatenate(packets), np.concatenate(stops)
+    if len(stops) <= 2:
+        return packet, stop  # in order: one turn was enough
     order = np.argsort(packet, kind="stable")
     return packet[order], stop[order]
 

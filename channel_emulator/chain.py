@@ -8,7 +8,7 @@ Fault i draws from the stream "i:name" of the profile's seed, at (frame index, r
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,17 +17,22 @@ import numpy.typing as npt
 from google.protobuf.message import Message
 
 from channel_emulator.impairments import IMPAIRMENTS, Fault, FrameInfo
+from channel_emulator.round_rng import RoundRng
 from common.channel_spec import MAX_IMPAIRMENTS
 from common.enums import enum_to_name
 from common.errors import InvalidInput, UnknownName
 from common.packetizer import MAX_ELEMENTS
-from common.packets import PacketBatch
-from common.random import CounterRng
+from common.packets import PacketBatch, join_batches
 from common.types import Csi, FrameHeader
 from common.wire import EXTENSION
 from gocom.v1 import channel_pb2, link_pb2
 
 Counts = npt.NDArray[np.float64]
+
+_QUOTED = 80
+"""Characters of a name that an error repeats."""
+_PIECE_BYTES = 1 << 18
+"""Payload bytes impaired together: a flip takes some 40 bytes while it is drawn, and half of all bits may flip."""
 
 
 def frame_info(header: FrameHeader | link_pb2.FrameHeader) -> FrameInfo:
@@ -53,7 +58,7 @@ class Chain:
 
     def __init__(self, links: Sequence[Link], seed: int = 0) -> None:
         self.links = tuple(links)
-        self._rngs = [CounterRng(seed, f"{position}:{link.name}") for position, link in enumerate(links)]
+        self.seed = seed
 
     @classmethod
     def from_profile(cls, profile: channel_pb2.ChannelProfile) -> Chain:
@@ -67,24 +72,12 @@ class Chain:
         return self.apply(batch, frame_info(header))[0]
 
     def apply(self, batch: PacketBatch, frame: FrameInfo) -> tuple[PacketBatch, Counts]:
-        """Impair some packets of a frame.
+        """Impair some packets of a frame; see Passage.apply, which is quicker for several batches of one round."""
+        return self.passage(frame).apply(batch)
 
-        Returns:
-            the batch, and float64 [I, 3], for each fault (trials, events, variance of the events); the variance is
-            NaN where memory may go on in the next batch.
-
-        Raises:
-            InvalidInput: a sequence number that no frame can have.
-        """
-        if len(batch) and not 0 <= int(batch.sequence.min()) <= int(batch.sequence.max()) < MAX_ELEMENTS:
-            raise InvalidInput(f"batch.sequence: {int(batch.sequence.max())} is not in 0 to {MAX_ELEMENTS - 1}")
-        counts = np.zeros((len(self.links), 3))
-        for position, (link, rng) in enumerate(zip(self.links, self._rngs, strict=True)):
-            drawn = link.fault.draw(batch, rng.at(frame.frame_index, frame.round))
-            variance = link.fault.batch_variance(batch)
-            counts[position] = (*link.fault.count(batch, drawn), math.nan if variance is None else variance)
-            batch = link.fault.apply(batch, drawn, frame)
-        return batch, counts
+    def passage(self, frame: FrameInfo) -> Passage:
+        """For the batches of one round of a frame."""
+        return Passage(self, frame)
 
     def csi(self, payload_bytes: int) -> Csi:
         """Long-run state for payloads of this size. The faults are independent of each other, so this is exact."""
@@ -96,11 +89,71 @@ class Chain:
         return Csi(rate, _flipped(link.fault.bit_error_rate for link in self.links), _mean_burst(rate, pair))
 
 
+class Passage:
+    """One round on its way through a chain; keeps random numbers from batch to batch. For one thread at a time.
+
+    Args:
+        chain: the faults.
+        frame: what they may know.
+    """
+
+    def __init__(self, chain: Chain, frame: FrameInfo) -> None:
+        self._links = chain.links
+        self._frame = frame
+        self._rngs = [
+            RoundRng(chain.seed, f"{position}:{link.name}", frame.frame_index, frame.round)
+            for position, link in enumerate(chain.links)
+        ]
+
+    def work(self, batch: PacketBatch) -> float:
+        """About how many random numbers `apply` will draw; infinite where a fault does not say."""
+        return sum(link.fault.work(batch) for link in self._links)
+
+    def apply(self, batch: PacketBatch) -> tuple[PacketBatch, Counts]:
+        """Impair some packets of the round.
+
+        Returns:
+            the batch, and float64 [I, 3], for each fault (trials, events, variance of the events); the variance is
+            NaN where memory may go on in the next batch.
+
+        Raises:
+            InvalidInput: a sequence number that no frame can have.
+        """
+        check_sequence(batch)
+        if len(batch.payload) <= _PIECE_BYTES:
+            return self._apply(batch)
+        pieces, counts = zip(*(self._apply(piece) for piece in _pieces(batch)), strict=True)
+        return join_batches(pieces), np.sum(counts, axis=0)
+
+    def _apply(self, batch: PacketBatch) -> tuple[PacketBatch, Counts]:
+        counts = np.zeros((len(self._links), 3))
+        for position, (link, rng) in enumerate(zip(self._links, self._rngs, strict=True)):
+            drawn = link.fault.draw(batch, rng)
+            variance = link.fault.batch_variance(batch)
+            counts[position] = (*link.fault.count(batch, drawn), math.nan if variance is None else variance)
+            batch = link.fault.apply(batch, drawn, self._frame)
+        return batch, counts
+
+
+def check_sequence(batch: PacketBatch) -> None:
+    """Raises InvalidInput for a sequence number that no frame can have."""
+    if len(batch) and not 0 <= int(batch.sequence.min()) <= int(batch.sequence.max()) < MAX_ELEMENTS:
+        raise InvalidInput(f"batch.sequence: {int(batch.sequence.max())} is not in 0 to {MAX_ELEMENTS - 1}")
+
+
+def _pieces(batch: PacketBatch) -> Iterator[PacketBatch]:
+    """Packets in order, those together whose payloads end within the same _PIECE_BYTES."""
+    piece = np.cumsum(batch.length) // _PIECE_BYTES
+    for number in np.unique(piece):
+        yield batch.select(piece == number)
+
+
 def _mean_burst(rate: float, pair: float) -> float:
     """Mean length of a run of erasures, PLR / (PLR - P11); 1 when nothing is erased, inf when everything is."""
     if rate == 0:
         return 1.0
-    return rate / (rate - pair) if rate < 1 else math.inf
+    # Of a chain that hardly ever moves the difference is lost in rounding.
+    return rate / (rate - pair) if pair < rate < 1 else math.inf
 
 
 def _flipped(rates: Iterable[float]) -> float:
@@ -126,7 +179,7 @@ def _build(position: int, impairment: channel_pb2.Impairment) -> Link:
         except InvalidInput as error:
             raise InvalidInput(f"{path}.{error}") from None
     if name not in IMPAIRMENTS:
-        raise UnknownName(name_path, name, IMPAIRMENTS)
+        raise UnknownName(name_path, name[:_QUOTED], IMPAIRMENTS)
     try:
         return Link(name, IMPAIRMENTS.get(name).build(parameters))
     except InvalidInput as error:

@@ -7,26 +7,35 @@ none left is not forwarded. One item at a time is in hand: a slow next hop holds
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
+import numpy as np
 
-from channel_emulator.chain import frame_info
+from channel_emulator.chain import Passage, frame_info
 from channel_emulator.impairments import FrameInfo
 from channel_emulator.statistics import RoundCounts
 from channel_emulator.switchboard import Position, Switchboard
-from common.errors import InvalidInput
+from common.errors import InvalidInput, NotReady
 from common.logs import frame_id, get_logger
-from common.metrics import PACKETS, ROUNDS, timed
+from common.metrics import PACKETS, ROUNDS, SECONDS
 from common.rpc.call_status import CallStatus
-from common.wire import batch_from_proto, batch_to_proto
+from common.wire import batch_from_proto, batch_into_proto
 from gocom.v1 import link_pb2, link_pb2_grpc
 
 log = get_logger("channel_emulator")
 
+MAX_WORK = 8192
+"""Random numbers drawn on the event loop for one batch, some milliseconds; more of them are worth a thread."""
+_BYTES_A_NUMBER = 128
+"""Payload bytes that are copied in the time of a random number, or less."""
+
 _SERVICE = "channel_emulator"
+_RECEIVED, _ERASED, _SENT = (PACKETS.labels(_SERVICE, fate) for fate in ("received", "erased", "sent"))
+_SECONDS = SECONDS.labels(_SERVICE, "impair")
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -42,21 +51,31 @@ class LinkProxy(link_pb2_grpc.LinkServiceServicer):
     def __init__(self, channel: grpc.aio.Channel, switchboard: Switchboard) -> None:
         self._stub: Any = link_pb2_grpc.LinkServiceStub(channel)
         self._switchboard = switchboard
+        self._drained = asyncio.Event()
+
+    def drain(self) -> None:
+        """Forward the rounds that have begun, and no other; what comes back for them still passes."""
+        self._drained.set()
 
     # The stubs know only handlers that yield; one that writes fits two flows that must not wait for each other.
     async def Send(  # type: ignore[override]
         self, request_iterator: AsyncIterator[link_pb2.SendRequest], context: Context
     ) -> None:
-        """One session. Raises InvalidInput; ends with the next hop's status, code and details as they came."""
+        """One session. Raises InvalidInput, NotReady; else ends with the next hop's status, code and details."""
         call = self._stub.Send(timeout=context.time_remaining())
-        status = CallStatus(call)
-        forward = asyncio.create_task(self._forward(request_iterator, call))
+        status, session = CallStatus(call), _Session(self._switchboard)
+        forward = asyncio.create_task(_forward(session, request_iterator, call))
         back = asyncio.create_task(_copy_back(call, context))
+        drained = asyncio.create_task(self._drained.wait())
         try:
-            await asyncio.wait({forward, back}, return_when=asyncio.FIRST_COMPLETED)
-            if forward.done():
+            await asyncio.wait({forward, back, drained}, return_when=asyncio.FIRST_COMPLETED)
+            if drained.done() and not back.done():
+                await _stop_reading(session, forward, call)
+            elif forward.done():
                 forward.result()
             await back
+            if drained.done():
+                raise NotReady("channel emulator: shutting down; frames without an outcome were not forwarded")
         except grpc.aio.AioRpcError as error:
             await context.abort(*status.of(error))
         finally:
@@ -64,20 +83,37 @@ class LinkProxy(link_pb2_grpc.LinkServiceServicer):
             # That ends the way back as well. It is not cancelled itself: gRPC sends no status after a write cut short.
             call.cancel()
             forward.cancel()
-            await asyncio.gather(forward, back, return_exceptions=True)
+            drained.cancel()
+            await asyncio.gather(forward, back, drained, return_exceptions=True)
 
-    async def _forward(self, requests: AsyncIterator[link_pb2.SendRequest], call: Any) -> None:
-        session = _Session(self._switchboard)
-        try:
-            async for request in requests:
-                passed = await session.take(request)
-                if passed is not None:
-                    await call.write(passed)
-            session.close()
-            await call.done_writing()
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            # The next hop ended the call; its status is read, and told, on the way back.
-            return
+
+async def _forward(session: _Session, requests: AsyncIterator[link_pb2.SendRequest], call: Any) -> None:
+    try:
+        async for request in requests:
+            session.between.clear()
+            passed = await session.take(request)
+            if passed is not None:
+                await call.write(passed)
+            if not session.in_round:
+                session.between.set()
+        session.close()
+        await call.done_writing()
+    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        # The next hop ended the call; its status is read, and told, on the way back.
+        return
+
+
+async def _stop_reading(session: _Session, forward: asyncio.Task[None], call: Any) -> None:
+    """End the way forth after the round that passes, if one does."""
+    between = asyncio.create_task(session.between.wait())
+    await asyncio.wait({forward, between}, return_when=asyncio.FIRST_COMPLETED)
+    between.cancel()
+    if forward.done():
+        forward.result()
+        return
+    forward.cancel()
+    await asyncio.gather(forward, return_exceptions=True)
+    await call.done_writing()
 
 
 async def _copy_back(call: Any, context: Context) -> None:
@@ -91,17 +127,29 @@ class _Round:
 
     info: FrameInfo
     position: Position
+    passage: Passage
     counts: RoundCounts
     codec: str
 
 
 class _Session:
-    """Checks the order of a session's items, and impairs its packets."""
+    """Checks the order of a session's items, and impairs its packets.
+
+    Attributes:
+        between: set while the next hop has all of what came, and no round is open.
+    """
 
     def __init__(self, switchboard: Switchboard) -> None:
         self._switchboard = switchboard
         self._session_id: str | None = None
         self._round: _Round | None = None
+        self.between = asyncio.Event()
+        self.between.set()
+
+    @property
+    def in_round(self) -> bool:
+        """A round has begun and not ended."""
+        return self._round is not None
 
     async def take(self, request: link_pb2.SendRequest) -> link_pb2.SendRequest | None:
         """What to forward for an item; None: nothing. Raises InvalidInput naming an item that is out of order."""
@@ -121,7 +169,7 @@ class _Session:
         if item == "end":
             self._end(self._round, request.end)
             return request
-        return await _impair(self._round, request.batch)
+        return await _impair(self._round, request)
 
     def close(self) -> None:
         """The sender has no more to say. Raises InvalidInput when it stopped half-way."""
@@ -136,7 +184,9 @@ class _Session:
         position = self._switchboard.position
         # The case's name, not an extension's: labels of metrics must be few.
         codec = header.WhichOneof("codec") or ""
-        self._round = _Round(frame_info(header), position, position.statistics.new_round(), codec)
+        info = frame_info(header)
+        passage, counts = position.chain.passage(info), position.statistics.new_round()
+        self._round = _Round(info, position, passage, counts, codec)
 
     def _end(self, current: _Round, end: link_pb2.FrameEnd) -> None:
         info, counts = current.info, current.counts
@@ -154,15 +204,22 @@ class _Session:
         self._round = None
 
 
-async def _impair(current: _Round, message: link_pb2.PacketBatch) -> link_pb2.SendRequest | None:
+async def _impair(current: _Round, request: link_pb2.SendRequest) -> link_pb2.SendRequest | None:
     """A batch after the chain; None when nothing is left of it."""
-    arrived = batch_from_proto(message)
-    with timed(_SERVICE, "impair"):
+    arrived = batch_from_proto(request.batch)
+    began = time.perf_counter()
+    if current.passage.work(arrived) + len(arrived.payload) / _BYTES_A_NUMBER <= MAX_WORK:
+        left, counts = current.passage.apply(arrived)
+    else:
         # In a thread: a large batch under many flips takes long enough to starve other sessions.
-        left, counts = await asyncio.to_thread(current.position.chain.apply, arrived, current.info)
+        left, counts = await asyncio.to_thread(current.passage.apply, arrived)
+    _SECONDS.observe(time.perf_counter() - began)
     current.counts.add(arrived, left, counts)
-    gone = int(left.erased.sum())
-    PACKETS.labels(_SERVICE, "received").inc(len(arrived))
-    PACKETS.labels(_SERVICE, "erased").inc(gone)
-    PACKETS.labels(_SERVICE, "sent").inc(len(arrived) - gone)
-    return link_pb2.SendRequest(batch=batch_to_proto(left)) if gone < len(left) else None
+    gone = int(np.count_nonzero(left.erased))
+    _RECEIVED.inc(len(arrived))
+    _ERASED.inc(gone)
+    _SENT.inc(len(arrived) - gone)
+    if gone == len(left):
+        return None
+    batch_into_proto(request.batch, arrived, left)
+    return request

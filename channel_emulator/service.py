@@ -91,15 +91,15 @@ async def serve(settings: ChannelSettings) -> RunningServer:
     """Start the emulator. Health says SERVING at once: the next hop is connected to when a session begins.
 
     Raises:
-        InvalidInput, UnknownName: the profile in the settings.
+        InvalidInput, UnknownName: the profile, or the security, in the settings.
         NotReady: the address cannot be listened on.
     """
     switchboard = Switchboard(parse_spec(settings.profile, settings.seed))
-    channel = open_channel(settings.next_hop, settings.max_message_bytes)
-    control = ChannelControl(switchboard)
+    channel = open_channel(settings.next_hop, settings.max_message_bytes, settings)
+    control, proxy = ChannelControl(switchboard), LinkProxy(channel, switchboard)
 
     def add(server: grpc.aio.Server) -> list[str]:
-        link_pb2_grpc.add_LinkServiceServicer_to_server(LinkProxy(channel, switchboard), server)
+        link_pb2_grpc.add_LinkServiceServicer_to_server(proxy, server)
         channel_pb2_grpc.add_ChannelControlServiceServicer_to_server(control, server)
         return [
             link_pb2.DESCRIPTOR.services_by_name["LinkService"].full_name,
@@ -111,7 +111,7 @@ async def serve(settings: ChannelSettings) -> RunningServer:
     except BaseException:
         await channel.close()
         raise
-    running.on_drain.append(control.drain)
+    running.on_drain += [control.drain, proxy.drain]
     running.on_stop.append(channel.close)
     await running.set_serving(True)
     log.info("next hop", address=settings.next_hop, profile=settings.profile, seed=settings.seed)

@@ -58,7 +58,7 @@ class Fault(ABC):
         known = {f.name: f.default is MISSING for f in fields(cls)}  # type: ignore[arg-type]
         for name, value in parameters.items():
             if name not in known:
-                raise InvalidInput(f"{name}: no such parameter; there are {', '.join(known) or 'none'}")
+                raise InvalidInput(f"{name[:80]}: no such parameter; there are {', '.join(known) or 'none'}")
             if isinstance(value, float) and not math.isfinite(value):
                 raise InvalidInput(f"{name}: {value} is not finite")
         for name, required in known.items():
@@ -82,6 +82,10 @@ class Fault(ABC):
     @abstractmethod
     def count(self, batch: PacketBatch, drawn: npt.NDArray[Any]) -> tuple[int, int]:
         """(trials, events) of a draw; `batch` is as it came in."""
+
+    def work(self, batch: PacketBatch) -> float:
+        """About how many random numbers a draw takes: with many, it is made in a thread, off the event loop."""
+        return math.inf
 
     def count_variance(self, trials: int) -> float:
         """Variance of the number of events in one run of so many consecutive trials; here: independent ones."""
@@ -116,6 +120,10 @@ class PacketFault(Fault):
 
     def apply(self, batch: PacketBatch, drawn: Bools, frame: FrameInfo) -> PacketBatch:
         return replace(batch, erased=batch.erased | drawn)
+
+    def work(self, batch: PacketBatch) -> float:
+        """One a sequence number between the first and the last; those with memory need them all."""
+        return int(batch.sequence.max()) - int(batch.sequence.min()) + 1 if len(batch) else 0
 
     def count(self, batch: PacketBatch, drawn: Bools) -> tuple[int, int]:
         # Packets that an earlier fault erased count too: leaving them out would thin the memory of bursty models.

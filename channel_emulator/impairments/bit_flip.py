@@ -40,5 +40,6 @@ class BitFlip(BitFault):
 
     def draw(self, batch: PacketBatch, rng: CounterRng) -> Ints:
         active = np.flatnonzero(~batch.erased & (batch.length > 0))
+        first_bit = (np.cumsum(batch.length) - batch.length)[active] * 8
         packet, bit = successes(batch.length[active] * 8, self.rate, batch.sequence[active], rng)
-        return batch.offset[active][packet] * 8 + bit
+        return first_bit[packet] + bit

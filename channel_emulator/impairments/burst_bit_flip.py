@@ -89,6 +89,11 @@ class BurstBitFlip(BitFault):
         each = [self.count_variance(size) for size in sizes.tolist()]
         return float(np.dot(packets, each))
 
+    def work(self, batch: PacketBatch) -> float:
+        """One a flip, and one a stay in a state."""
+        stays = 2 * self.p * self.r / (self.p + self.r)
+        return len(batch) + len(batch.payload) * 8 * (self.expected_rate + stays)
+
     def packet_erasure_rate(self, payload_bits: int) -> float:
         """1 - probability that no bit of L is flipped; 0 for damage that is delivered, as for bit_flip."""
         return 1 - self._chain.quiet_probability(payload_bits) if self.damage == ERASE else 0.0

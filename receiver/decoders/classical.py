@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from common.errors import DecodeFailed
 from common.images import to_float
@@ -57,6 +57,8 @@ class ClassicalDecoder:
                     pixels = np.asarray(p.convert("RGB"), np.uint8)
         except DecodeFailed:
             raise
+        except UnidentifiedImageError:  # its text has the address of an object
+            raise DecodeFailed(f"{self.codec}: what arrived is no such file") from None
         except Exception as error:  # Pillow's readers raise many types on damaged files
             raise DecodeFailed(f"{self.codec}: {error}") from error
         provenance = np.full(pixels.shape[:2], Provenance.RECEIVED, np.uint8)

@@ -221,3 +221,36 @@ async def test_the_client_gives_up_after_its_patience(world):
 async def _then_wait():
     yield png()
     await asyncio.sleep(60)
+
+
+async def test_an_emulator_that_stops_lets_pass_what_it_has(world):
+    await world.receiver()
+    emulator = await world.emulator()
+    stub = link_pb2_grpc.LinkServiceStub(await world.channel(emulator.address))
+    began = asyncio.Event()
+
+    async def items():
+        yield opening()
+        header, *batches, end = toy_round(0, decode="slow")
+        yield header
+        began.set()
+        await asyncio.sleep(0.2)  # the emulator is told to stop in the middle of the round
+        for item in (*batches, end):
+            yield item
+        await asyncio.sleep(20)
+
+    responses = []
+
+    async def read():
+        async for response in stub.Send(items(), timeout=20):
+            responses.append(response.WhichOneof("item"))
+
+    reading = asyncio.create_task(read())
+    await began.wait()
+    while not responses:
+        await asyncio.sleep(0.01)
+    stopping = asyncio.create_task(emulator.stop(10))
+    code, details = await refused(reading)
+    assert responses == ["accepted", "ack", "outcome"]
+    assert code == grpc.StatusCode.UNAVAILABLE and "channel emulator: shutting down" in details
+    await asyncio.wait_for(stopping, 5)

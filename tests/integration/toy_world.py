@@ -101,10 +101,12 @@ class World:
     async def all(self, profile="clean", receiver=None, link=None, **settings):
         port = free_port()
         await self.receiver(feedback_address=f"127.0.0.1:{port}", **(receiver or {}))
-        emulator = await self.start(
-            channel_emulator.service, ChannelSettings(port=0, next_hop=self.receiving.address, profile=profile)
-        )
+        emulator = await self.emulator(profile)
         return await self.transmitter(link or emulator.address, port=port, **settings)
+
+    async def emulator(self, profile="clean"):
+        settings = ChannelSettings(port=0, next_hop=self.receiving.address, profile=profile)
+        return await self.start(channel_emulator.service, settings)
 
     async def transmitter(self, link_address, port=0, **settings):
         self.transmitting = await self.start(

@@ -1,0 +1,444 @@
+"""Clients and senders that mean harm, or know no better, over real sockets: what they get, and that it costs little."""
+
+import asyncio
+import contextlib
+import io
+import struct
+import time
+import zlib
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from PIL import Image
+from toy_world import kinds, opening, png, refused, request, toy_round
+
+import channel_emulator.service
+from common.account import frame_items
+from common.models import knowledge_hash
+from common.packetizer import packetize
+from common.rpc.call_status import CallStatus
+from common.settings import ChannelSettings
+from common.systems.classical import ClassicalHeader
+from common.types import ElementCoding, GoMessage, LinkSettings, Segment
+from common.wire import link_to_proto
+from gocom.v1 import (
+    channel_pb2,
+    channel_pb2_grpc,
+    feedback_pb2,
+    link_pb2,
+    link_pb2_grpc,
+    receiver_pb2,
+    transmitter_pb2,
+)
+
+INVALID = transmitter_pb2.FAILURE_KIND_INVALID
+REFUSED = link_pb2.FRAME_STATUS_REFUSED
+STREAMS = 3
+MIB = 1 << 20
+
+
+@contextlib.contextmanager
+def memory_at_most(mib):
+    """This process, which the services run in, never takes so much more within it."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    except OSError:
+        pytest.skip("the kernel does not let the peak of memory be reset here")
+    before = peak_mib()
+    yield
+    grown = peak_mib() - before
+    assert grown < mib, f"{grown:.0f} MiB"
+
+
+def peak_mib():
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_of(width, height, *chunks, bits=8, colour=0):
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(chunks) + chunk(b"IEND", b"")
+
+
+def saved(picture, kind, **options):
+    out = io.BytesIO()
+    picture.save(out, kind, **options)
+    return out.getvalue()
+
+
+ZEROS = zlib.compress(bytes(64 * MIB), 9)
+PIXELS = chunk(b"IDAT", zlib.compress(bytes(65 * 64)))
+NOISE = np.random.default_rng(0).integers(0, 256, (512, 512, 3)).astype(np.uint8)
+FLAT = Image.new("RGB", (64, 64), "teal")
+
+
+def patched(kind, old, new, **options):
+    """A small file that says of itself that it is huge."""
+    data = saved(FLAT, kind, **options)
+    assert old in data
+    return data.replace(old, new)
+
+
+WIDTH_TAG = struct.pack("<HHI", 256, 4, 1)
+SIDE, HUGE = struct.pack(">H", 64), struct.pack(">H", 65500)
+BOMBS = {
+    "png of 100,000 x 100,000": png_of(100_000, 100_000, chunk(b"IDAT", ZEROS)),
+    "png of 16,384 x 1,024": png_of(16_384, 1024, chunk(b"IDAT", zlib.compress(bytes(16_385 * 1024)))),
+    "png with 64 MiB of text": png_of(64, 64, chunk(b"zTXt", b"a\0\0" + ZEROS), PIXELS),
+    "png with 64 MiB of profile": png_of(64, 64, chunk(b"iCCP", b"a\0\0" + ZEROS), PIXELS),
+    "png with no pixels": png_of(64, 64),
+    "png cut short": png(128)[:-200],
+    "jpeg of 65,500 x 65,500": patched("JPEG", b"\x08" + SIDE + SIDE, b"\x08" + HUGE + HUGE),
+    "jpeg2000 of 2**30 x 2**30": patched("JPEG2000", bytes([0, 0, 0, 64] * 2), bytes([64, 0, 0, 0] * 2), no_jp2=True),
+    "gif of 65,500 x 65,500": patched("GIF", struct.pack("<HH", 64, 64), struct.pack("<HH", 65500, 65500)),
+    "tiff of 2**30 x 64": patched("TIFF", WIDTH_TAG + struct.pack("<I", 64), WIDTH_TAG + struct.pack("<I", 1 << 30)),
+    "not a picture": b"\0" * 100_000,
+    "nothing": b"",
+}  # fmt: skip
+UNUSUAL = {
+    "png whose pixels go on for 64 MiB": png_of(64, 64, chunk(b"IDAT", ZEROS)),
+    "png of 16 bits": png_of(64, 64, chunk(b"IDAT", zlib.compress(bytes(129 * 64))), bits=16),
+    "png that moves": saved(FLAT, "PNG", save_all=True, append_images=[FLAT.rotate(i) for i in range(30)]),
+    "webp that moves": saved(FLAT, "WEBP", save_all=True, append_images=[FLAT.rotate(i) for i in range(30)]),
+    "gif that moves": saved(FLAT, "GIF", save_all=True, append_images=[FLAT.rotate(i) for i in range(30)]),
+    "tiff of many pages": saved(FLAT, "TIFF", save_all=True, append_images=[FLAT] * 30),
+}
+
+
+async def test_image_bombs(world):
+    await world.all()
+    await world.transmit(request(0, session="before"))
+    with memory_at_most(48):
+        events = await world.transmit(
+            *(request(i, image=data) for i, data in enumerate(BOMBS.values())), request(len(BOMBS))
+        )
+    assert kinds(events, len(BOMBS))[-1] == "completed"
+    for index, name in enumerate(BOMBS):
+        (failed,) = (e.failed for e in events if e.frame_index == index)
+        assert failed.kind == INVALID and failed.reason.startswith("image"), (name, failed)
+
+
+async def test_unusual_images(world):
+    """Their first picture is sent, and nothing else of them is unpacked."""
+    await world.all()
+    await world.transmit(request(0, session="before"))
+    with memory_at_most(48):
+        events = await world.transmit(*(request(i, image=data) for i, data in enumerate(UNUSUAL.values())))
+    for index, name in enumerate(UNUSUAL):
+        assert kinds(events, index)[-1] == "completed", (name, [e for e in events if e.frame_index == index])
+
+
+async def test_oversize_messages(world):
+    await world.all(max_message_bytes=1 << 20, receiver={"max_message_bytes": 1 << 20})
+    big = bytes(2 << 20)
+    batch = link_pb2.SendRequest(batch=link_pb2.PacketBatch(payload=big))
+    for refusal in (world.transmit(request(0, image=big)), world.send(opening(), batch), world.send(batch)):
+        code, _ = await refused(refusal)
+        assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    feedback = feedback_pb2.SendFeedbackRequest(session_id="s", text="x" * (2 << 20))
+    code, _ = await refused(world.feedback.SendFeedback(feedback))
+    assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert kinds(await world.transmit(request(0, session="after")))[-1] == "completed"
+
+
+def outcomes(responses):
+    return {r.outcome.frame_index: r.outcome for r in responses if r.HasField("outcome")}
+
+
+@pytest.mark.parametrize(
+    "field", [{"element_count": 1 << 31}, {"source_packets": 1 << 31}, {"repair_packets": 1 << 31},
+              {"element_count": 8 << 20, "source_packets": 129}, {"source_packets": 1 << 16, "element_count": 1 << 16},
+              {"withheld_count": 1 << 31}, {"resent": b"\xff" * 60_000}],
+    ids=["elements", "packets", "repair", "8 Mi elements", "64 Ki packets", "withheld", "set"],
+)  # fmt: skip
+async def test_headers_that_announce_too_much(world, field):
+    """The frame is refused by itself, before anything is set aside for it."""
+    await world.receiver(max_frame_packets=1 << 15, max_frame_bytes=1 << 22)
+    await world.send(opening("before"), *toy_round(0))
+    header = link_pb2.SendRequest()
+    header.CopyFrom(toy_round(0)[0])
+    for name, value in field.items():
+        setattr(header.header.segments[0], name, value)
+    end = link_pb2.SendRequest(end=link_pb2.FrameEnd(packet_count=header.header.segments[0].source_packets))
+    with memory_at_most(16):
+        ended = outcomes(await world.send(opening(), header, end, *toy_round(1)))
+    assert ended[0].status == REFUSED and ended[0].reason
+    assert ended[1].status == link_pb2.FRAME_STATUS_RECONSTRUCTED
+
+
+def both_options():
+    message = request(0)
+    message.jpeg.quality, message.jpeg.target_bytes = 50, 3000
+    return message
+
+
+def newer_codec():
+    """A request whose codec only a newer protocol knows."""
+    message = request(0)
+    message.ClearField("codec")
+    return transmitter_pb2.TransmitRequest.FromString(message.SerializeToString() + b"\xaa\x02\x00")
+
+
+CONTRADICTIONS = {
+    "codec": (request(0, codec="nobody"), "codec"),
+    "no codec that is known here": (newer_codec(), "codec: no '(none)'"),
+    "quality and size": (both_options(), "quality and target_bytes"),
+    "rounds": (request(0, max_rounds=1, round_budget_bytes=100), "max_rounds"),
+    "policy": (request(0, max_rounds=2, feedback_policy=2), "round_budget_bytes"),
+    "enum": (request(0, max_rounds=2, feedback_policy=9), "feedback_policy"),
+    "budget": (request(0, budget_bytes=1), "at least"),
+    "option": (request(0, options={"colour": "red"}), "colour"),
+    "option of another type": (request(0, options={"seconds": "long"}), "seconds"),
+}
+
+
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+async def test_contradictory_requests(world, name):
+    await world.all()
+    message, word = CONTRADICTIONS[name]
+    events = await world.transmit(message, request(1))
+    (failed,) = (e.failed for e in events if e.HasField("failed"))
+    assert failed.kind == INVALID and word in failed.reason, failed
+    assert kinds(events, 1)[-1] == "completed"
+
+
+async def test_streams_cut_and_spliced(world):
+    await world.receiver()
+    header, *batches, end = toy_round(0)
+    code, details = await refused(world.send(opening(), header, batches[0]))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT and details.startswith("end: missing")
+    # Packets of another frame under this header: their checksums say so, and they count as erased.
+    other = toy_round(7)[1:-1]
+    responses = await world.send(opening("t"), header, *other, end, *toy_round(1))
+    (ack,) = (r.ack for r in responses if r.HasField("ack") and r.ack.frame_index == 0)
+    assert ack.packets_received == 0
+    assert outcomes(responses)[1].status == link_pb2.FRAME_STATUS_RECONSTRUCTED
+    # The end of another frame, and a frame in the middle of another.
+    short_end = link_pb2.SendRequest(end=link_pb2.FrameEnd(packet_count=1))
+    responses = await world.send(opening("u"), header, *batches, short_end, toy_round(2)[0], *toy_round(1))
+    assert outcomes(responses)[0].status == outcomes(responses)[2].status == REFUSED
+    assert outcomes(responses)[1].status == link_pb2.FRAME_STATUS_RECONSTRUCTED
+
+
+async def test_knowledge_that_is_none(world, tmp_path, monkeypatch):
+    (tmp_path / "vq_tokenizer").mkdir()
+    (tmp_path / "vq_tokenizer" / "config.json").write_text("{}")
+    monkeypatch.setenv("GOCOM_MODELS", str(tmp_path))
+    knowledge_hash.cache_clear()
+    await world.receiver()
+    mine = link_pb2.KnowledgeHash(name="vq_tokenizer", sha256=knowledge_hash("vq_tokenizer"))
+    for name, hashes in {
+        "another": [link_pb2.KnowledgeHash(name="vq_tokenizer", sha256=bytes(32))],
+        "right, then wrong": [mine, link_pb2.KnowledgeHash(name="vq_tokenizer", sha256=bytes(32))],
+        "empty": [link_pb2.KnowledgeHash(name="vq_tokenizer")],
+        "cut short": [link_pb2.KnowledgeHash(name="vq_tokenizer", sha256=mine.sha256[:31])],
+    }.items():
+        code, details = await refused(world.send(opening(knowledge=hashes)))
+        assert code == grpc.StatusCode.FAILED_PRECONDITION and "vq_tokenizer" in details, name
+    accepted = [mine, mine, link_pb2.KnowledgeHash(name="x" * 10_000, sha256=b"\0")] * 1000
+    assert (await world.send(opening(knowledge=accepted)))[0].HasField("accepted")
+    assert (await world.send(opening("t", knowledge=[])))[0].HasField("accepted")
+    knowledge_hash.cache_clear()
+
+
+def really(error, status):
+    """The error with the status that the server sent: see call_status.py."""
+    code, details, trailing = status.of(error)
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(*trailing), details)
+
+
+class Slots:
+    """Streams of one kind at one service: how to open one, and to know that it was taken."""
+
+    def __init__(self, method, first):
+        self.method, self.first, self.count = method, first, 0
+
+    async def open(self):
+        """An open stream. Raises AioRpcError when it is refused."""
+        self.count += 1
+        message = self.first(f"slot{self.count}")
+        endless = isinstance(message, receiver_pb2.SubscribeRequest | channel_pb2.WatchStatisticsRequest)
+        call = self.method(message, timeout=20) if endless else self.method(timeout=20)
+        status = CallStatus(call)
+        try:
+            if endless:
+                await call.initial_metadata()
+                if call.done():
+                    await call.read()
+            else:
+                await call.write(message)
+                await call.read()
+        except grpc.aio.AioRpcError as error:
+            raise really(error, status) from error
+        return call
+
+    async def all_free(self, streams=STREAMS, seconds=5):
+        """As many as are allowed can be opened, and no more. A call that was cancelled ends a moment later."""
+        until, held = time.monotonic() + seconds, []
+        while len(held) < streams:
+            try:
+                held.append(await self.open())
+            except grpc.aio.AioRpcError as error:
+                assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED, error
+                assert time.monotonic() < until, f"only {len(held)} of {streams} streams are free"
+                await asyncio.sleep(0.02)
+        code, details = await refused(self.open())
+        assert code == grpc.StatusCode.RESOURCE_EXHAUSTED and "taken" in details
+        for call in held:
+            call.cancel()
+        await asyncio.gather(*(call.code() for call in held))
+
+
+@pytest.fixture
+async def full(world):
+    """The whole stack, each service with a few streams; kinds of slots by name."""
+    limits = {"max_streams": STREAMS}
+    await world.receiver(keep_sessions=256, **limits)
+    emulator = await world.start(
+        channel_emulator.service, ChannelSettings(port=0, next_hop=world.receiving.address, **limits)
+    )
+    await world.transmitter(emulator.address, outbox="off", **limits)
+    channel = await world.channel(emulator.address)
+    world.emulator_link = link_pb2_grpc.LinkServiceStub(channel)
+    control = channel_pb2_grpc.ChannelControlServiceStub(channel)
+    world.slots = {
+        "transmit": Slots(world.images.Transmit, lambda name: request(0, session=name)),
+        "send": Slots(world.link.Send, opening),
+        "send through the emulator": Slots(world.emulator_link.Send, opening),
+        "subscribe": Slots(world.pictures.Subscribe, lambda name: receiver_pb2.SubscribeRequest(session_id=name)),
+        "watch": Slots(control.WatchStatistics, lambda name: channel_pb2.WatchStatisticsRequest()),
+    }
+    return world
+
+
+@pytest.mark.parametrize("kind", ["transmit", "send", "send through the emulator", "subscribe", "watch"])
+async def test_too_many_streams(full, kind):
+    await full.slots[kind].all_free()
+    await full.slots[kind].all_free()
+
+
+def images(count=1, **options):
+    """By a session's name: requests of images, the first of which takes a while to arrive whole."""
+    return lambda name: [request(i, session=name, options=options, image=png(512)) for i in range(count)]
+
+
+def items(*more):
+    """By a session's name: its opening, and items of it."""
+    return lambda name: [opening(name), *more]
+
+
+def nothing(name):
+    return []
+
+
+HEADER, *BATCHES, _END = toy_round(0)
+EMULATED = "send through the emulator"
+STAGES = {
+    "before the first image": ("transmit", nothing, None),
+    "with an image half read": ("transmit", images(), None),
+    "between images": ("transmit", images(), "completed"),
+    "while encoding": ("transmit", images(3, seconds=0.3), "accepted"),
+    "while decoding": ("transmit", images(3, decode="slow"), "sent"),
+    "before it is opened": ("send", nothing, None),
+    "once it is open": ("send", items(), "accepted"),
+    "within a frame": ("send", items(HEADER, BATCHES[0]), "accepted"),
+    "while a frame is decoded": ("send", items(*toy_round(0, decode="slow")), "ack"),
+    "before it is opened, emulated": (EMULATED, nothing, None),
+    "within a frame, emulated": (EMULATED, items(HEADER, *BATCHES), "accepted"),
+    "while a frame is decoded, emulated": (EMULATED, items(*toy_round(0, decode="slow")), "ack"),
+}
+
+
+async def play(call, messages, sign):
+    """Write messages, and read until the sign that the stage is reached."""
+    for message in messages:
+        await call.write(message)
+    while sign is not None:
+        response = await call.read()
+        if response is grpc.aio.EOF or sign in (field.name for field, _ in response.ListFields()):
+            return
+
+
+@pytest.mark.parametrize("how", ["cancelled", "deadline"])
+@pytest.mark.parametrize("stage", STAGES)
+async def test_a_call_that_is_given_up_frees_its_slot(full, stage, how):
+    kind, messages, sign = STAGES[stage]
+    slots = full.slots[kind]
+    for number in range(STREAMS):
+        call = slots.method(timeout=0.3 if how == "deadline" else 20)
+        with contextlib.suppress(grpc.aio.AioRpcError):  # the deadline may be sooner than the stage
+            await play(call, messages(f"gone{number}"), sign)
+        if how == "cancelled":
+            call.cancel()
+        expected = grpc.StatusCode.CANCELLED if how == "cancelled" else grpc.StatusCode.DEADLINE_EXCEEDED
+        assert await call.code() == expected
+    await slots.all_free()
+
+
+@pytest.mark.parametrize("how", ["cancelled", "deadline"])
+@pytest.mark.parametrize("kind", ["subscribe", "watch"])
+async def test_a_reader_that_goes_away_frees_its_slot(full, kind, how):
+    slots = full.slots[kind]
+    for _ in range(STREAMS):
+        call = slots.method(slots.first("gone"), timeout=0.2 if how == "deadline" else 20)
+        await call.initial_metadata()
+        if how == "cancelled":
+            call.cancel()
+        await call.code()
+    await slots.all_free()
+
+
+async def test_a_client_that_reads_no_events_costs_what_is_open(world):
+    """46 MiB of pictures whose events nobody reads: as many are in memory as may be open, and none is lost."""
+    await world.all(open_frames=4, outbox="off")
+    await world.transmit(request(0, session="before"))
+    call = world.images.Transmit(timeout=60)
+    noise = saved(Image.fromarray(NOISE), "PNG")
+    with memory_at_most(32):
+        for index in range(60):
+            await call.write(request(index, image=noise))
+        await call.done_writing()
+        events = [event async for event in call]
+    assert [e.frame_index for e in events if e.HasField("completed")] == list(range(60))
+
+
+WIDE = LinkSettings(max_payload_bytes=65000)
+
+
+def noisy_file(index):
+    """A frame of a jpeg whose picture makes a PNG of 0.7 MiB."""
+    data = np.frombuffer(saved(Image.fromarray(NOISE), "JPEG", quality=30), np.uint8).astype(np.int64)
+    segment = Segment(0, data, np.ones(len(data), np.float32), ElementCoding.FIXED)
+    return frame_items(*packetize(GoMessage("jpeg", ClassicalHeader(), 512, 512, (segment,), index), WIDE), 4)
+
+
+async def test_a_subscriber_that_does_not_read_costs_what_is_kept(world):
+    """48 MiB of pictures, of which eight are kept."""
+    await world.receiver(keep_frames=8)
+    start = link_pb2.SendRequest(open=link_pb2.SessionOpen(session_id="s", link=link_to_proto(WIDE)))
+    call = world.pictures.Subscribe(receiver_pb2.SubscribeRequest(session_id="s", previews=True), timeout=60)
+    await call.initial_metadata()
+    await world.send(start, *noisy_file(0))
+    with memory_at_most(40):
+        await world.send(start, *(item for index in range(1, 72) for item in noisy_file(index)))
+    kept = await world.subscribe(8)
+    assert [p.reconstruction.frame_index for p in kept] == list(range(64, 72)) and kept[0].missed == 64
+    assert len(kept[0].reconstruction.image_png) > MIB // 2
+    call.cancel()
+
+
+async def test_a_sender_that_reads_no_answers_loses_none(world):
+    await world.receiver()
+    call = world.link.Send(timeout=60)
+    await call.write(opening())
+    for index in range(300):
+        for item in toy_round(index):
+            await call.write(item)
+    await call.done_writing()
+    assert sorted(outcomes([response async for response in call])) == list(range(300))
