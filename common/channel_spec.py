@@ -33,6 +33,7 @@ PRESETS: dict[str, str] = {
     "light": "packet_erasure:rate=0.05",
     "lossy": "packet_erasure:rate=0.2",
     "heavy": "packet_erasure:rate=0.5",
+    "outage": "packet_erasure:rate=1",
     "bursty": "gilbert_elliott:p=0.02,r=0.2",
     "noisy": "bit_flip:rate=1e-3,damage=deliver",
 }

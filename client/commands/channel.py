@@ -1,7 +1,9 @@
-"""`gocom channel get | set | watch`: the emulator's profile and what it measures."""
+"""`gocom channel get | set | watch | play`: the emulator's profile, what it measures, and timed scripts."""
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +13,7 @@ from rich.table import Table
 from client import console
 from client.client import Client
 from client.console import CHANNEL, command, emit
+from client.fault_script import Playing, Step, read_script
 from common.channel_spec import format_spec, parse_spec
 from gocom.v1 import channel_pb2
 
@@ -65,6 +68,36 @@ def watch(
                 live.update(_table(report), refresh=True)
                 if number == count:
                     return
+
+
+@app.command("play")
+@command
+def play(
+    script: Annotated[Path, typer.Argument(help="YAML file: steps of seconds and channel; see docs/faults.md.")],
+    address: console.ChannelAddress = CHANNEL,
+    as_json: console.Json = False,
+) -> None:
+    """Play a timed script of profiles; the profile of before comes back at its end, and on Ctrl-C."""
+    steps = read_script(script)
+
+    def say(number: int, step: Step) -> None:
+        if not as_json:
+            console.out.print(f"{number + 1}/{len(steps)}: {step.spec} for {step.seconds:g} s", markup=False)
+
+    with Client(channel=address, security=console.security()) as client:
+        playing = Playing(client, steps, say)
+        try:
+            playing.wait()
+        finally:
+            with contextlib.suppress(Exception):
+                playing.stop()
+    for step, counts in playing.counts:
+        counted = {"packets_in": counts.packets_in, "packets_out": counts.packets_out}
+        if as_json:
+            emit({"channel": step.spec, "seconds": step.seconds, **counted})
+        else:
+            words = f"{step.spec}: {counts.packets_in} packets in, {counts.packets_out} out ({counts.loss:.1%} lost)"
+            console.out.print(words, markup=False)
 
 
 def _print_profile(profile: channel_pb2.ChannelProfile, as_json: bool) -> None:

@@ -1,0 +1,71 @@
+"""The plugin as its users have it: the example of the docs in a pytest of its own, and what is wrong with a script."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from client.fault_script import ChannelCounts, FaultCount, Step, read_script
+from common.errors import InvalidInput
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_example_of_the_docs_runs(tmp_path):
+    shutil.copy(ROOT / "docs" / "examples" / "test_under_faults.py", tmp_path)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "proto")])}
+    command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "test_under_faults.py"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "4 passed" in done.stdout
+
+
+def test_the_fixtures_come_with_the_package(tmp_path):
+    command = [sys.executable, "-m", "pytest", "--fixtures", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert "gocom_stack" in done.stdout and "channel -- " in done.stdout
+
+
+def test_a_script_from_yaml(tmp_path):
+    path = tmp_path / "s.yml"
+    path.write_text(
+        "repeat: 2\nsteps:\n  - {seconds: 5, channel: 'packet_erasure:rate=0.2'}\n  - {seconds: 2, channel: outage}"
+    )
+    assert read_script(path) == 2 * [Step(5.0, "packet_erasure:rate=0.2"), Step(2.0, "outage")]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("[]", "steps"),
+        ("steps: 3", "steps"),
+        ("{steps: [], repeat: 1}", "repeat"),
+        ("{steps: [{seconds: 1, channel: clean}], repeat: x}", "repeat"),
+        ("{steps: [{seconds: 1}]}", r"steps\[0\]: wanted seconds and channel"),
+        ("{steps: [{seconds: -1, channel: clean}]}", r"steps\[0\]: seconds: -1"),
+        ("{steps: [{seconds: 1, channel: 'packet_erasure:rat=1'}]}", r"steps\[0\].*rat"),
+        ("{steps: [{seconds: 1, channel: clean}], loops: 2}", "repeat"),
+        ("a: [", "script"),
+    ],
+)
+def test_a_bad_script_is_named(tmp_path, text, names):
+    path = tmp_path / "s.yml"
+    path.write_text(text)
+    with pytest.raises(InvalidInput, match=names):
+        read_script(path)
+
+
+def test_counts_say_what_is_off():
+    good = FaultCount("packet_erasure", 1000, 200, 0.2, 0.2, 0.0)
+    ChannelCounts(1, 1000, 800, (good,)).assert_as_expected()
+    assert ChannelCounts(1, 1000, 800, (good,)).loss == pytest.approx(0.2)
+    off = FaultCount("packet_erasure", 1000, 300, 0.2, 0.3, 7.9)
+    with pytest.raises(AssertionError, match=r"packet_erasure: 0.3 of 1000, expected 0.2 \(z \+7.9\)"):
+        ChannelCounts(1, 1000, 700, (good, off)).assert_as_expected()
+    with pytest.raises(AssertionError, match="met no packet"):
+        ChannelCounts(0, 0, 0, (FaultCount("bit_flip", 0, 0, 0.1, 0, 0),)).assert_as_expected()
