@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PROTOS := $(wildcard proto/gocom/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup proto proto-check demo test lint e2e kills soak bench train
+.PHONY: help setup proto proto-check demo test fuzz lint e2e kills soak bench train
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -29,7 +29,11 @@ demo: $(STAMP)  ## photos across a lossy channel, pictures and a table in out/de
 	$(BIN)/gocom demo --out out/demo
 
 test: $(STAMP)  ## unit and integration tests
-	$(BIN)/python -m pytest tests/unit tests/integration
+	$(BIN)/python -m pytest tests/unit tests/integration tests/fuzz
+
+fuzz: $(STAMP)  ## 2,000 cases of every message and decoder, then the coverage-guided fuzzer: make fuzz SECONDS=60
+	GOCOM_FUZZ_CASES=2000 $(BIN)/python -m pytest tests/fuzz
+	$(BIN)/python tests/fuzz/packets.py --seconds $(or $(SECONDS),60)
 
 lint: $(STAMP) proto-check  ## ruff, mypy, buf
 	$(BIN)/ruff check .
@@ -39,7 +43,7 @@ lint: $(STAMP) proto-check  ## ruff, mypy, buf
 e2e: $(STAMP)  ## the containers, and every fault on every service (skips where there is no Docker engine)
 	$(BIN)/python -m pytest tests/e2e -v -rs
 
-bench: $(STAMP)  ## time of each stage, warm
+bench: $(STAMP)  ## time of each stage, pictures/s end to end, packets/s through the emulator beside a relay
 	$(BIN)/python -m evaluation.bench
 
 soak: $(STAMP)  ## does anything grow? make soak IMAGES=3000 MINUTES=0: plot in out/soak

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from channel_emulator.crc_patch import shares as crc_shares
 from channel_emulator.impairments import Fault, FrameInfo
-from channel_emulator.round_rng import RoundRng
+from channel_emulator.round_rng import WINDOW, RoundRng
 from common.errors import InvalidInput
 from common.packets import PacketBatch
 from common.random import CounterRng
@@ -29,6 +29,8 @@ _MAX_DRAWS = 1 << 20
 _MANY = 512
 """Packets; with so many a turn costs its draws, with fewer the calls of numpy."""
 _MASKS = (128 >> np.arange(8)).astype(np.uint8)
+_MAX_WINDOW = 1 << 16
+"""Successes in all packets of a window that are kept at most: long packets and high rates would fill the memory."""
 _FAR = 1 << 40
 """A gap beyond any payload; keeps tiny rates within int64."""
 
@@ -94,7 +96,9 @@ def successes(trials: Ints, rate: float, sequence: Ints, rng: CounterRng) -> tup
     if rate == 0 or not len(trials):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     most = int(trials.max())
-    window = rng.window(sequence, (rate, most), partial(_stops, most, rate, rng)) if isinstance(rng, RoundRng) else None
+    window = None
+    if isinstance(rng, RoundRng) and most * rate * WINDOW <= _MAX_WINDOW:
+        window = rng.window(sequence, (rate, most), partial(_stops, most, rate))
     if window is None:
         packet, stop = renewals(trials, lambda packet, number: rate, rate, sequence, rng)
     else:
@@ -112,7 +116,7 @@ def successes(trials: Ints, rate: float, sequence: Ints, rng: CounterRng) -> tup
     return packet[inside], stop[inside] - 1
 
 
-def _stops(trials: int, rate: float, rng: CounterRng, sequence: Ints) -> tuple[Ints, Ints]:
+def _stops(trials: int, rate: float, sequence: Ints, rng: CounterRng) -> tuple[Ints, Ints]:
     """The successes of packets that have the same number of trials.
 
     Returns:

@@ -72,7 +72,12 @@ class Chain:
         return self.apply(batch, frame_info(header))[0]
 
     def apply(self, batch: PacketBatch, frame: FrameInfo) -> tuple[PacketBatch, Counts]:
-        """Impair some packets of a frame; see Passage.apply, which is quicker for several batches of one round."""
+        """Impair some packets of a frame; see Passage.apply, which is quicker for several batches of one round.
+
+        Raises:
+            InvalidInput: a sequence number that no frame can have.
+        """
+        check_sequence(batch)
         return self.passage(frame).apply(batch)
 
     def passage(self, frame: FrameInfo) -> Passage:
@@ -110,16 +115,12 @@ class Passage:
         return sum(link.fault.work(batch) for link in self._links)
 
     def apply(self, batch: PacketBatch) -> tuple[PacketBatch, Counts]:
-        """Impair some packets of the round.
+        """Impair some packets of the round; their sequence numbers must be such as a frame can have.
 
         Returns:
             the batch, and float64 [I, 3], for each fault (trials, events, variance of the events); the variance is
             NaN where memory may go on in the next batch.
-
-        Raises:
-            InvalidInput: a sequence number that no frame can have.
         """
-        check_sequence(batch)
         if len(batch.payload) <= _PIECE_BYTES:
             return self._apply(batch)
         pieces, counts = zip(*(self._apply(piece) for piece in _pieces(batch)), strict=True)

@@ -1,7 +1,7 @@
 """LinkService between two others: forwards everything, and does to packets what the profile says.
 
 Session open, frame headers and frame ends pass as they are. Of a batch, erased packets are left out; a batch that has
-none left is not forwarded. One item at a time is in hand: a slow next hop holds back the sender by flow control.
+none left is not forwarded. Two items at a time are in hand: a slow next hop holds back the sender by flow control.
 """
 
 from __future__ import annotations
@@ -13,18 +13,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-import numpy as np
 
 from channel_emulator.chain import Passage, frame_info
 from channel_emulator.impairments import FrameInfo
 from channel_emulator.statistics import RoundCounts
 from channel_emulator.switchboard import Position, Switchboard
+from channel_emulator.wire_items import WireItem, read_item
 from common.errors import InvalidInput, NotReady
 from common.logs import frame_id, get_logger
 from common.metrics import PACKETS, ROUNDS, SECONDS
 from common.rpc.call_status import CallStatus
-from common.wire import batch_from_proto, batch_into_proto
-from gocom.v1 import link_pb2, link_pb2_grpc
+from gocom.v1 import link_pb2
 
 log = get_logger("channel_emulator")
 
@@ -33,14 +32,16 @@ MAX_WORK = 8192
 _BYTES_A_NUMBER = 128
 """Payload bytes that are copied in the time of a random number, or less."""
 
+LINK_SERVICE = link_pb2.DESCRIPTOR.services_by_name["LinkService"].full_name
 _SERVICE = "channel_emulator"
+_STOPPING = "channel emulator: shutting down; frames without an outcome were not forwarded"
 _RECEIVED, _ERASED, _SENT = (PACKETS.labels(_SERVICE, fate) for fate in ("received", "erased", "sent"))
 _SECONDS = SECONDS.labels(_SERVICE, "impair")
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class LinkProxy(link_pb2_grpc.LinkServiceServicer):
+class LinkProxy:
     """LinkService.Send, forwarded.
 
     Args:
@@ -49,20 +50,24 @@ class LinkProxy(link_pb2_grpc.LinkServiceServicer):
     """
 
     def __init__(self, channel: grpc.aio.Channel, switchboard: Switchboard) -> None:
-        self._stub: Any = link_pb2_grpc.LinkServiceStub(channel)
+        # Bytes both ways: see wire_items.py.
+        self._send: Any = channel.stream_stream(f"/{LINK_SERVICE}/Send")
         self._switchboard = switchboard
         self._drained = asyncio.Event()
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Serve LinkService there."""
+        send: Any = grpc.stream_stream_rpc_method_handler(self.Send, request_deserializer=read_item)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(LINK_SERVICE, {"Send": send}),))
 
     def drain(self) -> None:
         """Forward the rounds that have begun, and no other; what comes back for them still passes."""
         self._drained.set()
 
-    # The stubs know only handlers that yield; one that writes fits two flows that must not wait for each other.
-    async def Send(  # type: ignore[override]
-        self, request_iterator: AsyncIterator[link_pb2.SendRequest], context: Context
-    ) -> None:
+    # It writes instead of yielding: two flows that must not wait for each other.
+    async def Send(self, request_iterator: AsyncIterator[WireItem], context: Context) -> None:
         """One session. Raises InvalidInput, NotReady; else ends with the next hop's status, code and details."""
-        call = self._stub.Send(timeout=context.time_remaining())
+        call = self._send(timeout=context.time_remaining())
         status, session = CallStatus(call), _Session(self._switchboard)
         forward = asyncio.create_task(_forward(session, request_iterator, call))
         back = asyncio.create_task(_copy_back(call, context))
@@ -75,7 +80,7 @@ class LinkProxy(link_pb2_grpc.LinkServiceServicer):
                 forward.result()
             await back
             if drained.done():
-                raise NotReady("channel emulator: shutting down; frames without an outcome were not forwarded")
+                raise NotReady(_STOPPING)
         except grpc.aio.AioRpcError as error:
             await context.abort(*status.of(error))
         finally:
@@ -87,32 +92,47 @@ class LinkProxy(link_pb2_grpc.LinkServiceServicer):
             await asyncio.gather(forward, back, drained, return_exceptions=True)
 
 
-async def _forward(session: _Session, requests: AsyncIterator[link_pb2.SendRequest], call: Any) -> None:
+async def _forward(session: _Session, requests: AsyncIterator[WireItem], call: Any) -> None:
+    writing: asyncio.Task[None] | None = None
     try:
-        async for request in requests:
+        async for item in requests:
             session.between.clear()
-            passed = await session.take(request)
-            if passed is not None:
-                await call.write(passed)
+            passed = await session.take(item)
+            if writing is not None:
+                await writing
+            # While one batch is written the next one is read and impaired.
+            writing = asyncio.create_task(call.write(passed)) if passed is not None else None
             if not session.in_round:
+                if writing is not None:
+                    await writing
                 session.between.set()
         session.close()
         await call.done_writing()
     except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
         # The next hop ended the call; its status is read, and told, on the way back.
         return
+    finally:
+        if writing is not None:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
 
 
 async def _stop_reading(session: _Session, forward: asyncio.Task[None], call: Any) -> None:
     """End the way forth after the round that passes, if one does."""
-    between = asyncio.create_task(session.between.wait())
-    await asyncio.wait({forward, between}, return_when=asyncio.FIRST_COMPLETED)
-    between.cancel()
+    # Again and again: by the time this is told of a pause the next round may have begun.
+    while not (forward.done() or session.between.is_set()):
+        between = asyncio.create_task(session.between.wait())
+        await asyncio.wait({forward, between}, return_when=asyncio.FIRST_COMPLETED)
+        between.cancel()
     if forward.done():
         forward.result()
         return
     forward.cancel()
     await asyncio.gather(forward, return_exceptions=True)
+    if session.may_ask:
+        # A round that a frame waits for would not come through: its sender begins it again elsewhere.
+        call.cancel()
+        raise NotReady(_STOPPING)
     await call.done_writing()
 
 
@@ -136,6 +156,7 @@ class _Session:
     """Checks the order of a session's items, and impairs its packets.
 
     Attributes:
+        may_ask: a frame of it may have further rounds.
         between: set while the next hop has all of what came, and no round is open.
     """
 
@@ -143,6 +164,7 @@ class _Session:
         self._switchboard = switchboard
         self._session_id: str | None = None
         self._round: _Round | None = None
+        self.may_ask = False
         self.between = asyncio.Event()
         self.between.set()
 
@@ -151,25 +173,25 @@ class _Session:
         """A round has begun and not ended."""
         return self._round is not None
 
-    async def take(self, request: link_pb2.SendRequest) -> link_pb2.SendRequest | None:
+    async def take(self, item: WireItem) -> bytes | None:
         """What to forward for an item; None: nothing. Raises InvalidInput naming an item that is out of order."""
-        item = request.WhichOneof("item")
-        if item is None:
+        kind, message = item.kind, item.message
+        if kind is None:
             raise InvalidInput("item: not set; there are open, header, batch, end")
-        if (item == "open") != (self._session_id is None):
-            raise InvalidInput("open: the session is open already" if item == "open" else f"{item}: comes before open")
-        if item == "open":
-            self._session_id = request.open.session_id
-            return request
-        if item == "header":
-            self._begin(request.header)
-            return request
+        if (kind == "open") != (self._session_id is None):
+            raise InvalidInput("open: the session is open already" if kind == "open" else f"{kind}: comes before open")
+        if kind == "open":
+            self._session_id = message.open.session_id
+            return item.raw
+        if kind == "header":
+            self._begin(message.header)
+            return item.raw
         if self._round is None:
-            raise InvalidInput(f"{item}: comes before the frame's header")
-        if item == "end":
-            self._end(self._round, request.end)
-            return request
-        return await _impair(self._round, request)
+            raise InvalidInput(f"{kind}: comes before the frame's header")
+        if kind == "end":
+            self._end(self._round, message.end)
+            return item.raw
+        return await _impair(self._round, item)
 
     def close(self) -> None:
         """The sender has no more to say. Raises InvalidInput when it stopped half-way."""
@@ -181,6 +203,7 @@ class _Session:
     def _begin(self, header: link_pb2.FrameHeader) -> None:
         if self._round is not None:
             raise InvalidInput(f"header: comes before the end of frame {self._round.info.frame_index}")
+        self.may_ask |= header.max_rounds > 1
         position = self._switchboard.position
         # The case's name, not an extension's: labels of metrics must be few.
         codec = header.WhichOneof("codec") or ""
@@ -192,6 +215,9 @@ class _Session:
         info, counts = current.info, current.counts
         current.position.statistics.add(info, counts)
         ROUNDS.labels(_SERVICE, current.codec).inc()
+        _RECEIVED.inc(counts.packets_in)
+        _SENT.inc(counts.packets_out)
+        _ERASED.inc(counts.packets_in - counts.packets_out)
         log.info(
             "round forwarded",
             frame_id=frame_id(self._session_id or "", info.frame_index),
@@ -204,9 +230,9 @@ class _Session:
         self._round = None
 
 
-async def _impair(current: _Round, request: link_pb2.SendRequest) -> link_pb2.SendRequest | None:
+async def _impair(current: _Round, item: WireItem) -> bytes | None:
     """A batch after the chain; None when nothing is left of it."""
-    arrived = batch_from_proto(request.batch)
+    arrived = item.batch()
     began = time.perf_counter()
     if current.passage.work(arrived) + len(arrived.payload) / _BYTES_A_NUMBER <= MAX_WORK:
         left, counts = current.passage.apply(arrived)
@@ -215,11 +241,4 @@ async def _impair(current: _Round, request: link_pb2.SendRequest) -> link_pb2.Se
         left, counts = await asyncio.to_thread(current.passage.apply, arrived)
     _SECONDS.observe(time.perf_counter() - began)
     current.counts.add(arrived, left, counts)
-    gone = int(np.count_nonzero(left.erased))
-    _RECEIVED.inc(len(arrived))
-    _ERASED.inc(gone)
-    _SENT.inc(len(arrived) - gone)
-    if gone == len(left):
-        return None
-    batch_into_proto(request.batch, arrived, left)
-    return request
+    return None if bool(left.erased.all()) else item.changed(arrived, left)

@@ -1,7 +1,7 @@
-"""Random numbers of one round, kept from batch to batch.
+"""What is drawn for one round, kept from batch to batch.
 
-A batch of a hundred packets costs the calls of numpy, hardly the arithmetic. So numbers are made for a window of
-sequence numbers at a time. They are the same numbers: each belongs to its sequence number.
+A batch of a hundred packets costs the calls of numpy, hardly the arithmetic. So draws are made for a window of sequence
+numbers at a time. They are the same draws: each belongs to its sequence number.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from common.random import CounterRng
 from common.types import Ints
 
 T = TypeVar("T")
+Array = TypeVar("Array", bound=npt.NDArray[Any])
 
 WINDOW = 1024
-"""Sequence numbers that numbers are made for together."""
-_KEPT = 4
+"""Sequence numbers that draws are made for together."""
+_KEPT = 2
 """Windows kept; bounds memory."""
 
 
 class RoundRng(CounterRng):
-    """A CounterRng of one frame and round that is quick for batches in order. For one thread at a time."""
+    """A CounterRng of one frame and round that keeps what was drawn with it. For one thread at a time."""
 
     __slots__ = ("_asked", "_windows")
 
@@ -38,25 +39,15 @@ class RoundRng(CounterRng):
 
     def sub(self, name: str) -> CounterRng:
         """An independent stream below this one; nothing of it is kept."""
-        return CounterRng(self.seed, f"{self.stream}/{name}", self.frame_index, self.round)
+        return CounterRng(self.seed, self.stream, self.frame_index, self.round).sub(name)
 
-    def uniform(self, sequence: npt.ArrayLike, block: npt.ArrayLike = 0) -> npt.NDArray[np.float64]:
-        """As CounterRng.uniform."""
-        if isinstance(block, int) and isinstance(sequence, np.ndarray):
-            window = self.window(sequence, block, lambda all_: super(RoundRng, self).uniform(all_, block))
-            if window is not None:
-                start, numbers = window
-                picked: npt.NDArray[np.float64] = numbers[sequence - start]
-                return picked
-        return super().uniform(sequence, block)
-
-    def window(self, sequence: Ints, key: Hashable, make: Callable[[Ints], T]) -> tuple[int, T] | None:
+    def window(self, sequence: Ints, key: Hashable, make: Callable[[Ints, CounterRng], T]) -> tuple[int, T] | None:
         """What `make` makes of all sequence numbers of the window that these are in, and the first of them.
 
         Args:
             sequence: int64 [P].
             key: what is made; it may be kept under this name.
-            make: takes int64 [WINDOW].
+            make: takes int64 [WINDOW], and the numbers to draw with.
 
         Returns:
             None where the numbers are in several windows, and for the first asking: a round of one batch needs none.
@@ -65,11 +56,17 @@ class RoundRng(CounterRng):
             self._asked.add(key)
             return None
         number = int(sequence.min()) // WINDOW
-        if int(sequence.max()) // WINDOW != number or number < 0:
+        if int(sequence.max()) // WINDOW != number:
             return None
         start = number * WINDOW
         if (number, key) not in self._windows:
-            self._windows[number, key] = make(np.arange(start, start + WINDOW))
+            self._windows[number, key] = make(np.arange(start, start + WINDOW), self)
             if len(self._windows) > _KEPT:
                 del self._windows[next(iter(self._windows))]
         return start, self._windows[number, key]
+
+
+def by_window(rng: CounterRng, sequence: Ints, key: Hashable, make: Callable[[Ints, CounterRng], Array]) -> Array:
+    """make(sequence, rng), an array with an entry for each sequence number; from a window where `rng` has one."""
+    window = rng.window(sequence, key, make) if isinstance(rng, RoundRng) else None
+    return make(sequence, rng) if window is None else window[1][sequence - window[0]]

@@ -14,7 +14,7 @@ from typing import Any
 
 import grpc
 
-from channel_emulator.proxy import LinkProxy
+from channel_emulator.proxy import LINK_SERVICE, LinkProxy
 from channel_emulator.switchboard import Switchboard
 from common.channel_spec import format_spec, parse_spec
 from common.errors import InvalidInput
@@ -23,7 +23,7 @@ from common.rpc.channels import open_channel
 from common.rpc.server import RunningServer, start_server
 from common.settings import ChannelSettings
 from common.types import LinkSettings
-from gocom.v1 import channel_pb2, channel_pb2_grpc, link_pb2, link_pb2_grpc
+from gocom.v1 import channel_pb2, channel_pb2_grpc
 
 log = get_logger("channel_emulator")
 
@@ -99,10 +99,10 @@ async def serve(settings: ChannelSettings) -> RunningServer:
     control, proxy = ChannelControl(switchboard), LinkProxy(channel, switchboard)
 
     def add(server: grpc.aio.Server) -> list[str]:
-        link_pb2_grpc.add_LinkServiceServicer_to_server(proxy, server)
+        proxy.add_to(server)
         channel_pb2_grpc.add_ChannelControlServiceServicer_to_server(control, server)
         return [
-            link_pb2.DESCRIPTOR.services_by_name["LinkService"].full_name,
+            LINK_SERVICE,
             channel_pb2.DESCRIPTOR.services_by_name["ChannelControlService"].full_name,
         ]
 

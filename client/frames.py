@@ -40,6 +40,7 @@ class SentFrame:
         final: the receiver's last word.
         failure: the transmitter's, if it was bad news.
         completed: the transmitter said it was good.
+        repeats: how often it was handed over again because its picture did not come.
         ended: time.perf_counter() of the last thing heard.
     """
 
@@ -57,6 +58,8 @@ class SentFrame:
     final: receiver_pb2.Reconstruction | None = None
     failure: transmitter_pb2.FrameFailed | None = None
     completed: bool = False
+    repeats: int = 0
+    _acceptance: int = 0
     _resent_before: int = 0
     _sent_at: dict[int, float] = field(default_factory=dict)
     _received: dict[int, tuple[float, int]] = field(default_factory=dict)
@@ -81,6 +84,7 @@ class SentFrame:
     def hand_over_again(self) -> None:
         """There was a picture, but the receiver does not have it any more."""
         self.todo, self.completed = transmitter_pb2.RESUMPTION_REPEAT, False
+        self.repeats += 1
 
     def take_event(self, event: transmitter_pb2.TransmitResponse) -> None:
         """Note what the transmitter said."""
@@ -88,9 +92,10 @@ class SentFrame:
         kind = event.WhichOneof("event")
         if kind == "accepted":
             # Of a frame that was taken before, all events come once more from here on.
-            resent = self._resent_before if event.accepted.resumed else self.bytes_resent + self.account.total_bytes
+            again = event.accepted.resumed and event.accepted.acceptance == self._acceptance
+            resent = self._resent_before if again else self.bytes_resent + self.account.total_bytes
             self._begin(resent)
-            self._resent_before = resent
+            self._resent_before, self._acceptance = resent, event.accepted.acceptance
         elif kind == "retried":
             self._begin(self.bytes_resent + self.account.total_bytes)
         elif kind == "sent":

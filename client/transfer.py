@@ -132,11 +132,13 @@ class Transfer:
         await asyncio.wait({self._sending}, timeout=FINISH_S)
 
     async def _settle(self, frame: SentFrame) -> SendResult:
+        late = f"timeout: neither picture nor error within {self._wanted.timeout_s:g} s"
+        result = await asyncio.to_thread(frame.result, self.session_id, self._wanted.codec, late)
+        # Not before: a caller that gives up waiting may ask again.
         del self._frames[frame.index]
         self._next += 1
         self._slots.release()
-        late = f"timeout: neither picture nor error within {self._wanted.timeout_s:g} s"
-        return await asyncio.to_thread(frame.result, self.session_id, self._wanted.codec, late)
+        return result
 
     def _seconds_left(self, frame: SentFrame | None) -> float:
         """Until the frame at hand is given up."""
@@ -224,6 +226,8 @@ class Transfer:
             if since is None:
                 continue
             for frame in self._frames.values():
-                if frame.lacks_picture and time.perf_counter() - max(frame.ended, since) > LOST_S:
+                # Longer each time: it may as well be on its way, and slow.
+                patience = LOST_S * 2**frame.repeats
+                if frame.lacks_picture and time.perf_counter() - max(frame.ended, since) > patience:
                     frame.hand_over_again()
                     self._uplink.wake()

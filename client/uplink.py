@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +14,9 @@ from client.frames import SentFrame
 from common.rpc.call_status import CallStatus
 from common.rpc.channels import STREAM_DEADLINE_S
 from gocom.v1 import transmitter_pb2
+
+STOOD_S = 5.0
+"""A stream that lasted so long had a service at its other end, also if that had nothing to say."""
 
 Request = transmitter_pb2.TransmitRequest
 MakeRequest = Callable[[SentFrame, transmitter_pb2.Resumption.ValueType], Request]
@@ -43,6 +47,7 @@ class Uplink:
         self._make_request, self._on_event, self._patience = make_request, on_event, patience
         self._work = asyncio.Event()
         self._finished = False
+        self._resuming = False
 
     def wake(self) -> None:
         """A frame has something to do."""
@@ -66,7 +71,7 @@ class Uplink:
     async def _stream(self) -> grpc.aio.AioRpcError | None:
         """One stream, to its end; -> why it ended, None: without a word."""
         call = self._stub.Transmit(timeout=STREAM_DEADLINE_S)
-        status = CallStatus(call)
+        status, began = CallStatus(call), time.monotonic()
         writer = asyncio.create_task(self._write_all(call))
         try:
             async for event in call:
@@ -78,15 +83,22 @@ class Uplink:
             writer.cancel()
             call.cancel()
             await asyncio.gather(writer, return_exceptions=True)
+            self._resuming = True
+            if time.monotonic() - began > STOOD_S:
+                self._patience.heard()
         return None
 
     async def _write_all(self, call: Any) -> None:
+        # The session may be there still, though nothing of it has to be resumed: it must not be taken for another's.
+        resuming = self._resuming
         try:
             while True:
                 self._work.clear()
                 for frame in list(self._frames.values()):
                     if frame.todo is not None:
                         todo, frame.todo, frame.handed_over = frame.todo, None, True
+                        if resuming:
+                            todo, resuming = todo or transmitter_pb2.RESUMPTION_RESUME, False
                         await call.write(self._make_request(frame, todo))
                 if self._finished:
                     await call.done_writing()

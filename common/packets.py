@@ -51,25 +51,25 @@ class PacketBatch:
         ends = np.cumsum(self.length).tolist()
         return [data[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)] if len(self) else []
 
-    def payload_bytes(self, keep: Bools) -> bytes:
-        """The payloads of the packets where `keep` is True, one after the other."""
-        if bool(keep.all()):
-            return self.payload.tobytes()
-        # Run by run: a mask over bytes takes several times as long for payloads of a thousand.
-        padded = np.zeros(len(keep) + 2, bool)
-        padded[1:-1] = keep
-        ends = np.zeros(len(keep) + 1, np.int64)
-        np.cumsum(self.length, out=ends[1:])
-        bounds = ends[np.flatnonzero(padded[1:] != padded[:-1])].tolist()
+    def payload_runs(self, gone: Ints) -> list[memoryview]:
+        """The payloads in pieces, but for those of some packets: indices in ascending order. Nothing is copied."""
         data = np.ascontiguousarray(self.payload).data
-        return b"".join([data[start:end] for start, end in zip(bounds[::2], bounds[1::2], strict=True)])
+        if not len(gone):
+            return [data]
+        after = np.cumsum(self.length)[gone]
+        starts, stops = [0, *after.tolist()], [*(after - self.length[gone]).tolist(), len(self.payload)]
+        return [data[start:stop] for start, stop in zip(starts, stops, strict=True) if stop > start]
+
+    def same_but_erased(self, other: PacketBatch) -> bool:
+        """Whether one was made from the other without changing anything but `erased`."""
+        return all(getattr(self, name) is getattr(other, name) for name in PacketBatch.__slots__ if name != "erased")
 
     def select(self, keep: Bools) -> PacketBatch:
         """Only the packets where `keep` is True, in order."""
         if bool(keep.all()):
             return self
         return PacketBatch(
-            np.frombuffer(self.payload_bytes(keep), np.uint8),
+            np.frombuffer(b"".join(self.payload_runs(np.flatnonzero(~keep))), np.uint8),
             self.length[keep],
             self.sequence[keep],
             self.segment[keep],

@@ -263,7 +263,7 @@ _FEW = 1 << 16
 def batch_to_proto(batch: PacketBatch) -> link_pb2.PacketBatch:
     """PacketBatch -> message; erased packets are left out."""
     keep = ~batch.erased
-    message = link_pb2.PacketBatch(payload=batch.payload_bytes(keep))
+    message = link_pb2.PacketBatch(payload=b"".join(batch.payload_runs(np.flatnonzero(batch.erased))))
     for name, field in _COLUMNS.items():
         getattr(message, field).extend(getattr(batch, name)[keep].tolist())
     power = batch.power[keep]
@@ -272,8 +272,8 @@ def batch_to_proto(batch: PacketBatch) -> link_pb2.PacketBatch:
     return message
 
 
-def batch_into_proto(message: link_pb2.PacketBatch, read: PacketBatch, batch: PacketBatch) -> None:
-    """Change a message to another batch of the same packets; erased packets are taken out.
+def columns_into_proto(message: link_pb2.PacketBatch, read: PacketBatch, batch: PacketBatch) -> None:
+    """Change a message to another batch of the same packets, all but the payload; erased packets are taken out.
 
     Much quicker than a new message where little differs.
 
@@ -283,25 +283,32 @@ def batch_into_proto(message: link_pb2.PacketBatch, read: PacketBatch, batch: Pa
         batch: made from that, as faults do: a column that is the same object did not change.
     """
     gone = np.flatnonzero(batch.erased)
-    if batch.payload is not read.payload or len(gone):
-        message.payload = batch.payload_bytes(~batch.erased)
     # Taking out one by one is quickest where they are few.
-    one_by_one = gone[::-1].tolist() if len(gone) * len(batch) <= _FEW else None
-    for name, field in [*_COLUMNS.items(), ("power", "power")]:
-        column, values = getattr(message, field), getattr(batch, name)
+    indices = gone[::-1].tolist() if len(gone) * len(batch) <= _FEW else None
+    for name, field in (*_COLUMNS.items(), ("power", "power")):
+        values = getattr(batch, name)
         if values is getattr(read, name):
+            if not len(gone):
+                continue
+            column = getattr(message, field)
             if not column:  # powers that are all 1
                 continue
-            if one_by_one is not None:
-                for index in one_by_one:
+            if indices is not None:
+                for index in indices:
                     del column[index]
                 continue
+        column = getattr(message, field)
         del column[:]
         column.extend(values[~batch.erased].tolist())
 
 
-def batch_from_proto(message: link_pb2.PacketBatch) -> PacketBatch:
-    """Message -> PacketBatch. Raises InvalidInput when its columns do not fit together."""
+def batch_from_proto(message: link_pb2.PacketBatch, payload: memoryview | None = None) -> PacketBatch:
+    """Message -> PacketBatch. Raises InvalidInput when its columns do not fit together.
+
+    Args:
+        message: the message.
+        payload: where it lies outside of the message; it is not copied.
+    """
     count = len(message.length_bytes)
     if count > MAX_PACKETS:
         raise InvalidInput(f"batch: {count} packets are more than {MAX_PACKETS}")
@@ -316,17 +323,16 @@ def batch_from_proto(message: link_pb2.PacketBatch) -> PacketBatch:
     for name, limit in (("length", MAX_PAYLOAD_BYTES), ("sequence", MAX_PACKETS - 1)):
         if (most := int(columns[name].max(initial=0))) > limit:
             raise InvalidInput(f"batch.{_COLUMNS[name]}: {most} is more than {limit}")
-    if int(columns["length"].sum()) != len(message.payload):
-        raise InvalidInput(
-            f"batch.length_bytes: add up to {columns['length'].sum()}, payload has {len(message.payload)}"
-        )
+    data = message.payload if payload is None else payload  # each look at a message's is a copy
+    if int(columns["length"].sum()) != len(data):
+        raise InvalidInput(f"batch.length_bytes: add up to {columns['length'].sum()}, payload has {len(data)}")
     if len(message.power) not in (0, count):
         raise InvalidInput(f"batch.power: {len(message.power)} entries for {count} packets")
     power = np.array(message.power, np.float32) if message.power else np.ones(count, np.float32)
     if message.power and not bool((np.isfinite(power) & (power >= 0)).all()):
         raise InvalidInput("batch.power: must be finite and not negative")
     return PacketBatch(
-        np.frombuffer(message.payload, np.uint8),
+        np.frombuffer(data, np.uint8),
         **columns,
         checksum=checksum,
         power=power,

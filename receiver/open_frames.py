@@ -128,6 +128,13 @@ class OpenFrames:
         )
         self.responses.put_nowait(link_pb2.SendResponse(outcome=outcome))
 
+    def disown(self, index: int) -> None:
+        """Another stream brings the frame anew: this one has been cut, and nobody has noticed yet."""
+        if (frame := self._frames.get(index)) is not None:
+            if frame.asking is not None:
+                frame.asking.cancel()
+            self._drop(frame)
+
     async def drain(self) -> None:
         """The service stops: frames that wait for a further round will not get it here."""
         for frame in await self._stop_asking():
@@ -180,6 +187,6 @@ class OpenFrames:
         def tell() -> None:
             heir = any(index in stream for stream in self._record.streams)
             if result is not None and not heir and self._record.find(index) is None:
-                self._record.add(result, self)
+                self._record.add(result)
 
         asyncio.get_running_loop().call_later(self._outside.settings.feedback_timeout_s, tell)

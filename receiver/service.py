@@ -77,11 +77,11 @@ class Receiver(link_pb2_grpc.LinkServiceServicer, receiver_pb2_grpc.ReceiverServ
     ) -> AsyncIterator[receiver_pb2.SubscribeResponse]:
         """Pictures after the cursor, then those that come. Raises InvalidInput, Busy, NotReady."""
         check_session_id(request.session_id)
-        # At once: it tells the client that its subscription stands, long before there is a picture.
-        await context.send_initial_metadata(())
         record = self._store.hold(request.session_id)
         record.preview_subscribers += request.previews
         try:
+            # At once: it tells the client that its subscription stands, long before there is a picture.
+            await context.send_initial_metadata(())
             async with contextlib.aclosing(record.follow(request.cursor, request.previews)) as pictures:
                 async for picture in pictures:
                     yield picture

@@ -60,9 +60,11 @@ class LinkSession:
         try:
             await asyncio.wait({reading, drained}, return_when=asyncio.FIRST_COMPLETED)
             if drained.done() and not reading.done():
-                between = asyncio.ensure_future(self._between.wait())
-                await asyncio.wait({reading, between}, return_when=asyncio.FIRST_COMPLETED)
-                between.cancel()
+                # Again and again: by the time this is told of a pause the next frame may have begun.
+                while not (reading.done() or self._between.is_set()):
+                    between = asyncio.ensure_future(self._between.wait())
+                    await asyncio.wait({reading, between}, return_when=asyncio.FIRST_COMPLETED)
+                    between.cancel()
                 reading.cancel()
             (refused,) = await asyncio.gather(reading, return_exceptions=True)
             if isinstance(refused, Exception):
@@ -134,7 +136,10 @@ class LinkSession:
         frame = self.frames.get(index)
         self._kept = self._record.find(index) if frame is None else None
         if frame is None and header.round == 0:
-            if not repeated:
+            if repeated:
+                for other in self._record.streams - {self.frames}:
+                    other.disown(index)
+            else:
                 if self._kept is not None and self._record.writer_of(self._kept) is self.frames:
                     raise InvalidInput(f"header.frame_index: {index} was sent before in the session")
                 self._kept = None  # of an earlier stream by the same name

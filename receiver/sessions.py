@@ -57,7 +57,10 @@ class SessionRecord:
         self._closed = False
 
     def add(self, picture: Picture, writer: object = None) -> None:
-        """Keep a finished picture, and who made it; the oldest makes room."""
+        """Keep a finished picture, and who made it; the oldest makes room.
+
+        Without a writer it is provisional: its stream was cut before it had all that it wanted.
+        """
         if len(self._kept) == self._keep:
             self.drop_oldest()
         self._kept.append((picture, writer))
@@ -75,8 +78,9 @@ class SessionRecord:
         return len(self._kept)
 
     def find(self, frame_index: int) -> Picture | None:
-        """The latest finished picture of a frame, if it is still kept."""
-        return next((picture for picture, _ in reversed(self._kept) if picture.frame_index == frame_index), None)
+        """The latest finished picture of a frame that is not provisional, if it is still kept."""
+        pictures = (picture for picture, writer in reversed(self._kept) if writer is not None)
+        return next((picture for picture in pictures if picture.frame_index == frame_index), None)
 
     def writer_of(self, picture: Picture) -> object:
         """Who made a picture that is kept."""

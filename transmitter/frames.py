@@ -77,9 +77,11 @@ class Listener:
     Attributes:
         events: in order; None: the stream ends; an exception: it ends with that.
         untold: terminal events among them that were not written yet.
+        reading: the task that takes requests of the stream.
     """
 
     def __init__(self) -> None:
+        self.reading: asyncio.Task[None] | None = None
         self.events: asyncio.Queue[Response | Exception | None] = asyncio.Queue()
         self.untold = 0
 
@@ -91,6 +93,12 @@ class Listener:
     def told(self, event: Response) -> None:
         """The client has been given an event."""
         self.untold -= is_terminal(event)
+
+    def end(self, error: Exception) -> None:
+        """End the stream with that; nothing more is taken from it, even while an event is stuck in a write."""
+        self.events.put_nowait(error)
+        if self.reading is not None:
+            self.reading.cancel()
 
 
 class FrameTable:
@@ -174,7 +182,11 @@ class FrameTable:
         rest = list(history)
         if rest[0].WhichOneof("event") == "accepted":
             taken = rest.pop(0).accepted
-            accepted.width_px, accepted.height_px = taken.width_px, taken.height_px
+            accepted.width_px, accepted.height_px, accepted.acceptance = (
+                taken.width_px,
+                taken.height_px,
+                taken.acceptance,
+            )
         for event in (Response(frame_index=history[0].frame_index, accepted=accepted), *rest):
             self.listener.put(event)
 

@@ -55,7 +55,7 @@ class Transmitter(transmitter_pb2_grpc.TransmitterServiceServicer, feedback_pb2_
         """Images in, events out. Raises NotReady, Busy, and InvalidInput for a stream that contradicts itself."""
         if not self.ready or self._drained.is_set():
             raise NotReady("transmitter: shutting down" if self._drained.is_set() else "transmitter: loading models")
-        first = await anext(request_iterator, None)
+        first = await self._first(request_iterator)
         if first is None:
             return
         session = self._sessions.open(first)
@@ -85,6 +85,20 @@ class Transmitter(transmitter_pb2_grpc.TransmitterServiceServicer, feedback_pb2_
             return refusal(f"session {request.session_id} is not open")
         return await session.feedback(request)
 
+    async def _first(self, requests: Requests) -> transmitter_pb2.TransmitRequest | None:
+        """The first request of a stream. Raises NotReady when the service stops before it comes."""
+        coming = asyncio.ensure_future(anext(requests, None))
+        drained = asyncio.create_task(self._drained.wait())
+        try:
+            await asyncio.wait({coming, drained}, return_when=asyncio.FIRST_COMPLETED)
+            if self._drained.is_set():
+                raise NotReady("transmitter: shutting down")
+            return coming.result()
+        finally:
+            coming.cancel()
+            drained.cancel()
+            await asyncio.gather(coming, drained, return_exceptions=True)
+
     async def _read(
         self,
         session: TransmitSession,
@@ -93,7 +107,7 @@ class Transmitter(transmitter_pb2_grpc.TransmitterServiceServicer, feedback_pb2_
         requests: Requests,
     ) -> None:
         """Read images until the client or this service has had enough; then wait for the frames."""
-        reading = asyncio.create_task(_submit_all(session, first, requests))
+        reading = listener.reading = asyncio.create_task(_submit_all(session, first, requests))
         drained = asyncio.create_task(self._drained.wait())
         try:
             await asyncio.wait({reading, drained}, return_when=asyncio.FIRST_COMPLETED)
@@ -148,6 +162,7 @@ async def serve(settings: TransmitterSettings) -> RunningServer:
     try:
         running = await start_server(settings, add)
         running.on_drain.append(service.drain)
+        running.until_idle.append(sessions.idle)  # further rounds are still asked for meanwhile
         await outbox.open()
         for codec in settings.warm_codecs:
             await encoders.run(partial(warm_up, encoders, codec))

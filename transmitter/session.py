@@ -12,6 +12,7 @@ is gone, and is told to whoever comes back for the session.
 from __future__ import annotations
 
 import asyncio
+import random
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -83,18 +84,28 @@ class TransmitSession:
         patience_s = outside.settings.link_patience_s
         self._link = Reconnector(outside.stub, opening, patience_s, self._on_response, self._cut)
         self._answers = Answers()
+        self._submitting = asyncio.Lock()
         self._tasks = [asyncio.create_task(self._encode_all()), asyncio.create_task(self._send_all())]
 
     async def submit(self, request: transmitter_pb2.TransmitRequest) -> None:
         """Take one image. A bad one fails its frame only. Raises InvalidInput for a frame index that was used."""
+        # One at a time: two streams may bring the same frame, while one takes the session over from the other.
+        async with self._submitting:
+            await self.frames.room()
+            await self._outside.outbox.room()
+            if not await self._told_again(request):
+                await self._images.acquire()
+                await self._take(request)
+
+    async def _take(self, request: transmitter_pb2.TransmitRequest) -> None:
+        """Check and keep a frame that is new, and queue it. Holds a permit of `_images`."""
         index, outbox = request.frame_index, self._outside.outbox
-        await self.frames.room()
-        await outbox.room()
-        if await self._told_again(request):
-            return
-        frame = self.frames.add(index)
+        try:
+            frame = self.frames.add(index)
+        except InvalidInput:
+            self._images.release()
+            raise
         frame.repeated = bool(request.resumption)
-        await self._images.acquire()
         try:
             read = await asyncio.to_thread(read_request, request, self.link)
             await outbox.accept(self.frames.session_id, index, self._complete(request))
@@ -126,7 +137,7 @@ class TransmitSession:
     def listen(self) -> Listener:
         """From now on events go to a new listener; the one before hears that its stream was taken over."""
         if (before := self.frames.listener) is not None:
-            before.events.put_nowait(InvalidInput("session_id: a newer stream has taken the session over"))
+            before.end(InvalidInput("session_id: a newer stream has taken the session over"))
         listener = Listener()
         self.frames.listen(listener)
         return listener
@@ -230,7 +241,9 @@ class TransmitSession:
     def _accept(self, frame: Frame, read: FrameRequest) -> None:
         frame.codec, frame.rounds = read.codec, read.goal.rounds
         height, width = read.image.shape[1:]
-        self.frames.emit(frame, accepted=transmitter_pb2.FrameAccepted(width_px=width, height_px=height))
+        number = random.getrandbits(32)
+        accepted = transmitter_pb2.FrameAccepted(width_px=width, height_px=height, acceptance=number)
+        self.frames.emit(frame, accepted=accepted)
 
     async def _load(self, frame: Frame) -> FrameRequest:
         request = await self._outside.outbox.request(self.frames.session_id, frame.index)
@@ -267,6 +280,8 @@ class TransmitSession:
             self._watch(frame)
             try:
                 await link.send(encoded.items[:-1])
+                if frame.cuts != cuts:
+                    continue
                 # Before the end mark leaves: its answer may be back before a write returns, and ends the frame.
                 self._tell_sent(frame, encoded)
                 await link.send(encoded.items[-1:])

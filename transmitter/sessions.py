@@ -60,7 +60,7 @@ class SessionTable:
         frames = 0
         for name, indices in (await self._outside.outbox.pending()).items():
             first = await self._outside.outbox.request(name, indices[0])
-            session = self._make(first)
+            session = self._make(first, limited=False)  # what was promised counts more than the limit
             for index in indices:
                 await session.recover(index)
             self._end_later(name, session)
@@ -68,6 +68,11 @@ class SessionTable:
         if frames:
             log.info("frames of before the restart go on", frames=frames)
         return frames
+
+    async def idle(self) -> None:
+        """Wait until no session has an open frame."""
+        for session in list(self._sessions.values()):
+            await session.frames.idle.wait()
 
     async def close(self) -> None:
         """Drop all that is not finished; the outbox keeps it."""
@@ -78,9 +83,9 @@ class SessionTable:
         for session in sessions:
             await session.close()
 
-    def _make(self, first: transmitter_pb2.TransmitRequest) -> TransmitSession:
+    def _make(self, first: transmitter_pb2.TransmitRequest, limited: bool = True) -> TransmitSession:
         most = self._outside.settings.max_sessions
-        if len(self._sessions) >= most:
+        if limited and len(self._sessions) >= most:
             raise Busy(f"all {most} sessions of this transmitter are in use")
         link = link_from_proto(first.link) if first.HasField("link") else LinkSettings()
         session = TransmitSession(first.session_id, link, first.seed, self._outside)

@@ -121,10 +121,6 @@ class PacketFault(Fault):
     def apply(self, batch: PacketBatch, drawn: Bools, frame: FrameInfo) -> PacketBatch:
         return replace(batch, erased=batch.erased | drawn)
 
-    def work(self, batch: PacketBatch) -> float:
-        """One a sequence number between the first and the last; those with memory need them all."""
-        return int(batch.sequence.max()) - int(batch.sequence.min()) + 1 if len(batch) else 0
-
     def count(self, batch: PacketBatch, drawn: Bools) -> tuple[int, int]:
         # Packets that an earlier fault erased count too: leaving them out would thin the memory of bursty models.
         return len(drawn), int(np.count_nonzero(drawn))

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from channel_emulator.impairments import IMPAIRMENTS, PacketFault, check_range
+from channel_emulator.round_rng import by_window
 from channel_emulator.two_state import TwoStateChain
 from common.packets import PacketBatch
 from common.random import CounterRng
@@ -63,9 +64,17 @@ class GilbertElliott(PacketFault):
         """Of the erasures in a round of so many packets."""
         return self._chain.count_variance(trials)
 
+    def work(self, batch: PacketBatch) -> float:
+        """The chain moves at every sequence number between the first and the last."""
+        return 2 * (int(batch.sequence.max()) - int(batch.sequence.min()) + 1) if len(batch) else 0
+
     def draw(self, batch: PacketBatch, rng: CounterRng) -> Bools:
-        bad = self.states(batch.sequence, rng)
-        return rng.uniform(batch.sequence, _LOSS) < np.where(bad, self.loss_bad, self.loss_good)
+        return by_window(rng, batch.sequence, "lost", self._lost)
+
+    def _lost(self, sequence: Ints, rng: CounterRng) -> Bools:
+        """bool [P], for sequence numbers int64 [P] in any order."""
+        bad = self.states(sequence, rng)
+        return rng.uniform(sequence, _LOSS) < np.where(bad, self.loss_bad, self.loss_good)
 
     def states(self, sequence: Ints, rng: CounterRng) -> Bools:
         """bool [P], True = bad, for sequence numbers int64 [P] in any order."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from channel_emulator.impairments import IMPAIRMENTS, PacketFault, check_range
+from channel_emulator.round_rng import by_window
 from common.errors import InvalidInput
 from common.packets import PacketBatch
 from common.random import CounterRng
@@ -48,15 +49,18 @@ class PacketErasure(PacketFault):
         """
         return self.rate if self.segment is None else 0.0
 
+    def work(self, batch: PacketBatch) -> float:
+        return len(batch)
+
     def draw(self, batch: PacketBatch, rng: CounterRng) -> Bools:
-        return (rng.uniform(batch.sequence) < self.rate) & self._candidates(batch)
+        lost = by_window(rng, batch.sequence, "lost", lambda sequence, rng: rng.uniform(sequence) < self.rate)
+        return lost if self.segment is None else lost & self._candidates(batch)
 
     def count(self, batch: PacketBatch, drawn: Bools) -> tuple[int, int]:
-        return int(np.count_nonzero(self._candidates(batch))), int(np.count_nonzero(drawn))
+        trials = len(batch) if self.segment is None else int(np.count_nonzero(self._candidates(batch)))
+        return trials, int(np.count_nonzero(drawn))
 
     def _candidates(self, batch: PacketBatch) -> Bools:
-        """bool [P]: the packets that may be erased."""
-        if self.segment is None:
-            return np.ones(len(batch), bool)
+        """bool [P]: the packets of the segment."""
         chosen: Bools = batch.segment == self.segment
         return chosen

@@ -165,7 +165,8 @@ def _send_one(
         budget, at_floor = int(floor.group(1)), True
     budgets[name, codec] = (budget, at_floor)
     if codec == "lami_go" and rate == 0:
-        budgets.update({(name, other): (result.bytes_total, False) for other in CODECS if other != codec})
+        size = result.bytes_total or None  # none where a service failed
+        budgets.update({(name, other): (size, False) for other in CODECS if other != codec})
         budgets[name, codec] = (None, False)
     return Cell(name, codec, rate, at_floor, result)
 

@@ -17,7 +17,7 @@ KEEPALIVE_MS = 2_000
 KEEPALIVE_TIMEOUT_MS = 3_000
 """A network that swallows packets says nothing: a connection in use that answers no ping for 5 s in all is given up."""
 CONNECT_MS = 2_000
-"""How long one attempt to connect may take. The kernel repeats a lost SYN ever more rarely; a new attempt is quicker."""
+"""How long one attempt to connect may take. The kernel repeats a lost SYN ever more rarely; a new one is quicker."""
 
 
 def open_channel(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import grpc
@@ -50,6 +52,7 @@ class RunningServer:
         port: the port it listens on.
         metrics: the server of the metrics, where there is one.
         on_drain: called when the server begins to stop, so that endless streams can end themselves.
+        until_idle: awaited then, within the grace, before calls are refused.
         on_stop: awaited after the last call ended.
     """
 
@@ -63,6 +66,7 @@ class RunningServer:
     ) -> None:
         self.port = port
         self.on_drain: list[Callable[[], None]] = []
+        self.until_idle: list[Callable[[], Awaitable[None]]] = []
         self.on_stop: list[Callable[[], Awaitable[None]]] = []
         self.metrics = metrics
         self._server = server
@@ -92,7 +96,10 @@ class RunningServer:
         self._health.drained.set()
         for drain in self.on_drain:
             drain()
-        await self._server.stop(grace_s)
+        until = time.monotonic() + grace_s
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*(idle() for idle in self.until_idle)), grace_s)
+        await self._server.stop(max(0.0, until - time.monotonic()))
         for close in self.on_stop:
             await close()
         if self.metrics is not None:

@@ -254,22 +254,26 @@ class FrameAccepted(_message.Message):
     WIDTH_PX_FIELD_NUMBER: _builtins.int
     HEIGHT_PX_FIELD_NUMBER: _builtins.int
     RESUMED_FIELD_NUMBER: _builtins.int
+    ACCEPTANCE_FIELD_NUMBER: _builtins.int
     width_px: _builtins.int
     """Image width."""
     height_px: _builtins.int
     """Image height."""
     resumed: _builtins.bool
     """It was taken before: what follows are its events from the beginning."""
+    acceptance: _builtins.int
+    """Drawn at random when the frame was accepted: with the same number the events are the same, too."""
     def __init__(
         self,
         *,
         width_px: _builtins.int = ...,
         height_px: _builtins.int = ...,
         resumed: _builtins.bool = ...,
+        acceptance: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["height_px", b"height_px", "resumed", b"resumed", "width_px", b"width_px"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acceptance", b"acceptance", "height_px", b"height_px", "resumed", b"resumed", "width_px", b"width_px"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

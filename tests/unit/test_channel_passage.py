@@ -1,0 +1,122 @@
+"""A round in batches: the same fate as all at once and as ever, and checksums that follow flipped bits."""
+
+from __future__ import annotations
+
+import hashlib
+
+import google_crc32c
+import numpy as np
+import pytest
+
+from channel_emulator.chain import Chain
+from channel_emulator.crc_patch import shares
+from channel_emulator.impairments import FrameInfo
+from channel_emulator.round_rng import WINDOW, RoundRng, by_window
+from common.channel_spec import parse_spec
+from common.checksum import checksums
+from common.packets import PacketBatch, join_batches
+from common.random import CounterRng
+
+FRAME = FrameInfo(7, 2, (True, False))
+SPECS = {
+    "packet_erasure:rate=0.2": "81126c465a37c6d7",
+    "packet_erasure:rate=0.4,segment=1": "727464ed3ad27c3a",
+    "gilbert_elliott:p=0.02,r=0.25": "adb381b9ebba2120",
+    "bit_flip:rate=1e-3,damage=deliver": "f85f89d22d4cb3ab",
+    "bit_flip:rate=1e-4": "99408560bc43cb20",
+    "burst_bit_flip:p=1e-4,r=0.02,damage=deliver": "9a3fa8e95d94b4a2",
+    "gilbert_elliott:p=0.05,r=0.2,loss_bad=0.8+bit_flip:rate=2e-3,damage=deliver+packet_erasure:rate=0.1": (
+        "41f3cf7b93cc42f0"
+    ),
+}
+"""Channels, and the fingerprint of what they did to `packets()` before there were windows (seed 11)."""
+
+
+def packets(count: int = 3000, frame: FrameInfo = FRAME) -> PacketBatch:
+    index, ones = np.arange(count, dtype=np.int64), np.ones(count, np.int64)
+    length = 40 + index * 37 % 90
+    batch = PacketBatch(
+        (np.arange(int(length.sum())) % 251).astype(np.uint8), length, index, index % 3, index, ones,
+        np.zeros(count, np.uint32), np.ones(count, np.float32), np.zeros(count, bool),
+    )  # fmt: skip
+    batch.checksum = checksums(batch, frame.frame_index, frame.round)
+    return batch
+
+
+def chain(spec: str) -> Chain:
+    return Chain.from_profile(parse_spec(spec, 11))
+
+
+def fingerprint(batch: PacketBatch) -> str:
+    """Of what arrives."""
+    left = batch.select(~batch.erased)
+    columns = (left.sequence, left.payload, left.checksum)
+    return hashlib.sha256(b"".join(column.tobytes() for column in columns)).hexdigest()[:16]
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_the_fate_of_packets_is_what_it_always_was(spec: str) -> None:
+    assert fingerprint(chain(spec).apply(packets(), FRAME)[0]) == SPECS[spec]
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("size", [1000, 128, 50, 7])
+def test_a_passage_in_batches_is_the_chain_at_once(spec: str, size: int) -> None:
+    whole, counted = chain(spec).apply(packets(), FRAME)
+    passage = chain(spec).passage(FRAME)
+    parts = [passage.apply(part) for part in packets().slices(size)]
+    assert fingerprint(join_batches([batch for batch, _ in parts])) == fingerprint(whole)
+    assert np.array_equal(sum(counts[:, :2] for _, counts in parts), counted[:, :2])
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_passage_takes_batches_in_any_order(spec: str) -> None:
+    """Also packets of a batch: gaps, the same again, windows left and come back to."""
+    rng, everything = np.random.default_rng(3), packets()
+    whole, _ = chain(spec).apply(everything, FRAME)
+    passage = chain(spec).passage(FRAME)
+    for _ in range(40):
+        start = int(rng.integers(0, 2800))
+        keep = np.zeros(len(everything), bool)
+        keep[start : start + 200] = rng.random(200) < 0.7
+        left, _ = passage.apply(everything.select(keep))
+        assert fingerprint(left) == fingerprint(whole.select(keep))
+    backwards = join_batches([everything.select(np.arange(3000) == index) for index in range(1400, 1300, -1)])
+    left, _ = passage.apply(backwards)
+    assert np.array_equal(left.erased[::-1], whole.erased[1301:1401])
+
+
+def test_windows_are_made_from_the_second_batch_on_and_few_are_kept() -> None:
+    rng, made = RoundRng(1, "x", 0, 0), []
+
+    def make(sequence: np.ndarray, rng: CounterRng) -> np.ndarray:
+        made.append(len(sequence))
+        return rng.uniform(sequence)
+
+    plain = CounterRng(1, "x", 0, 0)
+    for start in (0, 100, 200, WINDOW - 50, 5 * WINDOW, 9 * WINDOW, 300):
+        sequence = np.arange(start, start + 100)
+        assert np.array_equal(by_window(rng, sequence, "key", make), plain.uniform(sequence))
+    # Alone; a window; out of it; over its edge, alone; two more windows; the first one again.
+    assert made == [100, WINDOW, 100, WINDOW, WINDOW, WINDOW]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8, 9, 105, 1200, 65_000])
+def test_shares_of_bits_are_what_a_crc_says(size: int) -> None:
+    rng = np.random.default_rng(size)
+    data = rng.integers(0, 256, size, dtype=np.uint8)
+    place, bit = rng.integers(0, size, 5), rng.integers(0, 8, 5)
+    damaged = data.copy()
+    np.bitwise_xor.at(damaged, place, (128 >> bit).astype(np.uint8))
+    patch = np.bitwise_xor.reduce(shares(size - 1 - place, bit))
+    assert google_crc32c.value(data.tobytes()) ^ int(patch) == google_crc32c.value(damaged.tobytes())
+
+
+def test_a_packet_that_came_with_a_wrong_checksum_keeps_a_wrong_one() -> None:
+    sent = packets(600)
+    sent.checksum[::2] ^= 1
+    left, _ = chain("bit_flip:rate=1e-2,damage=deliver").apply(sent, FRAME)
+    wrong = left.checksum != checksums(left, FRAME.frame_index, FRAME.round)
+    touched = left.select(~left.erased & (left.segment == 0))
+    assert len(touched) > 150
+    assert np.array_equal(wrong[~left.erased], (left.sequence % 2 == 0)[~left.erased])

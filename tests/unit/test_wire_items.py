@@ -1,0 +1,158 @@
+"""Items taken apart on the wire: the same as parsing and serialising them whole."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from google.protobuf.message import DecodeError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from channel_emulator.wire_items import read_item
+from common.errors import InvalidInput
+from common.packets import PacketBatch
+from common.wire import batch_from_proto, batch_to_proto
+from gocom.v1 import link_pb2
+
+COUNT = 20
+ITEMS = {
+    "open": link_pb2.SendRequest(open=link_pb2.SessionOpen(session_id="s")),
+    "header": link_pb2.SendRequest(header=link_pb2.FrameHeader(frame_index=3)),
+    "end": link_pb2.SendRequest(end=link_pb2.FrameEnd(packet_count=9)),
+    None: link_pb2.SendRequest(),
+}
+
+
+def request(payload_bytes: int = 300, power: float = 1.0) -> link_pb2.SendRequest:
+    index = np.arange(COUNT, dtype=np.int64)
+    length = payload_bytes + index if payload_bytes else index * 0
+    batch = PacketBatch(
+        (np.arange(int(length.sum())) % 256).astype(np.uint8), length, index * 50, index % 2, index * 7, index + 1,
+        (index * 12345).astype(np.uint32), np.full(COUNT, power, np.float32), np.zeros(COUNT, bool),
+    )  # fmt: skip
+    return link_pb2.SendRequest(batch=batch_to_proto(batch))
+
+
+def as_batch(content: bytes) -> bytes:
+    """A SendRequest whose field 3 has this content, its length in three bytes."""
+    size = len(content)
+    return bytes([3 << 3 | 2, size & 0x7F | 0x80, size >> 7 & 0x7F | 0x80, size >> 14]) + content
+
+
+def raw_with(message: link_pb2.SendRequest, more: bytes) -> bytes:
+    """A batch that goes on with further fields."""
+    return as_batch(message.batch.SerializeToString() + more)
+
+
+def columns_first(message: link_pb2.PacketBatch) -> bytes:
+    """The same batch with its payload behind the columns."""
+    columns, payload = link_pb2.PacketBatch(), link_pb2.PacketBatch(payload=message.payload)
+    columns.CopyFrom(message)
+    columns.ClearField("payload")
+    return as_batch(columns.SerializeToString() + payload.SerializeToString())
+
+
+def same(one: PacketBatch, other: PacketBatch) -> bool:
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in PacketBatch.__slots__)
+
+
+@pytest.mark.parametrize("kind", ITEMS)
+def test_what_is_no_batch_is_parsed(kind: str | None) -> None:
+    raw = ITEMS[kind].SerializeToString()
+    item = read_item(raw)
+    assert (item.kind, item.message, item.raw) == (kind, ITEMS[kind], raw)
+
+
+@pytest.mark.parametrize("payload_bytes", [0, 1, 5, 300, 3000])
+@pytest.mark.parametrize("power", [1.0, 2.0])
+def test_a_batch_is_the_one_that_parsing_gives(payload_bytes: int, power: float) -> None:
+    message = request(payload_bytes, power)
+    raw = message.SerializeToString()
+    item = read_item(raw)
+    assert item.kind == "batch" and same(item.batch(), batch_from_proto(message.batch))
+    # Where there is a payload it is a piece of what came, not a copy.
+    assert not payload_bytes or item.payload.obj is raw
+
+
+def test_a_batch_may_be_laid_out_in_another_way() -> None:
+    message = request()
+    raw = columns_first(message.batch)
+    assert link_pb2.SendRequest.FromString(raw) == message and raw != message.SerializeToString()
+    assert same(read_item(raw).batch(), batch_from_proto(message.batch))
+    # Of two payloads, as of two items, the later one counts.
+    emptied = raw_with(message, b"\x0a\x00")
+    assert link_pb2.SendRequest.FromString(emptied).batch.payload == bytes(read_item(emptied).payload) == b""
+    other = link_pb2.PacketBatch(payload=bytes(len(message.batch.payload))).SerializeToString()
+    twice = message.SerializeToString() + link_pb2.SendRequest(batch=link_pb2.PacketBatch()).SerializeToString()
+    twice += as_batch(other)
+    assert not read_item(twice).batch().payload.any()
+    ended = message.SerializeToString() + ITEMS["end"].SerializeToString()
+    assert read_item(ended).kind == "end"
+
+
+@pytest.mark.parametrize("payload_bytes", [0, 300, 3000])
+@pytest.mark.parametrize("power", [1.0, 2.0])
+@pytest.mark.parametrize("gone", [(), (0,), (19,), (3, 4, 5, 11), tuple(range(1, 20))])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_changed_batch_is_what_serialising_it_gives(
+    payload_bytes: int, power: float, gone: tuple[int, ...], damaged: bool
+) -> None:
+    raw = request(payload_bytes, power).SerializeToString()
+    item = read_item(raw)
+    arrived = item.batch()
+    left = replace(arrived, erased=np.isin(np.arange(COUNT), gone))
+    if damaged:
+        left = replace(left, payload=arrived.payload ^ 255, checksum=arrived.checksum + 1, power=arrived.power * 3)
+    changed = item.changed(arrived, left)
+    assert link_pb2.SendRequest.FromString(changed) == link_pb2.SendRequest(batch=batch_to_proto(left))
+    assert (changed is raw) == (not gone and not damaged)
+
+
+def test_many_erasures_among_many_packets() -> None:
+    """So many that columns are written anew."""
+    index = np.arange(3000, dtype=np.int64)
+    batch = PacketBatch(
+        np.zeros(6000, np.uint8), index * 0 + 2, index, index * 0, index, index, index.astype(np.uint32),
+        np.ones(3000, np.float32), np.zeros(3000, bool),
+    )  # fmt: skip
+    item = read_item(link_pb2.SendRequest(batch=batch_to_proto(batch)).SerializeToString())
+    arrived = item.batch()
+    left = replace(arrived, erased=index % 2 == 0)
+    changed = link_pb2.SendRequest.FromString(item.changed(arrived, left))
+    assert list(changed.batch.sequence) == list(range(1, 3000, 2)) and len(changed.batch.payload) == 3000
+
+
+def test_columns_that_do_not_fit_are_named() -> None:
+    message = request()
+    del message.batch.sequence[3]
+    with pytest.raises(InvalidInput, match=r"batch.sequence: 19 entries for 20 packets"):
+        read_item(message.SerializeToString()).batch()
+    message = request()
+    message.batch.payload += b"x"
+    with pytest.raises(InvalidInput, match="length_bytes: add up to"):
+        read_item(message.SerializeToString()).batch()
+
+
+@given(st.binary(max_size=60), st.integers(0, 400), st.integers(0, 400))
+def test_any_bytes_are_what_parsing_makes_of_them(noise: bytes, place: int, cut: int) -> None:
+    """Noise of its own, and noise over a batch that is cut short."""
+    raw = request(10).SerializeToString()
+    for data in (noise, b"\x1a" + noise, raw[:place] + noise + raw[place + len(noise) :], raw[:cut], raw + noise):
+        try:
+            expected = link_pb2.SendRequest.FromString(data)
+        except DecodeError:
+            with pytest.raises(DecodeError):
+                read_item(data)
+            continue
+        item = read_item(data)
+        assert item.kind == expected.WhichOneof("item")
+        if item.kind == "batch":
+            whole = link_pb2.PacketBatch()
+            whole.CopyFrom(item.columns)
+            whole.payload = bytes(item.payload)
+            # As bytes: a power may be NaN.
+            assert whole.SerializeToString(deterministic=True) == expected.batch.SerializeToString(deterministic=True)
+        else:
+            assert item.message == expected
