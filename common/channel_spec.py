@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import re
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from common.wire import EXTENSION
 from gocom.v1 import channel_pb2
 
 MAX_IMPAIRMENTS = 32
+MAX_QUOTED = 300
 
 PRESETS: dict[str, str] = {
     "clean": "",
@@ -110,8 +112,9 @@ def _parse_parameters(text: str, where: str) -> dict[str, str]:
 def _parse_yaml(path: Path) -> channel_pb2.ChannelProfile:
     try:
         document = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidInput(f"profile: cannot read {str(path)!r}: {error}") from None
+    # ValueError: of a date or a number that is none; RecursionError: of brackets within brackets.
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise InvalidInput(f"profile: cannot read {str(path)!r}: {_short(error)}") from None
     if not isinstance(document, dict) or set(document) - {"seed", "impairments"}:
         raise InvalidInput(f"profile: {str(path)!r} must be a mapping of seed and impairments, and nothing else")
     profile = channel_pb2.ChannelProfile(seed=_checked_seed(document.get("seed", 0)))
@@ -124,15 +127,20 @@ def _parse_yaml(path: Path) -> channel_pb2.ChannelProfile:
             raise InvalidInput(f"{where}: must be a name with parameters, such as {{packet_erasure: {{rate: 0.2}}}}")
         ((name, parameters),) = item.items()
         if not isinstance(parameters, dict | None):
-            raise InvalidInput(f"{where}.{name}: must be a mapping of parameters, got {parameters!r}")
+            raise InvalidInput(f"{where}.{_short(name)}: must be a mapping of parameters, got {_short(parameters)}")
         _add(profile, position, str(name), parameters or {})
     return profile
 
 
 def _checked_seed(seed: Any) -> int:
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 1 << 64:
-        raise InvalidInput(f"seed: {seed!r} is not a whole number in 0 to 2**64 - 1")
+        raise InvalidInput(f"seed: {_short(seed)} is not a whole number in 0 to 2**64 - 1")
     return seed
+
+
+def _short(value: Any) -> str:
+    """As text, cut: a few lines of YAML can stand for gigabytes of it."""
+    return (str(value) if isinstance(value, Exception | str) else reprlib.repr(value))[:MAX_QUOTED]
 
 
 def _add(profile: channel_pb2.ChannelProfile, position: int, name: str, parameters: Mapping[Any, Any]) -> None:

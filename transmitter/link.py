@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from common.errors import GoComError, NotReady
+from common.errors import GoComError, Mismatch, NotReady
 from common.logs import get_logger
 from common.rpc.call_status import CallStatus
 from common.rpc.channels import RPC_DEADLINE_S, STREAM_DEADLINE_S
@@ -20,6 +20,8 @@ from gocom.v1 import channel_pb2, channel_pb2_grpc, link_pb2
 log = get_logger("transmitter")
 
 CSI_DEADLINE_S = 0.5
+_NO_ANSWER = "link: what answers is no LinkService of this version"
+"""grpc reads None where it cannot decode an answer."""
 
 
 class LinkStream:
@@ -54,8 +56,10 @@ class LinkStream:
             raise NotReady("link: no answer to the opening of the session") from None
         except grpc.aio.AioRpcError as error:
             raise error_from_rpc(error, self._status_seen) from error
-        if first is grpc.aio.EOF or first.WhichOneof("item") != "accepted":
+        if first is grpc.aio.EOF:
             raise NotReady("link: the session was not accepted")
+        if first is None or first.WhichOneof("item") != "accepted":
+            raise Mismatch(_NO_ANSWER)
         self._reader = asyncio.create_task(self._read())
 
     async def send(self, items: Sequence[link_pb2.SendRequest]) -> None:
@@ -84,9 +88,9 @@ class LinkStream:
     async def _read(self) -> None:
         error: GoComError
         try:
-            while (response := await self._call.read()) is not grpc.aio.EOF:
+            while (response := await self._call.read()) is not grpc.aio.EOF and response is not None:
                 self._on_response(response)
-            error = NotReady("link: the receiver ended the session")
+            error = Mismatch(_NO_ANSWER) if response is None else NotReady("link: the receiver ended the session")
         except grpc.aio.AioRpcError as failure:
             error = error_from_rpc(failure, self._status_seen)
         except asyncio.CancelledError:
