@@ -246,6 +246,16 @@ class FuzzStack:
             call.cancel()
 
 
+async def _bare(world: World, add, servicer) -> str:
+    """A server without anything of ours but its patience with keepalive pings; its address."""
+    server = grpc.aio.server(options=[("grpc.http2.max_ping_strikes", 0)])
+    add(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    world.stack.push_async_callback(server.stop, 0)
+    return f"127.0.0.1:{port}"
+
+
 async def _start(world: World, liar: Liar) -> dict[str, str]:
     """Start the services; their addresses."""
     limits = {"max_streams": STREAMS, "max_message_bytes": 1 << 20}
@@ -254,10 +264,10 @@ async def _start(world: World, liar: Liar) -> dict[str, str]:
     emulator = await world.start(
         channel_emulator.service, ChannelSettings(port=0, next_hop=world.receiving.address, profile=PROFILE, **limits)
     )
-    silent = await world.bare(link_pb2_grpc.add_LinkServiceServicer_to_server, Silent())
+    silent = await _bare(world, link_pb2_grpc.add_LinkServiceServicer_to_server, Silent())
     waiting = await world.transmitter(silent, outbox="off", outcome_timeout_s=3600)
     addresses = {"waiting": waiting.transmitting.address}
-    lying = await world.bare(liar.add_to, None)
+    lying = await _bare(world, liar.add_to, None)
     await world.transmitter(lying, outbox="off", link_patience_s=0.01, outcome_timeout_s=0.5, **limits)
     addresses["lied to"] = world.transmitting.address
     await world.transmitter(emulator.address, port, outbox="off", link_patience_s=2, outcome_timeout_s=5, **limits)
