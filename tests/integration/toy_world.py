@@ -119,8 +119,8 @@ class World:
         return self
 
     async def bare(self, add, servicer, port=0):
-        """A server without anything of ours around the servicer; returns its address."""
-        server = grpc.aio.server()
+        """A server without anything of ours around the servicer but patience with pings; returns its address."""
+        server = grpc.aio.server(options=[("grpc.http2.max_ping_strikes", 0)])
         add(servicer, server)
         port = server.add_insecure_port(f"127.0.0.1:{port}")
         await server.start()

@@ -105,7 +105,7 @@ class TransmitRequest(_message.Message):
     frame_index: _builtins.int
     """Position in the session, unique within it."""
     image: _builtins.bytes
-    """The image, in any format Pillow reads; sides 64 to 1024."""
+    """The image: PNG, JPEG, WebP, AVIF, JPEG 2000, GIF, TIFF, BMP or PPM; sides 64 to 1024."""
     seed: _builtins.int
     """Seed of the receiver's samplers."""
     max_rounds: _builtins.int
