@@ -1,7 +1,7 @@
 """What faults that flip payload bits share: what becomes of a damaged packet, and where successes of trials fall.
 
 Instead of one uniform a bit, one a success: the number of trials up to the next is geometric, floor(ln(1-u) /
-ln(1-rate)) + 1. The j-th uniform of a packet belongs to (sequence number, j), so nothing depends on batching.
+ln(1-rate)) + 1. The uniforms of a packet belong to its sequence number, so nothing depends on batching.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _FAR = 1 << 40
 
 
 class BitFault(Fault):
-    """A fault that flips bits. Its draw: int64 [F], the flipped bits as indices into the bits of `batch.payload`, most
-    significant bit of a byte first. Packets that were erased before are left alone: nothing of them is there to flip.
+    """A fault that flips bits. Its draw: int64 [F], ascending, the flipped bits as indices into the bits of
+    `batch.payload`, most significant bit of a byte first. Packets that were erased before are left alone: nothing of them is there to flip.
 
     Attributes:
         damage: "erase": any flip erases the packet, as its checksum would; "deliver": it arrives damaged where its
@@ -48,20 +48,20 @@ class BitFault(Fault):
     unit: ClassVar[channel_pb2.TrialUnit.ValueType] = channel_pb2.TRIAL_UNIT_BIT
 
     def apply(self, batch: PacketBatch, drawn: Ints, frame: FrameInfo) -> PacketBatch:
-        hit = np.zeros(len(batch), bool)
-        place, ends = drawn >> 3, np.cumsum(batch.length)
-        packet = np.searchsorted(ends, place, side="right")
-        hit[packet] = True
+        ends = np.cumsum(batch.length)
+        until = np.searchsorted(drawn, ends * 8)
+        begins = np.searchsorted(drawn, (ends - batch.length) * 8)
+        flips = until - begins
+        hit = flips > 0
         delivered = hit & _tolerant(batch, frame) if self.damage == DELIVER else np.zeros(len(batch), bool)
         if not delivered.any():
             return replace(batch, erased=batch.erased | hit)
         erased = batch.erased | (hit & ~delivered)
-        payload, checksum, bit = batch.payload.copy(), batch.checksum.copy(), drawn & 7
+        payload, checksum, place, bit = batch.payload.copy(), batch.checksum.copy(), drawn >> 3, drawn & 7
         np.bitwise_xor.at(payload, place, _MASKS[bit])
         # The sender declared these payloads useful when damaged; a checksum over them would say otherwise.
-        shares = crc_shares(ends[packet] - 1 - place, bit)
-        shares[~delivered[packet]] = 0
-        np.bitwise_xor.at(checksum, packet, shares)
+        shares = crc_shares(np.repeat(ends - 1, flips) - place, bit)
+        checksum[delivered] ^= np.bitwise_xor.reduceat(shares, begins[hit])[delivered[hit]]
         return replace(batch, payload=payload, checksum=checksum, erased=erased)
 
     def work(self, batch: PacketBatch) -> float:
@@ -137,7 +137,7 @@ def renewals(
         rates: for packets [A, 1] and numbers of gaps [B], the probability that such a gap ends at a trial, in (0, 1).
         mean_rate: about how many gaps end a trial; sets how many are drawn at once, and no value.
         sequence: int64 [P], sequence numbers.
-        rng: the j-th gap of a packet has the uniform at (sequence number, j).
+        rng: a packet's gaps have the uniforms of its sequence number, in order.
 
     Returns:
         packet int64 [G], ascending, and the trial int64 [G] before which each gap ends. The last gap of a packet goes
@@ -147,13 +147,14 @@ def renewals(
     reached = np.zeros(len(trials), np.int64)
     packets, stops = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     while len(active):
-        expected = float(trials[active].max()) * mean_rate
+        expected = float((trials - reached)[active].max()) * mean_rate
         # Of few packets all that will be needed, nearly always; of many rather too little, and a further turn for some.
         spare = (4 if len(active) < _MANY else 1) * expected**0.5 + 2
-        count = int(min(expected + spare, max(1, _MAX_DRAWS // len(active))))
-        rows, number = active[:, None], np.arange(block, block + count)
-        gaps = np.negative(rng.uniform(sequence[rows], number))
-        np.log1p(gaps, out=gaps)
+        blocks = int(min((expected + spare + 1) / 2, max(1, _MAX_DRAWS // 2 // len(active))))
+        rows, number = active[:, None], np.arange(2 * block, 2 * (block + blocks))
+        gaps = rng.uniforms(sequence[active], block, blocks)
+        # 1 - u is exact, and nothing of a small u is lost in its logarithm: u is a multiple of 2**-53.
+        np.log(np.subtract(1, gaps, out=gaps), out=gaps)
         with np.errstate(over="ignore", divide="ignore"):  # of rates near the smallest float, and of 1
             gaps /= np.log1p(-np.asarray(rates(rows, number)))
         length = np.minimum(gaps, _FAR, out=gaps).astype(np.int64)
@@ -165,7 +166,7 @@ def renewals(
         stops.append(stop[used])
         reached[active] = stop[:, -1]
         active = active[reached[active] < trials[active]]
-        block += count
+        block += blocks
     packet, stop = np.concatenate(packets), np.concatenate(stops)
     if len(stops) <= 2:
         return packet, stop  # in order: one turn was enough

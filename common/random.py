@@ -92,6 +92,25 @@ class CounterRng:
         result: npt.NDArray[np.float64] = word * 2.0**-53
         return result.reshape(shape)
 
+    def uniforms(self, sequence: npt.NDArray[np.int64], block: int, blocks: int) -> npt.NDArray[np.float64]:
+        """Many for each sequence number, at half the cost: a block has two.
+
+        Args:
+            sequence: int64 [A].
+            block: the first one.
+            blocks: how many, 1 or more.
+
+        Returns:
+            float64 [A, 2 blocks] in [0, 1), 53 random bits; the first of each block is the one of `uniform`.
+        """
+        even, odd, shape = self._words32(sequence[:, None], np.arange(block, block + blocks))
+        word = np.empty((*shape, 2), np.uint64)
+        halves = word.view(np.uint32).reshape(-1, 2, 2)
+        halves[:, :, _LOW_HALF], halves[:, :, 1 - _LOW_HALF] = even.T, odd.T
+        word >>= _11
+        result: npt.NDArray[np.float64] = word * 2.0**-53
+        return result.reshape(len(sequence), 2 * blocks)
+
     def _words32(self, sequence: npt.ArrayLike, block: npt.ArrayLike) -> tuple[U32, U32, tuple[int, ...]]:
         """Words 0 and 2, and words 1 and 3, of each (sequence, block), uint32 [2, N]; and the shape of the N."""
         seq, blk = np.asarray(sequence), np.asarray(block)

@@ -106,7 +106,7 @@ class BurstBitFlip(BitFault):
             for bad, rate, name in ((True, self.rate_bad, "bad"), (False, self.rate_good, "good")):
                 packet, bit = _flips(stays.select(stays.bad == bad), rate, sequence, rng.sub(name))
                 flipped.append(begin[packet] + bit)
-        return np.concatenate(flipped)
+        return np.sort(np.concatenate(flipped))
 
     def stays(self, bits: Ints, sequence: Ints, rng: CounterRng) -> Stays:
         """How long each packet is in which state. bits, sequence: int64 [P], sizes above 0 and sequence numbers."""

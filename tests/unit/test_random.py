@@ -23,6 +23,15 @@ def test_numbers_belong_to_their_address():
         assert (other.uniform(np.arange(1000)) != whole).all()
 
 
+def test_many_at_once_are_those_of_the_blocks():
+    rng, sequence = CounterRng(7, "erasure", 3, 1), np.array([5, 900, 0])
+    many = rng.uniforms(sequence, 2, 3)
+    assert many.shape == (3, 6)
+    assert (many[:, ::2] == rng.uniform(sequence[:, None], np.arange(2, 5))).all()
+    words = rng.words(sequence[:, None], np.arange(2, 5))
+    assert (many == (words >> np.uint64(11)).reshape(3, 6) * 2.0**-53).all()
+
+
 def test_uniform_is_uniform():
     values = CounterRng(1, "u").uniform(np.arange(400_000))
     counts, _ = np.histogram(values, bins=100, range=(0, 1))
