@@ -37,7 +37,8 @@ _FAR = 1 << 40
 
 class BitFault(Fault):
     """A fault that flips bits. Its draw: int64 [F], ascending, the flipped bits as indices into the bits of
-    `batch.payload`, most significant bit of a byte first. Packets that were erased before are left alone: nothing of them is there to flip.
+    `batch.payload`, most significant bit of a byte first. Packets that were erased before are left alone: nothing of
+    them is there to flip.
 
     Attributes:
         damage: "erase": any flip erases the packet, as its checksum would; "deliver": it arrives damaged where its

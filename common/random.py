@@ -22,6 +22,8 @@ _STEPS = np.array([0x9E3779B9, 0xBB67AE85], np.uint64)
 _ROUNDS = 10
 _LOW_HALF = 0 if sys.byteorder == "little" else 1
 _LOW = 0xFFFFFFFF
+_PIECE = 1 << 16
+"""Counters worked on at once; bounds memory."""
 _11, _32 = np.uint64(11), np.uint64(32)
 
 
@@ -122,7 +124,9 @@ class CounterRng:
 
     def permutation(self, count: int) -> npt.NDArray[np.int64]:
         """A permutation of range(count): positions in the order of their random words."""
-        return np.argsort(self.words(np.arange(count))[:, 0], kind="stable")
+        pieces = [np.arange(start, min(start + _PIECE, count)) for start in range(0, count, _PIECE)]
+        words = [self.words(piece)[:, 0] for piece in pieces]
+        return np.argsort(np.concatenate([np.zeros(0, np.uint64), *words]), kind="stable")
 
     def integer(self) -> int:
         """One number in [0, 2**63), for seeding another generator."""

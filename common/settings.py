@@ -55,6 +55,7 @@ class ServiceSettings(SecuritySettings):
         grace_s: how long calls in flight may go on after SIGTERM.
         max_message_bytes: largest gRPC message taken.
         max_streams: streaming calls at a time; one more is refused with RESOURCE_EXHAUSTED.
+        first_item_s: a stream on which nothing comes within so long of being opened is ended: it holds a place.
         metrics_port: serves Prometheus metrics there; none: no metrics server. They are plain HTTP without a token, so
             they listen on 127.0.0.1 where `host` is reachable from other machines, unless `insecure`.
         log_json: one JSON object a line instead of text for people.
@@ -69,6 +70,7 @@ class ServiceSettings(SecuritySettings):
     grace_s: Annotated[float, Field(ge=0, le=3600)] = 10.0
     max_message_bytes: Annotated[int, Field(ge=65536, le=1 << 30)] = 16 << 20
     max_streams: Count = 64
+    first_item_s: Seconds = 60.0
     metrics_port: Port | None = None
     log_json: bool = False
     tls_client_ca: Path | None = None

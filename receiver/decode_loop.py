@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from common.logs import get_logger
 from receiver.decoding import Undecoded, decode, together
 from receiver.frames import Job, Outside
+
+log = get_logger("receiver")
 
 
 async def decode_all(outside: Outside) -> None:
@@ -32,6 +35,11 @@ async def process(outside: Outside, jobs: Sequence[Job]) -> None:
             for i, outcome in zip(indices, await outside.decoders.run(work), strict=True):
                 job, _ = taken[i]
                 job.session.conclude(job, outcome)
+    except Exception as error:
+        # Not foreseen. These frames fail; the loop goes on, or all others would wait for ever.
+        log.critical("decoding failed", exc_info=error)
+        for job in jobs:
+            job.session.give_up(job, error)
     finally:
         for job in jobs:
             job.session.done()

@@ -50,7 +50,11 @@ class Receiver(link_pb2_grpc.LinkServiceServicer, receiver_pb2_grpc.ReceiverServ
         """One session. Raises InvalidInput, Mismatch, NotReady, Busy; a frame that is not valid is refused alone."""
         if not self.ready:
             raise NotReady("receiver: loading models")
-        first = await anext(request_iterator, None)
+        seconds = self._outside.settings.first_item_s
+        try:
+            first = await asyncio.wait_for(anext(request_iterator, None), seconds)
+        except TimeoutError:
+            raise InvalidInput(f"open: missing; no item came within {seconds:g} s") from None
         if first is None or first.WhichOneof("item") != "open":
             raise InvalidInput("open: missing; it is the first item of a stream")
         opening = first.open

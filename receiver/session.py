@@ -172,7 +172,7 @@ class LinkSession:
             unpack_s = time.perf_counter() - start
             self._acknowledge(message)
         except Exception as error:
-            self._fail(job, error)
+            self.give_up(job, error)
             return None
         if frame is None or not self.frames.is_open(frame):
             return None
@@ -191,26 +191,27 @@ class LinkSession:
                 frame.result = failure_to_proto(frame.header.frame_index, frame.rounds, str(outcome))
                 self.frames.decide(frame, None)
             elif isinstance(outcome, Exception):
-                self._fail(job, outcome)
+                self.give_up(job, outcome)
             else:
                 picture, frame.result = outcome
                 for stage in frame.result.stages:
                     SECONDS.labels(_SERVICE, stage.stage).observe(stage.seconds)
                 self.frames.decide(frame, picture)
         except Exception as error:
-            self._fail(job, error)
+            self.give_up(job, error)
+
+    def give_up(self, job: Job, error: Exception) -> None:
+        """The frame of a round fails, unless it has ended."""
+        log.error("round failed", frame_id=self.frames.name(job.arrived.header.frame_index), exc_info=error)
+        if job.frame is not None and self.frames.is_open(job.frame):
+            reason = str(error) if isinstance(error, GoComError) else f"internal error ({type(error).__name__})"
+            job.frame.result = failure_to_proto(job.arrived.header.frame_index, job.frame.rounds, reason)
+            self.frames.finish(job.frame)
 
     def done(self) -> None:
         """One of the jobs is through, whatever became of it."""
         self._pending -= 1
         self._check_idle()
-
-    def _fail(self, job: Job, error: Exception) -> None:
-        log.error("round failed", frame_id=self.frames.name(job.arrived.header.frame_index), exc_info=error)
-        if job.frame is not None:
-            reason = str(error) if isinstance(error, GoComError) else f"internal error ({type(error).__name__})"
-            job.frame.result = failure_to_proto(job.arrived.header.frame_index, job.frame.rounds, reason)
-            self.frames.finish(job.frame)
 
     def _acknowledge(self, message: ReceivedMessage) -> None:
         header = message.frame

@@ -33,6 +33,7 @@ class Frame:
         request: what was asked for; dropped, with its image, once encoded. The outbox has it still.
         history: events so far; the first one is `accepted`, unless the frame failed before that.
         repeated: the receiver may have had it before.
+        begun: in how many runs of the service before this one it was begun.
         cuts: how often the link was cut while the frame was on it.
         session: the encoder's state, for later rounds.
         header: of the first round; feedback names its elements.
@@ -47,6 +48,7 @@ class Frame:
     codec: str = ""
     history: list[Response] = field(default_factory=list)
     repeated: bool = False
+    begun: int = 0
     cuts: int = 0
     session: EncoderSession | None = None
     header: FrameHeader | None = None

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from common.errors import GoComError, Mismatch, NotReady
 from common.logs import get_logger
@@ -128,7 +129,10 @@ class LinkStream:
 
 
 class ChannelStateSource:
-    """Channel state information from the emulator, if the link's address is one; else a perfect channel."""
+    """Channel state information from the emulator, if the link's address is one; else a perfect channel.
+
+    While the emulator is away what it said last holds on.
+    """
 
     def __init__(self, channel: grpc.aio.Channel, refresh_s: float) -> None:
         self._stub: Any = channel_pb2_grpc.ChannelControlServiceStub(channel)
@@ -144,8 +148,11 @@ class ChannelStateSource:
                 self._known = Csi(state.packet_erasure_rate, state.bit_error_rate, state.mean_burst_packets)
             except grpc.aio.AioRpcError as error:
                 # A receiver has no such service; whether the link works at all shows when a frame is sent.
-                self._known = Csi()
-                if error.code() != grpc.StatusCode.UNIMPLEMENTED:
+                if error.code() == grpc.StatusCode.UNIMPLEMENTED:
+                    self._known = Csi()
+                else:
                     log.warning("no channel state", error=error.details())
+            except DecodeError as error:
+                log.warning("no channel state", error=f"the answer is not a message: {error}")
             self._until = time.monotonic() + self._refresh_s
         return self._known

@@ -1,6 +1,6 @@
 """Frames from being accepted to being ended, kept where a crash of the process does not reach them.
 
-    accept --> request (the image and what is wanted of it) --> end --> the frame's events, for clients that come back
+    accept --> request (the image and what is wanted of it) --> begin --> end --> events, for clients that come back
 
 SQLite in WAL mode: a commit survives kill -9 of this process at once; a power cut may cost the last few (synchronous
 is NORMAL). One thread does all of it, in order, so that what is asked after a write sees it.
@@ -33,11 +33,11 @@ Events = list[transmitter_pb2.TransmitResponse]
 KEPT_ENDED = 4096
 """Ended frames whose events are kept."""
 _PRUNE_EVERY = 256
-_FORMAT = 1
+_FORMAT = 2
 _TABLES = """
 CREATE TABLE IF NOT EXISTS frames (
     number INTEGER PRIMARY KEY, session TEXT NOT NULL, frame INTEGER NOT NULL, request BLOB, events BLOB,
-    UNIQUE (session, frame)
+    begun INTEGER NOT NULL DEFAULT 0, UNIQUE (session, frame)
 )
 """
 
@@ -66,16 +66,16 @@ class Outbox:
         except (OSError, sqlite3.Error) as error:
             raise NotReady(f"outbox: {self._path}: {_words(error)}") from error
 
-    async def pending(self) -> dict[str, list[int]]:
-        """Frames that were accepted and have not ended: indices by session, in the order of their arrival."""
+    async def pending(self) -> dict[str, dict[int, int]]:
+        """Frames that were accepted and have not ended: by session, in the order of their arrival, how often begun."""
         rows = await self._run(
             lambda: self._database.execute(
-                "SELECT session, frame, length(request) FROM frames WHERE request IS NOT NULL ORDER BY number"
+                "SELECT session, frame, begun, length(request) FROM frames WHERE request IS NOT NULL ORDER BY number"
             ).fetchall()
         )
-        found: dict[str, list[int]] = {}
-        for session, frame, size in rows:
-            found.setdefault(session, []).append(frame)
+        found: dict[str, dict[int, int]] = {}
+        for session, frame, begun, size in rows:
+            found.setdefault(session, {})[frame] = begun
             self._sizes[session, frame] = size
         return found
 
@@ -94,6 +94,14 @@ class Outbox:
             raise GoComError(f"outbox: the frame cannot be kept: {_words(error)}") from error
         self._sizes[session, frame] = len(data)
 
+    async def begin(self, session: str, frame: int, times: int) -> None:
+        """Keep in how many runs of the service a frame was begun, before this one may end with it."""
+        statement = "UPDATE frames SET begun = ? WHERE session = ? AND frame = ?"
+        try:
+            await self._run(partial(self._write, statement, (times, session, frame)))
+        except sqlite3.Error as error:
+            log.error("outbox not written", exc_info=error)
+
     async def request(self, session: str, frame: int) -> transmitter_pb2.TransmitRequest:
         """The request of a frame that has not ended. Raises GoComError when it is not there."""
         rows = await self._find("request", session, frame)
@@ -109,13 +117,17 @@ class Outbox:
         return _unpack(rows[0][0])
 
     def end(self, session: str, frame: int, events: Sequence[transmitter_pb2.TransmitResponse]) -> None:
-        """The frame has ended; its request is dropped and its events are kept a while. Written in the background."""
+        """The frame has ended, or was refused; its request is dropped and its events are kept a while.
+
+        Written in the background.
+        """
         out = io.BytesIO()
         for event in events:
             proto.serialize_length_prefixed(event, out)
         self._later(
-            "UPDATE frames SET request = NULL, events = ? WHERE session = ? AND frame = ?",
-            (out.getvalue(), session, frame),
+            "INSERT INTO frames (session, frame, events) VALUES (?, ?, ?)"
+            " ON CONFLICT (session, frame) DO UPDATE SET request = NULL, events = excluded.events",
+            (session, frame, out.getvalue()),
         )
         self._free(session, frame)
         self._ends += 1
@@ -153,11 +165,11 @@ class Outbox:
         self._freed.set()
 
     def _later(self, statement: str, values: tuple[object, ...]) -> None:
-        def write() -> None:
-            with self._database:
-                self._database.execute(statement, values)
+        self._executor.submit(self._write, statement, values).add_done_callback(_report)
 
-        self._executor.submit(write).add_done_callback(_report)
+    def _write(self, statement: str, values: tuple[object, ...]) -> None:
+        with self._database:
+            self._database.execute(statement, values)
 
     def _open(self) -> None:
         if self._path is not None:
@@ -170,9 +182,11 @@ class Outbox:
             for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = NORMAL"):
                 self._database.execute(f"PRAGMA {pragma}")
             found = self._database.execute("PRAGMA user_version").fetchone()[0]
-            if found not in (0, _FORMAT):
+            if found not in (0, 1, _FORMAT):
                 raise sqlite3.DatabaseError(f"format {found}, this version reads {_FORMAT}")
             with self._database:
+                if found == 1:
+                    self._database.execute("ALTER TABLE frames ADD COLUMN begun INTEGER NOT NULL DEFAULT 0")
                 self._database.execute(_TABLES)
                 self._database.execute(f"PRAGMA user_version = {_FORMAT}")
         except BaseException:
@@ -180,10 +194,7 @@ class Outbox:
             raise
 
     def _accept(self, session: str, frame: int, data: bytes) -> None:
-        with self._database:
-            self._database.execute(
-                "INSERT OR REPLACE INTO frames (session, frame, request) VALUES (?, ?, ?)", (session, frame, data)
-            )
+        self._write("INSERT OR REPLACE INTO frames (session, frame, request) VALUES (?, ?, ?)", (session, frame, data))
 
     def _close(self) -> None:
         with contextlib.suppress(AttributeError):  # never opened

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from common.errors import NotReady
+from common.errors import InvalidInput, NotReady
 from common.logs import get_logger
 from common.models import held_knowledge
 from common.rpc.channels import open_channel
@@ -40,9 +40,10 @@ class Transmitter(transmitter_pb2_grpc.TransmitterServiceServicer, feedback_pb2_
         ready: encoders are loaded; until then Transmit is refused with UNAVAILABLE.
     """
 
-    def __init__(self, sessions: SessionTable) -> None:
+    def __init__(self, sessions: SessionTable, first_item_s: float) -> None:
         self.ready = False
         self._sessions = sessions
+        self._first_item_s = first_item_s
         self._drained = asyncio.Event()
 
     def drain(self) -> None:
@@ -86,13 +87,15 @@ class Transmitter(transmitter_pb2_grpc.TransmitterServiceServicer, feedback_pb2_
         return await session.feedback(request)
 
     async def _first(self, requests: Requests) -> transmitter_pb2.TransmitRequest | None:
-        """The first request of a stream. Raises NotReady when the service stops before it comes."""
+        """The first request of a stream. Raises NotReady when the service stops first, InvalidInput when none comes."""
         coming = asyncio.ensure_future(anext(requests, None))
         drained = asyncio.create_task(self._drained.wait())
         try:
-            await asyncio.wait({coming, drained}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({coming, drained}, timeout=self._first_item_s, return_when=asyncio.FIRST_COMPLETED)
             if self._drained.is_set():
                 raise NotReady("transmitter: shutting down")
+            if not coming.done():
+                raise InvalidInput(f"session_id: missing; no request came within {self._first_item_s:g} s")
             return coming.result()
         finally:
             coming.cancel()
@@ -148,7 +151,7 @@ async def serve(settings: TransmitterSettings) -> RunningServer:
     knowledge = [link_pb2.KnowledgeHash(name=name, sha256=sha256) for name, sha256 in held.items()]
     outbox = Outbox(outbox_path(settings.outbox, settings.port), settings.outbox_bytes)
     sessions = SessionTable(Outside(settings, encoders, link_pb2_grpc.LinkServiceStub(channel), csi, knowledge, outbox))
-    service = Transmitter(sessions)
+    service = Transmitter(sessions, settings.first_item_s)
 
     def add(server: grpc.aio.Server) -> list[str]:
         transmitter_pb2_grpc.add_TransmitterServiceServicer_to_server(service, server)

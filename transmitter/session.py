@@ -12,7 +12,6 @@ is gone, and is told to whoever comes back for the session.
 from __future__ import annotations
 
 import asyncio
-import random
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,14 +26,13 @@ from gocom.v1 import feedback_pb2, link_pb2, transmitter_pb2
 from transmitter.encoding import (
     EncodedRound,
     Encoders,
-    FrameRequest,
     encode_first,
     encode_next,
     mark_repeated,
-    read_request,
 )
 from transmitter.feedback import Answers, check_feedback, refusal
 from transmitter.frames import INVALID, LINK, UNDECODABLE, Frame, FrameTable, Listener
+from transmitter.intake import Intake
 from transmitter.link import ChannelStateSource
 from transmitter.outbox import Outbox
 from transmitter.reconnect import Reconnector, passes
@@ -73,9 +71,7 @@ class TransmitSession:
         self.link, self.seed = link, seed
         self.frames = FrameTable(session_id, outside.settings.open_frames, self._on_frame_end)
         self._outside = outside
-        # Images that wait: few, since they are large. Frames that begin again bring none, and do not count.
-        self._images = asyncio.Semaphore(outside.settings.queue_frames)
-        self._to_encode: asyncio.Queue[Frame] = asyncio.Queue()
+        self._intake = Intake(self.frames, link, seed, outside.outbox, outside.settings.queue_frames)
         self._to_send: asyncio.Queue[tuple[Frame, int, EncodedRound]] = asyncio.Queue(outside.settings.queue_frames)
         self._sending: Frame | None = None
         opening = link_pb2.SessionOpen(
@@ -84,55 +80,15 @@ class TransmitSession:
         patience_s = outside.settings.link_patience_s
         self._link = Reconnector(outside.stub, opening, patience_s, self._on_response, self._cut)
         self._answers = Answers()
-        self._submitting = asyncio.Lock()
         self._tasks = [asyncio.create_task(self._encode_all()), asyncio.create_task(self._send_all())]
 
     async def submit(self, request: transmitter_pb2.TransmitRequest) -> None:
-        """Take one image. A bad one fails its frame only. Raises InvalidInput for a frame index that was used."""
-        # One at a time: two streams may bring the same frame, while one takes the session over from the other.
-        async with self._submitting:
-            await self.frames.room()
-            await self._outside.outbox.room()
-            if not await self._told_again(request):
-                await self._images.acquire()
-                await self._take(request)
+        """Take one image; see Intake.submit."""
+        await self._intake.submit(request)
 
-    async def _take(self, request: transmitter_pb2.TransmitRequest) -> None:
-        """Check and keep a frame that is new, and queue it. Holds a permit of `_images`."""
-        index, outbox = request.frame_index, self._outside.outbox
-        try:
-            frame = self.frames.add(index)
-        except InvalidInput:
-            self._images.release()
-            raise
-        frame.repeated = bool(request.resumption)
-        try:
-            read = await asyncio.to_thread(read_request, request, self.link)
-            await outbox.accept(self.frames.session_id, index, self._complete(request))
-        except asyncio.CancelledError:
-            # Not accepted: who sends it again sends it as new.
-            self._images.release()
-            outbox.forget(self.frames.session_id, index)
-            self.frames.drop(frame)
-            raise
-        except Exception as error:
-            self._images.release()
-            self.frames.fail_by(frame, error)
-            return
-        self._accept(frame, read)
-        frame.request = read
-        self._to_encode.put_nowait(frame)
-
-    async def recover(self, index: int) -> None:
-        """Go on with a frame that the outbox kept while the service was down."""
-        frame = self.frames.add(index)
-        frame.repeated = True
-        try:
-            self._accept(frame, await self._load(frame))
-        except Exception as error:
-            self.frames.fail_by(frame, error)
-            return
-        self._to_encode.put_nowait(frame)
+    async def recover(self, index: int, begun: int) -> None:
+        """Go on with a frame that the outbox kept; see Intake.recover."""
+        await self._intake.recover(index, begun)
 
     def listen(self) -> Listener:
         """From now on events go to a new listener; the one before hears that its stream was taken over."""
@@ -215,50 +171,13 @@ class TransmitSession:
         await self._to_send.put((frame, cuts, encoded))
         return feedback_pb2.SendFeedbackResponse(will_send=True)
 
-    async def _told_again(self, request: transmitter_pb2.TransmitRequest) -> bool:
-        """Whether the frame is known, and the client has been told what became of it. Raises InvalidInput."""
-        index, name = request.frame_index, self.frames.session_id
-        frame = self.frames.get(index)
-        if frame is not None and request.resumption:
-            self.frames.replay(frame.history)
-            return True
-        ended = await self._outside.outbox.ended(name, index)
-        if ended is None or request.resumption == transmitter_pb2.RESUMPTION_REPEAT:
-            return False
-        if not request.resumption:
-            raise InvalidInput(f"frame_index: {index} was used before in the session")
-        self.frames.replay(ended)
-        return True
-
-    def _complete(self, request: transmitter_pb2.TransmitRequest) -> transmitter_pb2.TransmitRequest:
-        """The request with all that its session knows: it must make sense on its own after a restart."""
-        whole = transmitter_pb2.TransmitRequest()
-        whole.CopyFrom(request)
-        whole.session_id, whole.seed = self.frames.session_id, self.seed
-        whole.link.CopyFrom(link_to_proto(self.link))
-        return whole
-
-    def _accept(self, frame: Frame, read: FrameRequest) -> None:
-        frame.codec, frame.rounds = read.codec, read.goal.rounds
-        height, width = read.image.shape[1:]
-        number = random.getrandbits(32)
-        accepted = transmitter_pb2.FrameAccepted(width_px=width, height_px=height, acceptance=number)
-        self.frames.emit(frame, accepted=accepted)
-
-    async def _load(self, frame: Frame) -> FrameRequest:
-        request = await self._outside.outbox.request(self.frames.session_id, frame.index)
-        return await asyncio.to_thread(read_request, request, self.link)
-
     async def _encode_all(self) -> None:
         encoders = self._outside.encoders
         while True:
-            frame = await self._to_encode.get()
-            request, frame.request = frame.request, None
-            if request is not None:
-                self._images.release()
+            frame, request = await self._intake.next()
             try:
                 csi = await self._outside.csi.get()
-                work = partial(encode_first, encoders, request or await self._load(frame), csi)
+                work = partial(encode_first, encoders, request or await self._intake.load(frame), csi)
                 frame.session, encoded = await encoders.run(work)
             except Exception as error:
                 self.frames.fail_by(frame, error)
@@ -302,7 +221,7 @@ class TransmitSession:
             else:
                 self._answers.forget(frame.index)
                 self.frames.retry(frame, str(error))
-                self._to_encode.put_nowait(frame)
+                self._intake.again(frame)
 
     def _on_response(self, response: link_pb2.SendResponse) -> None:
         item = response.WhichOneof("item")

@@ -58,13 +58,13 @@ class SessionTable:
     async def recover(self) -> int:
         """Go on with what the outbox kept while the service was down; -> how many frames that is."""
         frames = 0
-        for name, indices in (await self._outside.outbox.pending()).items():
-            first = await self._outside.outbox.request(name, indices[0])
+        for name, begun in (await self._outside.outbox.pending()).items():
+            first = await self._outside.outbox.request(name, next(iter(begun)))
             session = self._make(first, limited=False)  # what was promised counts more than the limit
-            for index in indices:
-                await session.recover(index)
+            for index, times in begun.items():
+                await session.recover(index, times)
             self._end_later(name, session)
-            frames += len(indices)
+            frames += len(begun)
         if frames:
             log.info("frames of before the restart go on", frames=frames)
         return frames
@@ -106,8 +106,10 @@ class SessionTable:
         if session.frames.listener is not None or self._sessions.get(name) is not session:
             return
         del self._sessions[name]
-        await session.finish()
-        await session.close()
+        try:
+            await session.finish()
+        finally:
+            await session.close()
 
 
 def check_same(session: TransmitSession, name: str, request: transmitter_pb2.TransmitRequest) -> None:

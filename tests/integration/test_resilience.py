@@ -10,6 +10,8 @@ from toy_world import free_port, kinds, opening, png, refused, request, toy_roun
 from client.client import AsyncClient
 from common.errors import NotReady
 from gocom.v1 import link_pb2, link_pb2_grpc, transmitter_pb2
+from transmitter.intake import MAX_BEGUN
+from transmitter.outbox import Outbox
 
 RESUME, REPEAT = transmitter_pb2.RESUMPTION_RESUME, transmitter_pb2.RESUMPTION_REPEAT
 
@@ -115,6 +117,45 @@ async def test_a_restarted_transmitter_goes_on_with_what_it_had_accepted(world, 
     for index in (0, 2):
         assert kinds(events, index) == ["accepted", "sent", "received", "completed"]
     assert all(e.accepted.resumed for e in events if e.HasField("accepted"))
+
+
+async def test_a_frame_that_always_ends_the_transmitter_fails(world, tmp_path):
+    outbox = Outbox(tmp_path / "outbox.sqlite", 1 << 20)
+    await outbox.open()
+    for index, begun in ((0, MAX_BEGUN), (1, MAX_BEGUN - 1)):
+        await outbox.accept("s", index, request(index))
+        await outbox.begin("s", index, begun)
+    await outbox.close()
+    await world.all(outbox=str(tmp_path / "outbox.sqlite"))
+    events = await world.transmit(request(0, resumption=RESUME), request(1, resumption=RESUME))
+    assert kinds(events, 0) == ["accepted", "failed"] and kinds(events, 1)[-1] == "completed"
+    reason = next(e.failed.reason for e in events if e.HasField("failed"))
+    assert reason == f"the transmitter stopped {MAX_BEGUN} times after it had begun the frame"
+
+
+async def test_a_refused_index_is_used_up(world):
+    await world.all()
+    bad = request(0)
+    bad.image = b"no picture"
+    call = world.images.Transmit(timeout=20)
+    await call.write(bad)
+    assert kinds(await read_until(call, "failed")) == ["failed"]
+    await call.write(request(0))
+    code, details = await refused(call.read())
+    assert code == grpc.StatusCode.INVALID_ARGUMENT and "0 was used before" in details
+
+
+async def test_the_decode_loop_outlives_what_nobody_foresaw(world, monkeypatch):
+    await world.all()
+
+    def burst(*_):
+        raise MemoryError("all gone")
+
+    monkeypatch.setattr("receiver.decode_loop.decode", burst)
+    events = await world.transmit(request(0))
+    assert kinds(events)[-1] == "failed" and "MemoryError" in events[-1].failed.reason
+    monkeypatch.undo()
+    assert kinds(await world.transmit(request(0, session="t")))[-1] == "completed"
 
 
 async def test_without_a_file_a_restart_forgets(world):

@@ -43,3 +43,7 @@ def test_permutation_is_one():
     order = CounterRng(5, "prm").permutation(1024)
     assert sorted(order.tolist()) == list(range(1024))
     assert order[:4].tolist() != [0, 1, 2, 3]
+    long = CounterRng(5, "prm").permutation(200_000)
+    assert (np.sort(long) == np.arange(200_000)).all() and len(CounterRng(5, "prm").permutation(0)) == 0
+    words = CounterRng(5, "prm").words(long)[:, 0]
+    assert (words[1:] >= words[:-1]).all()
