@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 
 from channel_emulator.impairments import IMPAIRMENTS, Fault, FrameInfo
 from channel_emulator.round_rng import RoundRng
-from common.channel_spec import MAX_IMPAIRMENTS
+from common.channel_spec import MAX_IMPAIRMENTS, PRESETS
 from common.enums import enum_to_name
 from common.errors import InvalidInput, UnknownName
 from common.packetizer import MAX_ELEMENTS
@@ -172,7 +172,7 @@ def _build(position: int, impairment: channel_pb2.Impairment) -> Link:
     if case == EXTENSION:
         name = impairment.extension.name
         parameters: dict[str, float | str] = dict(impairment.extension.parameters)
-        path, name_path = f"{where}.extension.parameters", f"{where}.extension.name"
+        path, name_path = f"{where}.extension.parameters", where
     else:
         name, path, name_path = case, f"{where}.{case}", where
         try:
@@ -180,7 +180,8 @@ def _build(position: int, impairment: channel_pb2.Impairment) -> Link:
         except InvalidInput as error:
             raise InvalidInput(f"{path}.{error}") from None
     if name not in IMPAIRMENTS:
-        raise UnknownName(name_path, name[:_QUOTED], IMPAIRMENTS)
+        # A preset stands for a whole profile; who mistyped one should see them here.
+        raise UnknownName(name_path, name[:_QUOTED], IMPAIRMENTS if parameters else {*IMPAIRMENTS, *PRESETS})
     try:
         return Link(name, IMPAIRMENTS.get(name).build(parameters))
     except InvalidInput as error:

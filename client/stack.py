@@ -27,6 +27,7 @@ from client.processes import HOST, free_ports, hold_ports, reap
 from common.channel_spec import format_spec, parse_spec
 from common.errors import InvalidInput, NotReady
 from common.rpc.security import channel_credentials
+from common.rpc.status import connection_words
 from common.settings import ClientSettings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -264,11 +265,18 @@ def _checked(services: Sequence[str]) -> tuple[str, ...]:
 
 def is_serving(address: str, timeout_s: float = 1.0, security: ClientSettings | None = None) -> bool:
     """What the health service at host:port says; False also when nobody answers. Raises InvalidInput of security."""
+    return why_not_serving(address, timeout_s, security) is None
+
+
+def why_not_serving(address: str, timeout_s: float = 1.0, security: ClientSettings | None = None) -> str | None:
+    """The reason; None: it serves. Raises InvalidInput of security."""
     options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
     tls = channel_credentials(security) if security is not None else None
     with grpc.secure_channel(address, tls, options) if tls else grpc.insecure_channel(address, options) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
-        except grpc.RpcError:
-            return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+                return f"no answer within {timeout_s:g} s"
+            return connection_words(str(error.details()))
+        return None if answer.status == health_pb2.HealthCheckResponse.SERVING else "up, but not ready"

@@ -116,7 +116,9 @@ def _parse_yaml(path: Path) -> channel_pb2.ChannelProfile:
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InvalidInput(f"profile: cannot read {str(path)!r}: {_short(error)}") from None
     if not isinstance(document, dict) or set(document) - {"seed", "impairments"}:
-        raise InvalidInput(f"profile: {str(path)!r} must be a mapping of seed and impairments, and nothing else")
+        script = isinstance(document, dict) and "steps" in document
+        hint = "; a script of steps is for `gocom channel play`" if script else ""
+        raise InvalidInput(f"profile: {str(path)!r} must be a mapping of seed and impairments, and nothing else{hint}")
     profile = channel_pb2.ChannelProfile(seed=_checked_seed(document.get("seed", 0)))
     items = document.get("impairments") or []
     if not isinstance(items, list):

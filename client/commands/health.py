@@ -8,7 +8,7 @@ import typer
 
 from client import console
 from client.console import FAILURE, command, emit
-from client.stack import is_serving
+from client.stack import why_not_serving
 
 
 @command
@@ -18,11 +18,11 @@ def health(
     as_json: console.Json = False,
 ) -> None:
     """Ask services whether they serve, by the gRPC health protocol. Exit status 1 unless all do."""
-    states = {at: is_serving(at, timeout_s, console.security()) for at in address}
-    for at, serving in states.items():
+    reasons = {at: why_not_serving(at, timeout_s, console.security()) for at in address}
+    for at, reason in reasons.items():
         if as_json:
-            emit({"address": at, "serving": serving})
+            emit({"address": at, "serving": reason is None, "reason": reason})
         else:
-            console.out.print(f"{at}: {'serving' if serving else 'not serving'}", markup=False)
-    if not all(states.values()):
+            console.out.print(f"{at}: {'serving' if reason is None else f'not serving: {reason}'}", markup=False)
+    if any(reasons.values()):
         raise typer.Exit(FAILURE)

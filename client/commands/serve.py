@@ -142,7 +142,7 @@ async def _serve(service: Any, settings: ServiceSettings, as_json: bool) -> None
     running = await service.serve(settings)
     if as_json:
         emit({"service": service.__name__.partition(".")[0], "host": settings.host, "port": running.port})
-    else:
+    elif not settings.log_json:  # whoever reads JSON lines has "ready" among them
         console.err.print(f"serving on {join_address(settings.host, running.port)}; Ctrl-C ends it", markup=False)
     await run_until_signal(running)
 

@@ -152,7 +152,8 @@ async def start_server(
         raise
     running = RunningServer(server, port, settings, health, metrics)
     await server.start()
-    log.info("listening", services=list(names), address=running.address, security=security_words(settings))
+    address = join_address(settings.host, port)
+    log.info("listening", services=list(names), address=address, security=security_words(settings))
     return running
 
 

@@ -66,7 +66,7 @@ def error_from_rpc(error: grpc.aio.AioRpcError, watched: CallStatus | None = Non
     kinds = [kind for kind, status in _STATUS if status == code]
     kind = next((k for k in kinds if k.__name__ == sent), kinds[-1] if kinds else errors.GoComError)
     if code == grpc.StatusCode.UNAVAILABLE:
-        details = _tls_words(details)
+        details = connection_words(details)
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
         kind, details = errors.NotReady, "no answer within the deadline"
     result = errors.GoComError.__new__(kind)
@@ -75,7 +75,7 @@ def error_from_rpc(error: grpc.aio.AioRpcError, watched: CallStatus | None = Non
     return result
 
 
-def _tls_words(details: str) -> str:
+def connection_words(details: str) -> str:
     """What gRPC says of a connection that was not made, in words that name the settings where TLS may be the reason."""
     failed = _NO_CONNECTION.search(details)
     if failed is None:

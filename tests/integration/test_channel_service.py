@@ -273,7 +273,7 @@ async def test_profiles_are_checked_and_the_old_one_stays(net: Net) -> None:
         (
             parse_spec("thunderstorm"),
             "UNIMPLEMENTED",
-            "there are bit_flip, burst_bit_flip, gilbert_elliott, packet_erasure",
+            "there are bit_flip, burst_bit_flip, bursty, clean, gilbert_elliott, heavy, ",
         ),
         (None, "INVALID_ARGUMENT", "profile: not set"),
     ]

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import textwrap
 from types import SimpleNamespace
 
 import grpc
@@ -318,12 +319,24 @@ async def test_a_bad_certificate_stops_a_service_before_it_listens(pki):
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_no_key_but_its_own_goes_to_a_machine(tmp_path):
+    text = (ROOT / "docs" / "deploy.md").read_text()
+    block = textwrap.dedent(text.partition("<!-- A test runs this block. -->\n   ```bash\n")[2].partition("   ```")[0])
+    made = subprocess.run(["bash", "-euc", block], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    a, b = ({path.name for path in (tmp_path / name).iterdir()} for name in ("pki-a", "pki-b"))
+    assert a == {"ca.pem", "token", "transmitter.pem", "transmitter.key", "channel.pem", "channel.key"}
+    assert b == {"ca.pem", "token", "receiver.pem", "receiver.key"}
+    assert not any(path.stat().st_mode & 0o077 for name in ("ca", "pki-b") for path in (tmp_path / name).glob("*.key"))
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 async def test_the_commands_of_the_documentation(world, tmp_path):
     text = (ROOT / "docs" / "security.md").read_text()
     block = text.partition("<!-- A test runs this block. -->\n```bash\n")[2].partition("```")[0]
     made = subprocess.run(["bash", "-euc", block], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
-    pki = tmp_path / "pki"
+    pki = tmp_path / "ca"
     assert not any(path.stat().st_mode & 0o077 for path in pki.iterdir())
 
     def own(name):
