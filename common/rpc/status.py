@@ -91,6 +91,8 @@ def connection_words(details: str) -> str:
         return f"TLS with {peer}: it answers in plain text; it has no tls_cert, or this end needs no tls_ca"
     if "handshake failed" in why:
         return f"TLS with {peer}: {why}"
+    if "Connection refused" in why:
+        return f"{peer}: connection refused; is the service up, and does it listen there?"
     if any(words in why for words in _HUNG_UP):
         # All that a client learns of a server that wants TLS, or wants a certificate, or is about to end.
         return (
