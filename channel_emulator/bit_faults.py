@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +45,10 @@ class BitFault(Fault):
     """
 
     damage: str
-    unit: ClassVar[channel_pb2.TrialUnit.ValueType] = channel_pb2.TRIAL_UNIT_BIT
+
+    @property
+    def unit(self) -> channel_pb2.TrialUnit.ValueType:
+        return channel_pb2.TRIAL_UNIT_BIT
 
     def apply(self, batch: PacketBatch, drawn: Ints, frame: FrameInfo) -> PacketBatch:
         ends = np.cumsum(batch.length)

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 from google.protobuf.message import Message
 
 from channel_emulator.impairments import IMPAIRMENTS, Fault, FrameInfo
 from channel_emulator.round_rng import RoundRng
+from channel_emulator.tally import Score
 from common.channel_spec import MAX_IMPAIRMENTS, PRESETS
 from common.enums import enum_to_name
 from common.errors import InvalidInput, UnknownName
@@ -26,8 +26,6 @@ from common.packets import PacketBatch, join_batches
 from common.types import Csi, FrameHeader
 from common.wire import EXTENSION
 from gocom.v1 import channel_pb2, link_pb2
-
-Counts = npt.NDArray[np.float64]
 
 _QUOTED = 80
 """Characters of a name that an error repeats."""
@@ -69,9 +67,9 @@ class Chain:
 
     def __call__(self, header: FrameHeader, batch: PacketBatch) -> PacketBatch:
         """The channel of an in-process pipeline: packets with `erased` set and payloads damaged."""
-        return self.apply(batch, frame_info(header))[0]
+        return self.apply(batch, frame_info(header))
 
-    def apply(self, batch: PacketBatch, frame: FrameInfo) -> tuple[PacketBatch, Counts]:
+    def apply(self, batch: PacketBatch, frame: FrameInfo) -> PacketBatch:
         """Impair some packets of a frame; see Passage.apply, which is quicker for several batches of one round.
 
         Raises:
@@ -80,9 +78,9 @@ class Chain:
         check_sequence(batch)
         return self.passage(frame).apply(batch)
 
-    def passage(self, frame: FrameInfo) -> Passage:
-        """For the batches of one round of a frame."""
-        return Passage(self, frame)
+    def passage(self, frame: FrameInfo, model: Chain | None = None) -> Passage:
+        """For the batches of one round of a frame; see Passage."""
+        return Passage(self, frame, model or self)
 
     def csi(self, payload_bytes: int) -> Csi:
         """Long-run state for payloads of this size. The faults are independent of each other, so this is exact."""
@@ -100,40 +98,39 @@ class Passage:
     Args:
         chain: the faults.
         frame: what they may know.
+        model: what the counts are compared with: faults of the same kinds, in another chain where a test wants to see
+            that a wrong model shows.
     """
 
-    def __init__(self, chain: Chain, frame: FrameInfo) -> None:
+    def __init__(self, chain: Chain, frame: FrameInfo, model: Chain) -> None:
         self._links = chain.links
         self._frame = frame
         self._rngs = [
             RoundRng(chain.seed, f"{position}:{link.name}", frame.frame_index, frame.round)
             for position, link in enumerate(chain.links)
         ]
+        self._tallies = [link.fault.tally() for link in model.links]
 
     def work(self, batch: PacketBatch) -> float:
         """About how many random numbers `apply` will draw; infinite where a fault does not say."""
         return sum(link.fault.work(batch) for link in self._links)
 
-    def apply(self, batch: PacketBatch) -> tuple[PacketBatch, Counts]:
-        """Impair some packets of the round; their sequence numbers must be such as a frame can have.
-
-        Returns:
-            the batch, and float64 [I, 3], for each fault (trials, events, variance of the events); the variance is
-            NaN where memory may go on in the next batch.
-        """
+    def apply(self, batch: PacketBatch) -> PacketBatch:
+        """Impair some packets of the round; their sequence numbers must be such as a frame can have."""
         if len(batch.payload) <= _PIECE_BYTES:
             return self._apply(batch)
-        pieces, counts = zip(*(self._apply(piece) for piece in _pieces(batch)), strict=True)
-        return join_batches(pieces), np.sum(counts, axis=0)
+        return join_batches([self._apply(piece) for piece in _pieces(batch)])
 
-    def _apply(self, batch: PacketBatch) -> tuple[PacketBatch, Counts]:
-        counts = np.zeros((len(self._links), 3))
-        for position, (link, rng) in enumerate(zip(self._links, self._rngs, strict=True)):
+    def scores(self) -> list[Score]:
+        """Of each fault, what it did to the packets so far beside what it should have done."""
+        return [tally.score() for tally in self._tallies]
+
+    def _apply(self, batch: PacketBatch) -> PacketBatch:
+        for link, rng, tally in zip(self._links, self._rngs, self._tallies, strict=True):
             drawn = link.fault.draw(batch, rng)
-            variance = link.fault.batch_variance(batch)
-            counts[position] = (*link.fault.count(batch, drawn), math.nan if variance is None else variance)
+            tally.add(batch, drawn)
             batch = link.fault.apply(batch, drawn, self._frame)
-        return batch, counts
+        return batch
 
 
 def check_sequence(batch: PacketBatch) -> None:

@@ -208,12 +208,12 @@ class _Session:
         # The case's name, not an extension's: labels of metrics must be few.
         codec = header.WhichOneof("codec") or ""
         info = frame_info(header)
-        passage, counts = position.chain.passage(info), position.statistics.new_round()
+        passage, counts = position.chain.passage(info), RoundCounts()
         self._round = _Round(info, position, passage, counts, codec)
 
     def _end(self, current: _Round, end: link_pb2.FrameEnd) -> None:
         info, counts = current.info, current.counts
-        current.position.statistics.add(info, counts)
+        current.position.statistics.add(info, counts, current.passage.scores())
         ROUNDS.labels(_SERVICE, current.codec).inc()
         _RECEIVED.inc(counts.packets_in)
         _SENT.inc(counts.packets_out)
@@ -235,10 +235,10 @@ async def _impair(current: _Round, item: WireItem) -> bytes | None:
     arrived = item.batch()
     began = time.perf_counter()
     if current.passage.work(arrived) + len(arrived.payload) / _BYTES_A_NUMBER <= MAX_WORK:
-        left, counts = current.passage.apply(arrived)
+        left = current.passage.apply(arrived)
     else:
         # In a thread: a large batch under many flips takes long enough to starve other sessions.
-        left, counts = await asyncio.to_thread(current.passage.apply, arrived)
+        left = await asyncio.to_thread(current.passage.apply, arrived)
     _SECONDS.observe(time.perf_counter() - began)
-    current.counts.add(arrived, left, counts)
+    current.counts.add(arrived, left)
     return None if bool(left.erased.all()) else item.changed(arrived, left)

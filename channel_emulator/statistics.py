@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
-from channel_emulator.chain import Chain, Counts
+from channel_emulator.chain import Chain
 from channel_emulator.impairments import FrameInfo
+from channel_emulator.tally import Score
 from common.packets import PacketBatch
 from gocom.v1 import channel_pb2
 
@@ -25,23 +28,17 @@ _REMEMBERED_ROUNDS = 1 << 16
 
 @dataclass(slots=True)
 class RoundCounts:
-    """Counts of one round of a frame while it passes.
+    """Packets of one round of a frame while it passes."""
 
-    Attributes:
-        counts: float64 [I, 3], (trials, events, variance) of each fault, as Chain.apply has them.
-    """
-
-    counts: Counts
     packets_in: int = 0
     packets_out: int = 0
     payload_bytes_in: int = 0
 
-    def add(self, arrived: PacketBatch, left: PacketBatch, counts: Counts) -> None:
-        """Add a batch: as it arrived, as the chain left it, and what the chain counted."""
+    def add(self, arrived: PacketBatch, left: PacketBatch) -> None:
+        """Add a batch: as it arrived, and as the chain left it."""
         self.packets_in += len(arrived)
         self.packets_out += int(np.count_nonzero(~left.erased))
-        self.payload_bytes_in += int(arrived.length.sum())
-        self.counts += counts
+        self.payload_bytes_in += len(arrived.payload)
 
 
 @dataclass(slots=True)
@@ -53,29 +50,21 @@ class Statistics:
     packets_in: int = 0
     packets_out: int = 0
     payload_bytes_in: int = 0
-    _counts: Counts = field(init=False)
+    _sums: npt.NDArray[np.float64] = field(init=False)
     _seen: OrderedDict[tuple[int, int], int] = field(init=False, default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
-        self._counts = np.zeros((len(self.chain.links), 3))
+        self._sums = np.zeros((len(self.chain.links), 4))
 
-    def new_round(self) -> RoundCounts:
-        """Counts to fill while a round passes."""
-        return RoundCounts(np.zeros((len(self.chain.links), 3)))
-
-    def add(self, frame: FrameInfo, counts: RoundCounts) -> None:
-        """Take in a round that passed."""
+    def add(self, frame: FrameInfo, counts: RoundCounts, scores: Sequence[Score]) -> None:
+        """Take in a round that passed; `scores` as its Passage has them."""
         self.frames += 1
         self.packets_in += counts.packets_in
         self.packets_out += counts.packets_out
         self.payload_bytes_in += counts.payload_bytes_in
         weight = 2 * self._repeats(frame) + 1  # (k+1)**2 - k**2
-        for i, (link, (trials, events, variance)) in enumerate(
-            zip(self.chain.links, counts.counts.tolist(), strict=True)
-        ):
-            if math.isnan(variance):
-                variance = link.fault.count_variance(int(trials))
-            self._counts[i] += (trials, events, weight * variance)
+        for sums, score in zip(self._sums, scores, strict=True):
+            sums += (score.trials, score.events, score.expected, weight * score.variance)
 
     def _repeats(self, frame: FrameInfo) -> int:
         """How often this (frame index, round) came before."""
@@ -95,14 +84,14 @@ class Statistics:
             packets_out=self.packets_out,
             payload_bytes_in=self.payload_bytes_in,
         )
-        for link, (trials, events, variance) in zip(self.chain.links, self._counts.tolist(), strict=True):
+        for link, (trials, events, expected, variance) in zip(self.chain.links, self._sums.tolist(), strict=True):
             message.impairments.add(
                 name=link.name,
                 trials=int(trials),
                 events=int(events),
-                expected_rate=link.fault.expected_rate,
+                expected_rate=expected / trials if trials else link.fault.expected_rate,
                 measured_rate=events / trials if trials else 0.0,
-                z_score=z_score(events, trials * link.fault.expected_rate, variance),
+                z_score=z_score(events, expected, variance),
                 unit=link.fault.unit,
             )
         return message

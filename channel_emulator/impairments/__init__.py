@@ -15,11 +15,12 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from channel_emulator.tally import Tally
 from common.errors import InvalidInput
 from common.packets import PacketBatch
 from common.random import CounterRng
@@ -44,13 +45,7 @@ class FrameInfo:
 
 
 class Fault(ABC):
-    """A fault of the channel; subclasses are frozen dataclasses whose fields are its parameters.
-
-    Attributes:
-        unit: what its trials are, a channel_pb2.TrialUnit.
-    """
-
-    unit: ClassVar[channel_pb2.TrialUnit.ValueType]
+    """A fault of the channel; subclasses are frozen dataclasses whose fields are its parameters."""
 
     @classmethod
     def build(cls, parameters: Mapping[str, float | str]) -> Self:
@@ -65,6 +60,11 @@ class Fault(ABC):
             if required and name not in parameters:
                 raise InvalidInput(f"{name}: not set")
         return cls(**parameters)
+
+    @property
+    @abstractmethod
+    def unit(self) -> channel_pb2.TrialUnit.ValueType:
+        """What its trials are."""
 
     @property
     @abstractmethod
@@ -99,6 +99,10 @@ class Fault(ABC):
         """
         return None
 
+    def tally(self) -> Tally:
+        """Counts of one round."""
+        return Tally(self)
+
     def packet_erasure_rate(self, payload_bits: int) -> float:
         """Long-run share of packets of this size erased, 0 to 1."""
         return 0.0
@@ -116,7 +120,9 @@ class Fault(ABC):
 class PacketFault(Fault):
     """A fault that erases whole packets: its draw is bool [P], True = erased."""
 
-    unit = channel_pb2.TRIAL_UNIT_PACKET
+    @property
+    def unit(self) -> channel_pb2.TrialUnit.ValueType:
+        return channel_pb2.TRIAL_UNIT_PACKET
 
     def apply(self, batch: PacketBatch, drawn: Bools, frame: FrameInfo) -> PacketBatch:
         return replace(batch, erased=batch.erased | drawn)

@@ -154,12 +154,13 @@ def test_memory_of_much_noise(spec):
     chain, frame = Chain.from_profile(parse_spec(spec, 1)), frame_info(announce("jpeg", damage_tolerant=True))
     batch = batch_from_proto(packets(32, 65000))
     with at_most(200):
-        noisy, counts = chain.apply(batch, frame)
-    assert len(noisy) == 32 and counts[0, 0] == 8 * 32 * 65000
+        passage = chain.passage(frame)
+        noisy = passage.apply(batch)
+    assert len(noisy) == 32 and passage.scores()[0].trials == 8 * 32 * 65000
     # In pieces or not, what happens to a packet is the same.
     for i in (0, 17, 31):
         only = np.arange(32) == i
-        alone, _ = chain.apply(batch.select(only), frame)
+        alone = chain.apply(batch.select(only), frame)
         assert (alone.payload == noisy.select(only).payload).all()
         assert alone.checksum == noisy.checksum[i] and not noisy.erased[i]
 

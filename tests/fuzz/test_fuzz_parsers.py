@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from packet_target import play
 
-from channel_emulator.chain import Chain, frame_info
+from channel_emulator.chain import Chain, check_sequence, frame_info
 from common.channel_spec import PRESETS, format_spec, parse_spec
 from common.errors import DecodeFailed, InvalidInput, UnknownName
 from common.images import decode_image
@@ -137,11 +137,16 @@ def test_channels(profile, message):
     assert 0 <= csi.packet_erasure_rate <= 1 and 0 <= csi.bit_error_rate <= 0.5 and csi.mean_burst_packets >= 1
     assert parse_spec(format_spec(profile), profile.seed) == profile or profile.impairments
     try:
-        batch, counts = chain.apply(batch_from_proto(message), frame_info(FIRST[0]))
+        arrived, frame = batch_from_proto(message), frame_info(FIRST[0])
+        check_sequence(arrived)
+        passage = chain.passage(frame)
+        batch = passage.apply(arrived)
     except InvalidInput as error:
         short(error)
         return
-    assert len(batch) == len(message.length_bytes) and (counts[:, :2] >= 0).all()
+    assert len(batch) == len(message.length_bytes) and all(
+        0 <= score.events <= score.trials and score.variance >= 0 for score in passage.scores()
+    )
 
 
 WORDS = st.sampled_from([

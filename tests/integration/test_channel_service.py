@@ -162,7 +162,7 @@ async def test_wire_and_in_process_chain_agree_whatever_the_batching(profile: st
         await net.send(OPEN, *frame(0), *frame(1, batch_packets=7))
         chain = Chain.from_profile(parse_spec(profile, 5))
         for index, arrived in enumerate(net.sink.frames()):
-            left, _ = chain.apply(packets(index), frame_info(header(index)))
+            left = chain.apply(packets(index), frame_info(header(index)))
             expected = left.select(~left.erased)
             assert np.array_equal(arrived.sequence, expected.sequence)
             assert np.array_equal(arrived.payload, expected.payload)
@@ -273,7 +273,7 @@ async def test_profiles_are_checked_and_the_old_one_stays(net: Net) -> None:
         (
             parse_spec("thunderstorm"),
             "UNIMPLEMENTED",
-            "there are bit_flip, burst_bit_flip, bursty, clean, gilbert_elliott, heavy, ",
+            "there are bit_flip, block_fading, burst_bit_flip, bursty, clean, coded_fading, ",
         ),
         (None, "INVALID_ARGUMENT", "profile: not set"),
     ]

@@ -16,7 +16,7 @@ from channel_emulator.chain import Chain, Link, frame_info
 from channel_emulator.impairments import FrameInfo
 from channel_emulator.impairments.gilbert_elliott import GilbertElliott
 from channel_emulator.impairments.packet_erasure import PacketErasure
-from channel_emulator.statistics import Statistics
+from channel_emulator.statistics import RoundCounts, Statistics
 from common.channel_spec import parse_spec
 from common.errors import InvalidInput, UnknownName
 from common.packets import PacketBatch
@@ -62,7 +62,7 @@ def chain_of(text: str, seed: int = 0) -> Chain:
         (
             "toy:x=1",
             UnknownName,
-            r"impairments\[0\]: no 'toy'; there are bit_flip, burst_bit_flip, gilbert_elliott, packet_erasure$",
+            r"impairments\[0\]: no 'toy'; there are bit_flip, block_fading, burst_bit_flip, coded_fading, gilbert_elliott, ",
         ),
         ("outag", UnknownName, r"impairments\[0\]: no 'outag'; there are .*clean, .*outage, packet_erasure$"),
     ],
@@ -89,21 +89,22 @@ def test_what_only_the_wire_can_get_wrong_is_refused() -> None:
 def test_seed_frame_round_and_position_key_the_fate() -> None:
     batch = batch_of(1000)
     fates = {
-        chain_of(text, seed).apply(batch, FrameInfo(frame, round_))[0].erased.tobytes()
+        chain_of(text, seed).apply(batch, FrameInfo(frame, round_)).erased.tobytes()
         for text in ("heavy", "clean", "packet_erasure+packet_erasure:rate=0.5")
         for seed in (1, 2)
         for frame in (0, 1)
         for round_ in (0, 1)
     }
     assert len(fates) == 17  # the clean channel's is one and the same
-    again = [chain_of("heavy", 1).apply(batch, FrameInfo(3, 0))[0].erased for _ in range(2)]
+    again = [chain_of("heavy", 1).apply(batch, FrameInfo(3, 0)).erased for _ in range(2)]
     assert np.array_equal(*again)
 
 
 def test_empty_batches_and_impossible_sequence_numbers() -> None:
     chain = chain_of("gilbert_elliott:p=0.02,r=0.2+packet_erasure:rate=0.1+bit_flip:rate=0.1,damage=deliver")
-    out, counts = chain.apply(batch_of(0), FrameInfo())
-    assert len(out) == 0 and not counts[:, :2].any()
+    passage = chain.passage(FrameInfo())
+    assert len(passage.apply(batch_of(0))) == 0
+    assert [(score.trials, score.events, score.variance) for score in passage.scores()] == [(0, 0, 0)] * 3
     batch = batch_of(2)
     batch.sequence = np.array([0, 2**32 - 1])
     with pytest.raises(InvalidInput, match=r"batch\.sequence: 4294967295 is not in 0 to"):
@@ -130,7 +131,7 @@ def test_csi_of_a_mixed_chain_is_what_happens() -> None:
         "gilbert_elliott:p=0.02,r=0.2,loss_bad=0.9+packet_erasure:rate=0.1+bit_flip:rate=1e-3+burst_bit_flip:p=1e-3,r=0.02",
         4,
     )
-    lost = chain.apply(batch_of(300_000), FrameInfo())[0].erased
+    lost = chain.apply(batch_of(300_000), FrameInfo()).erased
     csi = chain.csi(20)
     starts = np.count_nonzero(lost[1:] & ~lost[:-1])
     assert lost.mean() == pytest.approx(csi.packet_erasure_rate, rel=0.02)
@@ -146,11 +147,12 @@ def test_statistics_agree_and_notice_a_wrong_chain() -> None:
     good, bad, batch = Statistics(chain), Statistics(wrong), batch_of(1000)
     for frame in range(60):
         for statistics in (good, bad):
-            info, counts = FrameInfo(frame, 0), statistics.new_round()
+            info, counts = FrameInfo(frame, 0), RoundCounts()
+            passage = chain.passage(info, statistics.chain)
             for part in batch.slices(300):
-                left, counted = chain.apply(part, info)
-                counts.add(part, left, counted)
-            statistics.add(info, counts)
+                left = passage.apply(part)
+                counts.add(part, left)
+            statistics.add(info, counts, passage.scores())
     report = good.report(3)
     assert (report.revision, report.frames, report.packets_in) == (3, 60, 60_000)
     assert report.payload_bytes_in == 60_000 * 20 and 0 < report.packets_out < 60_000
@@ -170,12 +172,11 @@ def test_scores_of_bursty_flips_have_deviation_one_whatever_the_lengths() -> Non
     packets = replace(batch_of(400), payload=np.zeros(length.sum(), np.uint8), length=length)
     for seed in range(150):
         chain, info = chain_of(spec, seed), FrameInfo(seed, 0)
-        statistics = Statistics(chain)
-        counts = statistics.new_round()
+        statistics, counts, passage = Statistics(chain), RoundCounts(), chain.passage(info)
         for part in packets.slices(150):
-            left, counted = chain.apply(part, info)
-            counts.add(part, left, counted)
-        statistics.add(info, counts)
+            left = passage.apply(part)
+            counts.add(part, left)
+        statistics.add(info, counts, passage.scores())
         scores.append(statistics.report(1).impairments[1].z_score)
     assert np.std(scores) == pytest.approx(1, abs=0.2)  # of 150 scores: +- 3.5 standard deviations
     assert abs(np.mean(scores)) < 4 / math.sqrt(len(scores))
@@ -185,11 +186,12 @@ def test_a_lost_segment_is_counted_by_its_own_packets() -> None:
     chain = chain_of("packet_erasure:rate=1,segment=0+packet_erasure:rate=0.5", 2)
     batch = replace(batch_of(90), segment=np.arange(90) % 3)
     statistics = Statistics(chain)
-    left, counted = chain.apply(batch, FrameInfo())
+    passage = chain.passage(FrameInfo())
+    left = passage.apply(batch)
     assert left.erased[::3].all() and not left.erased.all()
-    counts = statistics.new_round()
-    counts.add(batch, left, counted)
-    statistics.add(FrameInfo(), counts)
+    counts = RoundCounts()
+    counts.add(batch, left)
+    statistics.add(FrameInfo(), counts, passage.scores())
     first, second = statistics.report(1).impairments
     assert (first.trials, first.events, first.measured_rate, first.z_score) == (30, 30, 1, 0)
     assert second.trials == 90
@@ -202,10 +204,11 @@ def test_repeats_of_a_frame_are_no_new_evidence() -> None:
     statistics, batch, info = Statistics(chain), batch_of(500), FrameInfo(1, 0)
     scores = []
     for _ in range(50):
-        left, counted = chain.apply(batch, info)
-        counts = statistics.new_round()
-        counts.add(batch, left, counted)
-        statistics.add(info, counts)
+        passage = chain.passage(info)
+        left = passage.apply(batch)
+        counts = RoundCounts()
+        counts.add(batch, left)
+        statistics.add(info, counts, passage.scores())
         scores.append(statistics.report(1).impairments[0].z_score)
     assert scores == pytest.approx([scores[0]] * 50)
 
@@ -244,7 +247,7 @@ from common.packets import PacketBatch
 i = np.arange(6); o = np.ones(6, np.int64)
 batch = PacketBatch(np.zeros(6, np.uint8), o, i, o, i, o, o.astype(np.uint32), o.astype(np.float32), i < 0)
 chain = Chain.from_profile(parse_spec("every_nth:n=3"))
-print(chain.apply(batch, FrameInfo())[0].erased.tolist(), round(chain.csi(105).packet_erasure_rate, 3))
+print(chain.apply(batch, FrameInfo()).erased.tolist(), round(chain.csi(105).packet_erasure_rate, 3))
 try: Chain.from_profile(parse_spec("every_nth:m=3"))
 except Exception as error: print(error)
 """

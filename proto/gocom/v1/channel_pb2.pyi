@@ -43,6 +43,114 @@ DAMAGE_POLICY_DELIVER: DamagePolicy.ValueType  # 2
 """It is delivered damaged where its segment tolerates that, as with UDP-Lite."""
 Global___DamagePolicy: _TypeAlias = DamagePolicy  # noqa: Y015
 
+class _Fading:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FadingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fading.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FADING_UNSPECIFIED: _Fading.ValueType  # 0
+    """Not said: Rayleigh."""
+    FADING_NONE: _Fading.ValueType  # 1
+    """|h| = 1: white Gaussian noise alone."""
+    FADING_RAYLEIGH: _Fading.ValueType  # 2
+    """Scattered waves alone."""
+    FADING_RICIAN: _Fading.ValueType  # 3
+    """Scattered waves and a line of sight."""
+
+class Fading(_Fading, metaclass=_FadingEnumTypeWrapper):
+    """How the gain of a link is distributed; E|h|^2 = 1."""
+
+FADING_UNSPECIFIED: Fading.ValueType  # 0
+"""Not said: Rayleigh."""
+FADING_NONE: Fading.ValueType  # 1
+"""|h| = 1: white Gaussian noise alone."""
+FADING_RAYLEIGH: Fading.ValueType  # 2
+"""Scattered waves alone."""
+FADING_RICIAN: Fading.ValueType  # 3
+"""Scattered waves and a line of sight."""
+Global___Fading: _TypeAlias = Fading  # noqa: Y015
+
+class _Modulation:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ModulationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Modulation.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MODULATION_UNSPECIFIED: _Modulation.ValueType  # 0
+    """Not said: BPSK."""
+    MODULATION_BPSK: _Modulation.ValueType  # 1
+    """One bit a symbol."""
+    MODULATION_QPSK: _Modulation.ValueType  # 2
+    """Two."""
+    MODULATION_QAM16: _Modulation.ValueType  # 3
+    """Four."""
+    MODULATION_QAM64: _Modulation.ValueType  # 4
+    """Six."""
+
+class Modulation(_Modulation, metaclass=_ModulationEnumTypeWrapper):
+    """Bits on symbols, with Gray labels."""
+
+MODULATION_UNSPECIFIED: Modulation.ValueType  # 0
+"""Not said: BPSK."""
+MODULATION_BPSK: Modulation.ValueType  # 1
+"""One bit a symbol."""
+MODULATION_QPSK: Modulation.ValueType  # 2
+"""Two."""
+MODULATION_QAM16: Modulation.ValueType  # 3
+"""Four."""
+MODULATION_QAM64: Modulation.ValueType  # 4
+"""Six."""
+Global___Modulation: _TypeAlias = Modulation  # noqa: Y015
+
+class _FadingNoise:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FadingNoiseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FadingNoise.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FADING_NOISE_UNSPECIFIED: _FadingNoise.ValueType  # 0
+    """Not said: flips."""
+    FADING_NOISE_FLIPS: _FadingNoise.ValueType  # 1
+    """Drawn from the exact error rate of each bit's place in its symbol."""
+    FADING_NOISE_SYMBOLS: _FadingNoise.ValueType  # 2
+    """Symbols with noise, decided one by one; slower."""
+
+class FadingNoise(_FadingNoise, metaclass=_FadingNoiseEnumTypeWrapper):
+    """How flips of delivered bits come about."""
+
+FADING_NOISE_UNSPECIFIED: FadingNoise.ValueType  # 0
+"""Not said: flips."""
+FADING_NOISE_FLIPS: FadingNoise.ValueType  # 1
+"""Drawn from the exact error rate of each bit's place in its symbol."""
+FADING_NOISE_SYMBOLS: FadingNoise.ValueType  # 2
+"""Symbols with noise, decided one by one; slower."""
+Global___FadingNoise: _TypeAlias = FadingNoise  # noqa: Y015
+
+class _CodeLimit:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CodeLimitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CodeLimit.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CODE_LIMIT_UNSPECIFIED: _CodeLimit.ValueType  # 0
+    """Not said: normal approximation."""
+    CODE_LIMIT_NORMAL: _CodeLimit.ValueType  # 1
+    """With the probability of the normal approximation (Polyanskiy, Poor, Verdu 2010)."""
+    CODE_LIMIT_OUTAGE: _CodeLimit.ValueType  # 2
+    """When its rate is above capacity."""
+
+class CodeLimit(_CodeLimit, metaclass=_CodeLimitEnumTypeWrapper):
+    """When a code block fails."""
+
+CODE_LIMIT_UNSPECIFIED: CodeLimit.ValueType  # 0
+"""Not said: normal approximation."""
+CODE_LIMIT_NORMAL: CodeLimit.ValueType  # 1
+"""With the probability of the normal approximation (Polyanskiy, Poor, Verdu 2010)."""
+CODE_LIMIT_OUTAGE: CodeLimit.ValueType  # 2
+"""When its rate is above capacity."""
+Global___CodeLimit: _TypeAlias = CodeLimit  # noqa: Y015
+
 class _TrialUnit:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -105,6 +213,8 @@ class Impairment(_message.Message):
     GILBERT_ELLIOTT_FIELD_NUMBER: _builtins.int
     BIT_FLIP_FIELD_NUMBER: _builtins.int
     BURST_BIT_FLIP_FIELD_NUMBER: _builtins.int
+    BLOCK_FADING_FIELD_NUMBER: _builtins.int
+    CODED_FADING_FIELD_NUMBER: _builtins.int
     EXTENSION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def packet_erasure(self) -> Global___PacketErasure:
@@ -123,6 +233,14 @@ class Impairment(_message.Message):
         """Bursty bit flips."""
 
     @_builtins.property
+    def block_fading(self) -> Global___BlockFading:
+        """Uncoded bits over a block-fading link."""
+
+    @_builtins.property
+    def coded_fading(self) -> Global___CodedFading:
+        """Coded packets over a block-fading link."""
+
+    @_builtins.property
     def extension(self) -> Global___ExtensionImpairment:
         """A fault from outside this repository."""
 
@@ -133,13 +251,15 @@ class Impairment(_message.Message):
         gilbert_elliott: Global___GilbertElliott | None = ...,
         bit_flip: Global___BitFlip | None = ...,
         burst_bit_flip: Global___BurstBitFlip | None = ...,
+        block_fading: Global___BlockFading | None = ...,
+        coded_fading: Global___CodedFading | None = ...,
         extension: Global___ExtensionImpairment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bit_flip", b"bit_flip", "burst_bit_flip", b"burst_bit_flip", "extension", b"extension", "gilbert_elliott", b"gilbert_elliott", "kind", b"kind", "packet_erasure", b"packet_erasure"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bit_flip", b"bit_flip", "block_fading", b"block_fading", "burst_bit_flip", b"burst_bit_flip", "coded_fading", b"coded_fading", "extension", b"extension", "gilbert_elliott", b"gilbert_elliott", "kind", b"kind", "packet_erasure", b"packet_erasure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bit_flip", b"bit_flip", "burst_bit_flip", b"burst_bit_flip", "extension", b"extension", "gilbert_elliott", b"gilbert_elliott", "kind", b"kind", "packet_erasure", b"packet_erasure"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bit_flip", b"bit_flip", "block_fading", b"block_fading", "burst_bit_flip", b"burst_bit_flip", "coded_fading", b"coded_fading", "extension", b"extension", "gilbert_elliott", b"gilbert_elliott", "kind", b"kind", "packet_erasure", b"packet_erasure"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["packet_erasure", "gilbert_elliott", "bit_flip", "burst_bit_flip", "extension"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["packet_erasure", "gilbert_elliott", "bit_flip", "burst_bit_flip", "block_fading", "coded_fading", "extension"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -284,6 +404,128 @@ class BurstBitFlip(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__rate_good) -> _WhichOneofReturnType__rate_good | None: ...
 
 Global___BurstBitFlip: _TypeAlias = BurstBitFlip  # noqa: Y015
+
+@_typing.final
+class BlockFading(_message.Message):
+    """Modulated bits over block fading, decided hard. SNR of a packet: |h|^2 times its power times snr_db."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNR_DB_FIELD_NUMBER: _builtins.int
+    COHERENCE_FIELD_NUMBER: _builtins.int
+    FADING_FIELD_NUMBER: _builtins.int
+    K_FACTOR_DB_FIELD_NUMBER: _builtins.int
+    MODULATION_FIELD_NUMBER: _builtins.int
+    DAMAGE_FIELD_NUMBER: _builtins.int
+    NOISE_FIELD_NUMBER: _builtins.int
+    snr_db: _builtins.float
+    """Mean SNR over the fading of a packet of power 1, Es/N0 in dB, -40 to 60."""
+    coherence: _builtins.int
+    """Packets that share a gain, 1 to 65536; default 1."""
+    fading: Global___Fading.ValueType
+    """Distribution of the gain."""
+    k_factor_db: _builtins.float
+    """Of rician, which needs it: power of the line of sight over that of all scattered waves, -20 to 30 dB."""
+    modulation: Global___Modulation.ValueType
+    """Modulation."""
+    damage: Global___DamagePolicy.ValueType
+    """What becomes of a damaged packet."""
+    noise: Global___FadingNoise.ValueType
+    """How delivered damage comes about."""
+    def __init__(
+        self,
+        *,
+        snr_db: _builtins.float | None = ...,
+        coherence: _builtins.int | None = ...,
+        fading: Global___Fading.ValueType = ...,
+        k_factor_db: _builtins.float | None = ...,
+        modulation: Global___Modulation.ValueType = ...,
+        damage: Global___DamagePolicy.ValueType = ...,
+        noise: Global___FadingNoise.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_coherence", b"_coherence", "_k_factor_db", b"_k_factor_db", "_snr_db", b"_snr_db", "coherence", b"coherence", "k_factor_db", b"k_factor_db", "snr_db", b"snr_db"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_coherence", b"_coherence", "_k_factor_db", b"_k_factor_db", "_snr_db", b"_snr_db", "coherence", b"coherence", "damage", b"damage", "fading", b"fading", "k_factor_db", b"k_factor_db", "modulation", b"modulation", "noise", b"noise", "snr_db", b"snr_db"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__coherence: _TypeAlias = _typing.Literal["coherence"]  # noqa: Y015
+    _WhichOneofArgType__coherence: _TypeAlias = _typing.Literal["_coherence", b"_coherence"]  # noqa: Y015
+    _WhichOneofReturnType__k_factor_db: _TypeAlias = _typing.Literal["k_factor_db"]  # noqa: Y015
+    _WhichOneofArgType__k_factor_db: _TypeAlias = _typing.Literal["_k_factor_db", b"_k_factor_db"]  # noqa: Y015
+    _WhichOneofReturnType__snr_db: _TypeAlias = _typing.Literal["snr_db"]  # noqa: Y015
+    _WhichOneofArgType__snr_db: _TypeAlias = _typing.Literal["_snr_db", b"_snr_db"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__coherence) -> _WhichOneofReturnType__coherence | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__k_factor_db) -> _WhichOneofReturnType__k_factor_db | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__snr_db) -> _WhichOneofReturnType__snr_db | None: ...
+
+Global___BlockFading: _TypeAlias = BlockFading  # noqa: Y015
+
+@_typing.final
+class CodedFading(_message.Message):
+    """Packets in blocks of a good code over block fading: lost or whole."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNR_DB_FIELD_NUMBER: _builtins.int
+    CODE_RATE_FIELD_NUMBER: _builtins.int
+    COHERENCE_FIELD_NUMBER: _builtins.int
+    FADING_FIELD_NUMBER: _builtins.int
+    K_FACTOR_DB_FIELD_NUMBER: _builtins.int
+    CODE_LENGTH_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    snr_db: _builtins.float
+    """As of BlockFading."""
+    code_rate: _builtins.float
+    """Bits a complex symbol, above 0, to 12."""
+    coherence: _builtins.int
+    """As of BlockFading."""
+    fading: Global___Fading.ValueType
+    """As of BlockFading."""
+    k_factor_db: _builtins.float
+    """As of BlockFading."""
+    code_length: _builtins.int
+    """Symbols of a code block, 50 to 10000; default 500. A packet takes as many blocks as it needs."""
+    limit: Global___CodeLimit.ValueType
+    """When a block fails."""
+    def __init__(
+        self,
+        *,
+        snr_db: _builtins.float | None = ...,
+        code_rate: _builtins.float | None = ...,
+        coherence: _builtins.int | None = ...,
+        fading: Global___Fading.ValueType = ...,
+        k_factor_db: _builtins.float | None = ...,
+        code_length: _builtins.int | None = ...,
+        limit: Global___CodeLimit.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_code_length", b"_code_length", "_code_rate", b"_code_rate", "_coherence", b"_coherence", "_k_factor_db", b"_k_factor_db", "_snr_db", b"_snr_db", "code_length", b"code_length", "code_rate", b"code_rate", "coherence", b"coherence", "k_factor_db", b"k_factor_db", "snr_db", b"snr_db"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_code_length", b"_code_length", "_code_rate", b"_code_rate", "_coherence", b"_coherence", "_k_factor_db", b"_k_factor_db", "_snr_db", b"_snr_db", "code_length", b"code_length", "code_rate", b"code_rate", "coherence", b"coherence", "fading", b"fading", "k_factor_db", b"k_factor_db", "limit", b"limit", "snr_db", b"snr_db"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__code_length: _TypeAlias = _typing.Literal["code_length"]  # noqa: Y015
+    _WhichOneofArgType__code_length: _TypeAlias = _typing.Literal["_code_length", b"_code_length"]  # noqa: Y015
+    _WhichOneofReturnType__code_rate: _TypeAlias = _typing.Literal["code_rate"]  # noqa: Y015
+    _WhichOneofArgType__code_rate: _TypeAlias = _typing.Literal["_code_rate", b"_code_rate"]  # noqa: Y015
+    _WhichOneofReturnType__coherence: _TypeAlias = _typing.Literal["coherence"]  # noqa: Y015
+    _WhichOneofArgType__coherence: _TypeAlias = _typing.Literal["_coherence", b"_coherence"]  # noqa: Y015
+    _WhichOneofReturnType__k_factor_db: _TypeAlias = _typing.Literal["k_factor_db"]  # noqa: Y015
+    _WhichOneofArgType__k_factor_db: _TypeAlias = _typing.Literal["_k_factor_db", b"_k_factor_db"]  # noqa: Y015
+    _WhichOneofReturnType__snr_db: _TypeAlias = _typing.Literal["snr_db"]  # noqa: Y015
+    _WhichOneofArgType__snr_db: _TypeAlias = _typing.Literal["_snr_db", b"_snr_db"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__code_length) -> _WhichOneofReturnType__code_length | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__code_rate) -> _WhichOneofReturnType__code_rate | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__coherence) -> _WhichOneofReturnType__coherence | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__k_factor_db) -> _WhichOneofReturnType__k_factor_db | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__snr_db) -> _WhichOneofReturnType__snr_db | None: ...
+
+Global___CodedFading: _TypeAlias = CodedFading  # noqa: Y015
 
 @_typing.final
 class ExtensionImpairment(_message.Message):

@@ -1,0 +1,188 @@
+"""Uncoded bits over a block-fading link: modulation with Gray labels, coherent detection, hard decisions.
+
+    payload --scramble, modulate--> symbols --times h, plus noise--> divide by h, nearest symbol --> bits
+
+The scrambler makes errors independent of what is sent. With damage=erase a packet is erased with the exact probability
+that a symbol of it is wrong. With damage=deliver each bit flips with the exact rate of its place in the symbol
+(noise=flips), or symbols are simulated (noise=symbols). For qam16 and qam64 the two differ in how errors fall together
+within a symbol: bit error rates are equal, and a few more packets are hit with flips.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtri
+
+from channel_emulator.bit_faults import DELIVER, ERASE, BitFault, check_damage, renewals
+from channel_emulator.fading_faults import RAYLEIGH, Doubles, FadingFault, check_fading, fading_of
+from channel_emulator.impairments import IMPAIRMENTS, FrameInfo
+from channel_emulator.physical.fading import STEP, Fading
+from channel_emulator.physical.modulation import MODULATIONS, Modulation, modulation_of
+from channel_emulator.round_rng import by_window
+from common.errors import InvalidInput, UnknownName
+from common.packets import PacketBatch
+from common.random import CounterRng
+from common.types import Ints
+from gocom.v1 import channel_pb2
+
+FLIPS, SYMBOLS = "flips", "symbols"
+_PARTS = 1 << 17
+"""Amplitudes simulated together; bounds memory."""
+
+
+@IMPAIRMENTS.register("block_fading")
+@dataclass(frozen=True, slots=True)
+class BlockFading(FadingFault, BitFault):
+    """Uncoded bits over block fading.
+
+    Attributes:
+        snr_db, coherence, fading, k_factor_db: see FadingFault.
+        modulation: "bpsk", "qpsk", "qam16" or "qam64".
+        damage: "erase" or "deliver", see BitFault.
+        noise: of damage=deliver: "flips" or "symbols".
+    """
+
+    snr_db: float
+    coherence: int = 1
+    fading: str = RAYLEIGH
+    k_factor_db: float | None = None
+    modulation: str = "bpsk"
+    damage: str = ERASE
+    noise: str = FLIPS
+
+    def __post_init__(self) -> None:
+        check_fading(self)
+        check_damage(self.damage)
+        modulation_of(self.modulation)
+        if self.noise not in (FLIPS, SYMBOLS):
+            raise UnknownName("noise", str(self.noise)[:80], (FLIPS, SYMBOLS))
+        if self.noise == SYMBOLS and self.damage == ERASE:
+            raise InvalidInput("noise: symbols is for damage=deliver; an erasure is drawn with its exact probability")
+
+    @property
+    def unit(self) -> channel_pb2.TrialUnit.ValueType:
+        return channel_pb2.TRIAL_UNIT_PACKET if self.damage == ERASE else channel_pb2.TRIAL_UNIT_BIT
+
+    @property
+    def link(self) -> Fading:
+        return fading_of(self.fading, self.k_factor_db, STEP)
+
+    @property
+    def expected_rate(self) -> float:
+        """Bit error rate, of packets of power 1."""
+        return self.link.mean(lambda gain: self._modulation.bit_error_rate(gain * self.snr))
+
+    def draw(self, batch: PacketBatch, rng: CounterRng) -> npt.NDArray[Any]:
+        snr = self.packet_snr(batch, rng)
+        if self.damage == ERASE:
+            u = by_window(rng, batch.sequence, "packet", lambda sequence, rng: rng.sub("packet").uniform(sequence))
+            return u < self._packet_error_rate(8 * batch.length, snr)
+        flips = self._flips(batch, snr, rng) if self.noise == FLIPS else self._symbols(batch, snr, rng)
+        return np.sort(flips)
+
+    def apply(self, batch: PacketBatch, drawn: npt.NDArray[Any], frame: FrameInfo) -> PacketBatch:
+        if self.damage == ERASE:
+            return replace(batch, erased=batch.erased | drawn)
+        return BitFault.apply(self, batch, drawn, frame)
+
+    def count(self, batch: PacketBatch, drawn: npt.NDArray[Any]) -> tuple[int, int]:
+        if self.damage == ERASE:
+            return len(batch), int(np.count_nonzero(drawn))
+        return 8 * len(batch.payload), len(drawn)
+
+    def work(self, batch: PacketBatch) -> float:
+        if self.damage == ERASE:
+            return len(batch)
+        bits = 8.0 * len(batch.payload)
+        return 4 * bits if self.noise == SYMBOLS else len(batch) + bits * self.expected_rate
+
+    def given_gain(self, bits: int, power: float, gain: Doubles) -> tuple[Doubles, Doubles]:
+        snr, modulation = gain * power * self.snr, self._modulation
+        if self.damage == ERASE:
+            lost = self._packet_error_rate(np.array([bits]), snr)
+            return lost, lost * (1 - lost)
+        rates = modulation.bit_error_rates(snr)
+        mean = rates @ _places(np.array([bits]), modulation)[0]
+        if self.noise == FLIPS:
+            return mean, (rates * (1 - rates)) @ _places(np.array([bits]), modulation)[0]
+        # The last part may be cut by the packet's end; as a share of one it is off by less than a bit's variance.
+        return mean, modulation.wrong_bits(snr)[1] * bits / modulation.bits_a_part
+
+    def packet_erasure_rate(self, payload_bits: int) -> float:
+        """Of packets of power 1; damage that is delivered erases nothing."""
+        return FadingFault.packet_erasure_rate(self, payload_bits) if self.damage == ERASE else 0.0
+
+    def pair_erasure_rate(self, payload_bits: int) -> float:
+        return FadingFault.pair_erasure_rate(self, payload_bits) if self.damage == ERASE else 0.0
+
+    @property
+    def bit_error_rate(self) -> float:
+        return self.expected_rate if self.damage == DELIVER else 0.0
+
+    @property
+    def _modulation(self) -> Modulation:
+        return MODULATIONS[self.modulation]
+
+    def _packet_error_rate(self, bits: Ints, snr: Doubles) -> Doubles:
+        """float64 [P]: any symbol is wrong. bits int64 [P], snr float64 [P], broadcast together."""
+        modulation = self._modulation
+        whole, rest = np.divmod(bits, modulation.bits_a_part)
+        with np.errstate(divide="ignore"):
+            right = whole * np.log1p(-modulation.part_error_rate(snr))
+            for left in range(1, modulation.bits_a_part):
+                cut = rest == left
+                if cut.any():
+                    right = right + np.where(cut, np.log1p(-modulation.part_error_rate(snr, left)), 0.0)
+        return np.asarray(-np.expm1(right))
+
+    def _flips(self, batch: PacketBatch, snr: Doubles, rng: CounterRng) -> Ints:
+        modulation, first_bit = self._modulation, (np.cumsum(batch.length) - batch.length) * 8
+        places, rates = _places(batch.length * 8, modulation), modulation.bit_error_rates(snr)
+        flipped = [np.zeros(0, np.int64)]
+        for place in range(modulation.bits_a_part):
+            trials, rate, stream = places[:, place], rates[:, place], rng.sub(f"bit {place}")
+            # Packets that expect about as many flips together: a deep fade must not set the pace for all.
+            pace = np.log2(np.maximum(trials * rate, 1)).astype(np.int64)
+            for step in np.unique(pace[(rate > 0) & (trials > 0)]):
+                rows = np.flatnonzero((pace == step) & (rate > 0) & (trials > 0))
+                packet, stop = _failures(trials[rows], rate[rows], batch.sequence[rows], stream)
+                inside = stop <= trials[rows][packet]
+                bit = (stop[inside] - 1) * modulation.bits_a_part + place
+                flipped.append(first_bit[rows][packet[inside]] + bit)
+        return np.concatenate(flipped)
+
+    def _symbols(self, batch: PacketBatch, snr: Doubles, rng: CounterRng) -> Ints:
+        modulation, bits = self._modulation, batch.length * 8
+        first_bit, parts = np.cumsum(bits) - bits, -(-bits // modulation.bits_a_part)
+        flipped = [np.zeros(0, np.int64)]
+        group = np.cumsum(parts) // _PARTS
+        for rows in np.split(np.arange(len(batch)), np.flatnonzero(np.diff(group)) + 1):
+            if not len(rows) or not parts[rows].max():
+                continue
+            blocks = -(-int(parts[rows].max()) // 2)
+            u = rng.sub("noise").uniforms(batch.sequence[rows], 0, blocks)
+            with np.errstate(divide="ignore"):
+                noise = ndtri(np.maximum(u, 2.0**-54)) / np.sqrt(2 * snr[rows])[:, None]
+            level = rng.sub("scrambler").uniforms(batch.sequence[rows], 0, blocks) * modulation.levels
+            weights = np.arange(modulation.bits_a_part)[::-1]
+            sent = (level.astype(np.int64)[..., None] >> weights & 1).astype(np.uint8)
+            row, part, place = np.nonzero(modulation.decide(sent, noise) != sent)
+            bit = part * modulation.bits_a_part + place
+            inside = bit < bits[rows][row]
+            flipped.append((first_bit[rows][row] + bit)[inside])
+        return np.concatenate(flipped)
+
+
+def _failures(trials: Ints, rate: Doubles, sequence: Ints, rng: CounterRng) -> tuple[Ints, Ints]:
+    """As renewals, where every packet has a rate of its own."""
+    return renewals(trials, lambda packet, _: rate[packet], float(rate.max()), sequence, rng)
+
+
+def _places(bits: Ints, modulation: Modulation) -> Ints:
+    """int64 [P, bits_a_part]: how many bits of a packet lie in each place of a part."""
+    count = modulation.bits_a_part
+    return (bits[:, None] - np.arange(count) + count - 1) // count

@@ -1,0 +1,1 @@
+"""The physical layer under packets: modulation, fading and codes, each against its closed form. No packets in here."""
