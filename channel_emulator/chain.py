@@ -95,6 +95,9 @@ class Chain:
 class Passage:
     """One round on its way through a chain; keeps random numbers from batch to batch. For one thread at a time.
 
+    Attributes:
+        rngs: of each fault.
+
     Args:
         chain: the faults.
         frame: what they may know.
@@ -105,7 +108,7 @@ class Passage:
     def __init__(self, chain: Chain, frame: FrameInfo, model: Chain) -> None:
         self._links = chain.links
         self._frame = frame
-        self._rngs = [
+        self.rngs = [
             RoundRng(chain.seed, f"{position}:{link.name}", frame.frame_index, frame.round)
             for position, link in enumerate(chain.links)
         ]
@@ -126,7 +129,7 @@ class Passage:
         return [tally.score() for tally in self._tallies]
 
     def _apply(self, batch: PacketBatch) -> PacketBatch:
-        for link, rng, tally in zip(self._links, self._rngs, self._tallies, strict=True):
+        for link, rng, tally in zip(self._links, self.rngs, self._tallies, strict=True):
             drawn = link.fault.draw(batch, rng)
             tally.add(batch, drawn)
             batch = link.fault.apply(batch, drawn, self._frame)

@@ -100,7 +100,7 @@ def test_fate_does_not_depend_on_batching_or_order(fault: FadingFault) -> None:
 
 def test_packets_of_a_block_share_a_gain_and_blocks_do_not() -> None:
     fault = BlockFading(10.0, 16)
-    rng = Chain([Link("x", fault)], 1).passage(FrameInfo())._rngs[0]
+    rng = Chain([Link("x", fault)], 1).passage(FrameInfo()).rngs[0]
     h = fault.gains(np.arange(1600), rng).reshape(100, 16)
     assert (h == h[:, :1]).all() and len(np.unique(h)) == 100
     assert abs(np.corrcoef(np.abs(h[:-1, 0]), np.abs(h[1:, 0]))[0, 1]) < 0.4
@@ -110,7 +110,7 @@ def test_gains_can_be_injected(monkeypatch: pytest.MonkeyPatch) -> None:
     fault = BlockFading(6.0, damage="deliver")
     deep = np.where(np.arange(200) < 100, 0.0, 100.0).astype(complex)
     monkeypatch.setattr(BlockFading, "gains", lambda self, sequence, rng: deep[sequence])
-    drawn = fault.draw(batch_of(100, 200), Chain([Link("x", fault)]).passage(FrameInfo())._rngs[0])
+    drawn = fault.draw(batch_of(100, 200), Chain([Link("x", fault)]).passage(FrameInfo()).rngs[0])
     assert drawn.max() < 100 * 800, "no flip where the gain is large"
     assert len(drawn) == pytest.approx(40_000, abs=4 * math.sqrt(80_000 / 4)), "half of all bits where there is none"
 

@@ -1,0 +1,1 @@
+"""Is the channel what it says? Every fault against its closed form, and the curves that theory draws."""
