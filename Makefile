@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PROTOS := $(wildcard proto/gocom/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup proto proto-check demo test fuzz lint e2e kills soak bench train
+.PHONY: help setup proto proto-check demo test fuzz lint e2e kills soak bench certify train
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -45,6 +45,9 @@ e2e: $(STAMP)  ## the containers, and every fault on every service (skips where 
 
 bench: $(STAMP)  ## time of each stage, pictures/s end to end, packets/s through the emulator beside a relay
 	$(BIN)/python -m evaluation.bench
+
+certify: $(STAMP)  ## every fault of the channel against its closed form, with figures: out/channel/index.html
+	$(BIN)/gocom channel certify
 
 soak: $(STAMP)  ## does anything grow? make soak IMAGES=3000 MINUTES=0: plot in out/soak
 	$(BIN)/python -m evaluation.soak --images $(or $(IMAGES),3000) --minutes $(or $(MINUTES),0)

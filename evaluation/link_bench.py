@@ -40,6 +40,8 @@ PROFILES = {
     "bit flips": "bit_flip:rate=1e-3",
     "bit flips, delivered": "bit_flip:rate=1e-3,damage=deliver",
     "Gilbert-Elliott": "gilbert_elliott:p=0.02,r=0.25",
+    "block fading": "block_fading:snr_db=20,coherence=8",
+    "coded fading": "coded_fading:snr_db=10,code_rate=1,coherence=8",
 }
 GOALS = {"erasure": 0.75, "bit flips": 0.60, "bit flips, delivered": 0.60}
 """Share of the relay's packets a second that the emulator must keep."""

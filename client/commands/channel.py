@@ -1,4 +1,4 @@
-"""`gocom channel get | set | watch | play | certify`: the emulator's profile, what it measures, timed scripts, proof."""
+"""`gocom channel get | set | watch | play | certify`: its profile, what it measures, timed scripts, and proof."""
 
 from __future__ import annotations
 
