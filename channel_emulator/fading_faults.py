@@ -28,6 +28,8 @@ NONE, RAYLEIGH, RICIAN = "none", "rayleigh", "rician"
 _MAX_COHERENCE = 1 << 16
 _ROWS = 256
 """Blocks of a round averaged together; bounds memory."""
+_MAX_KINDS = 256
+"""Sizes and powers of packets in a round; one that has more of them is not scored: each costs an integral."""
 
 
 class FadingFault(Fault):
@@ -99,7 +101,7 @@ class FadingFault(Fault):
 
 
 class FadingTally(Tally):
-    """Counts of a round whose packets meet gains in blocks."""
+    """Counts of a round whose packets meet gains in blocks. With more than _MAX_KINDS kinds of packets: no trials."""
 
     def __init__(self, fault: FadingFault) -> None:
         super().__init__(fault)
@@ -118,6 +120,8 @@ class FadingTally(Tally):
             return Score(0, 0, 0.0, 0.0)
         packets = np.concatenate(self._packets)
         kinds, kind = np.unique(packets[:, 1:], axis=0, return_inverse=True)
+        if len(kinds) > _MAX_KINDS:
+            return Score(0, 0, 0.0, 0.0)
         _, block = np.unique(packets[:, 0], return_inverse=True)
         weights, means, variances = self._link.nodes(kinds[:, 0].astype(np.int64), kinds[:, 1])
         own = np.bincount(kind) @ (variances @ weights)
@@ -135,7 +139,7 @@ class FadingTally(Tally):
         return Score(self._trials, self._events, expected, float(own) + between)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=_MAX_KINDS)
 def _moments(fault: FadingFault, bits: int, power: float) -> tuple[Doubles, Doubles]:
     return fault.given_gain(bits, power, fault.link.nodes)
 

@@ -10,7 +10,9 @@ within a symbol: bit error rates are equal, and a few more packets are hit with 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -74,7 +76,7 @@ class BlockFading(FadingFault, BitFault):
     @property
     def expected_rate(self) -> float:
         """Bit error rate, of packets of power 1."""
-        return self.link.mean(lambda gain: self._modulation.bit_error_rate(gain * self.snr))
+        return _bit_error_rate(self)
 
     def draw(self, batch: PacketBatch, rng: CounterRng) -> npt.NDArray[Any]:
         snr = self.packet_snr(batch, rng)
@@ -159,10 +161,7 @@ class BlockFading(FadingFault, BitFault):
         modulation, bits = self._modulation, batch.length * 8
         first_bit, parts = np.cumsum(bits) - bits, -(-bits // modulation.bits_a_part)
         flipped = [np.zeros(0, np.int64)]
-        group = np.cumsum(parts) // _PARTS
-        for rows in np.split(np.arange(len(batch)), np.flatnonzero(np.diff(group)) + 1):
-            if not len(rows) or not parts[rows].max():
-                continue
+        for rows in _groups(parts):
             blocks = -(-int(parts[rows].max()) // 2)
             u = rng.sub("noise").uniforms(batch.sequence[rows], 0, blocks)
             with np.errstate(divide="ignore"):
@@ -175,6 +174,23 @@ class BlockFading(FadingFault, BitFault):
             inside = bit < bits[rows][row]
             flipped.append((first_bit[rows][row] + bit)[inside])
         return np.concatenate(flipped)
+
+
+@lru_cache(maxsize=64)
+def _bit_error_rate(fault: BlockFading) -> float:
+    modulation = MODULATIONS[fault.modulation]
+    return fault.link.mean(lambda gain: modulation.bit_error_rate(gain * fault.snr))
+
+
+def _groups(parts: Ints) -> Iterator[Ints]:
+    """Rows to simulate together, as many as the longest of them allows; those without parts are left out."""
+    order = np.argsort(parts, kind="stable")
+    order = order[parts[order] > 0]
+    while len(order):
+        together = np.arange(1, len(order) + 1) * parts[order]
+        count = max(1, int(np.searchsorted(together, _PARTS, side="right")))
+        yield order[:count]
+        order = order[count:]
 
 
 def _failures(trials: Ints, rate: Doubles, sequence: Ints, rng: CounterRng) -> tuple[Ints, Ints]:

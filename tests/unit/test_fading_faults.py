@@ -30,7 +30,7 @@ def batch_of(length: np.ndarray | int, count: int, power: np.ndarray | float = 1
 
 
 RNG = np.random.default_rng(0)
-SIZES = RNG.integers(20, 300, 1500)
+SIZES = RNG.choice(np.arange(20, 300, 7), 1500)
 POWERS = RNG.choice([0.5, 1, 3], 1500)
 FAULTS: list[FadingFault] = [
     *(BlockFading(20.0, 8, modulation=name) for name in ("bpsk", "qpsk", "qam16", "qam64")),
@@ -192,3 +192,21 @@ def test_from_text_and_back() -> None:
     assert link.fault == BlockFading(10.0, 8, "rician", 6.0, "qam16", "deliver")
     assert link.fault.unit == channel_pb2.TRIAL_UNIT_BIT
     assert Chain.from_profile(parse_spec("coded_fading:snr_db=0,code_rate=0.5")).links[0].fault == CodedFading(0.0, 0.5)
+
+
+def test_a_round_of_packets_that_are_all_different_costs_nothing_and_is_not_scored() -> None:
+    batch = batch_of(20, 4000, np.linspace(0.1, 10, 4000))
+    passage = Chain([Link("x", BlockFading(10.0))], 1).passage(FrameInfo())
+    assert 0 < passage.apply(batch).erased.sum() < 4000
+    assert passage.scores()[0].trials == 0
+
+
+def test_long_and_short_packets_are_simulated_apart() -> None:
+    """Laid out side by side with the longest they would fill the memory."""
+    length = np.where(np.arange(3000) == 10, 60_000, 2)
+    fault = BlockFading(3.0, 1, "none", damage="deliver", noise="symbols")
+    drawn = fault.draw(batch_of(length, 3000), Chain([Link("x", fault)], 2).passage(FrameInfo()).rngs[0])
+    bits = 8 * length.sum()
+    rate = fault.expected_rate
+    assert abs(len(drawn) - bits * rate) < 4 * math.sqrt(bits * rate * (1 - rate))
+    assert (np.diff(drawn) > 0).all() and drawn[-1] < bits
