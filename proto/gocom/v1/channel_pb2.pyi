@@ -19,6 +19,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Direction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DirectionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Direction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DIRECTION_UNSPECIFIED: _Direction.ValueType  # 0
+    """Not said: forward."""
+    DIRECTION_FORWARD: _Direction.ValueType  # 1
+    """From the transmitter to the receiver."""
+    DIRECTION_REVERSE: _Direction.ValueType  # 2
+    """Feedback, from the receiver to the transmitter."""
+
+class Direction(_Direction, metaclass=_DirectionEnumTypeWrapper):
+    """Which way packets go."""
+
+DIRECTION_UNSPECIFIED: Direction.ValueType  # 0
+"""Not said: forward."""
+DIRECTION_FORWARD: Direction.ValueType  # 1
+"""From the transmitter to the receiver."""
+DIRECTION_REVERSE: Direction.ValueType  # 2
+"""Feedback, from the receiver to the transmitter."""
+Global___Direction: _TypeAlias = Direction  # noqa: Y015
+
 class _DamagePolicy:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -151,6 +175,58 @@ CODE_LIMIT_OUTAGE: CodeLimit.ValueType  # 2
 """When its rate is above capacity."""
 Global___CodeLimit: _TypeAlias = CodeLimit  # noqa: Y015
 
+class _DelayDistribution:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DelayDistributionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DelayDistribution.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DELAY_DISTRIBUTION_UNSPECIFIED: _DelayDistribution.ValueType  # 0
+    """Not said: uniform."""
+    DELAY_DISTRIBUTION_UNIFORM: _DelayDistribution.ValueType  # 1
+    """Uniform between delay_ms - jitter_ms and delay_ms + jitter_ms."""
+    DELAY_DISTRIBUTION_NORMAL: _DelayDistribution.ValueType  # 2
+    """Normal with that mean and jitter_ms for a standard deviation; below 0 it is 0."""
+    DELAY_DISTRIBUTION_EXPONENTIAL: _DelayDistribution.ValueType  # 3
+    """delay_ms plus an exponential time with mean jitter_ms."""
+
+class DelayDistribution(_DelayDistribution, metaclass=_DelayDistributionEnumTypeWrapper):
+    """How a delay varies."""
+
+DELAY_DISTRIBUTION_UNSPECIFIED: DelayDistribution.ValueType  # 0
+"""Not said: uniform."""
+DELAY_DISTRIBUTION_UNIFORM: DelayDistribution.ValueType  # 1
+"""Uniform between delay_ms - jitter_ms and delay_ms + jitter_ms."""
+DELAY_DISTRIBUTION_NORMAL: DelayDistribution.ValueType  # 2
+"""Normal with that mean and jitter_ms for a standard deviation; below 0 it is 0."""
+DELAY_DISTRIBUTION_EXPONENTIAL: DelayDistribution.ValueType  # 3
+"""delay_ms plus an exponential time with mean jitter_ms."""
+Global___DelayDistribution: _TypeAlias = DelayDistribution  # noqa: Y015
+
+class _CsiKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CsiKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CsiKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CSI_KIND_UNSPECIFIED: _CsiKind.ValueType  # 0
+    """Not said: statistical."""
+    CSI_KIND_STATISTICAL: _CsiKind.ValueType  # 1
+    """What the profile implies in the long run."""
+    CSI_KIND_INSTANTANEOUS: _CsiKind.ValueType  # 2
+    """That, and the SNR of each packet of a round to come."""
+
+class CsiKind(_CsiKind, metaclass=_CsiKindEnumTypeWrapper):
+    """What is known of the channel."""
+
+CSI_KIND_UNSPECIFIED: CsiKind.ValueType  # 0
+"""Not said: statistical."""
+CSI_KIND_STATISTICAL: CsiKind.ValueType  # 1
+"""What the profile implies in the long run."""
+CSI_KIND_INSTANTANEOUS: CsiKind.ValueType  # 2
+"""That, and the SNR of each packet of a round to come."""
+Global___CsiKind: _TypeAlias = CsiKind  # noqa: Y015
+
 class _TrialUnit:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -215,6 +291,12 @@ class Impairment(_message.Message):
     BURST_BIT_FLIP_FIELD_NUMBER: _builtins.int
     BLOCK_FADING_FIELD_NUMBER: _builtins.int
     CODED_FADING_FIELD_NUMBER: _builtins.int
+    REORDER_FIELD_NUMBER: _builtins.int
+    DUPLICATE_FIELD_NUMBER: _builtins.int
+    DELAY_FIELD_NUMBER: _builtins.int
+    RATE_LIMIT_FIELD_NUMBER: _builtins.int
+    PERIODIC_OUTAGE_FIELD_NUMBER: _builtins.int
+    TRACE_REPLAY_FIELD_NUMBER: _builtins.int
     EXTENSION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def packet_erasure(self) -> Global___PacketErasure:
@@ -241,6 +323,30 @@ class Impairment(_message.Message):
         """Coded packets over a block-fading link."""
 
     @_builtins.property
+    def reorder(self) -> Global___Reorder:
+        """Packets overtaken by others."""
+
+    @_builtins.property
+    def duplicate(self) -> Global___Duplicate:
+        """Packets that come more than once."""
+
+    @_builtins.property
+    def delay(self) -> Global___Delay:
+        """Packets that come later, or too late."""
+
+    @_builtins.property
+    def rate_limit(self) -> Global___RateLimit:
+        """A bottleneck with a queue."""
+
+    @_builtins.property
+    def periodic_outage(self) -> Global___PeriodicOutage:
+        """Regular interruptions."""
+
+    @_builtins.property
+    def trace_replay(self) -> Global___TraceReplay:
+        """What was recorded, again."""
+
+    @_builtins.property
     def extension(self) -> Global___ExtensionImpairment:
         """A fault from outside this repository."""
 
@@ -253,13 +359,19 @@ class Impairment(_message.Message):
         burst_bit_flip: Global___BurstBitFlip | None = ...,
         block_fading: Global___BlockFading | None = ...,
         coded_fading: Global___CodedFading | None = ...,
+        reorder: Global___Reorder | None = ...,
+        duplicate: Global___Duplicate | None = ...,
+        delay: Global___Delay | None = ...,
+        rate_limit: Global___RateLimit | None = ...,
+        periodic_outage: Global___PeriodicOutage | None = ...,
+        trace_replay: Global___TraceReplay | None = ...,
         extension: Global___ExtensionImpairment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bit_flip", b"bit_flip", "block_fading", b"block_fading", "burst_bit_flip", b"burst_bit_flip", "coded_fading", b"coded_fading", "extension", b"extension", "gilbert_elliott", b"gilbert_elliott", "kind", b"kind", "packet_erasure", b"packet_erasure"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bit_flip", b"bit_flip", "block_fading", b"block_fading", "burst_bit_flip", b"burst_bit_flip", "coded_fading", b"coded_fading", "delay", b"delay", "duplicate", b"duplicate", "extension", b"extension", "gilbert_elliott", b"gilbert_elliott", "kind", b"kind", "packet_erasure", b"packet_erasure", "periodic_outage", b"periodic_outage", "rate_limit", b"rate_limit", "reorder", b"reorder", "trace_replay", b"trace_replay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bit_flip", b"bit_flip", "block_fading", b"block_fading", "burst_bit_flip", b"burst_bit_flip", "coded_fading", b"coded_fading", "extension", b"extension", "gilbert_elliott", b"gilbert_elliott", "kind", b"kind", "packet_erasure", b"packet_erasure"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bit_flip", b"bit_flip", "block_fading", b"block_fading", "burst_bit_flip", b"burst_bit_flip", "coded_fading", b"coded_fading", "delay", b"delay", "duplicate", b"duplicate", "extension", b"extension", "gilbert_elliott", b"gilbert_elliott", "kind", b"kind", "packet_erasure", b"packet_erasure", "periodic_outage", b"periodic_outage", "rate_limit", b"rate_limit", "reorder", b"reorder", "trace_replay", b"trace_replay"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["packet_erasure", "gilbert_elliott", "bit_flip", "burst_bit_flip", "block_fading", "coded_fading", "extension"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["packet_erasure", "gilbert_elliott", "bit_flip", "burst_bit_flip", "block_fading", "coded_fading", "reorder", "duplicate", "delay", "rate_limit", "periodic_outage", "trace_replay", "extension"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -528,6 +640,242 @@ class CodedFading(_message.Message):
 Global___CodedFading: _TypeAlias = CodedFading  # noqa: Y015
 
 @_typing.final
+class Reorder(_message.Message):
+    """Each packet is held back, with the same probability, until others have overtaken it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RATE_FIELD_NUMBER: _builtins.int
+    DISTANCE_FIELD_NUMBER: _builtins.int
+    rate: _builtins.float
+    """Probability of being held back, 0 to 1."""
+    distance: _builtins.int
+    """Packets of the same round that go before one that is held back, if so many are left: 1 to 1024; default 1."""
+    def __init__(
+        self,
+        *,
+        rate: _builtins.float = ...,
+        distance: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_distance", b"_distance", "distance", b"distance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_distance", b"_distance", "distance", b"distance", "rate", b"rate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__distance: _TypeAlias = _typing.Literal["distance"]  # noqa: Y015
+    _WhichOneofArgType__distance: _TypeAlias = _typing.Literal["_distance", b"_distance"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__distance) -> _WhichOneofReturnType__distance | None: ...
+
+Global___Reorder: _TypeAlias = Reorder  # noqa: Y015
+
+@_typing.final
+class Duplicate(_message.Message):
+    """Each packet comes more than once with the same probability."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RATE_FIELD_NUMBER: _builtins.int
+    COPIES_FIELD_NUMBER: _builtins.int
+    rate: _builtins.float
+    """Probability of coming more than once, 0 to 1."""
+    copies: _builtins.int
+    """How often it comes then beyond the first time, 1 to 8; default 1."""
+    def __init__(
+        self,
+        *,
+        rate: _builtins.float = ...,
+        copies: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_copies", b"_copies", "copies", b"copies"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_copies", b"_copies", "copies", b"copies", "rate", b"rate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__copies: _TypeAlias = _typing.Literal["copies"]  # noqa: Y015
+    _WhichOneofArgType__copies: _TypeAlias = _typing.Literal["_copies", b"_copies"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__copies) -> _WhichOneofReturnType__copies | None: ...
+
+Global___Duplicate: _TypeAlias = Duplicate  # noqa: Y015
+
+@_typing.final
+class Delay(_message.Message):
+    """Packets take time, each its own; those that overtake others arrive before them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELAY_MS_FIELD_NUMBER: _builtins.int
+    JITTER_MS_FIELD_NUMBER: _builtins.int
+    DISTRIBUTION_FIELD_NUMBER: _builtins.int
+    DEADLINE_MS_FIELD_NUMBER: _builtins.int
+    delay_ms: _builtins.float
+    """Mean (of the exponential: least) delay, 0 to 60000 ms."""
+    jitter_ms: _builtins.float
+    """How much it varies, 0 to delay_ms (of the exponential: to 60000); default 0."""
+    distribution: Global___DelayDistribution.ValueType
+    """How it varies."""
+    deadline_ms: _builtins.float
+    """A packet whose delay is longer is erased, 0 to 60000 ms; default: none is."""
+    def __init__(
+        self,
+        *,
+        delay_ms: _builtins.float = ...,
+        jitter_ms: _builtins.float | None = ...,
+        distribution: Global___DelayDistribution.ValueType = ...,
+        deadline_ms: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_deadline_ms", b"_deadline_ms", "_jitter_ms", b"_jitter_ms", "deadline_ms", b"deadline_ms", "jitter_ms", b"jitter_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deadline_ms", b"_deadline_ms", "_jitter_ms", b"_jitter_ms", "deadline_ms", b"deadline_ms", "delay_ms", b"delay_ms", "distribution", b"distribution", "jitter_ms", b"jitter_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__deadline_ms: _TypeAlias = _typing.Literal["deadline_ms"]  # noqa: Y015
+    _WhichOneofArgType__deadline_ms: _TypeAlias = _typing.Literal["_deadline_ms", b"_deadline_ms"]  # noqa: Y015
+    _WhichOneofReturnType__jitter_ms: _TypeAlias = _typing.Literal["jitter_ms"]  # noqa: Y015
+    _WhichOneofArgType__jitter_ms: _TypeAlias = _typing.Literal["_jitter_ms", b"_jitter_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__deadline_ms) -> _WhichOneofReturnType__deadline_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__jitter_ms) -> _WhichOneofReturnType__jitter_ms | None: ...
+
+Global___Delay: _TypeAlias = Delay  # noqa: Y015
+
+@_typing.final
+class RateLimit(_message.Message):
+    """A link of finite rate with a first-in first-out queue in front of it, empty when a round begins. All packets of a round
+    come at once: a packet leaves when those before it and itself have been sent.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RATE_KBPS_FIELD_NUMBER: _builtins.int
+    QUEUE_MS_FIELD_NUMBER: _builtins.int
+    OVERHEAD_BYTES_FIELD_NUMBER: _builtins.int
+    rate_kbps: _builtins.float
+    """Rate in kbit/s, 0.001 to 1e9."""
+    queue_ms: _builtins.float
+    """A packet that would have to wait longer than so many ms is erased, 0 to 600000; default: the queue is endless."""
+    overhead_bytes: _builtins.int
+    """Bytes that each packet takes beyond its payload, 0 to 65535; default 28 (IPv4 and UDP headers)."""
+    def __init__(
+        self,
+        *,
+        rate_kbps: _builtins.float = ...,
+        queue_ms: _builtins.float | None = ...,
+        overhead_bytes: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_overhead_bytes", b"_overhead_bytes", "_queue_ms", b"_queue_ms", "overhead_bytes", b"overhead_bytes", "queue_ms", b"queue_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overhead_bytes", b"_overhead_bytes", "_queue_ms", b"_queue_ms", "overhead_bytes", b"overhead_bytes", "queue_ms", b"queue_ms", "rate_kbps", b"rate_kbps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__overhead_bytes: _TypeAlias = _typing.Literal["overhead_bytes"]  # noqa: Y015
+    _WhichOneofArgType__overhead_bytes: _TypeAlias = _typing.Literal["_overhead_bytes", b"_overhead_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__queue_ms: _TypeAlias = _typing.Literal["queue_ms"]  # noqa: Y015
+    _WhichOneofArgType__queue_ms: _TypeAlias = _typing.Literal["_queue_ms", b"_queue_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__overhead_bytes) -> _WhichOneofReturnType__overhead_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__queue_ms) -> _WhichOneofReturnType__queue_ms | None: ...
+
+Global___RateLimit: _TypeAlias = RateLimit  # noqa: Y015
+
+@_typing.final
+class PeriodicOutage(_message.Message):
+    """Of every `period` packets in a row, `length` are erased. Where in the period a round begins is random."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERIOD_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    period: _builtins.int
+    """Packets from one outage to the next, 1 to 1048576."""
+    length: _builtins.int
+    """Packets that an outage erases, 0 to period."""
+    def __init__(
+        self,
+        *,
+        period: _builtins.int = ...,
+        length: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["length", b"length", "period", b"period"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PeriodicOutage: _TypeAlias = PeriodicOutage  # noqa: Y015
+
+@_typing.final
+class TraceReplay(_message.Message):
+    """What was recorded happens again: packet s of round r of frame f meets the fate that it met then, whatever the codec."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROUNDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rounds(self) -> _containers.RepeatedCompositeFieldContainer[Global___TraceRound]:
+        """At least one. A round that was not recorded meets the fates of one that was: the (frame_index + round)-th, counted
+        on from the first after the last. Packets beyond those of a round meet its fates from the first on.
+        """
+
+    def __init__(
+        self,
+        *,
+        rounds: _abc.Iterable[Global___TraceRound] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rounds", b"rounds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TraceReplay: _TypeAlias = TraceReplay  # noqa: Y015
+
+@_typing.final
+class TraceRound(_message.Message):
+    """What happened to the packets of a round."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRAME_INDEX_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
+    PACKETS_FIELD_NUMBER: _builtins.int
+    ERASED_FIELD_NUMBER: _builtins.int
+    FLIP_PACKET_FIELD_NUMBER: _builtins.int
+    FLIP_BIT_FIELD_NUMBER: _builtins.int
+    frame_index: _builtins.int
+    """The frame."""
+    round: _builtins.int
+    """Its round."""
+    packets: _builtins.int
+    """Packets sent in it, 1 to 65536."""
+    erased: _builtins.bytes
+    """A bit a packet in order of sequence, least significant bit of each byte first; 1: erased."""
+    @_builtins.property
+    def flip_packet(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Packets of which bits were flipped, one entry a bit, in ascending order."""
+
+    @_builtins.property
+    def flip_bit(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Which bit of that packet's payload, most significant bit of each byte first. Beyond the end of another codec's
+        packet: none.
+        """
+
+    def __init__(
+        self,
+        *,
+        frame_index: _builtins.int = ...,
+        round: _builtins.int = ...,
+        packets: _builtins.int = ...,
+        erased: _builtins.bytes = ...,
+        flip_packet: _abc.Iterable[_builtins.int] | None = ...,
+        flip_bit: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erased", b"erased", "flip_bit", b"flip_bit", "flip_packet", b"flip_packet", "frame_index", b"frame_index", "packets", b"packets", "round", b"round"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TraceRound: _TypeAlias = TraceRound  # noqa: Y015
+
+@_typing.final
 class ExtensionImpairment(_message.Message):
     """A fault from outside this repository."""
 
@@ -581,12 +929,17 @@ class GetProfileRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    DIRECTION_FIELD_NUMBER: _builtins.int
+    direction: Global___Direction.ValueType
+    """Of which way."""
     def __init__(
         self,
+        *,
+        direction: Global___Direction.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["direction", b"direction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -627,6 +980,9 @@ class UpdateProfileRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PROFILE_FIELD_NUMBER: _builtins.int
+    DIRECTION_FIELD_NUMBER: _builtins.int
+    direction: Global___Direction.ValueType
+    """Of which way."""
     @_builtins.property
     def profile(self) -> Global___ChannelProfile:
         """The new profile."""
@@ -635,10 +991,11 @@ class UpdateProfileRequest(_message.Message):
         self,
         *,
         profile: Global___ChannelProfile | None = ...,
+        direction: Global___Direction.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["profile", b"profile"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["profile", b"profile"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["direction", b"direction", "profile", b"profile"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -672,44 +1029,96 @@ class GetChannelStateRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    KIND_FIELD_NUMBER: _builtins.int
+    PAYLOAD_BYTES_FIELD_NUMBER: _builtins.int
+    FRAME_INDEX_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
+    PACKETS_FIELD_NUMBER: _builtins.int
+    AGE_PACKETS_FIELD_NUMBER: _builtins.int
+    NMSE_DB_FIELD_NUMBER: _builtins.int
+    kind: Global___CsiKind.ValueType
+    """What of it."""
+    payload_bytes: _builtins.int
+    """Payload the rates are for, 1 to 65000 bytes; 0: the default size."""
+    frame_index: _builtins.int
+    """Instantaneous: of which frame."""
+    round: _builtins.int
+    """Instantaneous: of which round of it."""
+    packets: _builtins.int
+    """Instantaneous: of so many packets, 1 to 65536."""
+    age_packets: _builtins.int
+    """Instantaneous: it is so many packets old, 0 to 65536. What is said of a packet was true for the one so many before."""
+    nmse_db: _builtins.float
+    """Instantaneous: mean squared error of the estimated gains over their mean power, -60 to 20 dB; default: none."""
     def __init__(
         self,
+        *,
+        kind: Global___CsiKind.ValueType = ...,
+        payload_bytes: _builtins.int = ...,
+        frame_index: _builtins.int = ...,
+        round: _builtins.int = ...,
+        packets: _builtins.int = ...,
+        age_packets: _builtins.int = ...,
+        nmse_db: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_nmse_db", b"_nmse_db", "nmse_db", b"nmse_db"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_nmse_db", b"_nmse_db", "age_packets", b"age_packets", "frame_index", b"frame_index", "kind", b"kind", "nmse_db", b"nmse_db", "packets", b"packets", "payload_bytes", b"payload_bytes", "round", b"round"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__nmse_db: _TypeAlias = _typing.Literal["nmse_db"]  # noqa: Y015
+    _WhichOneofArgType__nmse_db: _TypeAlias = _typing.Literal["_nmse_db", b"_nmse_db"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__nmse_db) -> _WhichOneofReturnType__nmse_db | None: ...
 
 Global___GetChannelStateRequest: _TypeAlias = GetChannelStateRequest  # noqa: Y015
 
 @_typing.final
 class GetChannelStateResponse(_message.Message):
-    """Statistical channel state information: what the profile implies in the long run."""
+    """Channel state information."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PACKET_ERASURE_RATE_FIELD_NUMBER: _builtins.int
     BIT_ERROR_RATE_FIELD_NUMBER: _builtins.int
     MEAN_BURST_PACKETS_FIELD_NUMBER: _builtins.int
+    MEAN_SNR_DB_FIELD_NUMBER: _builtins.int
+    THRESHOLD_SNR_DB_FIELD_NUMBER: _builtins.int
+    SNR_DB_FIELD_NUMBER: _builtins.int
     packet_erasure_rate: _builtins.float
-    """Expected share of packets erased, for payloads of the default size."""
+    """Expected share of packets erased, for payloads of the size asked for."""
     bit_error_rate: _builtins.float
     """Expected share of bits flipped in what is delivered."""
     mean_burst_packets: _builtins.float
     """Mean length of a run of erasures, in packets."""
+    mean_snr_db: _builtins.float
+    """Mean SNR of a packet of power 1, Es/N0 in dB; absent without a fading impairment."""
+    threshold_snr_db: _builtins.float
+    """SNR in dB at which half of the packets of that size are lost without fading; absent like mean_snr_db."""
+    @_builtins.property
+    def snr_db(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Instantaneous: SNR of each packet at power 1, in dB; empty without a fading impairment."""
+
     def __init__(
         self,
         *,
         packet_erasure_rate: _builtins.float = ...,
         bit_error_rate: _builtins.float = ...,
         mean_burst_packets: _builtins.float = ...,
+        mean_snr_db: _builtins.float | None = ...,
+        threshold_snr_db: _builtins.float | None = ...,
+        snr_db: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_mean_snr_db", b"_mean_snr_db", "_threshold_snr_db", b"_threshold_snr_db", "mean_snr_db", b"mean_snr_db", "threshold_snr_db", b"threshold_snr_db"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bit_error_rate", b"bit_error_rate", "mean_burst_packets", b"mean_burst_packets", "packet_erasure_rate", b"packet_erasure_rate"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mean_snr_db", b"_mean_snr_db", "_threshold_snr_db", b"_threshold_snr_db", "bit_error_rate", b"bit_error_rate", "mean_burst_packets", b"mean_burst_packets", "mean_snr_db", b"mean_snr_db", "packet_erasure_rate", b"packet_erasure_rate", "snr_db", b"snr_db", "threshold_snr_db", b"threshold_snr_db"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__mean_snr_db: _TypeAlias = _typing.Literal["mean_snr_db"]  # noqa: Y015
+    _WhichOneofArgType__mean_snr_db: _TypeAlias = _typing.Literal["_mean_snr_db", b"_mean_snr_db"]  # noqa: Y015
+    _WhichOneofReturnType__threshold_snr_db: _TypeAlias = _typing.Literal["threshold_snr_db"]  # noqa: Y015
+    _WhichOneofArgType__threshold_snr_db: _TypeAlias = _typing.Literal["_threshold_snr_db", b"_threshold_snr_db"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mean_snr_db) -> _WhichOneofReturnType__mean_snr_db | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__threshold_snr_db) -> _WhichOneofReturnType__threshold_snr_db | None: ...
 
 Global___GetChannelStateResponse: _TypeAlias = GetChannelStateResponse  # noqa: Y015
 
@@ -720,16 +1129,20 @@ class WatchStatisticsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     INTERVAL_MS_FIELD_NUMBER: _builtins.int
+    DIRECTION_FIELD_NUMBER: _builtins.int
     interval_ms: _builtins.int
     """Time between two reports, 50 to 60000; 0: 1000."""
+    direction: Global___Direction.ValueType
+    """Of which way."""
     def __init__(
         self,
         *,
         interval_ms: _builtins.int = ...,
+        direction: Global___Direction.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval_ms", b"interval_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["direction", b"direction", "interval_ms", b"interval_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -824,3 +1237,44 @@ class ImpairmentStatistics(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ImpairmentStatistics: _TypeAlias = ImpairmentStatistics  # noqa: Y015
+
+@_typing.final
+class RecordTraceRequest(_message.Message):
+    """Asks for what happens to packets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordTraceRequest: _TypeAlias = RecordTraceRequest  # noqa: Y015
+
+@_typing.final
+class RecordTraceResponse(_message.Message):
+    """A round that ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROUND_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def round(self) -> Global___TraceRound:
+        """What happened to its packets."""
+
+    def __init__(
+        self,
+        *,
+        round: Global___TraceRound | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["round", b"round"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["round", b"round"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordTraceResponse: _TypeAlias = RecordTraceResponse  # noqa: Y015

@@ -55,6 +55,11 @@ class ChannelControlServiceStub:
                 request_serializer=gocom_dot_v1_dot_channel__pb2.WatchStatisticsRequest.SerializeToString,
                 response_deserializer=gocom_dot_v1_dot_channel__pb2.WatchStatisticsResponse.FromString,
                 _registered_method=True)
+        self.RecordTrace = channel.unary_stream(
+                '/gocom.v1.ChannelControlService/RecordTrace',
+                request_serializer=gocom_dot_v1_dot_channel__pb2.RecordTraceRequest.SerializeToString,
+                response_deserializer=gocom_dot_v1_dot_channel__pb2.RecordTraceResponse.FromString,
+                _registered_method=True)
 
 
 class ChannelControlServiceServicer:
@@ -89,6 +94,14 @@ class ChannelControlServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordTrace(self, request, context):
+        """What happens to every packet of the rounds that begin from now on, each when it ends, until cancelled. A reader that
+        is too slow is ended with RESOURCE_EXHAUSTED: a record has no gaps.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ChannelControlServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +124,11 @@ def add_ChannelControlServiceServicer_to_server(servicer, server):
                     servicer.WatchStatistics,
                     request_deserializer=gocom_dot_v1_dot_channel__pb2.WatchStatisticsRequest.FromString,
                     response_serializer=gocom_dot_v1_dot_channel__pb2.WatchStatisticsResponse.SerializeToString,
+            ),
+            'RecordTrace': grpc.unary_stream_rpc_method_handler(
+                    servicer.RecordTrace,
+                    request_deserializer=gocom_dot_v1_dot_channel__pb2.RecordTraceRequest.FromString,
+                    response_serializer=gocom_dot_v1_dot_channel__pb2.RecordTraceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +240,33 @@ class ChannelControlService:
             '/gocom.v1.ChannelControlService/WatchStatistics',
             gocom_dot_v1_dot_channel__pb2.WatchStatisticsRequest.SerializeToString,
             gocom_dot_v1_dot_channel__pb2.WatchStatisticsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordTrace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/gocom.v1.ChannelControlService/RecordTrace',
+            gocom_dot_v1_dot_channel__pb2.RecordTraceRequest.SerializeToString,
+            gocom_dot_v1_dot_channel__pb2.RecordTraceResponse.FromString,
             options,
             channel_credentials,
             insecure,

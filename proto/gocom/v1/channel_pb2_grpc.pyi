@@ -41,6 +41,10 @@ class ChannelControlServiceStub:
     """What a transmitter may know of the channel."""
     WatchStatistics: _grpc.UnaryStreamMultiCallable[_channel_pb2.WatchStatisticsRequest, _channel_pb2.WatchStatisticsResponse]
     """Live counts, once an interval, until cancelled."""
+    RecordTrace: _grpc.UnaryStreamMultiCallable[_channel_pb2.RecordTraceRequest, _channel_pb2.RecordTraceResponse]
+    """What happens to every packet of the rounds that begin from now on, each when it ends, until cancelled. A reader that
+    is too slow is ended with RESOURCE_EXHAUSTED: a record has no gaps.
+    """
 
 @_typing.type_check_only
 class ChannelControlServiceAsyncStub(ChannelControlServiceStub):
@@ -55,6 +59,10 @@ class ChannelControlServiceAsyncStub(ChannelControlServiceStub):
     """What a transmitter may know of the channel."""
     WatchStatistics: _aio.UnaryStreamMultiCallable[_channel_pb2.WatchStatisticsRequest, _channel_pb2.WatchStatisticsResponse]  # type: ignore[assignment]
     """Live counts, once an interval, until cancelled."""
+    RecordTrace: _aio.UnaryStreamMultiCallable[_channel_pb2.RecordTraceRequest, _channel_pb2.RecordTraceResponse]  # type: ignore[assignment]
+    """What happens to every packet of the rounds that begin from now on, each when it ends, until cancelled. A reader that
+    is too slow is ended with RESOURCE_EXHAUSTED: a record has no gaps.
+    """
 
 class ChannelControlServiceServicer(metaclass=_abc_1.ABCMeta):
     """Sets what the channel does to packets, and reports what it did."""
@@ -90,5 +98,15 @@ class ChannelControlServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_channel_pb2.WatchStatisticsResponse], _abc.AsyncIterator[_channel_pb2.WatchStatisticsResponse]]:
         """Live counts, once an interval, until cancelled."""
+
+    @_abc_1.abstractmethod
+    def RecordTrace(
+        self,
+        request: _channel_pb2.RecordTraceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_channel_pb2.RecordTraceResponse], _abc.AsyncIterator[_channel_pb2.RecordTraceResponse]]:
+        """What happens to every packet of the rounds that begin from now on, each when it ends, until cancelled. A reader that
+        is too slow is ended with RESOURCE_EXHAUSTED: a record has no gaps.
+        """
 
 def add_ChannelControlServiceServicer_to_server(servicer: ChannelControlServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -31,6 +31,7 @@ class SendFeedbackRequest(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     WANTED_FIELD_NUMBER: _builtins.int
     BUDGET_BYTES_FIELD_NUMBER: _builtins.int
+    LINK_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """The session."""
     frame_index: _builtins.int
@@ -47,6 +48,10 @@ class SendFeedbackRequest(_message.Message):
     def wanted(self) -> _containers.RepeatedCompositeFieldContainer[Global___ElementSet]:
         """Elements it wants, by segment."""
 
+    @_builtins.property
+    def link(self) -> Global___LinkReport:
+        """What the receiver makes of the link."""
+
     def __init__(
         self,
         *,
@@ -57,10 +62,11 @@ class SendFeedbackRequest(_message.Message):
         text: _builtins.str | None = ...,
         wanted: _abc.Iterable[Global___ElementSet] | None = ...,
         budget_bytes: _builtins.int = ...,
+        link: Global___LinkReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_text", b"_text", "label", b"label", "text", b"text"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_text", b"_text", "label", b"label", "link", b"link", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_text", b"_text", "budget_bytes", b"budget_bytes", "frame_index", b"frame_index", "label", b"label", "round", b"round", "session_id", b"session_id", "text", b"text", "wanted", b"wanted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_text", b"_text", "budget_bytes", b"budget_bytes", "frame_index", b"frame_index", "label", b"label", "link", b"link", "round", b"round", "session_id", b"session_id", "text", b"text", "wanted", b"wanted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__label: _TypeAlias = _typing.Literal["label"]  # noqa: Y015
     _WhichOneofArgType__label: _TypeAlias = _typing.Literal["_label", b"_label"]  # noqa: Y015
@@ -72,6 +78,44 @@ class SendFeedbackRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__text) -> _WhichOneofReturnType__text | None: ...
 
 Global___SendFeedbackRequest: _TypeAlias = SendFeedbackRequest  # noqa: Y015
+
+@_typing.final
+class LinkReport(_message.Message):
+    """What a receiver saw of the link, over its latest packets: an estimate, not what the channel is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PACKETS_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    MEAN_BURST_PERMILLE_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_SNR_DECIDB_FIELD_NUMBER: _builtins.int
+    packets: _builtins.int
+    """Packets it goes by, those that did not arrive included."""
+    lost: _builtins.int
+    """How many of those did not arrive, or not whole."""
+    mean_burst_permille: _builtins.int
+    """Mean length of a run of them, in packets, in thousandths; 0: there was none."""
+    effective_snr_decidb: _builtins.int
+    """SNR at which BPSK without fading would lose as many packets of these lengths, in tenths of a dB; absent where none or
+    all were lost.
+    """
+    def __init__(
+        self,
+        *,
+        packets: _builtins.int = ...,
+        lost: _builtins.int = ...,
+        mean_burst_permille: _builtins.int = ...,
+        effective_snr_decidb: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_effective_snr_decidb", b"_effective_snr_decidb", "effective_snr_decidb", b"effective_snr_decidb"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_effective_snr_decidb", b"_effective_snr_decidb", "effective_snr_decidb", b"effective_snr_decidb", "lost", b"lost", "mean_burst_permille", b"mean_burst_permille", "packets", b"packets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__effective_snr_decidb: _TypeAlias = _typing.Literal["effective_snr_decidb"]  # noqa: Y015
+    _WhichOneofArgType__effective_snr_decidb: _TypeAlias = _typing.Literal["_effective_snr_decidb", b"_effective_snr_decidb"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__effective_snr_decidb) -> _WhichOneofReturnType__effective_snr_decidb | None: ...
+
+Global___LinkReport: _TypeAlias = LinkReport  # noqa: Y015
 
 @_typing.final
 class ElementSet(_message.Message):

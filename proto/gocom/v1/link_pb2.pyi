@@ -458,7 +458,7 @@ class PacketBatch(_message.Message):
 
     @_builtins.property
     def power(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Transmit power, linear; empty: 1 for all. No codec sets it yet and no impairment reads it."""
+        """Transmit power, linear, above 0; empty: 1 for all."""
 
     def __init__(
         self,

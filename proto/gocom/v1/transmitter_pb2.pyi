@@ -21,6 +21,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _PowerAllocation:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PowerAllocationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PowerAllocation.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    POWER_ALLOCATION_UNSPECIFIED: _PowerAllocation.ValueType  # 0
+    """Not said: equal."""
+    POWER_ALLOCATION_EQUAL: _PowerAllocation.ValueType  # 1
+    """The same for all."""
+    POWER_ALLOCATION_WATER_FILLING: _PowerAllocation.ValueType  # 2
+    """Most capacity on the channel as it is known; equal where nothing is known of single packets."""
+    POWER_ALLOCATION_SEMANTIC: _PowerAllocation.ValueType  # 3
+    """Least expected loss of importance."""
+
+class PowerAllocation(_PowerAllocation, metaclass=_PowerAllocationEnumTypeWrapper):
+    """How the power of a round's packets is chosen; their mean is always 1."""
+
+POWER_ALLOCATION_UNSPECIFIED: PowerAllocation.ValueType  # 0
+"""Not said: equal."""
+POWER_ALLOCATION_EQUAL: PowerAllocation.ValueType  # 1
+"""The same for all."""
+POWER_ALLOCATION_WATER_FILLING: PowerAllocation.ValueType  # 2
+"""Most capacity on the channel as it is known; equal where nothing is known of single packets."""
+POWER_ALLOCATION_SEMANTIC: PowerAllocation.ValueType  # 3
+"""Least expected loss of importance."""
+Global___PowerAllocation: _TypeAlias = PowerAllocation  # noqa: Y015
+
 class _Resumption:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -44,6 +72,30 @@ RESUMPTION_RESUME: Resumption.ValueType  # 1
 RESUMPTION_REPEAT: Resumption.ValueType  # 2
 """It was completed, but the receiver has lost its picture: send it anew."""
 Global___Resumption: _TypeAlias = Resumption  # noqa: Y015
+
+class _CsiSource:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CsiSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CsiSource.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CSI_SOURCE_UNSPECIFIED: _CsiSource.ValueType  # 0
+    """Not said: nothing is known."""
+    CSI_SOURCE_EMULATOR: _CsiSource.ValueType  # 1
+    """The channel emulator's control service."""
+    CSI_SOURCE_RECEIVER: _CsiSource.ValueType  # 2
+    """The receiver's reports."""
+
+class CsiSource(_CsiSource, metaclass=_CsiSourceEnumTypeWrapper):
+    """Where a transmitter's knowledge of the channel comes from."""
+
+CSI_SOURCE_UNSPECIFIED: CsiSource.ValueType  # 0
+"""Not said: nothing is known."""
+CSI_SOURCE_EMULATOR: CsiSource.ValueType  # 1
+"""The channel emulator's control service."""
+CSI_SOURCE_RECEIVER: CsiSource.ValueType  # 2
+"""The receiver's reports."""
+Global___CsiSource: _TypeAlias = CsiSource  # noqa: Y015
 
 class _FailureKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -94,6 +146,8 @@ class TransmitRequest(_message.Message):
     FEEDBACK_POLICY_FIELD_NUMBER: _builtins.int
     QUALITY_TARGET_PERMILLE_FIELD_NUMBER: _builtins.int
     RESUMPTION_FIELD_NUMBER: _builtins.int
+    POWER_ALLOCATION_FIELD_NUMBER: _builtins.int
+    UNEQUAL_PROTECTION_FIELD_NUMBER: _builtins.int
     LAMI_GO_FIELD_NUMBER: _builtins.int
     JPEG_FIELD_NUMBER: _builtins.int
     JPEG2000_FIELD_NUMBER: _builtins.int
@@ -120,9 +174,17 @@ class TransmitRequest(_message.Message):
     """Estimated quality, in thousandths, at which the receiver stops asking; 0: it does not stop for that."""
     resumption: Global___Resumption.ValueType
     """Whether the frame was handed over before."""
+    power_allocation: Global___PowerAllocation.ValueType
+    """How the power of packets is chosen."""
     @_builtins.property
     def link(self) -> _link_pb2.LinkSettings:
         """Link settings; absent: the defaults."""
+
+    @_builtins.property
+    def unequal_protection(self) -> Global___UnequalProtection:
+        """Repair packets are chosen by what they are worth on the channel as it is known, in place of the codec's options; needs
+        budget_bytes.
+        """
 
     @_builtins.property
     def lami_go(self) -> _codecs_pb2.LamiGoOptions:
@@ -162,6 +224,8 @@ class TransmitRequest(_message.Message):
         feedback_policy: _link_pb2.FeedbackPolicy.ValueType = ...,
         quality_target_permille: _builtins.int = ...,
         resumption: Global___Resumption.ValueType = ...,
+        power_allocation: Global___PowerAllocation.ValueType = ...,
+        unequal_protection: Global___UnequalProtection | None = ...,
         lami_go: _codecs_pb2.LamiGoOptions | None = ...,
         jpeg: _codecs_pb2.ClassicalOptions | None = ...,
         jpeg2000: _codecs_pb2.ClassicalOptions | None = ...,
@@ -169,15 +233,39 @@ class TransmitRequest(_message.Message):
         avif: _codecs_pb2.ClassicalOptions | None = ...,
         extension: _codecs_pb2.ExtensionOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["avif", b"avif", "codec", b"codec", "extension", b"extension", "jpeg", b"jpeg", "jpeg2000", b"jpeg2000", "lami_go", b"lami_go", "link", b"link", "webp", b"webp"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["avif", b"avif", "codec", b"codec", "extension", b"extension", "jpeg", b"jpeg", "jpeg2000", b"jpeg2000", "lami_go", b"lami_go", "link", b"link", "unequal_protection", b"unequal_protection", "webp", b"webp"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["avif", b"avif", "budget_bytes", b"budget_bytes", "codec", b"codec", "extension", b"extension", "feedback_policy", b"feedback_policy", "frame_index", b"frame_index", "image", b"image", "jpeg", b"jpeg", "jpeg2000", b"jpeg2000", "lami_go", b"lami_go", "link", b"link", "max_rounds", b"max_rounds", "quality_target_permille", b"quality_target_permille", "resumption", b"resumption", "round_budget_bytes", b"round_budget_bytes", "seed", b"seed", "session_id", b"session_id", "webp", b"webp"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["avif", b"avif", "budget_bytes", b"budget_bytes", "codec", b"codec", "extension", b"extension", "feedback_policy", b"feedback_policy", "frame_index", b"frame_index", "image", b"image", "jpeg", b"jpeg", "jpeg2000", b"jpeg2000", "lami_go", b"lami_go", "link", b"link", "max_rounds", b"max_rounds", "power_allocation", b"power_allocation", "quality_target_permille", b"quality_target_permille", "resumption", b"resumption", "round_budget_bytes", b"round_budget_bytes", "seed", b"seed", "session_id", b"session_id", "unequal_protection", b"unequal_protection", "webp", b"webp"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_codec: _TypeAlias = _typing.Literal["lami_go", "jpeg", "jpeg2000", "webp", "avif", "extension"]  # noqa: Y015
     _WhichOneofArgType_codec: _TypeAlias = _typing.Literal["codec", b"codec"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_codec) -> _WhichOneofReturnType_codec | None: ...
 
 Global___TransmitRequest: _TypeAlias = TransmitRequest  # noqa: Y015
+
+@_typing.final
+class UnequalProtection(_message.Message):
+    """Unequal error protection under a byte budget."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARE_FIELD_NUMBER: _builtins.int
+    share: _builtins.float
+    """Share of the budget that the codec must leave for repair packets, 0 to 0.9; default 0.25. It may leave more."""
+    def __init__(
+        self,
+        *,
+        share: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_share", b"_share", "share", b"share"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_share", b"_share", "share", b"share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__share: _TypeAlias = _typing.Literal["share"]  # noqa: Y015
+    _WhichOneofArgType__share: _TypeAlias = _typing.Literal["_share", b"_share"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__share) -> _WhichOneofReturnType__share | None: ...
+
+Global___UnequalProtection: _TypeAlias = UnequalProtection  # noqa: Y015
 
 @_typing.final
 class TransmitResponse(_message.Message):
@@ -311,6 +399,9 @@ class RoundSent(_message.Message):
     BYTES_FIELD_NUMBER: _builtins.int
     PACKETS_FIELD_NUMBER: _builtins.int
     ENCODE_SECONDS_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    PROTECTION_FIELD_NUMBER: _builtins.int
+    POWER_FIELD_NUMBER: _builtins.int
     round: _builtins.int
     """Which round."""
     packets: _builtins.int
@@ -321,6 +412,18 @@ class RoundSent(_message.Message):
     def bytes(self) -> Global___ByteAccount:
         """Every byte it cost."""
 
+    @_builtins.property
+    def channel(self) -> Global___ChannelKnowledge:
+        """The channel as it was known."""
+
+    @_builtins.property
+    def protection(self) -> _containers.RepeatedCompositeFieldContainer[Global___SegmentProtection]:
+        """With unequal protection: what was chosen for each segment, and why."""
+
+    @_builtins.property
+    def power(self) -> Global___PowerRange:
+        """With a power allocation that is not equal: least and greatest power of a packet, linear."""
+
     def __init__(
         self,
         *,
@@ -328,14 +431,121 @@ class RoundSent(_message.Message):
         bytes: Global___ByteAccount | None = ...,
         packets: _builtins.int = ...,
         encode_seconds: _builtins.float = ...,
+        channel: Global___ChannelKnowledge | None = ...,
+        protection: _abc.Iterable[Global___SegmentProtection] | None = ...,
+        power: Global___PowerRange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "channel", b"channel", "power", b"power"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "encode_seconds", b"encode_seconds", "packets", b"packets", "round", b"round"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "channel", b"channel", "encode_seconds", b"encode_seconds", "packets", b"packets", "power", b"power", "protection", b"protection", "round", b"round"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RoundSent: _TypeAlias = RoundSent  # noqa: Y015
+
+@_typing.final
+class ChannelKnowledge(_message.Message):
+    """The channel as a transmitter knew it when it encoded a round."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    PACKET_ERASURE_RATE_FIELD_NUMBER: _builtins.int
+    MEAN_BURST_PACKETS_FIELD_NUMBER: _builtins.int
+    MEAN_SNR_DB_FIELD_NUMBER: _builtins.int
+    source: Global___CsiSource.ValueType
+    """From where."""
+    packet_erasure_rate: _builtins.float
+    """Share of packets erased."""
+    mean_burst_packets: _builtins.float
+    """Mean length of a run of erasures, in packets."""
+    mean_snr_db: _builtins.float
+    """Mean SNR in dB, if known."""
+    def __init__(
+        self,
+        *,
+        source: Global___CsiSource.ValueType = ...,
+        packet_erasure_rate: _builtins.float = ...,
+        mean_burst_packets: _builtins.float = ...,
+        mean_snr_db: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_mean_snr_db", b"_mean_snr_db", "mean_snr_db", b"mean_snr_db"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mean_snr_db", b"_mean_snr_db", "mean_burst_packets", b"mean_burst_packets", "mean_snr_db", b"mean_snr_db", "packet_erasure_rate", b"packet_erasure_rate", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__mean_snr_db: _TypeAlias = _typing.Literal["mean_snr_db"]  # noqa: Y015
+    _WhichOneofArgType__mean_snr_db: _TypeAlias = _typing.Literal["_mean_snr_db", b"_mean_snr_db"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mean_snr_db) -> _WhichOneofReturnType__mean_snr_db | None: ...
+
+Global___ChannelKnowledge: _TypeAlias = ChannelKnowledge  # noqa: Y015
+
+@_typing.final
+class SegmentProtection(_message.Message):
+    """Protection of one segment. Shares are of its importance, expected on the channel as it was known."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SOURCE_PACKETS_FIELD_NUMBER: _builtins.int
+    REPAIR_PACKETS_FIELD_NUMBER: _builtins.int
+    IMPORTANCE_FIELD_NUMBER: _builtins.int
+    LOSS_WITHOUT_FIELD_NUMBER: _builtins.int
+    LOSS_WITH_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Segment name, such as "tokens"."""
+    source_packets: _builtins.int
+    """Packets that carry elements."""
+    repair_packets: _builtins.int
+    """Repair packets chosen."""
+    importance: _builtins.float
+    """Importance of all its elements, summed."""
+    loss_without: _builtins.float
+    """Share that would be lost without repair packets."""
+    loss_with: _builtins.float
+    """Share that is lost with them."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        source_packets: _builtins.int = ...,
+        repair_packets: _builtins.int = ...,
+        importance: _builtins.float = ...,
+        loss_without: _builtins.float = ...,
+        loss_with: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["importance", b"importance", "loss_with", b"loss_with", "loss_without", b"loss_without", "name", b"name", "repair_packets", b"repair_packets", "source_packets", b"source_packets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SegmentProtection: _TypeAlias = SegmentProtection  # noqa: Y015
+
+@_typing.final
+class PowerRange(_message.Message):
+    """Power of the packets of a round, linear; the mean is 1."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEAST_FIELD_NUMBER: _builtins.int
+    GREATEST_FIELD_NUMBER: _builtins.int
+    least: _builtins.float
+    """Least."""
+    greatest: _builtins.float
+    """Greatest."""
+    def __init__(
+        self,
+        *,
+        least: _builtins.float = ...,
+        greatest: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["greatest", b"greatest", "least", b"least"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PowerRange: _TypeAlias = PowerRange  # noqa: Y015
 
 @_typing.final
 class ByteAccount(_message.Message):
