@@ -10,6 +10,9 @@ the sender withholds are left out where both ends know which they are (SegmentSp
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
 import numpy as np
 
 from common import fec
@@ -22,6 +25,7 @@ from common.rounds import span_positions
 from common.systems import SYSTEMS, SegmentSpec
 from common.types import (
     Bools,
+    Floats,
     FrameHeader,
     GoMessage,
     Ints,
@@ -130,42 +134,93 @@ def _cut(elements: Ints, positions: Ints, coder: ElementCoder, limit: int) -> li
     return runs
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A segment as packets.
+
+    Attributes:
+        sources: source packets, in order.
+        repair: payloads of repair packets.
+        symbol_bytes: size of a RaptorQ symbol; 0: the packets are not protected, or the only one is repeated.
+        importance: float32 [S], of each source packet: the sum over the elements it carries.
+    """
+
+    sources: list[fec.SourcePacket]
+    repair: list[bytes]
+    symbol_bytes: int
+    importance: Floats
+
+
 def packetize(message: GoMessage, link: LinkSettings) -> tuple[FrameHeader, PacketBatch]:
     """One round of a frame as its header and all of its packets."""
+    cuts = []
+    for segment in message.segments:
+        exact = segment.repair_packets
+        protected = segment.repair_overhead > 0 if exact is None else exact > 0
+        cut = cut_segment(message, segment, link, protected)
+        count = fec.repair_count(len(cut.sources), segment.repair_overhead) if exact is None else exact
+        cuts.append(replace(cut, repair=fec.make_repair(cut.sources, count, cut.symbol_bytes)))
+    header, batch = lay_out(message, cuts)
+    batch.checksum = checksums(batch, message.frame_index, message.round)
+    if message.power is not None and len(batch):
+        batch.power = message.power(packet_importance(cuts))
+    return header, batch
+
+
+def cut_segment(message: GoMessage, segment: Segment, link: LinkSettings, protected: bool) -> Cut:
+    """A segment's source packets; with less room in each where repair packets are to come.
+
+    Raises:
+        TooLarge: it is to be protected, and is more than one RaptorQ block can carry.
+    """
+    count = len(segment.elements)
+    withheld = _withheld(segment)
+    coder = spec_of(message.codec, segment.kind).coder(
+        segment.coding, message.width_px, message.height_px, (withheld, count) if withheld else None
+    )
+    elements = segment.elements if segment.keep is None else np.where(segment.keep, segment.elements, -1)
+    order = _order(np.flatnonzero(known_keep(message.codec, message, segment, count)), link)
+    limit = fec.source_payload_bytes(link.max_payload_bytes) if protected else link.max_payload_bytes
+    sources: list[fec.SourcePacket] = []
+    first = 0
+    for run, data in _cut(elements[order], _positions(order, segment.spans), coder, limit):
+        sources.append((first, run, data))
+        first += run
+    size = fec.symbol_bytes(link.max_payload_bytes) if protected and len(sources) > 1 else 0
+    fec.check_block(len(sources), size)
+    worth = np.where(elements < 0, 0.0, segment.importance.astype(np.float64))[order]
+    sums = np.add.reduceat(worth, [first for first, _, _ in sources]) if sources else worth
+    return Cut(sources, [], size, sums.astype(np.float32))
+
+
+def packet_importance(cuts: Sequence[Cut]) -> Floats:
+    """float32 [P]: what the loss of each packet would lose, repair packets counted like the mean of their sources."""
+    parts = [np.zeros(0, np.float32)]
+    for cut in cuts:
+        mean = np.mean(cut.importance, dtype=np.float64) if cut.sources else 0.0
+        parts += [cut.importance, np.full(len(cut.repair), mean, np.float32)]
+    return np.concatenate(parts)
+
+
+def lay_out(message: GoMessage, cuts: Sequence[Cut]) -> tuple[FrameHeader, PacketBatch]:
+    """Header and packets of segments that are cut; checksums are not set. Raises TooLarge for too many packets."""
     rows: list[tuple[int, int, int, bytes]] = []
     frames = []
-    for index, segment in enumerate(message.segments):
-        count = len(segment.elements)
-        withheld = _withheld(segment)
-        coder = spec_of(message.codec, segment.kind).coder(
-            segment.coding, message.width_px, message.height_px, (withheld, count) if withheld else None
-        )
-        elements = segment.elements if segment.keep is None else np.where(segment.keep, segment.elements, -1)
-        order = _order(np.flatnonzero(known_keep(message.codec, message, segment, count)), link)
-        protected = segment.repair_overhead > 0
-        limit = fec.source_payload_bytes(link.max_payload_bytes) if protected else link.max_payload_bytes
-        sources: list[fec.SourcePacket] = []
-        first = 0
-        for run, data in _cut(elements[order], _positions(order, segment.spans), coder, limit):
-            sources.append((first, run, data))
-            first += run
-        size = fec.symbol_bytes(link.max_payload_bytes) if protected and len(sources) > 1 else 0
-        fec.check_block(len(sources), size)
-        repair = fec.make_repair(sources, fec.repair_count(len(sources), segment.repair_overhead), size)
-        rows += [(index, first, run, data) for first, run, data in sources]
-        rows += [(index, number, 0, data) for number, data in enumerate(repair)]
+    for index, (segment, cut) in enumerate(zip(message.segments, cuts, strict=True)):
+        rows += [(index, first, run, data) for first, run, data in cut.sources]
+        rows += [(index, number, 0, data) for number, data in enumerate(cut.repair)]
         frames.append(
             SegmentFrame(
                 segment.kind,
-                count,
+                len(segment.elements),
                 segment.coding,
-                len(sources),
-                len(repair),
-                size if repair else 0,
+                len(cut.sources),
+                len(cut.repair),
+                cut.symbol_bytes if cut.repair else 0,
                 segment.damage_tolerant,
                 None if segment.as_requested else segment.spans,
                 segment.as_requested,
-                withheld,
+                _withheld(segment),
             )
         )
     if len(rows) > MAX_PACKETS:
@@ -174,13 +229,13 @@ def packetize(message: GoMessage, link: LinkSettings) -> tuple[FrameHeader, Pack
         message.codec, message.header, message.width_px, message.height_px, tuple(frames),
         message.frame_index, message.round, message.rounds,
     )  # fmt: skip
-    return header, _batch(rows, message.frame_index, message.round)
+    return header, _batch(rows)
 
 
-def _batch(rows: list[tuple[int, int, int, bytes]], frame_index: int, round_: int) -> PacketBatch:
+def _batch(rows: list[tuple[int, int, int, bytes]]) -> PacketBatch:
     count = len(rows)
     columns = np.array([row[:3] for row in rows], np.int64).reshape(count, 3)
-    batch = PacketBatch(
+    return PacketBatch(
         payload=np.frombuffer(b"".join(row[3] for row in rows), np.uint8),
         length=np.array([len(row[3]) for row in rows], np.int64),
         sequence=np.arange(count, dtype=np.int64),
@@ -191,8 +246,6 @@ def _batch(rows: list[tuple[int, int, int, bytes]], frame_index: int, round_: in
         power=np.ones(count, np.float32),
         erased=np.zeros(count, bool),
     )
-    batch.checksum = checksums(batch, frame_index, round_)
-    return batch
 
 
 def depacketize(header: FrameHeader, batch: PacketBatch, packets_sent: int, link: LinkSettings) -> ReceivedMessage:

@@ -7,7 +7,7 @@ Every loss ends up as a *received mask*: bool arrays in which True means present
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
@@ -41,6 +41,18 @@ class FeedbackPolicy(str, Enum):
 
     ERASED = "erased"
     UNCERTAIN = "uncertain"
+
+
+class PowerAllocation(str, Enum):
+    """How the power of a round's packets is chosen; their mean is 1."""
+
+    EQUAL = "equal"
+    WATER_FILLING = "water_filling"
+    SEMANTIC = "semantic"
+
+
+PowerRule = Callable[[Floats], Floats]
+"""Importance of a round's packets, float32 [P], in the order of their numbers -> their power, float32 [P], linear."""
 
 
 class Provenance(IntEnum):
@@ -77,11 +89,20 @@ class LinkSettings:
 
 @dataclass(frozen=True, slots=True)
 class Csi:
-    """Statistical channel state as the transmitter knows it: long-run rates in [0, 1], burst length in packets."""
+    """Channel state as the transmitter knows it: long-run rates in [0, 1], burst length in packets.
+
+    Attributes:
+        mean_snr_db: mean SNR of a packet of power 1, Es/N0; None: not known.
+        threshold_snr_db: SNR at which half of the packets are lost without fading; None: not known.
+        snr_db: SNR of each packet of the round at power 1; empty: not known.
+    """
 
     packet_erasure_rate: float = 0.0
     bit_error_rate: float = 0.0
     mean_burst_packets: float = 1.0
+    mean_snr_db: float | None = None
+    threshold_snr_db: float | None = None
+    snr_db: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +155,7 @@ class Segment:
     Attributes:
         kind: index into the codec's list of segments.
         elements: int64 [N], those that are withheld included; their values do not matter.
-        importance: float32 [N] in [0, 1]; what power allocation and unequal protection will go by.
+        importance: float32 [N] in [0, 1]; what power allocation and unequal protection go by.
         coding: how the elements become bits.
         repair_overhead: RaptorQ repair packets as a share of the source packets.
         damage_tolerant: damaged payloads are of use to the decoder.
@@ -142,6 +163,7 @@ class Segment:
         as_requested: in a later round, the receiver knows `spans`: so many of what it asked for.
         keep: bool [N], True where the element is sent, where the receiver cannot know that: each packet then carries
             its slice of this mask. None: all are sent, or all that the system's `keep` says of the frame header.
+        repair_packets: exactly so many, in place of what `repair_overhead` comes to; None: as that says.
     """
 
     kind: int
@@ -153,11 +175,16 @@ class Segment:
     spans: Ints | None = None
     as_requested: bool = False
     keep: Bools | None = None
+    repair_packets: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class GoMessage:
-    """What a codec wants the receiver to know about one image, in one round."""
+    """What a codec wants the receiver to know about one image, in one round.
+
+    Attributes:
+        power: sets the power of the packets it is cut into; None: 1 for all.
+    """
 
     codec: str
     header: Parameters
@@ -167,6 +194,7 @@ class GoMessage:
     frame_index: int = 0
     round: int = 0
     rounds: RoundSettings = RoundSettings()
+    power: PowerRule | None = None
 
 
 @dataclass(frozen=True, slots=True)

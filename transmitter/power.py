@@ -8,6 +8,8 @@ a complex symbol) is lost with probability 1 - exp(-c/P), c = (2^R - 1) N / g; i
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 from scipy.special import lambertw
@@ -93,24 +95,37 @@ def semantic(weight: npt.ArrayLike, cost: npt.ArrayLike, budget: float) -> Doubl
     if not len(useful):
         return equal(len(w), budget)
     best = equal(len(w), budget)
+    kinds, kind = np.unique(np.stack([w, c]), axis=1, return_inverse=True)
     for merit in (w / c, w, 1 / c):
         order = useful[np.argsort(-merit[useful], kind="stable")]
-        power = _best_prefix(w, c, order, budget)
+        power = _best_prefix(w, c, order, budget, _Kinds(kinds[0], kinds[1], kind.ravel()))
         if weighted_loss(power, w, c) < weighted_loss(best, w, c):
             best = power
     return _to_budget(best, budget)
 
 
-def _best_prefix(w: Doubles, c: Doubles, order: npt.NDArray[np.intp], budget: float) -> Doubles:
+@dataclass(frozen=True, slots=True)
+class _Kinds:
+    """Packets that are alike get alike: weight and cost, float64 [T], and of which kind each packet is, int [n]."""
+
+    w: Doubles
+    c: Doubles
+    kind: npt.NDArray[np.intp]
+
+
+def _best_prefix(w: Doubles, c: Doubles, order: npt.NDArray[np.intp], budget: float, kinds: _Kinds) -> Doubles:
     """The best power that gives packets of a prefix of the order all of the budget."""
     best, best_loss = np.zeros(len(w)), np.inf
     for count in _counts(w, c, order, budget):
         used = order[:count]
-        power = np.zeros(len(w))
-        within = _on_slope(w[used], c[used], budget)
+        counts = np.bincount(kinds.kind[used], minlength=len(kinds.w))
+        there = counts > 0
+        within = _on_slope(kinds.w[there], kinds.c[there], counts[there], budget)
         if within is None:
             continue
-        power[used] = within
+        of_kind, power = np.zeros(len(kinds.w)), np.zeros(len(w))
+        of_kind[there] = within
+        power[used] = of_kind[kinds.kind[used]]
         loss = weighted_loss(power, w, c)
         if loss < best_loss:
             best, best_loss = power, loss
@@ -135,21 +150,25 @@ def _counts(w: Doubles, c: Doubles, order: npt.NDArray[np.intp], budget: float) 
     return sorted({max(1, min(n, low + step)) for step in range(-_ABOUT, _ABOUT + 1)} | {n})
 
 
-def _on_slope(w: Doubles, c: Doubles, budget: float) -> Doubles | None:
-    """Power of packets that are all in use, at the slope whose sum is the budget; None where x would be beyond 2."""
+def _on_slope(w: Doubles, c: Doubles, counts: npt.NDArray[np.intp], budget: float) -> Doubles | None:
+    """Power of each kind, so many packets of it all in use, at the slope whose sum is the budget.
+
+    None where x would be beyond 2.
+    """
     top = 4 * np.exp(-2) * (w / c).min()
-    if len(w) == 1:
+    if counts.sum() == 1:
         return np.array([budget])
-    if _power(w, c, top).sum() > budget:
+    if counts @ _power(w, c, top) > budget:
         return None
     low, high = np.log(top) - _RANGE, np.log(top)
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        if _power(w, c, np.exp(middle)).sum() > budget:
+        if counts @ _power(w, c, np.exp(middle)) > budget:
             low = middle
         else:
             high = middle
-    return _to_budget(_power(w, c, np.exp(high)), budget)
+    power = _power(w, c, np.exp(high))
+    return np.asarray(power * (budget / (counts @ power)))
 
 
 def _power(w: Doubles, c: Doubles, slope: float) -> Doubles:
