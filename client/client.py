@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from enum import Enum
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -28,11 +29,12 @@ from common.rpc.channels import RPC_DEADLINE_S, STREAM_DEADLINE_S, open_channel
 from common.rpc.security import check_peers
 from common.settings import ClientSettings
 from common.systems import SYSTEMS
-from common.types import FeedbackPolicy, LinkSettings, RoundSettings
+from common.types import FeedbackPolicy, LinkSettings, PowerAllocation, RoundSettings
 from common.wire import check_rounds, make_parameters
 from gocom.v1 import channel_pb2, channel_pb2_grpc, receiver_pb2_grpc, transmitter_pb2_grpc
 
 T = TypeVar("T")
+E = TypeVar("E", bound=Enum)
 
 ATTEMPTS, RETRY_PAUSE_S = 4, 0.1
 _UINT32, _UINT64 = 1 << 32, 1 << 64
@@ -85,6 +87,8 @@ class AsyncClient:
         round_budget_bytes: int | None = None,
         feedback_policy: FeedbackPolicy | str = FeedbackPolicy.ERASED,
         quality_target: float = 0.0,
+        power_allocation: PowerAllocation | str = PowerAllocation.EQUAL,
+        unequal_protection: float | None = None,
         link: LinkSettings = LinkSettings(),
         size: Size = None,
         first_index: int = 0,
@@ -100,11 +104,16 @@ class AsyncClient:
             if value is not None:
                 _check_range(name, value, 1, _UINT32 - 1)
         _check_range("quality_target", quality_target, 0, 1)
-        policy = _policy(feedback_policy)
+        if unequal_protection is not None:
+            _check_range("unequal_protection", unequal_protection, 0, 0.9)
+            if budget_bytes is None:
+                raise InvalidInput("budget_bytes: unequal protection needs one")
+        policy = _choice(FeedbackPolicy, "feedback_policy", feedback_policy)
+        power = _choice(PowerAllocation, "power_allocation", power_allocation)
         check_rounds(RoundSettings(max_rounds, round_budget_bytes or 0, policy, quality_target))
         wanted = SendOptions(
-            codec, parameters, seed, max_rounds, budget_bytes, round_budget_bytes, policy, quality_target, link, size,
-            first_index, timeout_s, patience_s, on_preview,
+            codec, parameters, seed, max_rounds, budget_bytes, round_budget_bytes, policy, quality_target,
+            power, unequal_protection, link, size, first_index, timeout_s, patience_s, on_preview,
         )  # fmt: skip
         if isinstance(images, str | bytes | Path | np.ndarray):
             images = [images]
@@ -126,6 +135,10 @@ class AsyncClient:
             feedback_policy: what the receiver asks for: "erased" by the channel, or what its decoder is most
                 "uncertain" of, within round_budget_bytes.
             quality_target: estimated quality (SendResult.quality_estimate), 0 to 1, at which it stops asking; 0: never.
+            power_allocation: how the power of packets is chosen: "equal", "water_filling" (most capacity) or "semantic"
+                (least importance lost); the mean is 1.
+            unequal_protection: share of the budget, 0 to 0.9, that the codec leaves for repair packets, which are then
+                chosen by what they are worth on the channel; needs budget_bytes. None: as the codec's options say.
             link: how packets are cut.
             size: None: as it is; "fit": shrunk to at most 1024 px; a number: centre square crop of so many px.
             first_index: frame index of the first picture; it keys the channel's randomness.
@@ -296,9 +309,8 @@ def _check_range(name: str, value: float, low: int, high: int) -> None:
         raise InvalidInput(f"{name}: {value} is not in {low} to {high}")
 
 
-def _policy(value: FeedbackPolicy | str) -> FeedbackPolicy:
+def _choice(kind: type[E], name: str, value: E | str) -> E:
     try:
-        return FeedbackPolicy(value)
+        return kind(value)
     except ValueError:
-        choices = ", ".join(policy.value for policy in FeedbackPolicy)
-        raise InvalidInput(f"feedback_policy: {value!r} is none of {choices}") from None
+        raise InvalidInput(f"{name}: {value!r} is none of {', '.join(str(one.value) for one in kind)}") from None

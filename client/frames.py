@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from client.pictures import Picture
-from client.results import FailureKind, Pixels, SendResult
+from client.results import FailureKind, Pixels, ProtectedSegment, SendResult
 from common.account import ByteAccount
 from common.images import decode_image, to_float
 from common.logs import frame_id
@@ -40,6 +40,8 @@ class SentFrame:
         final: the receiver's last word.
         failure: the transmitter's, if it was bad news.
         completed: the transmitter said it was good.
+        protection: what was chosen for segments, round by round.
+        powers: least and greatest power of a packet, round by round, where they are not all the same.
         repeats: how often it was handed over again because its picture did not come.
         ended: time.perf_counter() of the last thing heard.
     """
@@ -58,6 +60,8 @@ class SentFrame:
     final: receiver_pb2.Reconstruction | None = None
     failure: transmitter_pb2.FrameFailed | None = None
     completed: bool = False
+    protection: list[ProtectedSegment] = field(default_factory=list)
+    powers: list[tuple[float, float]] = field(default_factory=list)
     repeats: int = 0
     _acceptance: int = 0
     _resent_before: int = 0
@@ -108,6 +112,7 @@ class SentFrame:
             self.packets_sent += event.sent.packets
             self.encode_seconds += event.sent.encode_seconds
             self.rounds += 1
+            self._note_delivery(event.sent)
             self._sent_at[event.sent.round] = self.ended
         elif kind == "received":
             self._received[event.received.round] = self.ended, event.received.packets_received
@@ -118,6 +123,16 @@ class SentFrame:
             self.failure = event.failed
             self.account.feedback_bytes = event.failed.feedback_bytes
 
+    def _note_delivery(self, sent: transmitter_pb2.RoundSent) -> None:
+        self.protection += [
+            ProtectedSegment(
+                sent.round, s.name, s.source_packets, s.repair_packets, s.importance, s.loss_without, s.loss_with
+            )
+            for s in sent.protection
+        ]
+        if sent.HasField("power"):
+            self.powers.append((sent.power.least, sent.power.greatest))
+
     def _begin(self, bytes_resent: int) -> None:
         self.bytes_resent = bytes_resent
         self.account = ByteAccount(0, {}, {})
@@ -125,6 +140,7 @@ class SentFrame:
         self.encode_seconds = 0.0
         self.failure, self.completed = None, False
         self._sent_at, self._received = {}, {}
+        self.protection, self.powers = [], []
 
     def take_final(self, picture: receiver_pb2.Reconstruction) -> None:
         """Note the receiver's last word."""
@@ -173,6 +189,8 @@ class SentFrame:
             provenance=provenance,
             caption=self.final.caption or None if self.final is not None else None,
             quality_estimate=self._quality_estimate(),
+            protection=tuple(self.protection),
+            power=(min(p[0] for p in self.powers), max(p[1] for p in self.powers)) if self.powers else None,
         )
 
     def _bytes(self) -> dict[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +23,24 @@ class Preview:
     frame_index: int
     step: int
     image: Pixels
+
+
+@dataclass(frozen=True, slots=True)
+class ProtectedSegment:
+    """Repair packets that unequal protection chose for one segment of one round.
+
+    Attributes:
+        importance: of all its elements.
+        loss_without, loss_with: share of it that was expected to be lost without them, and with them.
+    """
+
+    round: int
+    name: str
+    source_packets: int
+    repair_packets: int
+    importance: float
+    loss_without: float
+    loss_with: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +69,8 @@ class SendResult:
         provenance: uint8 [H, W] of common.types.Provenance.
         caption: text that arrived, if the codec sends any.
         quality_estimate: the decoder's own estimate of how much of the picture is right, 0 to 1, if it makes one.
+        protection: what unequal protection chose, round by round; empty without it.
+        power: least and greatest power of a packet, of mean 1 in each round; None: all had 1.
     """
 
     frame_id: str
@@ -76,6 +96,8 @@ class SendResult:
     provenance: Pixels | None = None
     caption: str | None = None
     quality_estimate: float | None = None
+    protection: tuple[ProtectedSegment, ...] = ()
+    power: tuple[float, float] | None = None
 
     def as_record(self) -> dict[str, Any]:
         """What `gocom send --json` prints: plain JSON types, no pixels; an infinite PSNR becomes null."""
@@ -90,6 +112,10 @@ class SendResult:
         for name in ("psnr_db", "ms_ssim", "bpp", "quality_estimate"):
             value = record[name]
             record[name] = round(value, 5) if value is not None and math.isfinite(value) else None
+        if self.protection:
+            record["protection"] = [asdict(segment) for segment in self.protection]
+        if self.power is not None:
+            record["power"] = {"least": self.power[0], "greatest": self.power[1]}
         if self.outcome == "failed":
             record["reason"] = self.reason
         return record

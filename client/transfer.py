@@ -23,9 +23,10 @@ from client.frames import SentFrame
 from client.pictures import Size, Source, load_picture
 from client.results import Preview, SendResult
 from client.uplink import Uplink
+from common.enums import enum_from_name
 from common.images import decode_image
 from common.rpc.channels import STREAM_DEADLINE_S
-from common.types import FeedbackPolicy, LinkSettings, Parameters, RoundSettings
+from common.types import FeedbackPolicy, LinkSettings, Parameters, PowerAllocation, RoundSettings
 from common.wire import codec_to_proto, link_to_proto, set_rounds
 from gocom.v1 import receiver_pb2, transmitter_pb2
 
@@ -53,6 +54,8 @@ class SendOptions:
     round_budget_bytes: int | None
     feedback_policy: FeedbackPolicy
     quality_target: float
+    power_allocation: PowerAllocation
+    unequal_protection: float | None
     link: LinkSettings
     size: Size
     first_index: int
@@ -199,6 +202,11 @@ class Transfer:
             wanted.max_rounds, wanted.round_budget_bytes or 0, wanted.feedback_policy, wanted.quality_target
         )
         set_rounds(request, rounds)
+        if wanted.power_allocation is not PowerAllocation.EQUAL:
+            kinds = transmitter_pb2.PowerAllocation.DESCRIPTOR
+            request.power_allocation = enum_from_name(kinds, wanted.power_allocation.value, "power_allocation")
+        if wanted.unequal_protection is not None:
+            request.unequal_protection.share = wanted.unequal_protection
         codec_to_proto(wanted.codec, wanted.options, request)
         return request
 

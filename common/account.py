@@ -63,8 +63,12 @@ def frame_items(header: FrameHeader, batch: PacketBatch, batch_packets: int) -> 
 
 def cost(message: GoMessage, link: LinkSettings) -> int:
     """Bytes a message would take on the link, everything counted."""
-    header, batch = packetize(message, link)
-    return account(header, batch, frame_items(header, batch, link.batch_packets)).total_bytes
+    return laid_out_bytes(*packetize(message, link), link)
+
+
+def laid_out_bytes(header: FrameHeader, batch: PacketBatch, link: LinkSettings) -> int:
+    """The same for a round that is laid out."""
+    return sum(item.ByteSize() for item in frame_items(header, batch, link.batch_packets))
 
 
 def account(header: FrameHeader, batch: PacketBatch, items: Sequence[link_pb2.SendRequest]) -> ByteAccount:
@@ -73,7 +77,7 @@ def account(header: FrameHeader, batch: PacketBatch, items: Sequence[link_pb2.Se
     packet_bytes = sum(i.ByteSize() for i in items) - header_bytes
     system = SYSTEMS.get(header.codec)
     names = [system.segments[s.kind].name for s in header.segments]
-    cost = batch.length + sum(_varint_bytes(c) for c in _varint_columns(batch)) + 4
+    cost = batch.length + sum(varint_bytes(c) for c in _varint_columns(batch)) + 4
     per_segment = np.bincount(batch.segment, weights=cost, minlength=len(names)).astype(np.int64)
     repair = np.bincount(batch.segment, weights=cost * (batch.element_count == 0), minlength=len(names))
     # Field tags and lengths of the batches belong to no packet; they go to the largest segment.
@@ -90,7 +94,7 @@ def _varint_columns(batch: PacketBatch) -> list[Ints]:
     return [batch.length, batch.sequence, batch.segment, batch.first_element, batch.element_count]
 
 
-def _varint_bytes(values: Ints) -> Ints:
+def varint_bytes(values: Ints) -> Ints:
     """Bytes of protobuf varints: one for each seven bits."""
     bits = np.maximum(1, np.ceil(np.log2(values.astype(np.float64) + 1)))
     widths: Ints = np.ceil(bits / 7).astype(np.int64)

@@ -31,12 +31,13 @@ class BudgetTooSmall(InvalidInput):
     """A byte budget that this codec cannot meet.
 
     Attributes:
+        codec: which one.
         floor_bytes: the fewest bytes the codec can do with for this image and link.
     """
 
     def __init__(self, codec: str, budget_bytes: int, floor_bytes: int) -> None:
         super().__init__(f"budget_bytes: {codec} needs at least {floor_bytes} bytes for this image, got {budget_bytes}")
-        self.floor_bytes = floor_bytes
+        self.codec, self.floor_bytes = codec, floor_bytes
 
 
 class UnknownName(GoComError):

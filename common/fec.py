@@ -43,6 +43,11 @@ def repair_count(source_packets: int, overhead: float) -> int:
     return math.ceil(source_packets * overhead - 1e-9) if source_packets else 0
 
 
+def repair_payload_bytes(packets: list[SourcePacket], size: int) -> int:
+    """Size of a repair payload for source packets, at least one, of this symbol size."""
+    return len(packets[0][2]) if len(packets) == 1 else size + _ID_BYTES
+
+
 def check_block(source_packets: int, size: int) -> None:
     """Raises TooLarge when a protected segment (size > 0) is more than one RaptorQ block can carry."""
     if size and (source_packets > MAX_SOURCE_PACKETS or source_packets * size > MAX_BLOCK_BYTES):

@@ -18,6 +18,8 @@ class EncoderSession(Protocol):
     def first(self, csi: Csi, budget: Budget) -> GoMessage:
         """The first round. Raises BudgetTooSmall when the budget is below the codec's floor.
 
+        It may be called again, with another budget, before the round is sent: the last call counts. So may `refine`.
+
         `csi` is for codecs that adapt to the channel; the bundled ones do not.
         """
 

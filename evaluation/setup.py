@@ -13,10 +13,11 @@ from common.images import ImageArray, read_samples, square_crop, to_float
 from common.interfaces import GenerativeDecoder, SemanticEncoder
 from common.pipeline import PipelineResult, run
 from common.systems import SYSTEMS
-from common.types import Budget, Feedback, FeedbackPolicy, Goal, LinkSettings, ReceivedMessage, Reconstruction
+from common.types import Budget, Csi, Feedback, FeedbackPolicy, Goal, LinkSettings, ReceivedMessage, Reconstruction
 from common.wire import make_parameters
 from receiver.decoders import DECODERS
 from receiver.feedback import feedback_for, wanted_elements
+from transmitter.delivery import PLAIN, Delivery, DeliveryEncoder
 from transmitter.encoders import ENCODERS
 
 
@@ -32,18 +33,19 @@ class Codec:
         self, image: ImageArray, channel: str, *, seed: int, frame_index: int = 0, link: LinkSettings = LinkSettings(),
         budget: int | None = None, max_rounds: int = 1, round_budget_bytes: int = 0,
         feedback_policy: FeedbackPolicy = FeedbackPolicy.ERASED, quality_target: float = 0.0,
-        sampler_seed: int | None = None, **options: Any,
+        sampler_seed: int | None = None, delivery: Delivery = PLAIN, csi: Csi = Csi(), **options: Any,
     ) -> PipelineResult:  # fmt: skip
         """One image over one channel, the receiver asking for what is missing while rounds are left.
 
-        `seed` is the channel's, and the sampler's too unless `sampler_seed` says otherwise.
+        `seed` is the channel's, and the sampler's too unless `sampler_seed` says otherwise. `csi` is what the
+        transmitter knows of it.
         """
         values = make_parameters(SYSTEMS.get(self.name).options, options)
         goal = Goal(values, frame_index, max_rounds, round_budget_bytes, link, feedback_policy, quality_target)
         chain = Chain.from_profile(parse_spec(channel, seed=seed))
         return run(
-            image, goal, encoder=self.encoder, decoder=self.decoder, channel=chain, ask=ask_for_missing,
-            budget=Budget(budget), seed=seed if sampler_seed is None else sampler_seed,
+            image, goal, encoder=DeliveryEncoder(self.encoder, delivery), decoder=self.decoder, channel=chain,
+            ask=ask_for_missing, csi=csi, budget=Budget(budget), seed=seed if sampler_seed is None else sampler_seed,
         )  # fmt: skip
 
 

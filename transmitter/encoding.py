@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,13 +10,15 @@ import numpy as np
 from common.account import ByteAccount, account, frame_items
 from common.errors import BudgetTooSmall
 from common.images import ImageArray, decode_image, to_float
-from common.interfaces import EncoderSession, SemanticEncoder
+from common.interfaces import SemanticEncoder
 from common.packetizer import packetize
 from common.systems import SYSTEMS
-from common.types import MAX_SIDE_PX, Budget, Csi, FrameHeader, Goal, GoMessage, LinkSettings
+from common.types import MAX_SIDE_PX, Budget, Csi, Feedback, FrameHeader, Goal, GoMessage, LinkSettings
 from common.wire import check_side, codec_from_proto, get_rounds
 from common.workers import CodecWorker
 from gocom.v1 import link_pb2, transmitter_pb2
+from transmitter.delivery import PLAIN, Delivery, DeliveryEncoder, DeliverySession, delivery_from_proto
+from transmitter.protection import SegmentProtection
 
 Encoders = CodecWorker[SemanticEncoder]
 
@@ -30,6 +31,7 @@ class FrameRequest:
     codec: str
     goal: Goal
     budget: Budget
+    delivery: Delivery = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class EncodedRound:
         packets: how many packets they hold.
         bytes: what they cost.
         seconds: time the encoder took.
+        protection: what was chosen for its segments, with unequal protection.
+        power: least and greatest of a packet; None: the same for all.
     """
 
     header: FrameHeader
@@ -49,6 +53,8 @@ class EncodedRound:
     packets: int
     bytes: ByteAccount
     seconds: float
+    protection: tuple[SegmentProtection, ...] = ()
+    power: tuple[float, float] | None = None
 
 
 def read_request(request: transmitter_pb2.TransmitRequest, link: LinkSettings) -> FrameRequest:
@@ -62,23 +68,25 @@ def read_request(request: transmitter_pb2.TransmitRequest, link: LinkSettings) -
         options, request.frame_index, rounds.max_rounds, rounds.round_budget_bytes, link, rounds.feedback_policy,
         rounds.quality_target,
     )  # fmt: skip
-    return FrameRequest(to_float(pixels), codec, goal, Budget(request.budget_bytes or None))
+    budget = Budget(request.budget_bytes or None)
+    return FrameRequest(to_float(pixels), codec, goal, budget, delivery_from_proto(request))
 
 
-def encode_first(encoders: Encoders, frame: FrameRequest, csi: Csi) -> tuple[EncoderSession, EncodedRound]:
+def encode_first(encoders: Encoders, frame: FrameRequest, csi: Csi) -> tuple[DeliverySession, EncodedRound]:
     """The first round; runs in the worker's thread. Raises BudgetTooSmall, and what the codec raises."""
     encoder = encoders.codec(frame.codec)
     start = time.perf_counter()
-    session = encoder.open(frame.image, frame.goal)
+    session = DeliveryEncoder(encoder, frame.delivery).open(frame.image, frame.goal)
     message = session.first(csi, frame.budget)
-    return session, _pack(message, frame.goal.link, frame.budget.max_bytes, start)
+    return session, _pack(session, message, frame.goal.link, frame.budget.max_bytes, start)
 
 
-def encode_next(refine: Callable[[], GoMessage | None], link: LinkSettings, max_bytes: int) -> EncodedRound | None:
+def encode_next(session: DeliverySession, feedback: Feedback, link: LinkSettings, csi: Csi) -> EncodedRound | None:
     """A further round, or None when the codec has no more to say. Raises BudgetTooSmall when it costs too much."""
     start = time.perf_counter()
-    message = refine()
-    return None if message is None else _pack(message, link, max_bytes, start)
+    session.csi = csi
+    message = session.refine(feedback)
+    return None if message is None else _pack(session, message, link, feedback.budget_bytes, start)
 
 
 def mark_repeated(encoded: EncodedRound) -> EncodedRound:
@@ -98,11 +106,15 @@ def warm_up(encoders: Encoders, codec: str) -> None:
     encode_first(encoders, FrameRequest(grey, codec, goal, Budget()), Csi())
 
 
-def _pack(message: GoMessage, link: LinkSettings, max_bytes: int | None, start: float) -> EncodedRound:
+def _pack(
+    session: DeliverySession, message: GoMessage, link: LinkSettings, max_bytes: int | None, start: float
+) -> EncodedRound:
     header, batch = packetize(message, link)
     items = frame_items(header, batch, link.batch_packets)
     cost = account(header, batch, items)
     # Codecs keep to their budget themselves; a plug-in that does not must not get away with it.
     if max_bytes and cost.total_bytes > max_bytes:
         raise BudgetTooSmall(message.codec, max_bytes, cost.total_bytes)
-    return EncodedRound(header, items, len(batch), cost, time.perf_counter() - start)
+    power = None if message.power is None else (float(batch.power.min(initial=1)), float(batch.power.max(initial=1)))
+    seconds = time.perf_counter() - start
+    return EncodedRound(header, items, len(batch), cost, seconds, session.protection, power)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from common.errors import GoComError, InvalidInput, TooLarge, UnknownName
-from common.interfaces import EncoderSession
 from common.logs import frame_id, get_logger
 from common.metrics import FRAMES
 from common.types import FrameHeader, RoundSettings
 from gocom.v1 import transmitter_pb2
+from transmitter.delivery import DeliverySession
 from transmitter.encoding import FrameRequest
 
 log = get_logger("transmitter")
@@ -50,7 +50,7 @@ class Frame:
     repeated: bool = False
     begun: int = 0
     cuts: int = 0
-    session: EncoderSession | None = None
+    session: DeliverySession | None = None
     header: FrameHeader | None = None
     rounds: RoundSettings = field(default_factory=RoundSettings)
     last_round: int = -1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from common.account import ByteAccount
 from common.metrics import BYTES, PACKETS, ROUNDS, SECONDS
 from gocom.v1 import transmitter_pb2
@@ -20,12 +22,17 @@ def count_sent(codec: str, encoded: EncodedRound) -> None:
 
 def sent_event(encoded: EncodedRound) -> transmitter_pb2.RoundSent:
     """The event that tells of it."""
-    return transmitter_pb2.RoundSent(
+    sent = transmitter_pb2.RoundSent(
         round=encoded.header.round,
         bytes=_account_to_proto(encoded.bytes),
         packets=encoded.packets,
         encode_seconds=encoded.seconds,
     )
+    for chosen in encoded.protection:
+        sent.protection.add(**asdict(chosen))
+    if encoded.power is not None:
+        sent.power.least, sent.power.greatest = encoded.power
+    return sent
 
 
 def _account_to_proto(cost: ByteAccount) -> transmitter_pb2.ByteAccount:

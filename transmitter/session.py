@@ -150,9 +150,8 @@ class TransmitSession:
         if session is None:
             return refusal(f"frame {frame.index} is not open")
         try:
-            encoded = await self._outside.encoders.run(
-                lambda: encode_next(lambda: session.refine(feedback), self.link, feedback.budget_bytes)
-            )
+            csi = await self._outside.csi.get()
+            encoded = await self._outside.encoders.run(lambda: encode_next(session, feedback, self.link, csi))
         except BudgetTooSmall as error:
             return refusal(str(error))
         except Exception as error:

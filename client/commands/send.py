@@ -23,8 +23,9 @@ from client.results import SendResult
 from client.targets import Target, open_client
 from common.errors import InvalidInput
 from common.images import list_images
-from common.types import FeedbackPolicy, LinkSettings
+from common.types import FeedbackPolicy, LinkSettings, PowerAllocation
 
+PROTECT_SHARE = 0.25
 SizeText = Annotated[
     str, typer.Option("--size", help="fit (at most 1024 px, aspect kept), keep, or N: centre square crop of N px.")
 ]
@@ -53,6 +54,20 @@ AskFor = Annotated[
 QualityTarget = Annotated[
     float, typer.Option(min=0, max=1, help="Estimated quality at which the receiver stops asking; 0: never.")
 ]
+Power = Annotated[
+    PowerAllocation,
+    typer.Option(
+        help="How the power of packets is chosen: the same for all, for most capacity, or for least importance lost."
+    ),
+]
+Protect = Annotated[
+    bool,
+    typer.Option("--protect", help="Choose repair packets by what they are worth on the channel; needs a budget."),
+]
+ProtectShare = Annotated[
+    float | None,
+    typer.Option(min=0, max=0.9, help="Like --protect; so much of the budget is left for repair packets (0.25)."),
+]
 Interleave = Annotated[
     bool | None,
     typer.Option(
@@ -76,6 +91,9 @@ def send(
     round_budget_bytes: Annotated[int | None, typer.Option(min=1, help="Most bytes of each later round.")] = None,
     ask_for: AskFor = FeedbackPolicy.ERASED,
     quality_target: QualityTarget = 0.0,
+    power: Power = PowerAllocation.EQUAL,
+    protect: Protect = False,
+    protect_share: ProtectShare = None,
     payload_bytes: Payload = 105,
     interleave: Interleave = None,
     noise_setup: Setup = None,
@@ -101,6 +119,7 @@ def send(
     target = Target(transmitter, receiver, channel_address, local, device)
     names = unique_names(paths)
     results = []
+    share = PROTECT_SHARE if protect and protect_share is None else protect_share
     say_setup(settings, as_json)
     with open_client(target, settings.channel, seed, (codec,)) as client:
         if settings.channel is not None and not local and not as_json:
@@ -108,8 +127,8 @@ def send(
             console.err.print(words)
         stream = client.send(
             paths, codec, options=settings.options, seed=seed or 0, max_rounds=max_rounds, budget_bytes=budget_bytes,
-            round_budget_bytes=round_budget_bytes, feedback_policy=ask_for, quality_target=quality_target, link=link,
-            size=resize, timeout_s=timeout_s,
+            round_budget_bytes=round_budget_bytes, feedback_policy=ask_for, quality_target=quality_target,
+            power_allocation=power, unequal_protection=share, link=link, size=resize, timeout_s=timeout_s,
         )  # fmt: skip
         for result in _with_progress(stream, len(paths), as_json):
             name = names[result.frame_index]
@@ -132,7 +151,12 @@ def say_setup(settings: Settings, quiet: bool) -> None:
 
 def _print_results(results: Sequence[tuple[str, SendResult]], out: Path | None) -> None:
     console.out.print(_table(results))
+    if any(result.protection for _, result in results):
+        console.out.print(_protection_table(results))
     for name, result in results:
+        if result.power is not None:
+            least, greatest = result.power
+            console.out.print(f"{name}: power of packets {least:.3g} to {greatest:.3g}, mean 1", markup=False)
         if result.reason:
             console.out.print(f"{name}: {result.reason}", markup=False)
     if out is not None:
@@ -203,6 +227,20 @@ def _table(results: Sequence[tuple[str, SendResult]]) -> Table:
             number(r.psnr_db, 2), number(r.ms_ssim, 4),
             f"{r.seconds['total']:.2f}", outcome,
         )  # fmt: skip
+    return table
+
+
+def _protection_table(results: Sequence[tuple[str, SendResult]]) -> Table:
+    """What unequal protection chose, and what it was expected to be worth."""
+    table = Table("picture", "round", "segment", box=SIMPLE, title="unequal protection", title_justify="left")
+    for head in ("importance", "source", "repair", "lost without", "lost with"):
+        table.add_column(head, justify="right")
+    for name, result in results:
+        for s in result.protection:
+            table.add_row(
+                escape(name), str(s.round), escape(s.name), f"{s.importance:.1f}", str(s.source_packets),
+                str(s.repair_packets), f"{s.loss_without:.2%}", f"{s.loss_with:.2%}",
+            )  # fmt: skip
     return table
 
 

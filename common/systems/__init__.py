@@ -30,6 +30,7 @@ class SegmentSpec:
         keep: (header, width_px, height_px) -> bool [N], the elements that are sent, where both ends know that from
             the frame header; None, or a None from it: all of them.
         limit: most elements it may announce; None: what the receiver's settings allow.
+        whole: it is of no use unless all of it arrives.
     """
 
     name: str
@@ -40,6 +41,7 @@ class SegmentSpec:
     count: Callable[[int, int], int] | None = None
     keep: Callable[[Parameters, int, int], Bools | None] | None = None
     limit: int | None = None
+    whole: bool = False
 
     @property
     def codings(self) -> tuple[ElementCoding, ...]:

@@ -40,7 +40,7 @@ for _name in CLASSICAL_CODECS:
             name=_name,
             header=ClassicalHeader,
             options=ClassicalOptions,
-            segments=(SegmentSpec("file", 256, limit=MAX_FILE_BYTES),),
+            segments=(SegmentSpec("file", 256, limit=MAX_FILE_BYTES, whole=True),),
             summary=f"the bytes of a {_name} file; decodes or fails",
         ),
     )
