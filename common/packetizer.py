@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from common import fec
 from common.checksum import checksums
@@ -142,13 +143,13 @@ class Cut:
         sources: source packets, in order.
         repair: payloads of repair packets.
         symbol_bytes: size of a RaptorQ symbol; 0: the packets are not protected, or the only one is repeated.
-        importance: float32 [S], of each source packet: the sum over the elements it carries.
+        importance: float64 [S], of each source packet: the sum over the elements it carries.
     """
 
     sources: list[fec.SourcePacket]
     repair: list[bytes]
     symbol_bytes: int
-    importance: Floats
+    importance: npt.NDArray[np.float64]
 
 
 def packetize(message: GoMessage, link: LinkSettings) -> tuple[FrameHeader, PacketBatch]:
@@ -190,16 +191,16 @@ def cut_segment(message: GoMessage, segment: Segment, link: LinkSettings, protec
     fec.check_block(len(sources), size)
     worth = np.where(elements < 0, 0.0, segment.importance.astype(np.float64))[order]
     sums = np.add.reduceat(worth, [first for first, _, _ in sources]) if sources else worth
-    return Cut(sources, [], size, sums.astype(np.float32))
+    return Cut(sources, [], size, sums)
 
 
 def packet_importance(cuts: Sequence[Cut]) -> Floats:
     """float32 [P]: what the loss of each packet would lose, repair packets counted like the mean of their sources."""
-    parts = [np.zeros(0, np.float32)]
+    parts = [np.zeros(0)]
     for cut in cuts:
-        mean = np.mean(cut.importance, dtype=np.float64) if cut.sources else 0.0
-        parts += [cut.importance, np.full(len(cut.repair), mean, np.float32)]
-    return np.concatenate(parts)
+        mean = cut.importance.mean() if cut.sources else 0.0
+        parts += [cut.importance, np.full(len(cut.repair), mean)]
+    return np.concatenate(parts).astype(np.float32)
 
 
 def lay_out(message: GoMessage, cuts: Sequence[Cut]) -> tuple[FrameHeader, PacketBatch]:

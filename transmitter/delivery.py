@@ -27,6 +27,8 @@ from transmitter.protection import SegmentProtection, protect, without_repair
 DEFAULT_SHARE, MAX_SHARE = 0.25, 0.9
 """Of a budget, for repair packets."""
 
+_ROUNDING = 1e-6
+
 Encode = Callable[[int | None], GoMessage | None]
 """Most bytes of a round -> the round. Raises BudgetTooSmall."""
 
@@ -107,7 +109,7 @@ class DeliverySession:
     def _fitted(self, encode: Encode, max_bytes: int | None) -> GoMessage | None:
         """A round of at most its share of so many bytes, powers of packets included. Raises BudgetTooSmall."""
         left = 1 - (self._delivery.protection_share or 0.0)
-        most = room = None if max_bytes is None else max(1, int(max_bytes * left))
+        most = room = None if max_bytes is None else max(1, int(max_bytes * left + _ROUNDING))
         while True:
             try:
                 message = self._shaped(encode(room))

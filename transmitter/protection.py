@@ -122,7 +122,7 @@ def _choices(message: GoMessage, index: int, plain: Cut, link: LinkSettings, spa
     """Options of one segment, at most `spare` bytes above doing nothing."""
     segment, powered = message.segments[index], message.power is not None
     whole = spec_of(message.codec, segment.kind).whole
-    importance = float(plain.importance.sum(dtype=np.float64))
+    importance = float(plain.importance.sum())
     least = _source_bytes(plain, index, powered)
     share = lost_shares(len(plain.sources), 0, csi, whole=whole) if plain.sources else np.zeros(1)
     nothing = _Choices(plain, plain, importance, np.zeros(1, np.int64), np.array([least]), share)

@@ -13,15 +13,18 @@ import pytest
 from PIL import Image
 
 from channel_emulator import service as channel_service
+from channel_emulator.chain import Chain
 from client.client import AsyncClient
+from common.channel_spec import parse_spec
 from common.images import to_float, to_uint8
 from common.rpc.channels import open_channel
 from common.rpc.server import start_server
 from common.settings import ChannelSettings, ReceiverSettings, ServiceSettings, TransmitterSettings
-from common.types import FeedbackPolicy
+from common.types import FeedbackPolicy, PowerAllocation
 from gocom.v1 import link_pb2_grpc
 from receiver import service as receiver_service
 from transmitter import service as transmitter_service
+from transmitter.delivery import Delivery
 
 CASES = [
     ("jpeg", "clean", {}),
@@ -52,7 +55,7 @@ class Recorder(link_pb2_grpc.LinkServiceServicer):
 
 
 @contextlib.asynccontextmanager
-async def stack():
+async def stack(**settings):
     """Receiver, emulator, recorder and transmitter on free ports; -> (client, recorder)."""
     async with contextlib.AsyncExitStack() as opened:
         free = await start_server(ServiceSettings(), lambda server: [])
@@ -79,7 +82,7 @@ async def stack():
         port = int(feedback.rpartition(":")[2])
         transmitter = await keep(
             await transmitter_service.serve(
-                TransmitterSettings(port=port, link_address=relay, device="cpu", warm_codecs=())
+                TransmitterSettings(port=port, link_address=relay, device="cpu", warm_codecs=(), **settings)
             )
         )
         client = await opened.enter_async_context(AsyncClient(transmitter, receiver, channel))
@@ -145,6 +148,53 @@ async def test_feedback_rounds_agree(codec, photo):
             if name == "lami_go":
                 assert result.quality_estimate == pytest.approx(local.reconstruction.quality_estimate)
             same_picture(result, local)
+
+
+@pytest.mark.timeout(220)
+async def test_power_and_protection_agree(codec, photo):
+    pixels = [to_uint8(photo("astronaut", 128))]
+    async with stack(csi_refresh_s=1e-3) as (client, recorder):
+        for name, spec, budget, power, share, rounds in (
+            ("jpeg", "packet_erasure:rate=0.1", 4000, "equal", 0.4, 1),
+            ("lami_go", "gilbert_elliott:p=0.05,r=0.25", 900, "semantic", 0.25, 3),
+            ("lami_go", "coded_fading:snr_db=6,code_rate=1", 600, "semantic", None, 2),
+            ("webp", "packet_erasure:rate=0.3", 1500, "water_filling", 0.0, 1),
+        ):
+            await client.set_channel(spec, seed=3)
+            recorder.sent.clear()
+            wishes = {"max_rounds": rounds, "round_budget_bytes": 300} if rounds > 1 else {}
+            sending = client.send(
+                pixels, name, budget_bytes=budget, power_allocation=power, unequal_protection=share, timeout_s=100,
+                **wishes,
+            )  # fmt: skip
+            (result,) = [r async for r in sending]
+            assert result.failure in ("", "undecodable"), result.reason
+            local = codec(name).send(
+                to_float(pixels[0]), spec, seed=3, sampler_seed=0, budget=budget,
+                csi=Chain.from_profile(parse_spec(spec)).csi(105),
+                delivery=Delivery(PowerAllocation(power), share), **wishes,
+            )  # fmt: skip
+            assert result.rounds == len(local.rounds)
+            assert recorder.sent == [i.SerializeToString() for i in local.items]
+            assert result.bytes_total == local.bytes.total_bytes
+            first = sum(i.ByteSize() for i in local.items[: _end_of_first(local.items)])
+            assert first <= budget
+            same_picture(result, local)
+            header = local.rounds[0].frame
+            chosen = [s for s in result.protection if s.round == 0]
+            assert [(s.source_packets, s.repair_packets) for s in chosen] == [
+                (s.source_packets, s.repair_packets) for s in header.segments if share is not None
+            ]
+            powers = [p for i in local.items for p in i.batch.power]
+            assert bool(powers) == (power == "semantic") == (result.power is not None)
+            if powers:
+                assert result.power == (min(powers), max(powers))
+                assert sum(powers) == pytest.approx(len(powers), abs=1e-5 * len(powers))
+        assert {s.round for s in result.protection} == {0}
+
+
+def _end_of_first(items):
+    return next(i for i, item in enumerate(items) if item.WhichOneof("item") == "end") + 1
 
 
 @pytest.mark.timeout(120)
