@@ -17,6 +17,7 @@ from common.channel_spec import parse_spec
 from common.random import CounterRng
 from evaluation.channel import curves
 from evaluation.channel.curves import Series
+from evaluation.channel.power_figure import power
 from evaluation.channel.trial import batch_of
 
 SEED = 2026
@@ -233,5 +234,6 @@ FIGURES: dict[str, Callable[[Path], list[float]]] = {
     "bursts": bursts,
     "interleaver": interleaver,
     "raptorq": raptorq,
+    "power": power,
 }
 """By name of the file."""

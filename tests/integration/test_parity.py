@@ -21,7 +21,7 @@ from common.rpc.channels import open_channel
 from common.rpc.server import start_server
 from common.settings import ChannelSettings, ReceiverSettings, ServiceSettings, TransmitterSettings
 from common.types import FeedbackPolicy, PowerAllocation
-from gocom.v1 import link_pb2_grpc
+from gocom.v1 import channel_pb2_grpc, link_pb2_grpc
 from receiver import service as receiver_service
 from transmitter import service as transmitter_service
 from transmitter.delivery import Delivery
@@ -54,6 +54,16 @@ class Recorder(link_pb2_grpc.LinkServiceServicer):
             yield response
 
 
+class Control(channel_pb2_grpc.ChannelControlServiceServicer):
+    """Asks the emulator behind the recorder for the channel's state."""
+
+    def __init__(self, address):
+        self.stub = channel_pb2_grpc.ChannelControlServiceStub(open_channel(address))
+
+    async def GetChannelState(self, request, context):
+        return await self.stub.GetChannelState(request)
+
+
 @contextlib.asynccontextmanager
 async def stack(**settings):
     """Receiver, emulator, recorder and transmitter on free ports; -> (client, recorder)."""
@@ -76,6 +86,7 @@ async def stack(**settings):
 
         def add(server):
             link_pb2_grpc.add_LinkServiceServicer_to_server(recorder, server)
+            channel_pb2_grpc.add_ChannelControlServiceServicer_to_server(Control(channel), server)
             return []
 
         relay = await keep(await start_server(ServiceSettings(), add))
@@ -207,7 +218,7 @@ async def test_the_cli_prints_the_bytes_that_were_captured(photo, tmp_path):
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "client.cli", "send", *(str(tmp_path / f"{n}.png") for n in names), *flags,
             "--codec", "webp", "--option", "repair_overhead=0.3", "--channel", "packet_erasure:rate=0.2", "--json",
-            "--max-rounds", "3", "--out", str(tmp_path / "out"), stdout=asyncio.subprocess.PIPE,
+            "--max-rounds", "3", "--power", "semantic", "--protect", "--budget-bytes", "2500", "--out", str(tmp_path / "out"), stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         output, _ = await process.communicate()
         lines = [json.loads(line) for line in output.splitlines()]
@@ -215,6 +226,10 @@ async def test_the_cli_prints_the_bytes_that_were_captured(photo, tmp_path):
         back = sum(line["bytes_by_segment"].get("feedback", 0) for line in lines)
         assert sum(line["bytes_total"] for line in lines) == sum(map(len, recorder.sent)) + back
         assert all(line["bytes_total"] == sum(line["bytes_by_segment"].values()) for line in lines)
+        assert all(0 <= line["power"]["least"] <= 1 <= line["power"]["greatest"] for line in lines)
+        shown = [segment for line in lines for segment in line["protection"]]
+        assert {s["name"] for s in shown} == {"file"} and sum(s["repair_packets"] for s in shown) > 0
+        assert all(s["loss_with"] < s["loss_without"] for s in shown if s["repair_packets"])
         assert all(line["bpp"] == pytest.approx(line["bytes_total"] * 8 / 128**2, abs=1e-5) for line in lines)
 
 

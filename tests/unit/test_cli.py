@@ -67,6 +67,8 @@ def test_doctor_says_what_is_there():
         (["--noise-setup", "3", "--no-interleave"], "noise-setup: sets what --no-interleave sets"),
         (["--noise-setup", "2", "--option", "coding=fixed"], "noise-setup: sets what --option coding sets"),
         (["--noise-level", "0.1"], "noise-level: goes with --noise-setup only; choose 1, 2, 3, 4"),
+        (["--protect"], "budget_bytes: unequal protection needs one"),
+        (["--protect-share", "0.1"], "budget_bytes: unequal protection needs one"),
         (["--bursty", "--channel", "lossy"], "bursty: goes with --noise-setup only"),
     ],
 )
