@@ -218,7 +218,8 @@ async def test_the_cli_prints_the_bytes_that_were_captured(photo, tmp_path):
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "client.cli", "send", *(str(tmp_path / f"{n}.png") for n in names), *flags,
             "--codec", "webp", "--option", "repair_overhead=0.3", "--channel", "packet_erasure:rate=0.2", "--json",
-            "--max-rounds", "3", "--power", "semantic", "--protect", "--budget-bytes", "2500", "--out", str(tmp_path / "out"), stdout=asyncio.subprocess.PIPE,
+            "--max-rounds", "3", "--power", "semantic", "--protect", "--budget-bytes", "2500",
+            "--out", str(tmp_path / "out"), stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         output, _ = await process.communicate()
         lines = [json.loads(line) for line in output.splitlines()]
