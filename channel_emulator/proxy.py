@@ -32,6 +32,10 @@ MAX_WORK = 8192
 _BYTES_A_NUMBER = 128
 """Payload bytes that are copied in the time of a random number, or less."""
 
+HOP = "gocom-hop"
+"""Metadata of a call: how many emulators it has passed; none from a transmitter."""
+MAX_HOPS = 16
+
 LINK_SERVICE = link_pb2.DESCRIPTOR.services_by_name["LinkService"].full_name
 _SERVICE = "channel_emulator"
 _STOPPING = "channel emulator: shutting down; frames without an outcome were not forwarded"
@@ -67,8 +71,9 @@ class LinkProxy:
     # It writes instead of yielding: two flows that must not wait for each other.
     async def Send(self, request_iterator: AsyncIterator[WireItem], context: Context) -> None:
         """One session. Raises InvalidInput, NotReady; else ends with the next hop's status, code and details."""
-        call = self._send(timeout=context.time_remaining())
-        status, session = CallStatus(call), _Session(self._switchboard)
+        hop = hop_of(context)
+        call = self._send(timeout=context.time_remaining(), metadata=((HOP, str(hop + 1)),))
+        status, session = CallStatus(call), _Session(self._switchboard, hop)
         forward = asyncio.create_task(_forward(session, request_iterator, call))
         back = asyncio.create_task(_copy_back(call, context))
         drained = asyncio.create_task(self._drained.wait())
@@ -90,6 +95,17 @@ class LinkProxy:
             forward.cancel()
             drained.cancel()
             await asyncio.gather(forward, back, drained, return_exceptions=True)
+
+
+def hop_of(context: Context) -> int:
+    """How many emulators a call has passed. Raises InvalidInput: in a circle it would go on for ever."""
+    for key, value in context.invocation_metadata() or ():
+        if key == HOP:
+            text = str(value)
+            if not (len(text) <= 2 and text.isascii() and text.isdigit() and int(text) <= MAX_HOPS):
+                raise InvalidInput(f"{HOP}: {text[:20]!r} is not a whole number in 0 to {MAX_HOPS}")
+            return int(text)
+    return 0
 
 
 async def _forward(session: _Session, requests: AsyncIterator[WireItem], call: Any) -> None:
@@ -160,8 +176,9 @@ class _Session:
         between: set while the next hop has all of what came, and no round is open.
     """
 
-    def __init__(self, switchboard: Switchboard) -> None:
+    def __init__(self, switchboard: Switchboard, hop: int) -> None:
         self._switchboard = switchboard
+        self._hop = hop
         self._session_id: str | None = None
         self._round: _Round | None = None
         self.may_ask = False
@@ -208,7 +225,7 @@ class _Session:
         # The case's name, not an extension's: labels of metrics must be few.
         codec = header.WhichOneof("codec") or ""
         info = frame_info(header)
-        passage, counts = position.chain.passage(info), RoundCounts()
+        passage, counts = position.chain.passage(info, hop=self._hop), RoundCounts()
         self._round = _Round(info, position, passage, counts, codec)
 
     def _end(self, current: _Round, end: link_pb2.FrameEnd) -> None:
