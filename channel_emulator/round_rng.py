@@ -20,6 +20,8 @@ Array = TypeVar("Array", bound=npt.NDArray[Any])
 
 WINDOW = 1024
 """Sequence numbers that draws are made for together."""
+_MAX_KEYS = 64
+"""Things that are made in a window; of more a round has nothing kept."""
 _KEPT = 2
 """Windows kept; bounds memory."""
 
@@ -53,7 +55,8 @@ class RoundRng(CounterRng):
             None where the numbers are in several windows, and for the first asking: a round of one batch needs none.
         """
         if key not in self._asked or not sequence.size:
-            self._asked.add(key)
+            if len(self._asked) < _MAX_KEYS:
+                self._asked.add(key)
             return None
         number = int(sequence.min()) // WINDOW
         if int(sequence.max()) // WINDOW != number:

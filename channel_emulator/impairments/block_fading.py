@@ -24,7 +24,6 @@ from channel_emulator.fading_faults import RAYLEIGH, Doubles, FadingFault, check
 from channel_emulator.impairments import IMPAIRMENTS, FrameInfo
 from channel_emulator.physical.fading import STEP, Fading
 from channel_emulator.physical.modulation import MODULATIONS, Modulation, modulation_of
-from channel_emulator.round_rng import by_window
 from common.errors import InvalidInput, UnknownName
 from common.packets import PacketBatch
 from common.random import CounterRng
@@ -79,10 +78,9 @@ class BlockFading(FadingFault, BitFault):
         return _bit_error_rate(self)
 
     def draw(self, batch: PacketBatch, rng: CounterRng) -> npt.NDArray[Any]:
-        snr = self.packet_snr(batch, rng)
         if self.damage == ERASE:
-            u = by_window(rng, batch.sequence, "packet", lambda sequence, rng: rng.sub("packet").uniform(sequence))
-            return u < self._packet_error_rate(8 * batch.length, snr)
+            return self.losses(batch, rng, self._packet_error_rate)
+        snr = self.packet_snr(batch, rng)
         flips = self._flips(batch, snr, rng) if self.noise == FLIPS else self._symbols(batch, snr, rng)
         return np.sort(flips)
 
