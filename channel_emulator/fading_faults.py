@@ -83,7 +83,7 @@ class FadingFault(Fault):
         Args:
             error_rate: of packets of bits int64 [P] at linear SNRs float64 [P].
         """
-        bits, power = _common(batch.length), _common(batch.power)
+        bits, power = common_value(batch.length), common_value(batch.power)
         if bits is None or power is None:
             uniform = by_window(rng, batch.sequence, "packet", _packet_uniform)
             return np.asarray(uniform < error_rate(8 * batch.length, self.packet_snr(batch, rng)))
@@ -174,14 +174,14 @@ def _packet_uniform(sequence: Ints, rng: CounterRng) -> Doubles:
     return rng.sub("packet").uniform(sequence)
 
 
-def _common(values: npt.NDArray[Any]) -> float | None:
-    """The value that all have; None where they differ, or there is none."""
+def common_value(values: npt.NDArray[Any]) -> float | None:
+    """The one that all have; None where they differ, or there is none."""
     return float(values[0]) if len(values) and bool((values == values[0]).all()) else None
 
 
 def _kinds(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Ints]:
     """The different values, ascending, and which of them each is; sorted only where they differ."""
-    if _common(values) is not None:
+    if common_value(values) is not None:
         return values[:1], np.zeros(len(values), np.int64)
     found, which = np.unique(values, return_inverse=True)
     return found, which
