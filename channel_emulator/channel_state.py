@@ -108,7 +108,8 @@ def state_of(chain: Chain, payload_bytes: int, instant: Instant | None = None) -
             rng = chain.passage(FrameInfo(instant.frame_index, instant.round)).rngs[position]
             power = np.abs(estimated_gains(link.fault, rng, instant)) ** 2
             snr_db = 10 * np.log10(np.maximum(power, _LEAST_GAIN)) + link.fault.snr_db
-            return replace(csi, snr_db=tuple(snr_db.tolist()))
+            # Single precision, as on the wire: a codec that adapts does the same in one process and in three.
+            return replace(csi, snr_db=tuple(snr_db.astype(np.float32).tolist()))
     return csi
 
 

@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 from test_services import Silent
-from toy_world import kinds, refused, request
+from toy_world import LINK, kinds, refused, request
 
+from channel_emulator.chain import Chain
+from channel_emulator.channel_state import Instant, state_of
+from common.channel_spec import parse_spec
 from common.settings import TransmitterSettings
 from common.types import Csi, CsiSource
 from gocom.v1 import channel_pb2, channel_pb2_grpc, feedback_pb2, link_pb2_grpc, transmitter_pb2
@@ -46,11 +49,12 @@ def rounds(events):
 
 async def test_the_emulator_tells_of_each_round_what_will_happen_to_it(world, known):
     await world.all(FADING, csi_kind="instantaneous")
+    chain = Chain.from_profile(parse_spec(FADING))
     seen = rounds(await world.transmit(request(0, max_rounds=20), request(1, max_rounds=20)))
     assert seen.keys() == known.keys() and max(round_ for _, round_ in seen) >= 2
     for key, (sent, received, channel) in seen.items():
         csi = known[key]
-        assert len(csi.snr_db) == CSI_PACKETS and csi.source is CsiSource.EMULATOR
+        assert csi == state_of(chain, LINK.max_payload_bytes, Instant(*key, CSI_PACKETS)), "as in one process"
         assert received == sum(snr >= csi.threshold_snr_db for snr in csi.snr_db[:sent]), key
         assert channel.source == EMULATOR and channel.mean_snr_db == -1.0
         assert channel.packet_erasure_rate == pytest.approx(1 - np.exp(-(10**0.1)))

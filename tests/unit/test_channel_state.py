@@ -71,7 +71,7 @@ def test_uncoded_links_tell_the_gains_they_draw() -> None:
     assert isinstance(link.fault, BlockFading)
     drawn = link.fault.packet_snr(batch_of(3000), chain.passage(FrameInfo(5, 1)).rngs[0])
     told = state_of(chain, 40, Instant(5, 1, 3000)).snr_db
-    assert told == pytest.approx(10 * np.log10(drawn), abs=1e-9)
+    assert told == pytest.approx(10 * np.log10(drawn), abs=1e-5)
     assert state_of(chain, 40, Instant(5, 2, 3000)).snr_db != told
 
 
@@ -126,7 +126,7 @@ def test_old_state_is_right_within_a_block_and_of_no_use_beyond() -> None:
 
 def test_state_of_before_the_round_is_a_draw_of_its_own() -> None:
     chain = chain_of(f"{OUTAGE},coherence=16")
-    pairs = [[gains(chain, Instant(frame, 0, 1, age))[0] for age in (0, 1, 40)] for frame in range(3000)]
+    pairs = [[gains(chain, Instant(frame, 0, 1, age))[0] for age in (0, 1, 40)] for frame in range(800)]
     now, before, long_before = (np.abs(np.array(column)) ** 2 for column in zip(*pairs, strict=True))
     for stale in (before, long_before):
         assert abs(correlation_z(now, stale)) < 4
