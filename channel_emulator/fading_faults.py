@@ -61,6 +61,10 @@ class FadingFault(Fault):
     def given_gain(self, bits: int, power: float, gain: Doubles) -> tuple[Doubles, Doubles]:
         """float64 [N] twice: mean and variance of the events in one packet, for each gain |h|^2, float64 [N]."""
 
+    @abstractmethod
+    def packet_error_rate(self, bits: int, snr: Doubles) -> Doubles:
+        """float64 [N]: a packet of so many bits has an error, whatever becomes of it; `snr` linear, float64 [N]."""
+
     @property
     def snr(self) -> float:
         """Linear."""

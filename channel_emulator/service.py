@@ -14,6 +14,7 @@ from typing import Any
 
 import grpc
 
+from channel_emulator.channel_state import read_instant, state_of
 from channel_emulator.proxy import LINK_SERVICE, LinkProxy
 from channel_emulator.switchboard import Switchboard
 from common.channel_spec import format_spec, parse_spec
@@ -63,12 +64,19 @@ class ChannelControl(channel_pb2_grpc.ChannelControlServiceServicer):
     async def GetChannelState(
         self, request: channel_pb2.GetChannelStateRequest, context: Context
     ) -> channel_pb2.GetChannelStateResponse:
-        """What the profile implies in the long run, for payloads of the default size."""
-        csi = self._switchboard.position.chain.csi(LinkSettings().max_payload_bytes)
+        """What is to be known of the channel; see channel_state.py. Raises InvalidInput naming a field out of range."""
+        instant, chain = read_instant(request), self._switchboard.position.chain
+        # In a thread: what is asked for of many packets takes long enough to starve sessions.
+        csi = await asyncio.to_thread(
+            state_of, chain, request.payload_bytes or LinkSettings().max_payload_bytes, instant
+        )
         return channel_pb2.GetChannelStateResponse(
             packet_erasure_rate=csi.packet_erasure_rate,
             bit_error_rate=csi.bit_error_rate,
             mean_burst_packets=csi.mean_burst_packets,
+            mean_snr_db=csi.mean_snr_db,
+            threshold_snr_db=csi.threshold_snr_db,
+            snr_db=csi.snr_db,
         )
 
     async def WatchStatistics(

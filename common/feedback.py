@@ -12,8 +12,11 @@ from common.entropy.element_set import pack_spans, unpack_spans
 from common.errors import InvalidInput
 from common.packetizer import transmission_order
 from common.rounds import span_positions, spans_of
-from common.types import Feedback, FrameHeader, Ints, LinkSettings, SegmentFrame
+from common.types import Feedback, FrameHeader, Ints, LinkReport, LinkSettings, SegmentFrame
 from gocom.v1 import feedback_pb2
+
+MIN_SNR_DB, MAX_SNR_DB = -60, 60
+"""Of a receiver's estimate; one beyond is not told."""
 
 
 def feedback_to_proto(feedback: Feedback, first: FrameHeader, link: LinkSettings) -> feedback_pb2.SendFeedbackRequest:
@@ -27,6 +30,14 @@ def feedback_to_proto(feedback: Feedback, first: FrameHeader, link: LinkSettings
         frame_index=feedback.frame_index, round=feedback.round, label=feedback.label, text=feedback.text,
         budget_bytes=feedback.budget_bytes,
     )  # fmt: skip
+    if (report := feedback.link) is not None:
+        snr_db = report.effective_snr_db
+        request.link.CopyFrom(
+            feedback_pb2.LinkReport(
+                packets=report.packets, lost=report.lost, mean_burst_permille=round(1000 * report.mean_burst_packets),
+                effective_snr_decidb=None if snr_db is None else round(10 * snr_db),
+            )
+        )  # fmt: skip
     segments = {segment.kind: segment for segment in first.segments}
     for kind, spans in feedback.wanted.items():
         plain, ordered = pack_spans(spans), pack_spans(_in_packet_order(spans, first, segments[kind], link))
@@ -54,6 +65,30 @@ def read_wanted(item: feedback_pb2.ElementSet, first: FrameHeader, link: LinkSet
     if not item.in_packet_order:
         return spans
     return spans_of(np.sort(transmission_order(first, segment, link)[span_positions(spans)]))
+
+
+def read_link(request: feedback_pb2.SendFeedbackRequest) -> LinkReport | None:
+    """What a feedback message says of the link, if it does. Raises InvalidInput for what no receiver can have seen."""
+    if not request.HasField("link"):
+        return None
+    link = request.link
+    packets, lost, burst = link.packets, link.lost, link.mean_burst_permille
+    if packets < 1:
+        raise InvalidInput("link.packets: 0; a report goes by 1 packet or more")
+    if lost > packets:
+        raise InvalidInput(f"link.lost: {lost} is not in 0 to link.packets, {packets}")
+    if lost and not 1000 <= burst <= 1000 * lost:
+        raise InvalidInput(f"link.mean_burst_permille: {burst} is not in 1000 to {1000 * lost}, with {lost} lost")
+    if burst and not lost:
+        raise InvalidInput(f"link.mean_burst_permille: {burst} is not 0, with none lost")
+    if not link.HasField("effective_snr_decidb"):
+        return LinkReport(packets, lost, burst / 1000)
+    snr_db = link.effective_snr_decidb / 10
+    if lost in (0, packets):
+        raise InvalidInput(f"link.effective_snr_decidb: set, with {lost} of {packets} lost")
+    if not MIN_SNR_DB <= snr_db <= MAX_SNR_DB:
+        raise InvalidInput(f"link.effective_snr_decidb: {snr_db:g} dB is not in {MIN_SNR_DB} to {MAX_SNR_DB} dB")
+    return LinkReport(packets, lost, burst / 1000, snr_db)
 
 
 def exchange_bytes(request: feedback_pb2.SendFeedbackRequest, answer: feedback_pb2.SendFeedbackResponse) -> int:

@@ -205,8 +205,10 @@ def depacketize(header: FrameHeader, batch: PacketBatch, packets_sent: int, link
         _receive(header, i, batch.select((batch.segment == i) & (batch.sequence >= base)), int(base), link)
         for i, base in enumerate(bases[:-1])
     )
-    distinct = len(np.unique(batch.sequence))
-    return ReceivedMessage(header, segments, packets_sent, min(distinct, packets_sent))
+    packet_bytes = np.full(packets_sent, -1, np.int64)
+    packet_bytes[batch.sequence] = batch.length
+    arrived = int(np.count_nonzero(packet_bytes >= 0))
+    return ReceivedMessage(header, segments, packets_sent, arrived, packet_bytes)
 
 
 def _receive(header: FrameHeader, index: int, batch: PacketBatch, base: int, link: LinkSettings) -> ReceivedSegment:

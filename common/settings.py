@@ -8,8 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from common.types import CsiKind, CsiSource
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
@@ -107,7 +109,14 @@ class TransmitterSettings(ServiceSettings):
             gocom/transmitter-PORT.sqlite in the user's state folder; "off": they are lost with the process.
         outbox_bytes: size of the images kept there; while it is full no more are read from clients.
         max_sessions: sessions that have a client or an unfinished frame; one more is refused.
-        csi_refresh_s: age at which the channel state is asked for again.
+        csi_source: who says what the channel is like: the emulator, or the receiver by its latest report, which comes
+            with feedback; before the first one nothing is known, and codecs see a perfect channel.
+        csi_kind: statistical: what holds in the long run. instantaneous: also the SNR of each packet, asked for anew
+            before each round; only the emulator knows it.
+        csi_age_packets: instantaneous: it is so many packets old.
+        csi_nmse_db: instantaneous: mean squared error of the estimated gains over their mean power; none: no error.
+        csi_refresh_s: age at which the statistical channel state is asked for again, and an emulator that did not
+            answer is.
         warm_codecs: made, and run once, before the service says SERVING.
     """
 
@@ -123,8 +132,28 @@ class TransmitterSettings(ServiceSettings):
     outbox: str = "auto"
     outbox_bytes: Count = 256 << 20
     max_sessions: Count = 128
+    csi_source: CsiSource = CsiSource.EMULATOR
+    csi_kind: CsiKind = CsiKind.STATISTICAL
+    csi_age_packets: Annotated[int, Field(ge=0, le=65536)] = 0
+    csi_nmse_db: Annotated[float, Field(ge=-60, le=20)] | None = None
     csi_refresh_s: Seconds = 2.0
     warm_codecs: tuple[str, ...] = ("lami_go",)
+
+    @field_validator("csi_kind")
+    @classmethod
+    def _kind_fits(cls, value: CsiKind, info: ValidationInfo) -> CsiKind:
+        if value is CsiKind.INSTANTANEOUS and info.data.get("csi_source") is not CsiSource.EMULATOR:
+            raise ValueError("is for csi_source=emulator; a receiver sees only what came")
+        return value
+
+    @field_validator("csi_age_packets", "csi_nmse_db")
+    @classmethod
+    def _needs_instantaneous(cls, value: float | None, info: ValidationInfo) -> float | None:
+        assert info.field_name is not None
+        as_given = value != cls.model_fields[info.field_name].default
+        if as_given and info.data.get("csi_kind") is not CsiKind.INSTANTANEOUS:
+            raise ValueError("is for csi_kind=instantaneous")
+        return value
 
 
 class ReceiverSettings(ServiceSettings):

@@ -17,6 +17,7 @@ from common.types import Budget, Feedback, FeedbackPolicy, Goal, LinkSettings, R
 from common.wire import make_parameters
 from receiver.decoders import DECODERS
 from receiver.feedback import feedback_for, wanted_elements
+from receiver.link_estimate import LinkEstimate
 from transmitter.encoders import ENCODERS
 
 
@@ -48,9 +49,11 @@ class Codec:
 
 
 def ask_for_missing(rounds: Sequence[ReceivedMessage], picture: Reconstruction | None) -> Feedback | None:
-    """The receiver service's policy, without its network."""
-    wanted = wanted_elements(rounds, picture)
-    return feedback_for(rounds, wanted) if wanted else None
+    """The receiver service's policy, without its network; the frame is a session of its own."""
+    wanted, link = wanted_elements(rounds, picture), LinkEstimate()
+    for message in rounds:
+        link.add(message.packet_bytes)
+    return feedback_for(rounds, wanted, link.report()) if wanted else None
 
 
 def make_codec(name: str, device: str = "auto") -> Codec:

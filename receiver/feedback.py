@@ -19,7 +19,7 @@ from common.rpc.channels import open_channel
 from common.rpc.status import error_from_rpc
 from common.settings import SecuritySettings
 from common.systems import SYSTEMS
-from common.types import Feedback, FeedbackPolicy, Ints, LinkSettings, ReceivedMessage, Reconstruction
+from common.types import Feedback, FeedbackPolicy, Ints, LinkReport, LinkSettings, ReceivedMessage, Reconstruction
 from gocom.v1 import feedback_pb2_grpc
 
 log = get_logger("receiver")
@@ -73,8 +73,10 @@ def least_certain(codec: str, picture: Reconstruction, budget_bytes: int) -> dic
     return wanted
 
 
-def feedback_for(rounds: Sequence[ReceivedMessage], wanted: Mapping[int, Ints]) -> Feedback:
-    """What is said to the transmitter after these rounds."""
+def feedback_for(
+    rounds: Sequence[ReceivedMessage], wanted: Mapping[int, Ints], report: LinkReport | None = None
+) -> Feedback:
+    """What is said to the transmitter after these rounds; `report`: what is made of the link."""
     first, last = rounds[0].frame, rounds[-1].frame
     counts = {segment.kind: segment.element_count for segment in first.segments}
     # Feedback names elements of the first round; what only a later one had cannot be named.
@@ -83,7 +85,7 @@ def feedback_for(rounds: Sequence[ReceivedMessage], wanted: Mapping[int, Ints]) 
         for kind, spans in wanted.items()
         if kind in counts and len(spans) and int(spans[-1].sum()) <= counts[kind]
     }
-    return Feedback(last.frame_index, last.round, known, budget_bytes=first.rounds.round_budget_bytes)
+    return Feedback(last.frame_index, last.round, known, budget_bytes=first.rounds.round_budget_bytes, link=report)
 
 
 class FeedbackClient:
@@ -104,11 +106,12 @@ class FeedbackClient:
         self._patience_s = patience_s
 
     async def ask(
-        self, session_id: str, rounds: Sequence[ReceivedMessage], wanted: Mapping[int, Ints], link: LinkSettings
-    ) -> bool:
+        self, session_id: str, rounds: Sequence[ReceivedMessage], wanted: Mapping[int, Ints], link: LinkSettings,
+        report: LinkReport | None = None,
+    ) -> bool:  # fmt: skip
         """True when a further round will come. Whatever goes wrong is a no: the picture there is has to do."""
         frame = rounds[-1].frame
-        request = feedback_to_proto(feedback_for(rounds, wanted), rounds[0].frame, link)
+        request = feedback_to_proto(feedback_for(rounds, wanted, report), rounds[0].frame, link)
         request.session_id = session_id
         name = frame_id(session_id, frame.frame_index)
         pause, until = FIRST_PAUSE_S, time.monotonic() + self._patience_s

@@ -42,6 +42,7 @@ class EncodedRound:
         packets: how many packets they hold.
         bytes: what they cost.
         seconds: time the encoder took.
+        csi: the channel as it was known.
     """
 
     header: FrameHeader
@@ -49,6 +50,7 @@ class EncodedRound:
     packets: int
     bytes: ByteAccount
     seconds: float
+    csi: Csi
 
 
 def read_request(request: transmitter_pb2.TransmitRequest, link: LinkSettings) -> FrameRequest:
@@ -71,14 +73,16 @@ def encode_first(encoders: Encoders, frame: FrameRequest, csi: Csi) -> tuple[Enc
     start = time.perf_counter()
     session = encoder.open(frame.image, frame.goal)
     message = session.first(csi, frame.budget)
-    return session, _pack(message, frame.goal.link, frame.budget.max_bytes, start)
+    return session, _pack(message, frame.goal.link, frame.budget.max_bytes, csi, start)
 
 
-def encode_next(refine: Callable[[], GoMessage | None], link: LinkSettings, max_bytes: int) -> EncodedRound | None:
+def encode_next(
+    refine: Callable[[], GoMessage | None], link: LinkSettings, max_bytes: int, csi: Csi
+) -> EncodedRound | None:
     """A further round, or None when the codec has no more to say. Raises BudgetTooSmall when it costs too much."""
     start = time.perf_counter()
     message = refine()
-    return None if message is None else _pack(message, link, max_bytes, start)
+    return None if message is None else _pack(message, link, max_bytes, csi, start)
 
 
 def mark_repeated(encoded: EncodedRound) -> EncodedRound:
@@ -98,11 +102,11 @@ def warm_up(encoders: Encoders, codec: str) -> None:
     encode_first(encoders, FrameRequest(grey, codec, goal, Budget()), Csi())
 
 
-def _pack(message: GoMessage, link: LinkSettings, max_bytes: int | None, start: float) -> EncodedRound:
+def _pack(message: GoMessage, link: LinkSettings, max_bytes: int | None, csi: Csi, start: float) -> EncodedRound:
     header, batch = packetize(message, link)
     items = frame_items(header, batch, link.batch_packets)
     cost = account(header, batch, items)
     # Codecs keep to their budget themselves; a plug-in that does not must not get away with it.
     if max_bytes and cost.total_bytes > max_bytes:
         raise BudgetTooSmall(message.codec, max_bytes, cost.total_bytes)
-    return EncodedRound(header, items, len(batch), cost, time.perf_counter() - start)
+    return EncodedRound(header, items, len(batch), cost, time.perf_counter() - start, csi)

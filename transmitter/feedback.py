@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from common.errors import InvalidInput
-from common.feedback import read_wanted
+from common.feedback import read_link, read_wanted
 from common.types import Feedback, FrameHeader, Ints, LinkSettings
 from gocom.v1 import feedback_pb2
 
@@ -47,6 +47,7 @@ def check_feedback(
         label=request.label if request.HasField("label") else None,
         text=request.text if request.HasField("text") else None,
         budget_bytes=min(budgets, default=0),
+        link=read_link(request),
     )
 
 

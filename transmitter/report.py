@@ -5,6 +5,7 @@ from __future__ import annotations
 from common.account import ByteAccount
 from common.metrics import BYTES, PACKETS, ROUNDS, SECONDS
 from gocom.v1 import transmitter_pb2
+from transmitter.channel_state import knowledge_to_proto
 from transmitter.encoding import EncodedRound
 
 _SERVICE = "transmitter"
@@ -25,6 +26,7 @@ def sent_event(encoded: EncodedRound) -> transmitter_pb2.RoundSent:
         bytes=_account_to_proto(encoded.bytes),
         packets=encoded.packets,
         encode_seconds=encoded.seconds,
+        channel=knowledge_to_proto(encoded.csi),
     )
 
 

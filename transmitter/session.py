@@ -20,9 +20,10 @@ from common.errors import BudgetTooSmall, GoComError, InvalidInput, NotReady
 from common.feedback import exchange_bytes
 from common.logs import get_logger
 from common.settings import TransmitterSettings
-from common.types import Feedback, LinkSettings
+from common.types import Csi, Feedback, LinkSettings
 from common.wire import link_to_proto
 from gocom.v1 import feedback_pb2, link_pb2, transmitter_pb2
+from transmitter.channel_state import ChannelStateSource
 from transmitter.encoding import (
     EncodedRound,
     Encoders,
@@ -33,7 +34,6 @@ from transmitter.encoding import (
 from transmitter.feedback import Answers, check_feedback, refusal
 from transmitter.frames import INVALID, LINK, UNDECODABLE, Frame, FrameTable, Listener
 from transmitter.intake import Intake
-from transmitter.link import ChannelStateSource
 from transmitter.outbox import Outbox
 from transmitter.reconnect import Reconnector, passes
 from transmitter.report import count_sent, sent_event
@@ -143,6 +143,7 @@ class TransmitSession:
         if request.round + 1 >= frame.rounds.max_rounds:
             return refusal(f"the frame has {frame.rounds.max_rounds} rounds at most")
         feedback = check_feedback(request, frame.header, self.link, frame.rounds.round_budget_bytes)
+        self._outside.csi.take(feedback.link)
         return await self._answers.make(key, self._refine(frame, feedback))
 
     async def _refine(self, frame: Frame, feedback: Feedback) -> feedback_pb2.SendFeedbackResponse:
@@ -150,8 +151,9 @@ class TransmitSession:
         if session is None:
             return refusal(f"frame {frame.index} is not open")
         try:
+            csi = await self._csi(frame, feedback.round + 1)
             encoded = await self._outside.encoders.run(
-                lambda: encode_next(lambda: session.refine(feedback), self.link, feedback.budget_bytes)
+                lambda: encode_next(lambda: session.refine(feedback), self.link, feedback.budget_bytes, csi)
             )
         except BudgetTooSmall as error:
             return refusal(str(error))
@@ -171,12 +173,16 @@ class TransmitSession:
         await self._to_send.put((frame, cuts, encoded))
         return feedback_pb2.SendFeedbackResponse(will_send=True)
 
+    async def _csi(self, frame: Frame, round_: int) -> Csi:
+        """The channel as it is known before this round of a frame is encoded."""
+        return await self._outside.csi.get(frame.index, round_, self.link.max_payload_bytes)
+
     async def _encode_all(self) -> None:
         encoders = self._outside.encoders
         while True:
             frame, request = await self._intake.next()
             try:
-                csi = await self._outside.csi.get()
+                csi = await self._csi(frame, 0)
                 work = partial(encode_first, encoders, request or await self._intake.load(frame), csi)
                 frame.session, encoded = await encoders.run(work)
             except Exception as error:

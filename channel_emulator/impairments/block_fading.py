@@ -114,6 +114,9 @@ class BlockFading(FadingFault, BitFault):
         # The last part may be cut by the packet's end; as a share of one it is off by less than a bit's variance.
         return mean, modulation.wrong_bits(snr)[1] * bits / modulation.bits_a_part
 
+    def packet_error_rate(self, bits: int, snr: Doubles) -> Doubles:
+        return self._packet_error_rate(np.array([bits]), snr)
+
     def packet_erasure_rate(self, payload_bits: int) -> float:
         """Of packets of power 1; damage that is delivered erases nothing."""
         return FadingFault.packet_erasure_rate(self, payload_bits) if self.damage == ERASE else 0.0

@@ -70,6 +70,9 @@ class CodedFading(FadingFault, PacketFault):
         lost = self._loss(np.array([bits]), gain * power * self.snr)
         return lost, lost * (1 - lost)
 
+    def packet_error_rate(self, bits: int, snr: Doubles) -> Doubles:
+        return self._loss(np.array([bits]), snr)
+
     def nodes(self, bits: Ints, power: Doubles) -> tuple[Doubles, Doubles, Doubles]:
         if self.limit == NORMAL or self.fading == "none":
             return FadingFault.nodes(self, bits, power)
