@@ -161,7 +161,7 @@ class Recording:
     def open(self) -> Reader:
         """A reader of the rounds that begin from now on; close it. Raises Busy."""
         if len(self._readers) >= MAX_READERS:
-            raise Busy(f"trace: {MAX_READERS} record already, the most that can at a time")
+            raise Busy(f"trace: all {MAX_READERS} places for those who record are taken")
         reader = Reader()
         if self._drained:
             reader.end()
@@ -192,6 +192,9 @@ class RecordingChannel:
 
     Args:
         channel: such as a Chain.
+
+    Raises:
+        TooLarge: when called, for a packet that no trace can hold.
     """
 
     def __init__(self, channel: Callable[[FrameHeader, PacketBatch], PacketBatch]) -> None:
@@ -201,6 +204,8 @@ class RecordingChannel:
         self._sent = np.zeros(MAX_PACKETS, bool)
 
     def __call__(self, header: FrameHeader, batch: PacketBatch) -> PacketBatch:
+        if len(batch) and int(batch.sequence.max()) >= MAX_PACKETS:
+            raise TooLarge(f"trace: packet {int(batch.sequence.max())}; a trace has rounds of {MAX_PACKETS} at most")
         left = self._channel(header, batch)
         key = (header.frame_index, header.round)
         if self._log is None or self._log.key != key or self._sent[batch.sequence].any():

@@ -278,7 +278,7 @@ class Client:
 
     def record_channel(self) -> Recording:
         """What happens to every packet of the rounds that begin from now on: see AsyncClient.record_channel."""
-        return Recording(self._run(self._inner.record_channel()), self._run)
+        return Recording(self._run(self._inner.record_channel()), self._run, self._finish)
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run in the thread's loop. What interrupts the wait (Ctrl-C) also cancels the work."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -30,6 +31,7 @@ class AsyncRecording:
 
     def __init__(self, call: Any, where: str) -> None:
         self._call, self._where = call, where
+        self._closed = False
 
     async def begun(self) -> None:
         """Until the channel records. Raises GoComError."""
@@ -42,9 +44,13 @@ class AsyncRecording:
             raise named(error, self._where) from error
 
     async def next(self) -> channel_pb2.TraceRound | None:
-        """The next round; None: the channel shut down. Raises GoComError, TooLarge where this end is too slow."""
+        """The next round; None: closed, here or there. Raises GoComError, TooLarge where this end is too slow."""
         try:
             response = await self._call.read()
+        except asyncio.CancelledError:
+            if self._closed:
+                return None
+            raise
         except grpc.aio.AioRpcError as error:
             raise named(error, self._where) from error
         if response is grpc.aio.EOF:
@@ -54,6 +60,7 @@ class AsyncRecording:
 
     async def close(self) -> None:
         """May be called twice."""
+        self._closed = True
         self._call.cancel()
 
 
@@ -63,10 +70,16 @@ class Recording:
     Args:
         inner: what it reads.
         run: waits for a coroutine in the loop that `inner` belongs to.
+        finish: likewise, of what makes one; does nothing where the loop has ended.
     """
 
-    def __init__(self, inner: AsyncRecording, run: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
-        self._inner, self._run = inner, run
+    def __init__(
+        self,
+        inner: AsyncRecording,
+        run: Callable[[Coroutine[Any, Any, Any]], Any],
+        finish: Callable[[Callable[[], Coroutine[Any, Any, None]]], None],
+    ) -> None:
+        self._inner, self._run, self._finish = inner, run, finish
 
     def __iter__(self) -> Iterator[channel_pb2.TraceRound]:
         while (message := self._run(self._inner.next())) is not None:
@@ -74,7 +87,7 @@ class Recording:
 
     def close(self) -> None:
         """May be called twice."""
-        self._run(self._inner.close())
+        self._finish(self._inner.close)
 
     def __enter__(self) -> Self:
         return self
