@@ -11,16 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
 import numpy as np
-from google.protobuf.message import Message
 
 from channel_emulator.impairments import IMPAIRMENTS, Fault, FrameInfo
 from channel_emulator.round_rng import RoundRng
 from channel_emulator.tally import Score
 from common.channel_spec import MAX_IMPAIRMENTS, PRESETS
-from common.enums import enum_to_name
 from common.errors import InvalidInput, UnknownName
 from common.packetizer import MAX_ELEMENTS
 from common.packets import PacketBatch, join_batches
@@ -172,34 +169,17 @@ def _build(position: int, impairment: channel_pb2.Impairment) -> Link:
     if case is None:
         # Also what an impairment of a newer protocol looks like here.
         raise UnknownName(f"{where}.kind", "(none)", IMPAIRMENTS)
-    if case == EXTENSION:
-        name = impairment.extension.name
-        parameters: dict[str, float | str] = dict(impairment.extension.parameters)
-        path, name_path = f"{where}.extension.parameters", where
-    else:
-        name, path, name_path = case, f"{where}.{case}", where
-        try:
-            parameters = _parameters(getattr(impairment, case))
-        except InvalidInput as error:
-            raise InvalidInput(f"{path}.{error}") from None
+    extended = case == EXTENSION
+    name = impairment.extension.name if extended else case
     if name not in IMPAIRMENTS:
         # A preset stands for a whole profile; who mistyped one should see them here.
-        raise UnknownName(name_path, name[:_QUOTED], IMPAIRMENTS if parameters else {*IMPAIRMENTS, *PRESETS})
+        bare = extended and not impairment.extension.parameters
+        raise UnknownName(where, name[:_QUOTED], {*IMPAIRMENTS, *PRESETS} if bare else IMPAIRMENTS)
+    fault = IMPAIRMENTS.get(name)
     try:
-        return Link(name, IMPAIRMENTS.get(name).build(parameters))
+        if extended:
+            return Link(name, fault.build(dict(impairment.extension.parameters)))
+        return Link(name, fault.from_message(getattr(impairment, case)))
     except InvalidInput as error:
+        path = f"{where}.extension.parameters" if extended else f"{where}.{case}"
         raise InvalidInput(f"{path}.{error}") from None
-
-
-def _parameters(message: Message) -> dict[str, float | str]:
-    """Fields of a fault's message by name, enums as words; what is optional and not set is left to the default."""
-    values: dict[str, float | str] = {}
-    for field in message.DESCRIPTOR.fields:
-        if field.has_presence and not message.HasField(field.name):
-            continue
-        value, enum = getattr(message, field.name), cast(Any, field.enum_type)
-        if enum is not None:
-            value = enum_to_name(enum, value, field.name)
-        if value is not None:
-            values[field.name] = value
-    return values

@@ -16,6 +16,7 @@ import grpc
 
 from channel_emulator.chain import Passage, frame_info
 from channel_emulator.impairments import FrameInfo
+from channel_emulator.recording import RoundRecorder
 from channel_emulator.statistics import RoundCounts
 from channel_emulator.switchboard import Position, Switchboard
 from channel_emulator.wire_items import WireItem, read_item
@@ -166,6 +167,7 @@ class _Round:
     passage: Passage
     counts: RoundCounts
     codec: str
+    trace: RoundRecorder | None
 
 
 class _Session:
@@ -226,11 +228,14 @@ class _Session:
         codec = header.WhichOneof("codec") or ""
         info = frame_info(header)
         passage, counts = position.chain.passage(info, hop=self._hop), RoundCounts()
-        self._round = _Round(info, position, passage, counts, codec)
+        trace = self._switchboard.recording.begin(info.frame_index, info.round)
+        self._round = _Round(info, position, passage, counts, codec, trace)
 
     def _end(self, current: _Round, end: link_pb2.FrameEnd) -> None:
         info, counts = current.info, current.counts
         current.position.statistics.add(info, counts, current.passage.scores())
+        if current.trace is not None:
+            current.trace.end(end.packet_count)
         ROUNDS.labels(_SERVICE, current.codec).inc()
         _RECEIVED.inc(counts.packets_in)
         _SENT.inc(counts.packets_out)
@@ -258,4 +263,6 @@ async def _impair(current: _Round, item: WireItem) -> bytes | None:
         left = await asyncio.to_thread(current.passage.apply, arrived)
     _SECONDS.observe(time.perf_counter() - began)
     current.counts.add(arrived, left)
+    if current.trace is not None:
+        current.trace.add(arrived, left)
     return None if bool(left.erased.all()) else item.changed(arrived, left)

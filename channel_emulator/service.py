@@ -1,7 +1,7 @@
 """The emulator's two services, and how to start them.
 
     transmitter --Send--> LinkProxy --chain--> --Send--> next hop (a receiver, or another emulator)
-    anybody --GetProfile, UpdateProfile, GetChannelState, WatchStatistics--> ChannelControl
+    anybody --GetProfile, UpdateProfile, GetChannelState, WatchStatistics, RecordTrace--> ChannelControl
 
 Both share a Switchboard, which holds the profile in force. A frame keeps the profile it began with.
 """
@@ -41,8 +41,9 @@ class ChannelControl(channel_pb2_grpc.ChannelControlServiceServicer):
         self._drained = asyncio.Event()
 
     def drain(self) -> None:
-        """End all streams of statistics; they would go on for ever."""
+        """End all streams of statistics and of traces; they would go on for ever."""
         self._drained.set()
+        self._switchboard.recording.drain()
 
     async def GetProfile(
         self, request: channel_pb2.GetProfileRequest, context: Context
@@ -93,6 +94,23 @@ class ChannelControl(channel_pb2_grpc.ChannelControlServiceServicer):
                 await asyncio.wait_for(self._drained.wait(), interval_ms / 1000)
             except TimeoutError:
                 continue
+
+    async def RecordTrace(
+        self, request: channel_pb2.RecordTraceRequest, context: Context
+    ) -> AsyncIterator[channel_pb2.RecordTraceResponse]:
+        """Each round that begins from now on, when it ends. Initial metadata says that "now" has come.
+
+        Raises:
+            Busy: too many record already.
+            TooLarge: this reader is too slow, or a round is more than a trace can hold.
+        """
+        reader = self._switchboard.recording.open()
+        try:
+            await context.send_initial_metadata(())
+            async for message in reader:
+                yield channel_pb2.RecordTraceResponse(round=message)
+        finally:
+            self._switchboard.recording.close(reader)
 
 
 async def serve(settings: ChannelSettings) -> RunningServer:

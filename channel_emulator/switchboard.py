@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from channel_emulator.chain import Chain
+from channel_emulator.recording import Recording
 from channel_emulator.statistics import Statistics
 from gocom.v1 import channel_pb2
 
@@ -24,10 +25,14 @@ class Switchboard:
 
     Args:
         profile: the first one. Raises InvalidInput and UnknownName.
+
+    Attributes:
+        recording: who records what happens.
     """
 
     def __init__(self, profile: channel_pb2.ChannelProfile) -> None:
         self.position = _position(1, profile)
+        self.recording = Recording()
 
     def set(self, profile: channel_pb2.ChannelProfile) -> int:
         """Replace the profile and start counting anew; returns the revision. Raises InvalidInput and UnknownName."""

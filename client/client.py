@@ -20,11 +20,12 @@ import numpy as np
 
 from client.errors import named
 from client.pictures import Size, Source
+from client.recording import AsyncRecording, Recording
 from client.results import Preview, SendResult
 from client.transfer import SendOptions, Transfer
 from common.channel_spec import parse_spec
 from common.errors import InvalidInput
-from common.rpc.channels import RPC_DEADLINE_S, STREAM_DEADLINE_S, open_channel
+from common.rpc.channels import MAX_MESSAGE_BYTES, RPC_DEADLINE_S, STREAM_DEADLINE_S, open_channel
 from common.rpc.security import check_peers
 from common.settings import ClientSettings
 from common.systems import SYSTEMS
@@ -36,6 +37,8 @@ T = TypeVar("T")
 
 ATTEMPTS, RETRY_PAUSE_S = 4, 0.1
 _UINT32, _UINT64 = 1 << 32, 1 << 64
+_ENVELOPE_BYTES = 64
+"""Of a message around a profile, at most."""
 
 
 class AsyncClient:
@@ -165,6 +168,8 @@ class AsyncClient:
             GoComError: the emulator is out of reach.
         """
         message = parse_spec(profile, seed) if isinstance(profile, str) else profile
+        if message.ByteSize() > MAX_MESSAGE_BYTES - _ENVELOPE_BYTES:
+            raise InvalidInput(f"profile: {message.ByteSize()} bytes with its traces, more than a message may have")
         stub, request = self._channel_stub(), channel_pb2.UpdateProfileRequest(profile=message)
         response = await self._retried(lambda: stub.UpdateProfile(request, timeout=RPC_DEADLINE_S))
         return int(response.revision)
@@ -180,6 +185,18 @@ class AsyncClient:
             raise named(error, f"channel at {self._addresses['channel']}") from error
         finally:
             call.cancel()
+
+    async def record_channel(self) -> AsyncRecording:
+        """What happens to every packet of the rounds that begin from now on; close it.
+
+        Raises:
+            Busy: too many record already.
+            GoComError: the emulator is out of reach.
+        """
+        call = self._channel_stub().RecordTrace(channel_pb2.RecordTraceRequest(), timeout=STREAM_DEADLINE_S)
+        recording = AsyncRecording(call, f"channel at {self._addresses['channel']}")
+        await recording.begun()
+        return recording
 
     async def _retried(self, call: Callable[[], Any]) -> Any:
         """Repeat an idempotent call while the channel is out of reach. Raises GoComError."""
@@ -258,6 +275,10 @@ class Client:
                 yield report
         finally:
             self._finish(reports.aclose)
+
+    def record_channel(self) -> Recording:
+        """What happens to every packet of the rounds that begin from now on: see AsyncClient.record_channel."""
+        return Recording(self._run(self._inner.record_channel()), self._run, self._finish)
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run in the thread's loop. What interrupts the wait (Ctrl-C) also cancels the work."""

@@ -22,9 +22,10 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from client.channel_files import profile_argument
 from client.client import Client
 from client.processes import HOST, free_ports, hold_ports, reap
-from common.channel_spec import format_spec, parse_spec
+from common.channel_spec import parse_spec
 from common.errors import InvalidInput, NotReady
 from common.rpc.security import channel_credentials
 from common.rpc.status import connection_words
@@ -231,7 +232,8 @@ class LocalStack:
         words = ["--host", HOST, "--port", str(self._ports[name]), "--grace-s", str(STOP_S / 2)]
         if name == "channel":
             words += ["--next-hop", self.addresses["receiver"]]
-            return [*words, "--profile", format_spec(self._profile) or "clean", "--seed", str(self._profile.seed)]
+            profile = profile_argument(self._profile, self.log_folder)
+            return [*words, "--profile", profile, "--seed", str(self._profile.seed)]
         words += ["--device", self._device]
         for codec in self._codecs:
             words += ["--warm", codec]

@@ -15,12 +15,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
+from google.protobuf.message import Message
 
 from channel_emulator.tally import Tally
+from common.enums import enum_to_name
 from common.errors import InvalidInput
 from common.packets import PacketBatch
 from common.random import CounterRng
@@ -60,6 +62,15 @@ class Fault(ABC):
             if required and name not in parameters:
                 raise InvalidInput(f"{name}: not set")
         return cls(**parameters)
+
+    @classmethod
+    def from_message(cls, message: Message) -> Self:
+        """Make one from its message in channel.proto. Overridden where that has more than numbers and words.
+
+        Raises:
+            InvalidInput: naming the field, from the message on: "rate: ...".
+        """
+        return cls.build(_parameters(message))
 
     @property
     @abstractmethod
@@ -139,6 +150,20 @@ def check_range(name: str, value: float, low: float, high: float, *, above: bool
     """Raises InvalidInput unless low <= value <= high (`above`: low < value). NaN is outside."""
     if not isinstance(value, int | float) or not low <= value <= high or (above and value == low):
         raise InvalidInput(f"{name}: {value!r} is not in {f'above {low:g}, ' if above else f'{low:g} '}to {high:g}")
+
+
+def _parameters(message: Message) -> dict[str, float | str]:
+    """Fields of a fault's message by name, enums as words; what is optional and not set is left to the default."""
+    values: dict[str, float | str] = {}
+    for field in message.DESCRIPTOR.fields:
+        if field.has_presence and not message.HasField(field.name):
+            continue
+        value, enum = getattr(message, field.name), cast(Any, field.enum_type)
+        if enum is not None:
+            value = enum_to_name(enum, value, field.name)
+        if value is not None:
+            values[field.name] = value
+    return values
 
 
 IMPAIRMENTS: Registry[type[Fault]] = Registry("impairment", "channel_emulator.impairments")

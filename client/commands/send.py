@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ from client.console import CHANNEL, FAILURE, RECEIVER, TRANSMITTER, command, emi
 from client.figures import compare_picture
 from client.noise_setups import Settings, settle
 from client.pictures import Size, load_picture
+from client.recording import FileRecording
 from client.results import SendResult
 from client.targets import Target, open_client
 from common.errors import InvalidInput
@@ -43,6 +45,10 @@ Level = Annotated[
 ]
 Bursty = Annotated[bool, typer.Option("--bursty", help="The setup's noise comes in bursts, at the same average rate.")]
 
+Record = Annotated[
+    Path | None,
+    typer.Option(help="File for what the channel did to each packet; --channel trace_replay:file=... does it again."),
+]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder for received pictures and comparisons.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Of the channel and the receiver's samplers.")]
 MaxRounds = Annotated[int, typer.Option(min=1, max=64, help="Transmissions the receiver may ask for in all.")]
@@ -81,6 +87,7 @@ def send(
     noise_setup: Setup = None,
     noise_level: Level = None,
     bursty: Bursty = False,
+    record: Record = None,
     timeout_s: Annotated[float, typer.Option(min=0.1, help="For one picture.")] = 60.0,
     device: console.Device = "auto",
     transmitter: console.Transmitter = TRANSMITTER,
@@ -102,7 +109,9 @@ def send(
     names = unique_names(paths)
     results = []
     say_setup(settings, as_json)
-    with open_client(target, settings.channel, seed, (codec,)) as client:
+    with ExitStack() as stack:
+        client = stack.enter_context(open_client(target, settings.channel, seed, (codec,)))
+        recording = stack.enter_context(FileRecording(client.record_channel(), record)) if record else None
         if settings.channel is not None and not local and not as_json:
             words = f"the channel is {settings.channel} from now on, for everybody; `gocom channel set` changes it"
             console.err.print(words)
@@ -118,6 +127,8 @@ def send(
             if as_json:
                 emit(result.as_record())
             results.append((name, result))
+        if recording is not None:
+            recording.await_rounds(sum(result.rounds for _, result in results))
     if not as_json:
         _print_results(results, out)
     if any(result.failure not in ("", "undecodable") for _, result in results):

@@ -64,7 +64,7 @@ def chain_of(text: str, seed: int = 0) -> Chain:
             UnknownName,
             r"impairments\[0\]: no 'toy'; there are bit_flip, block_fading, burst_bit_flip, coded_fading, gilb",
         ),
-        ("outag", UnknownName, r"impairments\[0\]: no 'outag'; there are .*clean, .*outage, packet_erasure$"),
+        ("outag", UnknownName, r"impairments\[0\]: no 'outag'; there are .*clean, .*outage, packet_erasure, "),
     ],
 )
 def test_a_wrong_profile_is_refused(text: str, kind: type[Exception], message: str) -> None:
