@@ -18,7 +18,7 @@ import grpc
 import numpy as np
 
 from channel_emulator.timed_faults import Flight, Overtaking
-from common.packets import PacketBatch, gather
+from common.packets import PacketBatch
 from common.types import Ints
 from common.wire import batch_to_proto
 from gocom.v1 import link_pb2
@@ -27,24 +27,44 @@ MAX_BYTES = 32 << 20
 """Under way in a session. A batch counts until the last of its packets has gone."""
 _LEAST_MESSAGE, _MOST_MESSAGE = 48 << 10, 1 << 20
 """Of packets written together. Any service takes 64 KiB; what is more is no more than the sender itself wrote."""
-_PACKET_BYTES, _ITEM_BYTES = 64, 1024
+_PACKET_BYTES, _ITEM_BYTES = 192, 1024
 """What keeping a packet takes beyond its payload, and an item beyond itself."""
 _ON_WIRE, _ON_WIRE_LEAST = 32, 6
 """Bytes of a packet's columns in a message."""
+_TOGETHER = 1 << 16
+"""Packets and copies looked at together; bounds memory."""
 
 LINK_ENDED = (grpc.aio.AioRpcError, asyncio.InvalidStateError)
 """The next hop ended the call, as a write tells; why is its status, and read on the way back."""
 
 
-class _Parcel:
-    """A batch under way, and how many of its packets have not gone."""
+_COPIES, _BEGIN, _LENGTH, _SEQUENCE, _CHECKSUM, _POWER = 0, 1, 2, 3, 7, 8
+"""Rows of a parcel's columns; from the third on they are those of PacketBatch, in its order."""
 
-    __slots__ = ("flight", "left", "size")
+
+class _Parcel:
+    """A batch under way.
+
+    Attributes:
+        flight: the batch.
+        left: how many of its packets have not gone.
+        size: what keeping it takes, bytes.
+        columns: int64 [9, P]; power as the bits of a float32.
+        payload: of all packets.
+    """
+
+    __slots__ = ("columns", "flight", "left", "payload", "size")
 
     def __init__(self, flight: Flight) -> None:
+        batch = flight.batch
         self.flight = flight
-        self.left = int(np.count_nonzero(~flight.batch.erased))
-        self.size = len(flight.batch.payload) + _PACKET_BYTES * len(flight.batch)
+        self.left = int(np.count_nonzero(~batch.erased))
+        self.size = len(batch.payload) + _PACKET_BYTES * len(batch)
+        self.payload = np.ascontiguousarray(batch.payload).data
+        self.columns: Ints = np.stack([
+            flight.copies, batch.offset, batch.length, batch.sequence, batch.segment, batch.first_element,
+            batch.element_count, batch.checksum, batch.power.view(np.uint32),
+        ]).astype(np.int64)  # fmt: skip
 
 
 _Piece = tuple[_Parcel, Ints]
@@ -241,7 +261,7 @@ class DelayLine:
 
     async def _write_packets(self, pieces: Sequence[_Piece]) -> None:
         for message in _messages(pieces, self._message_bytes):
-            await self._write(_encode(message))
+            await self._write(message)
         for parcel, rows in pieces:
             parcel.left -= len(rows)
             if not parcel.left:
@@ -256,28 +276,39 @@ def _now_ms() -> float:
     return 1000 * asyncio.get_running_loop().time()
 
 
-def _messages(pieces: Sequence[_Piece], most: int) -> Iterator[list[tuple[PacketBatch, Ints]]]:
-    """Packets with their copies, cut so that each message has at most so many bytes, or one packet."""
-    message: list[tuple[PacketBatch, Ints]] = []
-    room = most
-    for parcel, chosen in pieces:
-        flight = parcel.flight
-        rows = np.repeat(chosen, 1 + flight.copies[chosen])
-        ends = np.cumsum(flight.batch.length[rows] + _ON_WIRE)
-        start = used = 0
-        while start < len(rows):
-            stop = int(np.searchsorted(ends, used + room, side="right"))
-            if stop == start and message:
-                yield message
-                message, room = [], most
-                continue
-            stop = max(stop, start + 1)
-            message.append((flight.batch, rows[start:stop]))
-            room -= int(ends[stop - 1]) - used
-            start, used = stop, int(ends[stop - 1])
-    if message:
-        yield message
+def _messages(pieces: Sequence[_Piece], most: int) -> Iterator[bytes]:
+    """Packets with their copies as items, cut so that each has at most so many bytes, or one packet."""
+    # Many pieces are one packet each: few operations on each piece, all else on all of them.
+    table = np.concatenate([parcel.columns[:, rows] for parcel, rows in pieces], axis=1)
+    whose = np.repeat(np.arange(len(pieces)), [len(rows) for _, rows in pieces])
+    step = max(1, _TOGETHER // (1 + int(table[_COPIES].max())))
+    for first in range(0, len(whose), step):
+        part, owner = table[:, first : first + step], whose[first : first + step]
+        times = 1 + part[_COPIES]
+        payloads = [pieces[piece][0].payload for piece in np.repeat(owner, times).tolist()]
+        yield from _cut(np.repeat(part, times, axis=1), payloads, most)
 
 
-def _encode(message: Sequence[tuple[PacketBatch, Ints]]) -> bytes:
-    return link_pb2.SendRequest(batch=batch_to_proto(gather(message))).SerializeToString()
+def _cut(table: Ints, payloads: Sequence[memoryview], most: int) -> Iterator[bytes]:
+    """Packets as items; `table`: their columns as _Parcel has them, `payloads`: what each one's lies in."""
+    ends = np.cumsum(table[_LENGTH] + _ON_WIRE)
+    start = 0
+    while start < len(ends):
+        used = int(ends[start - 1]) if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, used + most, side="right")))
+        yield _encode(table[:, start:stop], payloads[start:stop])
+        start = stop
+
+
+def _encode(table: Ints, data: Sequence[memoryview]) -> bytes:
+    """One item; see _cut."""
+    begin, length = table[_BEGIN], table[_LENGTH]
+    places = zip(data, begin.tolist(), (begin + length).tolist(), strict=True)
+    batch = PacketBatch(
+        np.frombuffer(b"".join([whole[start:stop] for whole, start, stop in places]), np.uint8),
+        length, *table[_SEQUENCE:_CHECKSUM],
+        checksum=table[_CHECKSUM].astype(np.uint32),
+        power=table[_POWER].astype(np.uint32).view(np.float32),
+        erased=np.zeros(len(length), bool),
+    )  # fmt: skip
+    return link_pb2.SendRequest(batch=batch_to_proto(batch)).SerializeToString()

@@ -62,7 +62,7 @@ class RateLimit(TimedFault):
         times = after / self.rate_kbps
         if self.queue_ms is not None:
             # Nothing leaves the queue while a round comes: who is behind one that was turned away is turned away too.
-            late = (after - bits > self.queue_ms * self.rate_kbps) & ~batch.erased
+            late = ((after - bits) / self.rate_kbps > self.queue_ms) & ~batch.erased
             times = np.where(late, np.inf, times)
         return times, int(after[-1]) if len(after) else sent
 

@@ -208,11 +208,19 @@ async def test_copies_of_large_batches_fit_the_next_hop() -> None:
     index, ones = np.arange(count, dtype=np.int64), np.ones(count, np.int64)
     large = PacketBatch(
         np.zeros(count * size, np.uint8), ones * size, index, ones * 0, index, ones,
-        np.ones(count, np.uint32), np.ones(count, np.float32), np.zeros(count, bool),
+        np.ones(count, np.uint32), (index / 3).astype(np.float32), np.zeros(count, bool),
     )  # fmt: skip
     async with start_net("duplicate:rate=1,copies=8") as net:
         first, *_, end = frame(0)
         await net.send(OPEN, first, link_pb2.SendRequest(batch=batch_to_proto(large)), end)
         (arrived,) = net.sink.frames()
         assert np.array_equal(arrived.sequence, np.repeat(index, 9))
+        assert np.array_equal(arrived.power, np.repeat(large.power, 9))
         assert max(item.ByteSize() for item in net.sink.items) <= 1 << 20
+
+
+async def test_many_copies_of_many_packets_are_worked_on_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delay_line, "_TOGETHER", 20)
+    async with start_net("duplicate:rate=1,copies=8") as net:
+        await net.send(OPEN, *frame(0))
+        assert np.array_equal(net.sink.frames()[0].sequence, np.repeat(np.arange(PACKETS), 9))
