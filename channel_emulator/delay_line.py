@@ -11,64 +11,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from heapq import heappop, heappush
 
 import grpc
 import numpy as np
 
+from channel_emulator.parcels import ON_WIRE_LEAST, Parcel, Piece, messages
 from channel_emulator.timed_faults import Flight, Overtaking
-from common.packets import PacketBatch
 from common.types import Ints
-from common.wire import batch_to_proto
-from gocom.v1 import link_pb2
 
 MAX_BYTES = 32 << 20
 """Under way in a session. A batch counts until the last of its packets has gone."""
 _LEAST_MESSAGE, _MOST_MESSAGE = 48 << 10, 1 << 20
 """Of packets written together. Any service takes 64 KiB; what is more is no more than the sender itself wrote."""
-_PACKET_BYTES, _ITEM_BYTES = 192, 1024
-"""What keeping a packet takes beyond its payload, and an item beyond itself."""
-_ON_WIRE, _ON_WIRE_LEAST = 32, 6
-"""Bytes of a packet's columns in a message."""
-_TOGETHER = 1 << 16
-"""Packets and copies looked at together; bounds memory."""
+_ITEM_BYTES = 1024
+"""What keeping an item takes beyond itself."""
 
 LINK_ENDED = (grpc.aio.AioRpcError, asyncio.InvalidStateError)
 """The next hop ended the call, as a write tells; why is its status, and read on the way back."""
-
-
-_COPIES, _BEGIN, _LENGTH, _SEQUENCE, _CHECKSUM, _POWER = 0, 1, 2, 3, 7, 8
-"""Rows of a parcel's columns; from the third on they are those of PacketBatch, in its order."""
-
-
-class _Parcel:
-    """A batch under way.
-
-    Attributes:
-        flight: the batch.
-        left: how many of its packets have not gone.
-        size: what keeping it takes, bytes.
-        columns: int64 [9, P]; power as the bits of a float32.
-        payload: of all packets.
-    """
-
-    __slots__ = ("columns", "flight", "left", "payload", "size")
-
-    def __init__(self, flight: Flight) -> None:
-        batch = flight.batch
-        self.flight = flight
-        self.left = int(np.count_nonzero(~batch.erased))
-        self.size = len(batch.payload) + _PACKET_BYTES * len(batch)
-        self.payload = np.ascontiguousarray(batch.payload).data
-        self.columns: Ints = np.stack([
-            flight.copies, batch.offset, batch.length, batch.sequence, batch.segment, batch.first_element,
-            batch.element_count, batch.checksum, batch.power.view(np.uint32),
-        ]).astype(np.int64)  # fmt: skip
-
-
-_Piece = tuple[_Parcel, Ints]
-"""Packets of a parcel, by their indices."""
 
 
 class _Part:
@@ -77,9 +38,9 @@ class _Part:
     def __init__(self, began: float) -> None:
         self._began = began
         self._order = Overtaking()
-        self._held: list[tuple[int, int, _Parcel, int]] = []
+        self._held: list[tuple[int, int, Parcel, int]] = []
         self._came = 0
-        self._due: dict[int, list[_Piece]] = {}
+        self._due: dict[int, list[Piece]] = {}
         self._times: list[int] = []
 
     @property
@@ -87,7 +48,7 @@ class _Part:
         """When the next packets may go; None where all have gone, or are held back."""
         return self._times[0] if self._times else None
 
-    def add(self, parcel: _Parcel, now: float) -> None:
+    def add(self, parcel: Parcel, now: float) -> None:
         """Take a batch."""
         rows = np.flatnonzero(~parcel.flight.batch.erased)
         behind = parcel.flight.behind[rows]
@@ -103,7 +64,7 @@ class _Part:
                 self._came += 1
         self._schedule(parcel, rows, now)
 
-    def _release(self, parcel: _Parcel, rows: Ints, keys: Ints, now: float) -> Ints:
+    def _release(self, parcel: Parcel, rows: Ints, keys: Ints, now: float) -> Ints:
         """Let go of those held back from earlier batches, each in its place among `rows`; what of these is left."""
         while self._held and self._held[0][0] <= self._order.reached:
             key, _, earlier, row = heappop(self._held)
@@ -126,7 +87,7 @@ class _Part:
         if parcel is not None:
             self._schedule(parcel, np.array(rows), now)
 
-    def _schedule(self, parcel: _Parcel, rows: Ints, now: float) -> None:
+    def _schedule(self, parcel: Parcel, rows: Ints, now: float) -> None:
         if not len(rows):
             return
         flight = parcel.flight
@@ -141,15 +102,15 @@ class _Part:
         for time, piece in zip(times[begins].tolist(), np.split(rows, begins[1:]), strict=True):
             self._book(time, (parcel, piece))
 
-    def _book(self, time: int, piece: _Piece) -> None:
+    def _book(self, time: int, piece: Piece) -> None:
         if time not in self._due:
             self._due[time] = []
             heappush(self._times, time)
         self._due[time].append(piece)
 
-    def take_due(self, now: float) -> list[_Piece]:
+    def take_due(self, now: float) -> list[Piece]:
         """Packets that may go now, in order."""
-        pieces: list[_Piece] = []
+        pieces: list[Piece] = []
         while self._times and self._times[0] <= now:
             pieces += self._due.pop(heappop(self._times))
         return pieces
@@ -207,9 +168,9 @@ class DelayLine:
         await asyncio.gather(self._writing, return_exceptions=True)
 
     def _put_packets(self, flight: Flight) -> None:
-        parcel, now = _Parcel(flight), _now_ms()
+        parcel, now = Parcel(flight), _now_ms()
         batch = flight.batch
-        most = min(_MOST_MESSAGE, len(batch.payload) + _ON_WIRE_LEAST * len(batch))
+        most = min(_MOST_MESSAGE, len(batch.payload) + ON_WIRE_LEAST * len(batch))
         self._message_bytes = max(self._message_bytes, most)
         if not parcel.left:
             return
@@ -259,8 +220,8 @@ class DelayLine:
         except TimeoutError:
             return
 
-    async def _write_packets(self, pieces: Sequence[_Piece]) -> None:
-        for message in _messages(pieces, self._message_bytes):
+    async def _write_packets(self, pieces: Sequence[Piece]) -> None:
+        for message in messages(pieces, self._message_bytes):
             await self._write(message)
         for parcel, rows in pieces:
             parcel.left -= len(rows)
@@ -274,41 +235,3 @@ class DelayLine:
 
 def _now_ms() -> float:
     return 1000 * asyncio.get_running_loop().time()
-
-
-def _messages(pieces: Sequence[_Piece], most: int) -> Iterator[bytes]:
-    """Packets with their copies as items, cut so that each has at most so many bytes, or one packet."""
-    # Many pieces are one packet each: few operations on each piece, all else on all of them.
-    table = np.concatenate([parcel.columns[:, rows] for parcel, rows in pieces], axis=1)
-    whose = np.repeat(np.arange(len(pieces)), [len(rows) for _, rows in pieces])
-    step = max(1, _TOGETHER // (1 + int(table[_COPIES].max())))
-    for first in range(0, len(whose), step):
-        part, owner = table[:, first : first + step], whose[first : first + step]
-        times = 1 + part[_COPIES]
-        payloads = [pieces[piece][0].payload for piece in np.repeat(owner, times).tolist()]
-        yield from _cut(np.repeat(part, times, axis=1), payloads, most)
-
-
-def _cut(table: Ints, payloads: Sequence[memoryview], most: int) -> Iterator[bytes]:
-    """Packets as items; `table`: their columns as _Parcel has them, `payloads`: what each one's lies in."""
-    ends = np.cumsum(table[_LENGTH] + _ON_WIRE)
-    start = 0
-    while start < len(ends):
-        used = int(ends[start - 1]) if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, used + most, side="right")))
-        yield _encode(table[:, start:stop], payloads[start:stop])
-        start = stop
-
-
-def _encode(table: Ints, data: Sequence[memoryview]) -> bytes:
-    """One item; see _cut."""
-    begin, length = table[_BEGIN], table[_LENGTH]
-    places = zip(data, begin.tolist(), (begin + length).tolist(), strict=True)
-    batch = PacketBatch(
-        np.frombuffer(b"".join([whole[start:stop] for whole, start, stop in places]), np.uint8),
-        length, *table[_SEQUENCE:_CHECKSUM],
-        checksum=table[_CHECKSUM].astype(np.uint32),
-        power=table[_POWER].astype(np.uint32).view(np.float32),
-        erased=np.zeros(len(length), bool),
-    )  # fmt: skip
-    return link_pb2.SendRequest(batch=batch_to_proto(batch)).SerializeToString()

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from test_channel_service import OPEN, PACKETS, Net, frame, header, packets, rest_of, start_net
 
-from channel_emulator import delay_line
+from channel_emulator import delay_line, parcels
 from channel_emulator.chain import Chain, frame_info
 from channel_emulator.timed_faults import Flight
 from common.channel_spec import parse_spec
 from common.checksum import checksums
 from common.metrics import PACKETS as COUNTER
 from common.packets import PacketBatch
+from common.rpc.call_status import CallStatus
 from common.wire import batch_from_proto, batch_to_proto
 from gocom.v1 import channel_pb2, link_pb2
 
@@ -176,11 +177,14 @@ async def test_who_goes_away_is_not_waited_for() -> None:
 
 
 async def test_the_next_hops_error_comes_through_a_delay() -> None:
-    async with start_net("delay:delay_ms=100") as net:
+    async with start_net("delay:delay_ms=20,jitter_ms=20") as net:
         net.sink.fail_at_header = True
-        with pytest.raises(grpc.aio.AioRpcError, match="codebooks differ") as caught:
-            await net.send(OPEN, *frame(0), *frame(1))
-        assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+        for _ in range(10):
+            call = net.link.Send(iter([OPEN, *frame(0), *frame(1)]), timeout=20)
+            status = CallStatus(call)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                _ = [response async for response in call]
+            assert status.of(caught.value)[:2] == (grpc.StatusCode.FAILED_PRECONDITION, "codebooks differ")
 
 
 async def test_what_is_out_of_order_is_still_named() -> None:
@@ -220,7 +224,7 @@ async def test_copies_of_large_batches_fit_the_next_hop() -> None:
 
 
 async def test_many_copies_of_many_packets_are_worked_on_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delay_line, "_TOGETHER", 20)
+    monkeypatch.setattr(parcels, "_TOGETHER", 20)
     async with start_net("duplicate:rate=1,copies=8") as net:
         await net.send(OPEN, *frame(0))
         assert np.array_equal(net.sink.frames()[0].sequence, np.repeat(np.arange(PACKETS), 9))
