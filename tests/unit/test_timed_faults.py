@@ -18,6 +18,7 @@ from channel_emulator.impairments.rate_limit import RateLimit
 from channel_emulator.impairments.reorder import Reorder
 from channel_emulator.statistics import RoundCounts, Statistics
 from channel_emulator.timed_faults import Flight, Overtaking, join_flights
+from client.fault_script import ChannelCounts
 from common.channel_spec import parse_spec
 from common.errors import InvalidInput, UnknownName
 from common.packets import PacketBatch, gather, join_batches
@@ -259,6 +260,7 @@ def test_counts_with_copies_say_what_was_erased() -> None:
     erased = int(flight.batch.erased.sum())
     assert (counts.packets_in, counts.packets_erased) == (1000, erased) and 150 < erased < 350
     assert counts.packets_out == 2 * (1000 - erased) > counts.packets_in
+    assert ChannelCounts(1, 1000, counts.packets_out, ()).loss == 0
 
 
 def test_gather_takes_packets_of_several_batches_in_any_order() -> None:
