@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from channel_emulator.impairments import IMPAIRMENTS, Fault, FrameInfo
 from channel_emulator.round_rng import RoundRng
 from channel_emulator.tally import Score
+from channel_emulator.timed_faults import Flight, TimedFault, join_flights
 from common.channel_spec import MAX_IMPAIRMENTS, PRESETS
 from common.errors import InvalidInput, UnknownName
 from common.packetizer import MAX_ELEMENTS
@@ -47,6 +48,9 @@ class Link:
 class Chain:
     """Faults applied in order. Immutable, and the same for every thread and session.
 
+    Attributes:
+        timed: it has faults of time, order or number, so that packets leave as Passage.fly says.
+
     Args:
         links: the faults.
         seed: of their randomness, 0 to 2**64 - 1.
@@ -55,6 +59,7 @@ class Chain:
     def __init__(self, links: Sequence[Link], seed: int = 0) -> None:
         self.links = tuple(links)
         self.seed = seed
+        self.timed = any(isinstance(link.fault, TimedFault) for link in self.links)
 
     @classmethod
     def from_profile(cls, profile: channel_pb2.ChannelProfile) -> Chain:
@@ -64,8 +69,14 @@ class Chain:
         return cls([_build(i, impairment) for i, impairment in enumerate(profile.impairments)], profile.seed)
 
     def __call__(self, header: FrameHeader, batch: PacketBatch) -> PacketBatch:
-        """The channel of an in-process pipeline: packets with `erased` set and payloads damaged."""
-        return self.apply(batch, frame_info(header))
+        """The channel of an in-process pipeline: all packets of a round, with `erased` set and payloads damaged.
+
+        Of a timed chain what arrives, in order and as often as it does; the time itself is no matter here.
+        """
+        if not self.timed:
+            return self.apply(batch, frame_info(header))
+        check_sequence(batch)
+        return self.passage(frame_info(header)).fly(batch).arranged()
 
     def apply(self, batch: PacketBatch, frame: FrameInfo) -> PacketBatch:
         """Impair some packets of a frame; see Passage.apply, which is quicker for several batches of one round.
@@ -124,6 +135,11 @@ class Passage:
             return self._apply(batch)
         return join_batches([self._apply(piece) for piece in _pieces(batch)])
 
+    def fly(self, batch: PacketBatch) -> Flight:
+        """As apply, with when packets leave, in which order, and how often."""
+        pieces = [batch] if len(batch.payload) <= _PIECE_BYTES else _pieces(batch)
+        return join_flights([self._fly(Flight.of(piece)) for piece in pieces])
+
     def scores(self) -> list[Score]:
         """Of each fault, what it did to the packets so far beside what it should have done."""
         return [tally.score() for tally in self._tallies]
@@ -134,6 +150,15 @@ class Passage:
             tally.add(batch, drawn)
             batch = link.fault.apply(batch, drawn, self._frame)
         return batch
+
+    def _fly(self, flight: Flight) -> Flight:
+        for link, rng, tally in zip(self._links, self.rngs, self._tallies, strict=True):
+            drawn = link.fault.draw(flight.batch, rng)
+            tally.add(flight.batch, drawn)
+            if isinstance(link.fault, TimedFault):
+                flight = link.fault.fly(flight, drawn)
+            flight = replace(flight, batch=link.fault.apply(flight.batch, drawn, self._frame))
+        return flight
 
 
 def check_sequence(batch: PacketBatch) -> None:

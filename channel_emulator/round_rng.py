@@ -27,15 +27,21 @@ _KEPT = 2
 
 
 class RoundRng(CounterRng):
-    """A CounterRng of one frame and round that keeps what was drawn with it. For one thread at a time."""
+    """A CounterRng of one frame and round that keeps what was drawn with it. For one thread at a time.
 
-    __slots__ = ("_asked", "_windows")
+    Attributes:
+        kept: what a fault remembers of the round's packets so far, where that is its way: see rate_limit.py.
+    """
 
+    __slots__ = ("_asked", "_windows", "kept")
+
+    kept: dict[str, Any]
     _asked: set[Hashable]
     _windows: dict[tuple[int, Hashable], Any]
 
     def __init__(self, seed: int, stream: str, frame_index: int, round_: int) -> None:
         super().__init__(seed, stream, frame_index, round_)
+        object.__setattr__(self, "kept", {})
         object.__setattr__(self, "_asked", set())
         object.__setattr__(self, "_windows", {})
 

@@ -20,6 +20,7 @@ from channel_emulator.chain import Chain
 from channel_emulator.impairments import FrameInfo
 from channel_emulator.tally import Score
 from common.packets import PacketBatch
+from common.types import Ints
 from gocom.v1 import channel_pb2
 
 _REMEMBERED_ROUNDS = 1 << 16
@@ -28,16 +29,19 @@ _REMEMBERED_ROUNDS = 1 << 16
 
 @dataclass(slots=True)
 class RoundCounts:
-    """Packets of one round of a frame while it passes."""
+    """Packets of one round of a frame while it passes. Copies count as packets that go out."""
 
     packets_in: int = 0
     packets_out: int = 0
+    packets_erased: int = 0
     payload_bytes_in: int = 0
 
-    def add(self, arrived: PacketBatch, left: PacketBatch) -> None:
-        """Add a batch: as it arrived, and as the chain left it."""
+    def add(self, arrived: PacketBatch, left: PacketBatch, copies: Ints | None = None) -> None:
+        """Add a batch: as it arrived, and as the chain left it; `copies`: int64 [P], of each, erased ones included."""
+        passed = int(np.count_nonzero(~left.erased))
         self.packets_in += len(arrived)
-        self.packets_out += int(np.count_nonzero(~left.erased))
+        self.packets_out += passed if copies is None else passed + int(copies[~left.erased].sum())
+        self.packets_erased += len(arrived) - passed
         self.payload_bytes_in += len(arrived.payload)
 
 

@@ -19,7 +19,7 @@ from common.errors import DecodeFailed
 from common.feedback import exchange_bytes, feedback_to_proto
 from common.images import ImageArray
 from common.interfaces import GenerativeDecoder, SemanticEncoder
-from common.packetizer import depacketize, packetize
+from common.packetizer import MAX_PACKETS, depacketize, packetize
 from common.packets import PacketBatch, join_batches
 from common.random import CounterRng
 from common.rounds import with_requested
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     import torch
 
 Channel = Callable[[FrameHeader, PacketBatch], PacketBatch]
-"""Sets `erased`, may change payloads."""
+"""All packets of a round to what becomes of them: with `erased` set, payloads changed, in another order, some more than
+once."""
 AskForMore = Callable[[Sequence[ReceivedMessage], Reconstruction | None], Feedback | None]
 """The receiver's feedback policy: None ends the frame."""
 
@@ -85,10 +86,8 @@ def transmit(
     header, packets = packetize(message, link)
     items = frame_items(header, packets, link.batch_packets)
     arrived_header = with_requested(header_from_proto(items[0].header), asked or {})
-    arrived = []
-    for item in items[1:-1]:
-        batch = channel(arrived_header, batch_from_proto(item.batch))
-        arrived.append(batch_from_proto(batch_to_proto(batch)))
+    left = channel(arrived_header, join_batches([batch_from_proto(item.batch) for item in items[1:-1]]))
+    arrived = [batch_from_proto(batch_to_proto(part)) for part in left.slices(MAX_PACKETS)]
     received = depacketize(arrived_header, join_batches(arrived), items[-1].end.packet_count, link)
     return received, account(header, packets, items), items
 

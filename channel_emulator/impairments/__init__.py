@@ -5,7 +5,8 @@ A fault has two halves, so that a test can inject what chance would have brought
     batch, rng --draw--> what happens --apply--> batch with `erased` set or payloads changed
 
 A fault that erases packets derives from PacketFault and says `expected_rate` and `draw`; see packet_erasure.py for the
-smallest one. One that flips bits derives from BitFault (bit_faults.py). Faults from outside (GOCOM_PLUGINS) are reached
+smallest one. One that flips bits derives from BitFault (bit_faults.py), one of time, order or number from TimedFault
+(timed_faults.py). Faults from outside (GOCOM_PLUGINS) are reached
 through the extension case of the wire.
 """
 
@@ -164,6 +165,12 @@ def _parameters(message: Message) -> dict[str, float | str]:
         if value is not None:
             values[field.name] = value
     return values
+
+
+def check_whole(name: str, value: float, low: int, high: int) -> None:
+    """Raises InvalidInput unless it is a whole number in low to high; an extension's parameters are floats."""
+    if not isinstance(value, int | float) or not low <= value <= high or not float(value).is_integer():
+        raise InvalidInput(f"{name}: {value!r} is not a whole number in {low} to {high}")
 
 
 IMPAIRMENTS: Registry[type[Fault]] = Registry("impairment", "channel_emulator.impairments")

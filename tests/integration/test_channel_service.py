@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ class Sink(link_pb2_grpc.LinkServiceServicer):
 
     def __init__(self) -> None:
         self.items: list[link_pb2.SendRequest] = []
+        self.came_at: list[float] = []
         self.ended = asyncio.Event()
         self.fail_at_header = False
 
@@ -43,6 +45,7 @@ class Sink(link_pb2_grpc.LinkServiceServicer):
         try:
             async for request in request_iterator:
                 self.items.append(request)
+                self.came_at.append(time.monotonic())
                 item = request.WhichOneof("item")
                 if item == "open":
                     yield link_pb2.SendResponse(accepted=link_pb2.SessionAccepted(feedback_timeout_seconds=2.5))

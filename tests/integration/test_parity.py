@@ -26,6 +26,8 @@ from transmitter import service as transmitter_service
 CASES = [
     ("jpeg", "clean", {}),
     ("webp", "packet_erasure:rate=0.3", {}),
+    ("jpeg", "reorder:rate=0.3,distance=9+duplicate:rate=0.4,copies=3+delay:delay_ms=30,jitter_ms=25", {}),
+    ("webp", "delay:delay_ms=30,jitter_ms=20,deadline_ms=45+rate_limit:rate_kbps=900,queue_ms=40", {}),
     ("lami_go", "clean", {"masking": "none"}),
     ("lami_go", "packet_erasure:rate=0.3", {"mask_ratio": 0.35}),
     ("lami_go", "gilbert_elliott:p=0.1,r=0.3+bit_flip:rate=1e-4", {"coding": "huffman"}),
