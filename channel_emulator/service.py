@@ -58,7 +58,7 @@ class ChannelControl(channel_pb2_grpc.ChannelControlServiceServicer):
         """Replace the profile. Raises InvalidInput and UnknownName; the old one then stays."""
         if not request.HasField("profile"):
             raise InvalidInput("profile: not set; a profile without impairments is a clean channel")
-        revision = self._switchboard.set(request.profile)
+        revision = await self._switchboard.set(request.profile)
         log.info("profile set", revision=revision, profile=format_spec(request.profile), seed=request.profile.seed)
         return channel_pb2.UpdateProfileResponse(revision=revision)
 

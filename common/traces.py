@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 
@@ -27,6 +28,27 @@ BIT_SHIFT = 20
 """A flip is the number packet << BIT_SHIFT | bit; MAX_BITS fits."""
 
 
+@dataclass(frozen=True, slots=True)
+class TraceCounts:
+    """What a trace comes to.
+
+    Attributes:
+        packets: in all.
+        lost: that are erased.
+        loss_runs: runs of erased ones; a run ends with its round.
+        flipped: packets with flipped bits.
+        flips: flipped bits.
+        densest: most flips a packet in the mean of a round.
+    """
+
+    packets: int
+    lost: int
+    loss_runs: int
+    flipped: int
+    flips: int
+    densest: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Trace:
     """R rounds that were checked.
@@ -38,6 +60,7 @@ class Trace:
         flips: int64 [F], packet << BIT_SHIFT | bit, ascending within a round.
         first_flip: int64 [R+1], where in `flips` each round begins.
         places: (frame index, round) -> which round that is.
+        counts: of all rounds.
     """
 
     packets: Ints
@@ -46,30 +69,12 @@ class Trace:
     flips: Ints
     first_flip: Ints
     places: dict[tuple[int, int], int] = field(repr=False)
+    counts: TraceCounts
 
     def place(self, frame_index: int, round_: int) -> int:
         """The round that a round meets the fates of: itself, or the (frame_index + round_)-th where it is not there."""
         recorded = self.places.get((frame_index, round_))
         return (frame_index + round_) % len(self.packets) if recorded is None else recorded
-
-    @property
-    def flipped_packets(self) -> int:
-        """How many packets have flipped bits."""
-        of = np.repeat(np.arange(len(self.packets)), np.diff(self.first_flip)) << 32 | self.flips >> BIT_SHIFT
-        return int(np.count_nonzero(np.diff(of))) + 1 if len(of) else 0
-
-    @property
-    def lost_packets(self) -> int:
-        """How many packets are erased."""
-        return int(np.unpackbits(self.erased).sum())
-
-    @property
-    def loss_runs(self) -> int:
-        """How many runs of erased packets there are; a run ends with its round."""
-        lost = np.unpackbits(self.erased, bitorder="little").astype(bool)
-        before = np.concatenate(([False], lost[:-1]))
-        before[8 * self.first_byte[:-1]] = False  # a whole number of bytes, whose last bits are 0, makes a round
-        return int(np.count_nonzero(lost & ~before))
 
 
 def read_trace(rounds: Sequence[channel_pb2.TraceRound]) -> Trace:
@@ -107,7 +112,10 @@ def read_trace(rounds: Sequence[channel_pb2.TraceRound]) -> Trace:
     at = first_byte[of] * 8 + packet
     gone = erased[at >> 3] >> (at & 7).astype(np.uint8) & 1
     _refuse_flip(of, gone > 0, "flip_packet", lambda i: f"{packet[i]} is erased, and has no bits left")
-    return Trace(packets, erased, first_byte, packet << BIT_SHIFT | bit, first_flip, _places(rounds))
+    lost, runs = _losses(erased, first_byte)
+    flipped = int(np.count_nonzero(np.diff(of << BIT_SHIFT | packet, prepend=-1)))
+    counts = TraceCounts(int(packets.sum()), lost, runs, flipped, len(of), float((flips / packets).max()))
+    return Trace(packets, erased, first_byte, packet << BIT_SHIFT | bit, first_flip, _places(rounds), counts)
 
 
 def trace_round(frame_index: int, round_: int, lost: Bools, packet: Ints, bit: Ints) -> channel_pb2.TraceRound:
@@ -134,12 +142,20 @@ def lost_of(message: channel_pb2.TraceRound) -> Bools:
     return bits.astype(bool)
 
 
+def _losses(erased: Bytes, first_byte: Ints) -> tuple[int, int]:
+    """How many packets are erased, and in how many runs."""
+    lost = np.unpackbits(erased, bitorder="little").astype(bool)
+    before = np.concatenate(([False], lost[:-1]))
+    before[8 * first_byte[:-1]] = False
+    return int(np.count_nonzero(lost)), int(np.count_nonzero(lost & ~before))
+
+
 def _begins(counts: Ints) -> Ints:
     return np.concatenate(([0], np.cumsum(counts)))
 
 
 def _joined(columns: Sequence[Sequence[int]], count: int) -> Ints:
-    return np.fromiter((value for column in columns for value in column), np.int64, count)
+    return np.fromiter(chain.from_iterable(columns), np.int64, count)
 
 
 def _check_flips(of: Ints, packet: Ints, bit: Ints, packets: Ints) -> None:

@@ -38,23 +38,6 @@ class TraceReplay(BitFault):
 
     trace: Trace
     damage: str = field(default=DELIVER, init=False)
-    _packets: int = field(init=False, repr=False)
-    _lost: int = field(init=False, repr=False)
-    _runs: int = field(init=False, repr=False)
-    _flipped: int = field(init=False, repr=False)
-    _densest: float = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        trace = self.trace
-        found = {
-            "_packets": int(trace.packets.sum()),
-            "_lost": trace.lost_packets,
-            "_runs": trace.loss_runs,
-            "_flipped": trace.flipped_packets,
-            "_densest": float((np.diff(trace.first_flip) / trace.packets).max()),
-        }
-        for name, value in found.items():
-            object.__setattr__(self, name, value)
 
     @classmethod
     def build(cls, parameters: Mapping[str, float | str]) -> Self:
@@ -72,25 +55,26 @@ class TraceReplay(BitFault):
     @property
     def expected_rate(self) -> float:
         """Share of the trace's packets that are erased or have flipped bits."""
-        return (self._lost + self._flipped) / self._packets
+        return (self.trace.counts.lost + self.trace.counts.flipped) / self.trace.counts.packets
 
     def packet_erasure_rate(self, payload_bits: int) -> float:
         """Share of the trace's packets that are erased."""
-        return self._lost / self._packets
+        return self.trace.counts.lost / self.trace.counts.packets
 
     def pair_erasure_rate(self, payload_bits: int) -> float:
         """Share that are erased and so is the next of their round; makes the mean burst that of the trace."""
-        return (self._lost - self._runs) / self._packets
+        return (self.trace.counts.lost - self.trace.counts.loss_runs) / self.trace.counts.packets
 
     @property
     def bit_error_rate(self) -> float:
         """For packets of the default size: how long its own were a trace does not say."""
-        bits = (self._packets - self._lost) * 8 * LinkSettings().max_payload_bytes
-        return min(0.5, len(self.trace.flips) / bits) if bits else 0.0
+        counts = self.trace.counts
+        bits = (counts.packets - counts.lost) * 8 * LinkSettings().max_payload_bytes
+        return min(0.5, counts.flips / bits) if bits else 0.0
 
     def work(self, batch: PacketBatch) -> float:
         """No random numbers, but as much time as so many take."""
-        return len(batch) * (1 + self._densest)
+        return len(batch) * (1 + self.trace.counts.densest)
 
     def draw(self, batch: PacketBatch, rng: CounterRng) -> Ints:
         trace = self.trace

@@ -129,6 +129,8 @@ def send(
             results.append((name, result))
         if recording is not None:
             recording.await_rounds(sum(result.rounds for _, result in results))
+            if not as_json:
+                console.err.print(f"{recording.rounds} rounds recorded in {record}", markup=False)
     if not as_json:
         _print_results(results, out)
     if any(result.failure not in ("", "undecodable") for _, result in results):
