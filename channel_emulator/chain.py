@@ -78,9 +78,9 @@ class Chain:
         check_sequence(batch)
         return self.passage(frame).apply(batch)
 
-    def passage(self, frame: FrameInfo, model: Chain | None = None) -> Passage:
+    def passage(self, frame: FrameInfo, model: Chain | None = None, stream: str = "") -> Passage:
         """For the batches of one round of a frame; see Passage."""
-        return Passage(self, frame, model or self)
+        return Passage(self, frame, model or self, stream)
 
     def csi(self, payload_bytes: int) -> Csi:
         """Long-run state for payloads of this size. The faults are independent of each other, so this is exact."""
@@ -103,13 +103,14 @@ class Passage:
         frame: what they may know.
         model: what the counts are compared with: faults of the same kinds, in another chain where a test wants to see
             that a wrong model shows.
+        stream: begins the names of the faults' random streams; packets of another stream meet other fates.
     """
 
-    def __init__(self, chain: Chain, frame: FrameInfo, model: Chain) -> None:
+    def __init__(self, chain: Chain, frame: FrameInfo, model: Chain, stream: str = "") -> None:
         self._links = chain.links
         self._frame = frame
         self.rngs = [
-            RoundRng(chain.seed, f"{position}:{link.name}", frame.frame_index, frame.round)
+            RoundRng(chain.seed, f"{stream}{position}:{link.name}", frame.frame_index, frame.round)
             for position, link in enumerate(chain.links)
         ]
         self._tallies = [link.fault.tally() for link in model.links]
