@@ -59,13 +59,12 @@ class FeedbackProxy:
     Args:
         channel: to the transmitter, or the next emulator.
         switchboard: of the way back.
-        max_silent: calls without an answer at a time.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, switchboard: Switchboard, max_silent: int = MAX_SILENT) -> None:
+    def __init__(self, channel: grpc.aio.Channel, switchboard: Switchboard) -> None:
         self._send: Any = channel.unary_unary(f"/{FEEDBACK_SERVICE}/SendFeedback")
         self._switchboard = switchboard
-        self._max_silent, self._silent = max_silent, 0
+        self._silent = 0
         self._drained = asyncio.Event()
 
     def add_to(self, server: grpc.aio.Server) -> None:
@@ -117,8 +116,8 @@ class FeedbackProxy:
 
     async def _say_nothing(self, context: Context) -> None:
         """Never returns. Raises NotReady when the service stops, Busy where too many calls wait like this."""
-        if self._silent >= self._max_silent:
-            raise Busy(f"channel emulator: the message is lost, and so are {self._max_silent} others that wait already")
+        if self._silent >= MAX_SILENT:
+            raise Busy(f"channel emulator: the message is lost, and so are {MAX_SILENT} others that wait already")
         left = context.time_remaining()
         # A second beyond the deadline, at which gRPC ends the call: a status from here could come before it.
         seconds = LONGEST_SILENCE_S if left is None else min(left + 1, LONGEST_SILENCE_S)
