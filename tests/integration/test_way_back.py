@@ -100,7 +100,7 @@ async def test_without_a_way_back_a_frame_ends_with_its_first_round(world):
 
 
 async def test_what_is_lost_is_sent_again_and_the_seed_says_how_often(world):
-    forth, seed = "packet_erasure:rate=0.6", 9
+    forth, seed = "packet_erasure:rate=0.6", 7
     # Patient: an answer that is late would be asked for again.
     control = await start_all(world, forth, "heavy", seed, try_s=1, patience_s=7)
     most = len(answer_waits(1, 7))

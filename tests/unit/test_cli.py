@@ -57,6 +57,7 @@ def test_doctor_says_what_is_there():
         (["--codec", "jpeg", "--option", "sharpness=3"], "sharpness: no such option; there are"),
         (["--codec", "jpeg", "--option", "quality=300"], "quality: Input should be less than or equal to 100"),
         (["--channel", "packet_erasure:rat=0.1"], "packet_erasure.rat: no such parameter; there are rate"),
+        (["--reverse-channel", "packet_erasure:rat=0.1"], "packet_erasure.rat: no such parameter; there are rate"),
         (["--size", "huge"], "size: 'huge' is neither fit nor keep"),
         (["--size", "32"], "size: 32 is not in 64 to 1024"),
         (["--payload-bytes", "9"], "link.max_payload_bytes: 9 is not in 32 to 65000"),
@@ -90,7 +91,7 @@ class Recorder:
         self.asked = []
 
     @contextmanager
-    def open(self, target, spec, seed, codecs):
+    def open(self, target, spec, seed, codecs, reverse_spec=None):
         self.asked.append(spec)
         yield self
 
