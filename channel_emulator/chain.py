@@ -3,7 +3,7 @@
     profile --validate--> Chain;  batch --fault 0--> --fault 1--> ... --> batch with `erased` set
 
 Fault i draws from the stream "i:name" of the profile's seed, at (frame index, round, sequence number). An emulator
-behind another one draws from "i:name@hop": else two hops of the same seed would lose the same packets.
+behind others draws from "hop H/i:name": else two hops of the same seed would lose the same packets.
 """
 
 from __future__ import annotations
@@ -87,9 +87,9 @@ class Chain:
         check_sequence(batch)
         return self.passage(frame).apply(batch)
 
-    def passage(self, frame: FrameInfo, model: Chain | None = None, hop: int = 0) -> Passage:
+    def passage(self, frame: FrameInfo, model: Chain | None = None, stream: str = "") -> Passage:
         """For the batches of one round of a frame; see Passage."""
-        return Passage(self, frame, model or self, hop)
+        return Passage(self, frame, model or self, stream)
 
     def csi(self, payload_bytes: int) -> Csi:
         """Long-run state for payloads of this size. The faults are independent of each other, so this is exact."""
@@ -112,15 +112,14 @@ class Passage:
         frame: what they may know.
         model: what the counts are compared with: faults of the same kinds, in another chain where a test wants to see
             that a wrong model shows.
-        hop: emulators that the packets have passed before.
+        stream: begins the names of the faults' random streams; packets of another stream meet other fates.
     """
 
-    def __init__(self, chain: Chain, frame: FrameInfo, model: Chain, hop: int = 0) -> None:
+    def __init__(self, chain: Chain, frame: FrameInfo, model: Chain, stream: str = "") -> None:
         self._links = chain.links
         self._frame = frame
-        suffix = f"@{hop}" if hop else ""
         self.rngs = [
-            RoundRng(chain.seed, f"{position}:{link.name}{suffix}", frame.frame_index, frame.round)
+            RoundRng(chain.seed, f"{stream}{position}:{link.name}", frame.frame_index, frame.round)
             for position, link in enumerate(chain.links)
         ]
         self._tallies = [link.fault.tally() for link in model.links]

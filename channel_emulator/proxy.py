@@ -17,6 +17,7 @@ import grpc
 
 from channel_emulator.chain import Passage, frame_info
 from channel_emulator.delay_line import LINK_ENDED, DelayLine
+from channel_emulator.hops import hop_metadata, hop_of, hop_stream
 from channel_emulator.impairments import FrameInfo
 from channel_emulator.recording import RoundRecorder
 from channel_emulator.statistics import RoundCounts
@@ -35,10 +36,6 @@ MAX_WORK = 8192
 """Random numbers drawn on the event loop for one batch, some milliseconds; more of them are worth a thread."""
 _BYTES_A_NUMBER = 128
 """Payload bytes that are copied in the time of a random number, or less."""
-
-HOP = "gocom-hop"
-"""Metadata of a call: how many emulators it has passed; none from a transmitter."""
-MAX_HOPS = 16
 
 LINK_SERVICE = link_pb2.DESCRIPTOR.services_by_name["LinkService"].full_name
 _SERVICE = "channel_emulator"
@@ -76,7 +73,7 @@ class LinkProxy:
     async def Send(self, request_iterator: AsyncIterator[WireItem], context: Context) -> None:
         """One session. Raises InvalidInput, NotReady; else ends with the next hop's status, code and details."""
         hop = hop_of(context)
-        call = self._send(timeout=context.time_remaining(), metadata=((HOP, str(hop + 1)),))
+        call = self._send(timeout=context.time_remaining(), metadata=hop_metadata(hop))
         status, session = CallStatus(call), _Session(self._switchboard, hop, call.write)
         forward = asyncio.create_task(_forward(session, request_iterator, call))
         back = asyncio.create_task(_copy_back(call, context))
@@ -101,17 +98,6 @@ class LinkProxy:
             await asyncio.gather(forward, back, drained, return_exceptions=True)
             if session.line is not None:
                 await session.line.close()
-
-
-def hop_of(context: Context) -> int:
-    """How many emulators a call has passed. Raises InvalidInput: in a circle it would go on for ever."""
-    for key, value in context.invocation_metadata() or ():
-        if key == HOP:
-            text = str(value)
-            if not (len(text) <= 2 and text.isascii() and text.isdigit() and int(text) <= MAX_HOPS):
-                raise InvalidInput(f"{HOP}: {text[:20]!r} is not a whole number in 0 to {MAX_HOPS}")
-            return int(text)
-    return 0
 
 
 async def _forward(session: _Session, requests: AsyncIterator[WireItem], call: Any) -> None:
@@ -249,7 +235,7 @@ class _Session:
         # The case's name, not an extension's: labels of metrics must be few.
         codec = header.WhichOneof("codec") or ""
         info = frame_info(header)
-        passage, counts = position.chain.passage(info, hop=self._hop), RoundCounts()
+        passage, counts = position.chain.passage(info, stream=hop_stream(self._hop)), RoundCounts()
         trace = self._switchboard.recording.begin(info.frame_index, info.round)
         self._round = _Round(info, position, passage, counts, codec, trace)
         if position.chain.timed and self.line is None:

@@ -12,19 +12,18 @@ from common.trace_file import TraceWriter
 from gocom.v1 import channel_pb2
 
 
-def profile_argument(profile: channel_pb2.ChannelProfile, folder: Path) -> str:
-    """SPEC that parse_spec makes this profile of, but for its seed; where it has traces, files in the folder."""
+def profile_argument(profile: channel_pb2.ChannelProfile, folder: Path, name: str = "channel") -> str:
+    """SPEC that parse_spec makes this profile of, but for its seed; traces go into files of that name in the folder."""
     if not any(impairment.HasField(TRACE_REPLAY) for impairment in profile.impairments):
         return format_spec(profile) or "clean"
-    items = [_item(position, item, folder) for position, item in enumerate(profile.impairments)]
-    path = folder / "channel.yml"
+    items = [_item(f"{name}-{position}.trace", item, folder) for position, item in enumerate(profile.impairments)]
+    path = folder / f"{name}.yml"
     path.write_text(yaml.safe_dump({"impairments": items}), "utf-8")
     return str(path)
 
 
-def _item(position: int, impairment: channel_pb2.Impairment, folder: Path) -> dict[str, Any]:
+def _item(file: str, impairment: channel_pb2.Impairment, folder: Path) -> dict[str, Any]:
     if impairment.HasField(TRACE_REPLAY):
-        file = f"channel-{position}.trace"
         with TraceWriter(folder / file) as writer:
             for message in impairment.trace_replay.rounds:
                 writer.write(message)

@@ -148,20 +148,23 @@ class AsyncClient:
         finally:
             await transfer.close()
 
-    async def get_channel(self) -> channel_pb2.ChannelProfile:
-        """The channel's profile. Raises GoComError."""
-        stub, request = self._channel_stub(), channel_pb2.GetProfileRequest()
+    async def get_channel(self, reverse: bool = False) -> channel_pb2.ChannelProfile:
+        """The channel's profile; `reverse`: what feedback meets. Raises GoComError."""
+        stub, request = self._channel_stub(), channel_pb2.GetProfileRequest(direction=_direction(reverse))
         response: channel_pb2.GetProfileResponse = await self._retried(
             lambda: stub.GetProfile(request, timeout=RPC_DEADLINE_S)
         )
         return response.profile
 
-    async def set_channel(self, profile: str | channel_pb2.ChannelProfile, seed: int | None = None) -> int:
+    async def set_channel(
+        self, profile: str | channel_pb2.ChannelProfile, seed: int | None = None, reverse: bool = False
+    ) -> int:
         """Replace the profile, from the next frame on; -> its revision.
 
         Args:
             profile: text as `common.channel_spec.parse_spec` reads it, or the message.
             seed: of the channel's randomness, with text.
+            reverse: of the way back, which feedback takes; the emulator must be on it (docs/channel.md).
 
         Raises:
             InvalidInput, UnknownName: of the profile.
@@ -170,13 +173,16 @@ class AsyncClient:
         message = parse_spec(profile, seed) if isinstance(profile, str) else profile
         if message.ByteSize() > MAX_MESSAGE_BYTES - _ENVELOPE_BYTES:
             raise InvalidInput(f"profile: {message.ByteSize()} bytes with its traces, more than a message may have")
-        stub, request = self._channel_stub(), channel_pb2.UpdateProfileRequest(profile=message)
+        stub = self._channel_stub()
+        request = channel_pb2.UpdateProfileRequest(profile=message, direction=_direction(reverse))
         response = await self._retried(lambda: stub.UpdateProfile(request, timeout=RPC_DEADLINE_S))
         return int(response.revision)
 
-    async def watch_channel(self, interval_ms: int = 1000) -> AsyncIterator[channel_pb2.WatchStatisticsResponse]:
-        """Live counts, once an interval, until closed. Raises GoComError."""
-        request = channel_pb2.WatchStatisticsRequest(interval_ms=interval_ms)
+    async def watch_channel(
+        self, interval_ms: int = 1000, reverse: bool = False
+    ) -> AsyncIterator[channel_pb2.WatchStatisticsResponse]:
+        """Live counts, once an interval, until closed; `reverse`: of feedback. Raises GoComError."""
+        request = channel_pb2.WatchStatisticsRequest(interval_ms=interval_ms, direction=_direction(reverse))
         call = self._channel_stub().WatchStatistics(request, timeout=STREAM_DEADLINE_S)
         try:
             async for response in call:
@@ -259,17 +265,21 @@ class Client:
         finally:
             self._finish(transfer.close)
 
-    def get_channel(self) -> channel_pb2.ChannelProfile:
-        """The channel's profile. Raises GoComError."""
-        return self._run(self._inner.get_channel())
+    def get_channel(self, reverse: bool = False) -> channel_pb2.ChannelProfile:
+        """The channel's profile; `reverse`: what feedback meets. Raises GoComError."""
+        return self._run(self._inner.get_channel(reverse))
 
-    def set_channel(self, profile: str | channel_pb2.ChannelProfile, seed: int | None = None) -> int:
+    def set_channel(
+        self, profile: str | channel_pb2.ChannelProfile, seed: int | None = None, reverse: bool = False
+    ) -> int:
         """Replace the profile: see AsyncClient.set_channel."""
-        return self._run(self._inner.set_channel(profile, seed))
+        return self._run(self._inner.set_channel(profile, seed, reverse))
 
-    def watch_channel(self, interval_ms: int = 1000) -> Iterator[channel_pb2.WatchStatisticsResponse]:
-        """Live counts, once an interval, until closed. Raises GoComError."""
-        reports: Any = self._inner.watch_channel(interval_ms)
+    def watch_channel(
+        self, interval_ms: int = 1000, reverse: bool = False
+    ) -> Iterator[channel_pb2.WatchStatisticsResponse]:
+        """Live counts, once an interval, until closed; `reverse`: of feedback. Raises GoComError."""
+        reports: Any = self._inner.watch_channel(interval_ms, reverse)
         try:
             while (report := self._run(_next_or_none(reports))) is not None:
                 yield report
@@ -310,6 +320,10 @@ async def _made(transmitter: str, receiver: str, channel: str | None, security: 
 
 async def _next_or_none(reports: AsyncIterator[T]) -> T | None:
     return await anext(reports, None)
+
+
+def _direction(reverse: bool) -> channel_pb2.Direction.ValueType:
+    return channel_pb2.DIRECTION_REVERSE if reverse else channel_pb2.DIRECTION_FORWARD
 
 
 def _check_range(name: str, value: float, low: int, high: int) -> None:

@@ -17,6 +17,8 @@ from gocom.v1 import feedback_pb2
 
 MIN_SNR_DB, MAX_SNR_DB = -60, 60
 """Of a receiver's estimate; one beyond is not told."""
+MAX_ATTEMPTS = 32
+"""At one feedback message; waits that double reach a day with fewer."""
 
 
 def feedback_to_proto(feedback: Feedback, first: FrameHeader, link: LinkSettings) -> feedback_pb2.SendFeedbackRequest:
@@ -91,12 +93,46 @@ def read_link(request: feedback_pb2.SendFeedbackRequest) -> LinkReport | None:
     return LinkReport(packets, lost, burst / 1000, snr_db)
 
 
-def exchange_bytes(request: feedback_pb2.SendFeedbackRequest, answer: feedback_pb2.SendFeedbackResponse) -> int:
-    """Bytes of a feedback message and its answer.
+def bare_message(request: feedback_pb2.SendFeedbackRequest, attempt: int | None = None) -> bytes:
+    """A feedback message as it counts: without the session's name, which the handshake set.
 
-    Without the session's name, which the handshake set, and without the reason of a refusal, which is for people.
+    Args:
+        request: the message.
+        attempt: as if it were that attempt at it; None: the one it is.
     """
     bare = feedback_pb2.SendFeedbackRequest()
     bare.CopyFrom(request)
     bare.ClearField("session_id")
-    return bare.ByteSize() + feedback_pb2.SendFeedbackResponse(will_send=answer.will_send).ByteSize()
+    if attempt is not None:
+        bare.attempt = attempt
+    return bare.SerializeToString()
+
+
+def answer_bytes(answer: feedback_pb2.SendFeedbackResponse) -> int:
+    """Bytes of an answer, without the reason of a refusal, which is for people."""
+    return feedback_pb2.SendFeedbackResponse(will_send=answer.will_send).ByteSize()
+
+
+def check_attempt(request: feedback_pb2.SendFeedbackRequest) -> None:
+    """Raises InvalidInput for more attempts than there may be."""
+    if request.attempt >= MAX_ATTEMPTS:
+        raise InvalidInput(f"attempt: {request.attempt} is not in 0 to {MAX_ATTEMPTS - 1}")
+
+
+def answer_waits(first_s: float, patience_s: float) -> list[float]:
+    """How long the answer to each attempt is waited for before the next one: twice as long each time (RFC 6298, 5.5).
+
+    Args:
+        first_s: the first wait, 0.01 s or more.
+        patience_s: all waits together, up to a day. The last one takes what is left where that would not do for two.
+
+    Returns:
+        seconds, as many as there are attempts when all are lost: at least 1, and less than MAX_ATTEMPTS.
+    """
+    waits: list[float] = []
+    wait, left = first_s, patience_s
+    while left - wait >= first_s:
+        waits.append(wait)
+        left -= wait
+        wait *= 2
+    return [*waits, left]

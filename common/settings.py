@@ -84,7 +84,10 @@ class ChannelSettings(ServiceSettings):
     Attributes:
         next_hop: host:port of the receiver, or of a further emulator.
         profile: impairments as the command line writes them: "clean", "packet_erasure:rate=0.1".
-        seed: of all randomness of the channel.
+        seed: of all randomness of the channel, both ways.
+        feedback_address: host:port of the transmitter's FeedbackService, or of a further emulator: feedback to this one
+            goes there. Empty: none is taken.
+        reverse_profile: impairments that feedback meets; needs feedback_address.
     """
 
     model_config = SettingsConfigDict(env_prefix="GOCOM_CHANNEL_", extra="forbid", frozen=True)
@@ -93,6 +96,8 @@ class ChannelSettings(ServiceSettings):
     next_hop: str = "127.0.0.1:50053"
     profile: str = "clean"
     seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
+    feedback_address: str = ""
+    reverse_profile: str = "clean"
 
 
 class TransmitterSettings(ServiceSettings):
@@ -160,13 +165,17 @@ class ReceiverSettings(ServiceSettings):
     """The receiver.
 
     Attributes:
-        feedback_address: host:port of the transmitter's FeedbackService; never taken from the wire.
+        feedback_address: host:port of the transmitter's FeedbackService, or of a channel emulator that leads there;
+            never taken from the wire.
         device: torch device of the nets; auto: CUDA where there is one.
         queue_frames: finished rounds of all sessions that wait for the decoder.
         batch_frames: frames decoded together where that many wait and they fit one another; more is quicker on a GPU,
             up to queue_frames. On its own a frame's picture may differ in single tokens: kernels round differently by
             batch size.
-        feedback_timeout_s: wait for a further round that was promised.
+        feedback_timeout_s: longest wait for the answer to feedback, and once more for the round that was promised; then
+            the frame ends with what it has.
+        feedback_try_s: silence after which feedback is sent again, since a channel may have lost it; then after twice
+            as long, and so on within feedback_timeout_s.
         open_frames: frames of one session that wait for a further round.
         keep_frames: finished pictures kept a session, for subscribers.
         keep_sessions: sessions kept; the one that is idle longest goes first.
@@ -184,6 +193,7 @@ class ReceiverSettings(ServiceSettings):
     queue_frames: Count = 4
     batch_frames: Count = 1
     feedback_timeout_s: Seconds = 10.0
+    feedback_try_s: Annotated[float, Field(ge=0.01, le=86400)] = 2.0
     open_frames: Count = 32
     keep_frames: Count = 64
     keep_sessions: Count = 32

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from channel_emulator.chain import Chain
+from channel_emulator.feedback_packets import arrives
 from common.channel_spec import parse_spec
 from common.images import ImageArray, read_samples, square_crop, to_float
 from common.interfaces import GenerativeDecoder, SemanticEncoder
@@ -33,17 +35,20 @@ class Codec:
         self, image: ImageArray, channel: str, *, seed: int, frame_index: int = 0, link: LinkSettings = LinkSettings(),
         budget: int | None = None, max_rounds: int = 1, round_budget_bytes: int = 0,
         feedback_policy: FeedbackPolicy = FeedbackPolicy.ERASED, quality_target: float = 0.0,
-        sampler_seed: int | None = None, **options: Any,
+        sampler_seed: int | None = None, reverse_channel: str = "clean", feedback_attempts: int = 1, **options: Any,
     ) -> PipelineResult:  # fmt: skip
         """One image over one channel, the receiver asking for what is missing while rounds are left.
 
-        `seed` is the channel's, and the sampler's too unless `sampler_seed` says otherwise.
+        `seed` is the channel's, and the sampler's too unless `sampler_seed` says otherwise. Feedback crosses
+        `reverse_channel` with it, and is sent `feedback_attempts` times at most.
         """
         values = make_parameters(SYSTEMS.get(self.name).options, options)
         goal = Goal(values, frame_index, max_rounds, round_budget_bytes, link, feedback_policy, quality_target)
         chain = Chain.from_profile(parse_spec(channel, seed=seed))
+        reverse = Chain.from_profile(parse_spec(reverse_channel, seed=seed))
         return run(
             image, goal, encoder=self.encoder, decoder=self.decoder, channel=chain, ask=ask_for_missing,
+            way_back=partial(arrives, reverse), attempts=feedback_attempts,
             budget=Budget(budget), seed=seed if sampler_seed is None else sampler_seed,
         )  # fmt: skip
 

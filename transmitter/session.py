@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from common.errors import BudgetTooSmall, GoComError, InvalidInput, NotReady
-from common.feedback import exchange_bytes
+from common.feedback import answer_bytes, check_attempt
 from common.logs import get_logger
 from common.settings import TransmitterSettings
 from common.types import Csi, Feedback, LinkSettings
@@ -31,7 +31,7 @@ from transmitter.encoding import (
     encode_next,
     mark_repeated,
 )
-from transmitter.feedback import Answers, check_feedback, refusal
+from transmitter.feedback import Answers, check_feedback, count_attempts, refusal
 from transmitter.frames import INVALID, LINK, UNDECODABLE, Frame, FrameTable, Listener
 from transmitter.intake import Intake
 from transmitter.outbox import Outbox
@@ -119,13 +119,13 @@ class TransmitSession:
 
     async def feedback(self, request: feedback_pb2.SendFeedbackRequest) -> feedback_pb2.SendFeedbackResponse:
         """Queue a further round. A repeat, even while the first is in work, gets its answer. Raises InvalidInput."""
+        check_attempt(request)
         frame = self.frames.get(request.frame_index)
-        silence = feedback_pb2.SendFeedbackResponse()
         if frame is not None:  # before the answer: also what is refused, or ends a frame, was sent
-            frame.feedback_bytes += exchange_bytes(request, silence)
+            count_attempts(frame, request)
         answer = await self._answer(request, frame)
         if frame is not None:
-            frame.feedback_bytes += exchange_bytes(request, answer) - exchange_bytes(request, silence)
+            frame.feedback_bytes += answer_bytes(answer)
         return answer
 
     async def _answer(

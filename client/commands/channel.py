@@ -27,10 +27,12 @@ Report = channel_pb2.WatchStatisticsResponse
 
 @app.command("get")
 @command
-def get(address: console.ChannelAddress = CHANNEL, as_json: console.Json = False) -> None:
+def get(
+    reverse: console.Reverse = False, address: console.ChannelAddress = CHANNEL, as_json: console.Json = False
+) -> None:
     """Print the profile in force."""
     with Client(channel=address, security=console.security()) as client:
-        profile = client.get_channel()
+        profile = client.get_channel(reverse)
     _print_profile(profile, as_json)
 
 
@@ -39,13 +41,14 @@ def get(address: console.ChannelAddress = CHANNEL, as_json: console.Json = False
 def set_profile(
     spec: Annotated[str, typer.Argument(metavar="SPEC", help="clean, lossy, packet_erasure:rate=0.2, a .yml file ...")],
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of the channel's randomness.")] = None,
+    reverse: console.Reverse = False,
     address: console.ChannelAddress = CHANNEL,
     as_json: console.Json = False,
 ) -> None:
-    """Replace the profile, from the next frame on."""
+    """Replace the profile, from the next frame (with --reverse: the next feedback) on."""
     profile = parse_spec(spec, seed)
     with Client(channel=address, security=console.security()) as client:
-        client.set_channel(profile)
+        client.set_channel(profile, reverse=reverse)
     _print_profile(profile, as_json)
 
 
@@ -54,12 +57,13 @@ def set_profile(
 def watch(
     interval_ms: Annotated[int, typer.Option(min=50, max=60_000, help="Time between two reports.")] = 1000,
     count: Annotated[int, typer.Option(min=0, help="Reports to print; 0: until Ctrl-C.")] = 0,
+    reverse: console.Reverse = False,
     address: console.ChannelAddress = CHANNEL,
     as_json: console.Json = False,
 ) -> None:
     """Live counts: expected against measured, with a z-score, since the profile was set."""
     with Client(channel=address, security=console.security()) as client:
-        reports = client.watch_channel(interval_ms)
+        reports = client.watch_channel(interval_ms, reverse)
         if as_json:
             for number, report in enumerate(reports, 1):
                 emit(_record(report))

@@ -72,6 +72,7 @@ def send(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Files, or folders of them.")],
     codec: console.Codec = "lami_go",
     channel: console.Spec = None,
+    reverse_channel: console.ReverseSpec = None,
     out: Out = None,
     local: console.Local = False,
     seed: Seed = None,
@@ -110,11 +111,10 @@ def send(
     results = []
     say_setup(settings, as_json)
     with ExitStack() as stack:
-        client = stack.enter_context(open_client(target, settings.channel, seed, (codec,)))
+        client = stack.enter_context(open_client(target, settings.channel, seed, (codec,), reverse_channel))
         recording = stack.enter_context(FileRecording(client.record_channel(), record)) if record else None
-        if settings.channel is not None and not local and not as_json:
-            words = f"the channel is {settings.channel} from now on, for everybody; `gocom channel set` changes it"
-            console.err.print(words)
+        if not local:
+            say_set(settings.channel, reverse_channel, as_json)
         stream = client.send(
             paths, codec, options=settings.options, seed=seed or 0, max_rounds=max_rounds, budget_bytes=budget_bytes,
             round_budget_bytes=round_budget_bytes, feedback_policy=ask_for, quality_target=quality_target, link=link,
@@ -135,6 +135,14 @@ def send(
         _print_results(results, out)
     if any(result.failure not in ("", "undecodable") for _, result in results):
         raise typer.Exit(FAILURE)
+
+
+def say_set(channel: str | None, reverse_channel: str | None, quiet: bool) -> None:
+    """That the channel of running services was changed, on stderr."""
+    for way, spec, flag in (("channel", channel, ""), ("way back", reverse_channel, " --reverse")):
+        if spec is not None and not quiet:
+            words = f"the {way} is {spec} from now on, for everybody; `gocom channel set{flag}` changes it"
+            console.err.print(words, markup=False)
 
 
 def say_setup(settings: Settings, quiet: bool) -> None:

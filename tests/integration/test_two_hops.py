@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from channel_emulator.chain import Chain
-from channel_emulator.proxy import HOP
+from channel_emulator.hops import HOP
 from channel_emulator.service import serve
 from common.channel_spec import parse_spec
 from common.packets import PacketBatch
