@@ -56,9 +56,9 @@ def attempt_of(chain: Chain, request: feedback_pb2.SendFeedbackRequest, stream: 
     return Attempt(info, packets, chain.passage(info, stream=f"{stream}reverse/{request.attempt}/"))
 
 
-def arrives(chain: Chain, request: feedback_pb2.SendFeedbackRequest) -> bool:
+def arrives(chain: Chain, request: feedback_pb2.SendFeedbackRequest, stream: str = "") -> bool:
     """The channel of an in-process pipeline: whether this attempt arrives. Raises like `attempt_of`."""
-    attempt = attempt_of(chain, request)
+    attempt = attempt_of(chain, request, stream)
     return not attempt.passage.apply(attempt.packets).erased.any()
 
 
