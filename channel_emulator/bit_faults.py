@@ -28,7 +28,7 @@ _MAX_DRAWS = 1 << 20
 _MANY = 512
 """Packets; with so many a turn costs its draws, with fewer the calls of numpy."""
 _MASKS = (128 >> np.arange(8)).astype(np.uint8)
-_MAX_WINDOW = 1 << 16
+MAX_WINDOW = 1 << 16
 """Successes in all packets of a window that are kept at most: long packets and high rates would fill the memory."""
 _FAR = 1 << 40
 """A gap beyond any payload; keeps tiny rates within int64."""
@@ -100,23 +100,35 @@ def successes(trials: Ints, rate: float, sequence: Ints, rng: CounterRng) -> tup
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     most = int(trials.max())
     window = None
-    if isinstance(rng, RoundRng) and most * rate * WINDOW <= _MAX_WINDOW:
+    if isinstance(rng, RoundRng) and most * rate * WINDOW <= MAX_WINDOW:
         window = rng.window(sequence, (rate, most), partial(_stops, most, rate))
     if window is None:
         packet, stop = renewals(trials, lambda packet, number: rate, rate, sequence, rng)
     else:
-        start, (begins, stops) = window
-        rows = sequence - start
-        first, after = begins[rows], begins[rows + 1]
-        packet = np.repeat(np.arange(len(rows)), after - first)
-        if np.array_equal(first[1:], after[:-1]):  # packets in order, as they come from a sender
-            stop = stops[first[0] : after[-1]]
-        else:
-            stop = np.concatenate([stops[one:other] for one, other in zip(first, after, strict=True)])
+        packet, stop = of_window(window, sequence)
         if int(trials.min()) == most:
             return packet, stop - 1
     inside = stop <= trials[packet]
     return packet[inside], stop[inside] - 1
+
+
+def of_window(window: tuple[int, tuple[Ints, Ints]], sequence: Ints) -> tuple[Ints, Ints]:
+    """What was made for the packets of a window, for some of them.
+
+    Args:
+        window: its first sequence number; where each packet's values begin, int64 [WINDOW + 1]; and all values, int64.
+        sequence: int64 [P], within it.
+
+    Returns:
+        packet int64 [S], ascending, and the value int64 [S] of each.
+    """
+    start, (begins, values) = window
+    rows = sequence - start
+    first, after = begins[rows], begins[rows + 1]
+    packet = np.repeat(np.arange(len(rows)), after - first)
+    if np.array_equal(first[1:], after[:-1]):  # packets in order, as they come from a sender
+        return packet, values[first[0] : after[-1]]
+    return packet, np.concatenate([values[one:other] for one, other in zip(first, after, strict=True)])
 
 
 def _stops(trials: int, rate: float, sequence: Ints, rng: CounterRng) -> tuple[Ints, Ints]:

@@ -2,24 +2,23 @@
 
     profile --validate--> Chain;  batch --fault 0--> --fault 1--> ... --> batch with `erased` set
 
-Fault i draws from the stream "i:name" of the profile's seed, at (frame index, round, sequence number).
+Fault i draws from the stream "i:name" of the profile's seed, at (frame index, round, sequence number). An emulator
+behind others draws from "hop H/i:name": else two hops of the same seed would lose the same packets.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from dataclasses import dataclass, replace
 
 import numpy as np
-from google.protobuf.message import Message
 
 from channel_emulator.impairments import IMPAIRMENTS, Fault, FrameInfo
 from channel_emulator.round_rng import RoundRng
 from channel_emulator.tally import Score
+from channel_emulator.timed_faults import Flight, TimedFault, join_flights
 from common.channel_spec import MAX_IMPAIRMENTS, PRESETS
-from common.enums import enum_to_name
 from common.errors import InvalidInput, UnknownName
 from common.packetizer import MAX_ELEMENTS
 from common.packets import PacketBatch, join_batches
@@ -49,6 +48,9 @@ class Link:
 class Chain:
     """Faults applied in order. Immutable, and the same for every thread and session.
 
+    Attributes:
+        timed: it has faults of time, order or number, so that packets leave as Passage.fly says.
+
     Args:
         links: the faults.
         seed: of their randomness, 0 to 2**64 - 1.
@@ -57,6 +59,7 @@ class Chain:
     def __init__(self, links: Sequence[Link], seed: int = 0) -> None:
         self.links = tuple(links)
         self.seed = seed
+        self.timed = any(isinstance(link.fault, TimedFault) for link in self.links)
 
     @classmethod
     def from_profile(cls, profile: channel_pb2.ChannelProfile) -> Chain:
@@ -66,8 +69,14 @@ class Chain:
         return cls([_build(i, impairment) for i, impairment in enumerate(profile.impairments)], profile.seed)
 
     def __call__(self, header: FrameHeader, batch: PacketBatch) -> PacketBatch:
-        """The channel of an in-process pipeline: packets with `erased` set and payloads damaged."""
-        return self.apply(batch, frame_info(header))
+        """The channel of an in-process pipeline: all packets of a round, with `erased` set and payloads damaged.
+
+        Of a timed chain what arrives, in order and as often as it does; the time itself is no matter here.
+        """
+        if not self.timed:
+            return self.apply(batch, frame_info(header))
+        check_sequence(batch)
+        return self.passage(frame_info(header)).fly(batch).arranged()
 
     def apply(self, batch: PacketBatch, frame: FrameInfo) -> PacketBatch:
         """Impair some packets of a frame; see Passage.apply, which is quicker for several batches of one round.
@@ -78,9 +87,9 @@ class Chain:
         check_sequence(batch)
         return self.passage(frame).apply(batch)
 
-    def passage(self, frame: FrameInfo, model: Chain | None = None) -> Passage:
+    def passage(self, frame: FrameInfo, model: Chain | None = None, stream: str = "") -> Passage:
         """For the batches of one round of a frame; see Passage."""
-        return Passage(self, frame, model or self)
+        return Passage(self, frame, model or self, stream)
 
     def csi(self, payload_bytes: int) -> Csi:
         """Long-run state for payloads of this size. The faults are independent of each other, so this is exact."""
@@ -103,13 +112,14 @@ class Passage:
         frame: what they may know.
         model: what the counts are compared with: faults of the same kinds, in another chain where a test wants to see
             that a wrong model shows.
+        stream: begins the names of the faults' random streams; packets of another stream meet other fates.
     """
 
-    def __init__(self, chain: Chain, frame: FrameInfo, model: Chain) -> None:
+    def __init__(self, chain: Chain, frame: FrameInfo, model: Chain, stream: str = "") -> None:
         self._links = chain.links
         self._frame = frame
         self.rngs = [
-            RoundRng(chain.seed, f"{position}:{link.name}", frame.frame_index, frame.round)
+            RoundRng(chain.seed, f"{stream}{position}:{link.name}", frame.frame_index, frame.round)
             for position, link in enumerate(chain.links)
         ]
         self._tallies = [link.fault.tally() for link in model.links]
@@ -124,6 +134,11 @@ class Passage:
             return self._apply(batch)
         return join_batches([self._apply(piece) for piece in _pieces(batch)])
 
+    def fly(self, batch: PacketBatch) -> Flight:
+        """As apply, with when packets leave, in which order, and how often."""
+        pieces = [batch] if len(batch.payload) <= _PIECE_BYTES else _pieces(batch)
+        return join_flights([self._fly(Flight.of(piece)) for piece in pieces])
+
     def scores(self) -> list[Score]:
         """Of each fault, what it did to the packets so far beside what it should have done."""
         return [tally.score() for tally in self._tallies]
@@ -134,6 +149,15 @@ class Passage:
             tally.add(batch, drawn)
             batch = link.fault.apply(batch, drawn, self._frame)
         return batch
+
+    def _fly(self, flight: Flight) -> Flight:
+        for link, rng, tally in zip(self._links, self.rngs, self._tallies, strict=True):
+            drawn = link.fault.draw(flight.batch, rng)
+            tally.add(flight.batch, drawn)
+            if isinstance(link.fault, TimedFault):
+                flight = link.fault.fly(flight, drawn)
+            flight = replace(flight, batch=link.fault.apply(flight.batch, drawn, self._frame))
+        return flight
 
 
 def check_sequence(batch: PacketBatch) -> None:
@@ -169,34 +193,17 @@ def _build(position: int, impairment: channel_pb2.Impairment) -> Link:
     if case is None:
         # Also what an impairment of a newer protocol looks like here.
         raise UnknownName(f"{where}.kind", "(none)", IMPAIRMENTS)
-    if case == EXTENSION:
-        name = impairment.extension.name
-        parameters: dict[str, float | str] = dict(impairment.extension.parameters)
-        path, name_path = f"{where}.extension.parameters", where
-    else:
-        name, path, name_path = case, f"{where}.{case}", where
-        try:
-            parameters = _parameters(getattr(impairment, case))
-        except InvalidInput as error:
-            raise InvalidInput(f"{path}.{error}") from None
+    extended = case == EXTENSION
+    name = impairment.extension.name if extended else case
     if name not in IMPAIRMENTS:
         # A preset stands for a whole profile; who mistyped one should see them here.
-        raise UnknownName(name_path, name[:_QUOTED], IMPAIRMENTS if parameters else {*IMPAIRMENTS, *PRESETS})
+        bare = extended and not impairment.extension.parameters
+        raise UnknownName(where, name[:_QUOTED], {*IMPAIRMENTS, *PRESETS} if bare else IMPAIRMENTS)
+    fault = IMPAIRMENTS.get(name)
     try:
-        return Link(name, IMPAIRMENTS.get(name).build(parameters))
+        if extended:
+            return Link(name, fault.build(dict(impairment.extension.parameters)))
+        return Link(name, fault.from_message(getattr(impairment, case)))
     except InvalidInput as error:
+        path = f"{where}.extension.parameters" if extended else f"{where}.{case}"
         raise InvalidInput(f"{path}.{error}") from None
-
-
-def _parameters(message: Message) -> dict[str, float | str]:
-    """Fields of a fault's message by name, enums as words; what is optional and not set is left to the default."""
-    values: dict[str, float | str] = {}
-    for field in message.DESCRIPTOR.fields:
-        if field.has_presence and not message.HasField(field.name):
-            continue
-        value, enum = getattr(message, field.name), cast(Any, field.enum_type)
-        if enum is not None:
-            value = enum_to_name(enum, value, field.name)
-        if value is not None:
-            values[field.name] = value
-    return values

@@ -7,6 +7,7 @@ the sum over a block, averaged over the gain. Neither the gain nor anything else
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -20,14 +21,18 @@ from channel_emulator.tally import Score, Tally
 from common.errors import InvalidInput, UnknownName
 from common.packets import PacketBatch
 from common.random import CounterRng
-from common.types import Ints
+from common.types import Bools, Floats, Ints
 
 Doubles = npt.NDArray[np.float64]
 
 NONE, RAYLEIGH, RICIAN = "none", "rayleigh", "rician"
 _MAX_COHERENCE = 1 << 16
-_ROWS = 256
-"""Blocks of a round averaged together; bounds memory."""
+_CELLS = 1 << 14
+"""Blocks of a round times kinds of packets averaged together; bounds memory."""
+_MAX_PACKETS = 1 << 17
+"""Packets of a round that are remembered until it is scored: twice as many as there are sequence numbers."""
+_NO_SCORE = Score(0, 0, 0.0, 0.0)
+ErrorRate = Callable[[Ints, Doubles], Doubles]
 _MAX_KINDS = 256
 """Sizes and powers of packets in a round; one that has more of them is not scored: each costs an integral."""
 
@@ -56,6 +61,10 @@ class FadingFault(Fault):
     def given_gain(self, bits: int, power: float, gain: Doubles) -> tuple[Doubles, Doubles]:
         """float64 [N] twice: mean and variance of the events in one packet, for each gain |h|^2, float64 [N]."""
 
+    @abstractmethod
+    def packet_error_rate(self, bits: int, snr: Doubles) -> Doubles:
+        """float64 [N]: a packet of so many bits has an error, whatever becomes of it; `snr` linear, float64 [N]."""
+
     @property
     def snr(self) -> float:
         """Linear."""
@@ -71,6 +80,23 @@ class FadingFault(Fault):
         """float64 [P], linear."""
         gain = by_window(rng, batch.sequence, "gain", lambda sequence, rng: np.abs(self.gains(sequence, rng)) ** 2)
         return np.asarray(gain * batch.power * self.snr)
+
+    def losses(self, batch: PacketBatch, rng: CounterRng, error_rate: ErrorRate) -> Bools:
+        """bool [P]: which packets are lost, where each is with its own probability given its gain.
+
+        Args:
+            error_rate: of packets of bits int64 [P] at linear SNRs float64 [P].
+        """
+        bits, power = common_value(batch.length), common_value(batch.power)
+        if bits is None or power is None:
+            uniform = by_window(rng, batch.sequence, "packet", _packet_uniform)
+            return np.asarray(uniform < error_rate(8 * batch.length, self.packet_snr(batch, rng)))
+
+        def lost(sequence: Ints, rng: CounterRng) -> Bools:
+            snr = np.abs(self.gains(sequence, rng)) ** 2 * power * self.snr
+            return np.asarray(_packet_uniform(sequence, rng) < error_rate(np.array([8 * int(bits)]), snr))
+
+        return by_window(rng, batch.sequence, ("lost", bits, power), lost)
 
     def tally(self) -> Tally:
         return FadingTally(self)
@@ -101,42 +127,68 @@ class FadingFault(Fault):
 
 
 class FadingTally(Tally):
-    """Counts of a round whose packets meet gains in blocks. With more than _MAX_KINDS kinds of packets: no trials."""
+    """Counts of a round whose packets meet gains in blocks.
+
+    No trials are told of a round with more than _MAX_KINDS kinds of packets, or more packets than a round has.
+    """
 
     def __init__(self, fault: FadingFault) -> None:
         super().__init__(fault)
         self._link = fault
-        self._packets: list[npt.NDArray[np.float64]] = []
+        self._count = 0
+        self._packets: list[tuple[Ints, Ints, Floats]] = []
 
     def add(self, batch: PacketBatch, drawn: npt.NDArray[Any]) -> None:
         trials, events = self._fault.count(batch, drawn)
         self._trials += trials
         self._events += events
-        block = blocks_of(batch.sequence, self._link.coherence)
-        self._packets.append(np.stack([block, 8 * batch.length, batch.power], axis=1).astype(float))
+        self._count += len(batch)
+        if self._count > _MAX_PACKETS:
+            self._packets.clear()
+        else:
+            self._packets.append((batch.sequence, batch.length, batch.power))
 
     def score(self) -> Score:
-        if not self._trials:
-            return Score(0, 0, 0.0, 0.0)
-        packets = np.concatenate(self._packets)
-        kinds, kind = np.unique(packets[:, 1:], axis=0, return_inverse=True)
-        if len(kinds) > _MAX_KINDS:
-            return Score(0, 0, 0.0, 0.0)
-        _, block = np.unique(packets[:, 0], return_inverse=True)
-        weights, means, variances = self._link.nodes(kinds[:, 0].astype(np.int64), kinds[:, 1])
-        own = np.bincount(kind) @ (variances @ weights)
-        expected, between = 0.0, 0.0
-        for start in range(0, int(block.max()) + 1, _ROWS):
-            inside = (block >= start) & (block < start + _ROWS)
-            filled = np.zeros((_ROWS, len(kinds)))
-            np.add.at(filled, (block[inside] - start, kind[inside]), 1)
+        if not self._trials or self._count > _MAX_PACKETS:
+            return _NO_SCORE
+        sequence, length, power = (np.concatenate(column) for column in zip(*self._packets, strict=True))
+        lengths, of_length = _kinds(length)
+        powers, of_power = _kinds(power)
+        pairs, kind = _kinds(of_length * len(powers) + of_power)
+        if len(pairs) > _MAX_KINDS:
+            return _NO_SCORE
+        bits, powers = 8 * lengths[pairs // len(powers)], powers[pairs % len(powers)].astype(float)
+        weights, means, variances = self._link.nodes(bits, powers)
+        block, own = blocks_of(sequence, self._link.coherence), np.bincount(kind) @ (variances @ weights)
+        expected, between, step = 0.0, 0.0, max(1, _CELLS // len(pairs))
+        for start in range(0, int(block.max()) + 1, step):
+            inside = (block >= start) & (block < start + step)
+            cell = (block[inside] - start) * len(pairs) + kind[inside]
+            filled = np.bincount(cell, minlength=step * len(pairs)).reshape(step, len(pairs))
             # Most blocks hold the same kinds of packets.
-            rows, times = np.unique(filled, axis=0, return_counts=True)
-            sums = rows @ means
+            rows, times = np.unique(filled, axis=None if len(pairs) == 1 else 0, return_counts=True)
+            sums = rows.reshape(-1, len(pairs)) @ means
             mean = sums @ weights
             expected += float(times @ mean)
             between += float(times @ ((sums - mean[:, None]) ** 2 @ weights))
         return Score(self._trials, self._events, expected, float(own) + between)
+
+
+def _packet_uniform(sequence: Ints, rng: CounterRng) -> Doubles:
+    return rng.sub("packet").uniform(sequence)
+
+
+def common_value(values: npt.NDArray[Any]) -> float | None:
+    """The one that all have; None where they differ, or there is none."""
+    return float(values[0]) if len(values) and bool((values == values[0]).all()) else None
+
+
+def _kinds(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Ints]:
+    """The different values, ascending, and which of them each is; sorted only where they differ."""
+    if common_value(values) is not None:
+        return values[:1], np.zeros(len(values), np.int64)
+    found, which = np.unique(values, return_inverse=True)
+    return found, which
 
 
 @lru_cache(maxsize=_MAX_KINDS)

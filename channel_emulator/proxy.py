@@ -2,22 +2,27 @@
 
 Session open, frame headers and frame ends pass as they are. Of a batch, erased packets are left out; a batch that has
 none left is not forwarded. Two items at a time are in hand: a slow next hop holds back the sender by flow control.
+From the first round on whose chain is timed, everything of a session goes through a DelayLine.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 
 from channel_emulator.chain import Passage, frame_info
+from channel_emulator.delay_line import LINK_ENDED, DelayLine
+from channel_emulator.hops import hop_metadata, hop_of, hop_stream
 from channel_emulator.impairments import FrameInfo
+from channel_emulator.recording import RoundRecorder
 from channel_emulator.statistics import RoundCounts
 from channel_emulator.switchboard import Position, Switchboard
+from channel_emulator.timed_faults import Flight
 from channel_emulator.wire_items import WireItem, read_item
 from common.errors import InvalidInput, NotReady
 from common.logs import frame_id, get_logger
@@ -67,8 +72,9 @@ class LinkProxy:
     # It writes instead of yielding: two flows that must not wait for each other.
     async def Send(self, request_iterator: AsyncIterator[WireItem], context: Context) -> None:
         """One session. Raises InvalidInput, NotReady; else ends with the next hop's status, code and details."""
-        call = self._send(timeout=context.time_remaining())
-        status, session = CallStatus(call), _Session(self._switchboard)
+        hop = hop_of(context)
+        call = self._send(timeout=context.time_remaining(), metadata=hop_metadata(hop))
+        status, session = CallStatus(call), _Session(self._switchboard, hop, call.write)
         forward = asyncio.create_task(_forward(session, request_iterator, call))
         back = asyncio.create_task(_copy_back(call, context))
         drained = asyncio.create_task(self._drained.wait())
@@ -90,6 +96,8 @@ class LinkProxy:
             forward.cancel()
             drained.cancel()
             await asyncio.gather(forward, back, drained, return_exceptions=True)
+            if session.line is not None:
+                await session.line.close()
 
 
 async def _forward(session: _Session, requests: AsyncIterator[WireItem], call: Any) -> None:
@@ -100,15 +108,21 @@ async def _forward(session: _Session, requests: AsyncIterator[WireItem], call: A
             passed = await session.take(item)
             if writing is not None:
                 await writing
-            # While one batch is written the next one is read and impaired.
-            writing = asyncio.create_task(call.write(passed)) if passed is not None else None
+                writing = None
+            if passed is not None and session.line is not None:
+                await session.line.put(passed)
+            elif passed is not None:
+                # While one batch is written the next one is read and impaired.
+                writing = asyncio.create_task(call.write(passed))
             if not session.in_round:
                 if writing is not None:
                     await writing
                 session.between.set()
         session.close()
+        if session.line is not None:
+            await session.line.emptied()
         await call.done_writing()
-    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+    except LINK_ENDED:
         # The next hop ended the call; its status is read, and told, on the way back.
         return
     finally:
@@ -129,11 +143,14 @@ async def _stop_reading(session: _Session, forward: asyncio.Task[None], call: An
         return
     forward.cancel()
     await asyncio.gather(forward, return_exceptions=True)
+    if session.line is not None:
+        await session.line.emptied()
     if session.may_ask:
         # A round that a frame waits for would not come through: its sender begins it again elsewhere.
         call.cancel()
         raise NotReady(_STOPPING)
-    await call.done_writing()
+    if not call.done():
+        await call.done_writing()
 
 
 async def _copy_back(call: Any, context: Context) -> None:
@@ -150,6 +167,7 @@ class _Round:
     passage: Passage
     counts: RoundCounts
     codec: str
+    trace: RoundRecorder | None
 
 
 class _Session:
@@ -157,11 +175,18 @@ class _Session:
 
     Attributes:
         may_ask: a frame of it may have further rounds.
-        between: set while the next hop has all of what came, and no round is open.
+        between: set while the next hop or the line has all of what came, and no round is open.
+        line: what everything goes through from the first timed round on.
+
+    Args:
+        switchboard: says which chain a frame that begins goes through.
+        hop: emulators before this one.
+        write: to the next hop.
     """
 
-    def __init__(self, switchboard: Switchboard) -> None:
-        self._switchboard = switchboard
+    def __init__(self, switchboard: Switchboard, hop: int, write: Callable[[bytes], Awaitable[None]]) -> None:
+        self._switchboard, self._hop, self._write = switchboard, hop, write
+        self.line: DelayLine | None = None
         self._session_id: str | None = None
         self._round: _Round | None = None
         self.may_ask = False
@@ -173,7 +198,7 @@ class _Session:
         """A round has begun and not ended."""
         return self._round is not None
 
-    async def take(self, item: WireItem) -> bytes | None:
+    async def take(self, item: WireItem) -> bytes | Flight | None:
         """What to forward for an item; None: nothing. Raises InvalidInput naming an item that is out of order."""
         kind, message = item.kind, item.message
         if kind is None:
@@ -191,6 +216,8 @@ class _Session:
         if kind == "end":
             self._end(self._round, message.end)
             return item.raw
+        if self._round.position.chain.timed:
+            return await _fly(self._round, item)
         return await _impair(self._round, item)
 
     def close(self) -> None:
@@ -208,16 +235,21 @@ class _Session:
         # The case's name, not an extension's: labels of metrics must be few.
         codec = header.WhichOneof("codec") or ""
         info = frame_info(header)
-        passage, counts = position.chain.passage(info), RoundCounts()
-        self._round = _Round(info, position, passage, counts, codec)
+        passage, counts = position.chain.passage(info, stream=hop_stream(self._hop)), RoundCounts()
+        trace = self._switchboard.recording.begin(info.frame_index, info.round)
+        self._round = _Round(info, position, passage, counts, codec, trace)
+        if position.chain.timed and self.line is None:
+            self.line = DelayLine(self._write)
 
     def _end(self, current: _Round, end: link_pb2.FrameEnd) -> None:
         info, counts = current.info, current.counts
         current.position.statistics.add(info, counts, current.passage.scores())
+        if current.trace is not None:
+            current.trace.end(end.packet_count)
         ROUNDS.labels(_SERVICE, current.codec).inc()
         _RECEIVED.inc(counts.packets_in)
         _SENT.inc(counts.packets_out)
-        _ERASED.inc(counts.packets_in - counts.packets_out)
+        _ERASED.inc(counts.packets_erased)
         log.info(
             "round forwarded",
             frame_id=frame_id(self._session_id or "", info.frame_index),
@@ -241,4 +273,21 @@ async def _impair(current: _Round, item: WireItem) -> bytes | None:
         left = await asyncio.to_thread(current.passage.apply, arrived)
     _SECONDS.observe(time.perf_counter() - began)
     current.counts.add(arrived, left)
+    if current.trace is not None:
+        current.trace.add(arrived, left)
     return None if bool(left.erased.all()) else item.changed(arrived, left)
+
+
+async def _fly(current: _Round, item: WireItem) -> Flight:
+    """A batch after a timed chain."""
+    arrived = item.batch()
+    began = time.perf_counter()
+    if current.passage.work(arrived) + len(arrived.payload) / _BYTES_A_NUMBER <= MAX_WORK:
+        flight = current.passage.fly(arrived)
+    else:
+        flight = await asyncio.to_thread(current.passage.fly, arrived)
+    _SECONDS.observe(time.perf_counter() - began)
+    current.counts.add(arrived, flight.batch, flight.copies)
+    if current.trace is not None:
+        current.trace.add(arrived, flight.batch)
+    return flight

@@ -20,20 +20,28 @@ Array = TypeVar("Array", bound=npt.NDArray[Any])
 
 WINDOW = 1024
 """Sequence numbers that draws are made for together."""
+_MAX_KEYS = 64
+"""Things that are made in a window; of more a round has nothing kept."""
 _KEPT = 2
 """Windows kept; bounds memory."""
 
 
 class RoundRng(CounterRng):
-    """A CounterRng of one frame and round that keeps what was drawn with it. For one thread at a time."""
+    """A CounterRng of one frame and round that keeps what was drawn with it. For one thread at a time.
 
-    __slots__ = ("_asked", "_windows")
+    Attributes:
+        kept: what a fault remembers of the round's packets so far, where that is its way: see rate_limit.py.
+    """
 
+    __slots__ = ("_asked", "_windows", "kept")
+
+    kept: dict[str, Any]
     _asked: set[Hashable]
     _windows: dict[tuple[int, Hashable], Any]
 
     def __init__(self, seed: int, stream: str, frame_index: int, round_: int) -> None:
         super().__init__(seed, stream, frame_index, round_)
+        object.__setattr__(self, "kept", {})
         object.__setattr__(self, "_asked", set())
         object.__setattr__(self, "_windows", {})
 
@@ -53,7 +61,8 @@ class RoundRng(CounterRng):
             None where the numbers are in several windows, and for the first asking: a round of one batch needs none.
         """
         if key not in self._asked or not sequence.size:
-            self._asked.add(key)
+            if len(self._asked) < _MAX_KEYS:
+                self._asked.add(key)
             return None
         number = int(sequence.min()) // WINDOW
         if int(sequence.max()) // WINDOW != number:

@@ -1,9 +1,10 @@
-"""The emulator's two services, and how to start them.
+"""The emulator's services, and how to start them.
 
     transmitter --Send--> LinkProxy --chain--> --Send--> next hop (a receiver, or another emulator)
-    anybody --GetProfile, UpdateProfile, GetChannelState, WatchStatistics--> ChannelControl
+    receiver --SendFeedback--> FeedbackProxy --chain--> --SendFeedback--> transmitter, where settings say where that is
+    anybody --GetProfile, UpdateProfile, GetChannelState, WatchStatistics, RecordTrace--> ChannelControl
 
-Both share a Switchboard, which holds the profile in force. A frame keeps the profile it began with.
+They share a Switchboard for each way, which holds the profile in force. A frame keeps the profile it began with.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from typing import Any
 
 import grpc
 
+from channel_emulator.channel_state import read_instant, state_of
+from channel_emulator.feedback_proxy import FEEDBACK_SERVICE, FeedbackProxy
 from channel_emulator.proxy import LINK_SERVICE, LinkProxy
 from channel_emulator.switchboard import Switchboard
 from common.channel_spec import format_spec, parse_spec
+from common.enums import enum_to_name
 from common.errors import InvalidInput
 from common.logs import get_logger
 from common.rpc.channels import open_channel
@@ -27,27 +31,34 @@ from gocom.v1 import channel_pb2, channel_pb2_grpc
 
 log = get_logger("channel_emulator")
 
+FORWARD = "forward"
 MIN_INTERVAL_MS, MAX_INTERVAL_MS, DEFAULT_INTERVAL_MS = 50, 60_000, 1000
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class ChannelControl(channel_pb2_grpc.ChannelControlServiceServicer):
-    """ChannelControlService: see channel.proto."""
+    """ChannelControlService: see channel.proto.
 
-    def __init__(self, switchboard: Switchboard) -> None:
-        self._switchboard = switchboard
+    Args:
+        switchboard: of the way forth.
+        reverse: of the way back; None: feedback does not come this way.
+    """
+
+    def __init__(self, switchboard: Switchboard, reverse: Switchboard | None = None) -> None:
+        self._switchboard, self._reverse = switchboard, reverse
         self._drained = asyncio.Event()
 
     def drain(self) -> None:
-        """End all streams of statistics; they would go on for ever."""
+        """End all streams of statistics and of traces; they would go on for ever."""
         self._drained.set()
+        self._switchboard.recording.drain()
 
     async def GetProfile(
         self, request: channel_pb2.GetProfileRequest, context: Context
     ) -> channel_pb2.GetProfileResponse:
-        """The profile in force."""
-        position = self._switchboard.position
+        """The profile in force. Raises InvalidInput for a direction that packets do not go in."""
+        position = self._way(request.direction).position
         return channel_pb2.GetProfileResponse(profile=position.profile, revision=position.revision)
 
     async def UpdateProfile(
@@ -56,35 +67,79 @@ class ChannelControl(channel_pb2_grpc.ChannelControlServiceServicer):
         """Replace the profile. Raises InvalidInput and UnknownName; the old one then stays."""
         if not request.HasField("profile"):
             raise InvalidInput("profile: not set; a profile without impairments is a clean channel")
-        revision = self._switchboard.set(request.profile)
-        log.info("profile set", revision=revision, profile=format_spec(request.profile), seed=request.profile.seed)
+        revision = await self._way(request.direction).set(request.profile)
+        log.info(
+            "profile set",
+            direction=_name(request.direction),
+            revision=revision,
+            profile=format_spec(request.profile),
+            seed=request.profile.seed,
+        )
         return channel_pb2.UpdateProfileResponse(revision=revision)
 
     async def GetChannelState(
         self, request: channel_pb2.GetChannelStateRequest, context: Context
     ) -> channel_pb2.GetChannelStateResponse:
-        """What the profile implies in the long run, for payloads of the default size."""
-        csi = self._switchboard.position.chain.csi(LinkSettings().max_payload_bytes)
+        """What is to be known of the channel; see channel_state.py. Raises InvalidInput naming a field out of range."""
+        instant, chain = read_instant(request), self._switchboard.position.chain
+        # In a thread: what is asked for of many packets takes long enough to starve sessions.
+        csi = await asyncio.to_thread(
+            state_of, chain, request.payload_bytes or LinkSettings().max_payload_bytes, instant
+        )
         return channel_pb2.GetChannelStateResponse(
             packet_erasure_rate=csi.packet_erasure_rate,
             bit_error_rate=csi.bit_error_rate,
             mean_burst_packets=csi.mean_burst_packets,
+            mean_snr_db=csi.mean_snr_db,
+            threshold_snr_db=csi.threshold_snr_db,
+            snr_db=csi.snr_db,
         )
 
     async def WatchStatistics(
         self, request: channel_pb2.WatchStatisticsRequest, context: Context
     ) -> AsyncIterator[channel_pb2.WatchStatisticsResponse]:
-        """Counts now, and once an interval. Raises InvalidInput for an interval out of range."""
+        """Counts now, and once an interval. Raises InvalidInput for an interval out of range, and for a direction."""
+        way = self._way(request.direction)
         interval_ms = request.interval_ms or DEFAULT_INTERVAL_MS
         if not MIN_INTERVAL_MS <= interval_ms <= MAX_INTERVAL_MS:
             raise InvalidInput(f"interval_ms: {interval_ms} is not in {MIN_INTERVAL_MS} to {MAX_INTERVAL_MS}, nor 0")
         while not self._drained.is_set():
-            position = self._switchboard.position
+            position = way.position
             yield position.statistics.report(position.revision)
             try:
                 await asyncio.wait_for(self._drained.wait(), interval_ms / 1000)
             except TimeoutError:
                 continue
+
+    async def RecordTrace(
+        self, request: channel_pb2.RecordTraceRequest, context: Context
+    ) -> AsyncIterator[channel_pb2.RecordTraceResponse]:
+        """Each round that begins from now on, when it ends. Initial metadata says that "now" has come.
+
+        Raises:
+            Busy: too many record already.
+            TooLarge: this reader is too slow, or a round is more than a trace can hold.
+        """
+        reader = self._switchboard.recording.open()
+        try:
+            await context.send_initial_metadata(())
+            async for message in reader:
+                yield channel_pb2.RecordTraceResponse(round=message)
+        finally:
+            self._switchboard.recording.close(reader)
+
+    def _way(self, direction: int) -> Switchboard:
+        """Raises InvalidInput for a direction that there is not, here or at all."""
+        if _name(direction) == FORWARD:
+            return self._switchboard
+        if self._reverse is None:
+            raise InvalidInput("direction: feedback does not cross this emulator; it has no feedback_address")
+        return self._reverse
+
+
+def _name(direction: int) -> str:
+    """ "forward" or "reverse". Raises InvalidInput."""
+    return enum_to_name(channel_pb2.Direction.DESCRIPTOR, direction, "direction") or FORWARD
 
 
 async def serve(settings: ChannelSettings) -> RunningServer:
@@ -95,24 +150,44 @@ async def serve(settings: ChannelSettings) -> RunningServer:
         NotReady: the address cannot be listened on.
     """
     switchboard = Switchboard(parse_spec(settings.profile, settings.seed))
-    channel = open_channel(settings.next_hop, settings.max_message_bytes, settings)
-    control, proxy = ChannelControl(switchboard), LinkProxy(channel, switchboard)
+    reverse = _reverse_switchboard(settings)
+    channels = [open_channel(settings.next_hop, settings.max_message_bytes, settings)]
+    control, proxy = ChannelControl(switchboard, reverse), LinkProxy(channels[0], switchboard)
+    feedback: FeedbackProxy | None = None
+    if reverse is not None:
+        channels.append(open_channel(settings.feedback_address, settings.max_message_bytes, settings))
+        feedback = FeedbackProxy(channels[1], reverse)
 
     def add(server: grpc.aio.Server) -> list[str]:
         proxy.add_to(server)
         channel_pb2_grpc.add_ChannelControlServiceServicer_to_server(control, server)
-        return [
-            LINK_SERVICE,
-            channel_pb2.DESCRIPTOR.services_by_name["ChannelControlService"].full_name,
-        ]
+        names = [LINK_SERVICE, channel_pb2.DESCRIPTOR.services_by_name["ChannelControlService"].full_name]
+        if feedback is not None:
+            feedback.add_to(server)
+            names.append(FEEDBACK_SERVICE)
+        return names
 
     try:
         running = await start_server(settings, add)
     except BaseException:
-        await channel.close()
+        for channel in channels:
+            await channel.close()
         raise
-    running.on_drain += [control.drain, proxy.drain]
-    running.on_stop.append(channel.close)
+    running.on_drain += [control.drain, proxy.drain, *([feedback.drain] if feedback is not None else [])]
+    running.on_stop += [channel.close for channel in channels]
     await running.set_serving(True)
     log.info("next hop", address=settings.next_hop, profile=settings.profile, seed=settings.seed)
     return running
+
+
+def _reverse_switchboard(settings: ChannelSettings) -> Switchboard | None:
+    """Of the way back; None: there is none. Raises InvalidInput naming reverse_profile, UnknownName."""
+    try:
+        switchboard = Switchboard(parse_spec(settings.reverse_profile, settings.seed))
+    except InvalidInput as error:
+        raise InvalidInput(f"reverse_profile: {error}") from None
+    if settings.feedback_address:
+        return switchboard
+    if switchboard.position.chain.links:
+        raise InvalidInput("reverse_profile: no feedback comes this way without feedback_address")
+    return None

@@ -20,24 +20,28 @@ from channel_emulator.chain import Chain
 from channel_emulator.impairments import FrameInfo
 from channel_emulator.tally import Score
 from common.packets import PacketBatch
+from common.types import Ints
 from gocom.v1 import channel_pb2
 
 _REMEMBERED_ROUNDS = 1 << 16
-"""How many different (frame index, round) are told apart from repeats; bounds memory."""
+"""How many different (frame index, round, attempt) are told apart from repeats; bounds memory."""
 
 
 @dataclass(slots=True)
 class RoundCounts:
-    """Packets of one round of a frame while it passes."""
+    """Packets of one round of a frame while it passes. Copies count as packets that go out."""
 
     packets_in: int = 0
     packets_out: int = 0
+    packets_erased: int = 0
     payload_bytes_in: int = 0
 
-    def add(self, arrived: PacketBatch, left: PacketBatch) -> None:
-        """Add a batch: as it arrived, and as the chain left it."""
+    def add(self, arrived: PacketBatch, left: PacketBatch, copies: Ints | None = None) -> None:
+        """Add a batch: as it arrived, and as the chain left it; `copies`: int64 [P], of each, erased ones included."""
+        passed = int(np.count_nonzero(~left.erased))
         self.packets_in += len(arrived)
-        self.packets_out += int(np.count_nonzero(~left.erased))
+        self.packets_out += passed if copies is None else passed + int(copies[~left.erased].sum())
+        self.packets_erased += len(arrived) - passed
         self.payload_bytes_in += len(arrived.payload)
 
 
@@ -51,24 +55,24 @@ class Statistics:
     packets_out: int = 0
     payload_bytes_in: int = 0
     _sums: npt.NDArray[np.float64] = field(init=False)
-    _seen: OrderedDict[tuple[int, int], int] = field(init=False, default_factory=OrderedDict)
+    _seen: OrderedDict[tuple[int, int, int], int] = field(init=False, default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
         self._sums = np.zeros((len(self.chain.links), 4))
 
-    def add(self, frame: FrameInfo, counts: RoundCounts, scores: Sequence[Score]) -> None:
-        """Take in a round that passed; `scores` as its Passage has them."""
+    def add(self, frame: FrameInfo, counts: RoundCounts, scores: Sequence[Score], attempt: int = 0) -> None:
+        """Take in a round that passed, or an attempt at feedback on one; `scores` as its Passage has them."""
         self.frames += 1
         self.packets_in += counts.packets_in
         self.packets_out += counts.packets_out
         self.payload_bytes_in += counts.payload_bytes_in
-        weight = 2 * self._repeats(frame) + 1  # (k+1)**2 - k**2
+        weight = 2 * self._repeats(frame, attempt) + 1  # (k+1)**2 - k**2
         for sums, score in zip(self._sums, scores, strict=True):
             sums += (score.trials, score.events, score.expected, weight * score.variance)
 
-    def _repeats(self, frame: FrameInfo) -> int:
-        """How often this (frame index, round) came before."""
-        key = (frame.frame_index, frame.round)
+    def _repeats(self, frame: FrameInfo, attempt: int) -> int:
+        """How often this (frame index, round, attempt) came before."""
+        key = (frame.frame_index, frame.round, attempt)
         before = self._seen.pop(key, 0)
         self._seen[key] = before + 1
         if len(self._seen) > _REMEMBERED_ROUNDS:

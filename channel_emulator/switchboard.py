@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from channel_emulator.chain import Chain
+from channel_emulator.recording import Recording
 from channel_emulator.statistics import Statistics
 from gocom.v1 import channel_pb2
 
@@ -24,19 +26,24 @@ class Switchboard:
 
     Args:
         profile: the first one. Raises InvalidInput and UnknownName.
+
+    Attributes:
+        recording: who records what happens.
     """
 
     def __init__(self, profile: channel_pb2.ChannelProfile) -> None:
-        self.position = _position(1, profile)
+        self.position = _position(1, profile, Chain.from_profile(profile))
+        self.recording = Recording()
 
-    def set(self, profile: channel_pb2.ChannelProfile) -> int:
+    async def set(self, profile: channel_pb2.ChannelProfile) -> int:
         """Replace the profile and start counting anew; returns the revision. Raises InvalidInput and UnknownName."""
-        self.position = _position(self.position.revision + 1, profile)
+        # In a thread: to check a long trace may take a second, and frames must pass meanwhile.
+        chain = await asyncio.to_thread(Chain.from_profile, profile)
+        self.position = _position(self.position.revision + 1, profile, chain)
         return self.position.revision
 
 
-def _position(revision: int, profile: channel_pb2.ChannelProfile) -> Position:
-    chain = Chain.from_profile(profile)
+def _position(revision: int, profile: channel_pb2.ChannelProfile, chain: Chain) -> Position:
     kept = channel_pb2.ChannelProfile()
     kept.CopyFrom(profile)
     return Position(revision, kept, chain, Statistics(chain))

@@ -21,11 +21,12 @@ import numpy as np
 
 from client.errors import named
 from client.pictures import Size, Source
+from client.recording import AsyncRecording, Recording
 from client.results import Preview, SendResult
 from client.transfer import SendOptions, Transfer
 from common.channel_spec import parse_spec
 from common.errors import InvalidInput
-from common.rpc.channels import RPC_DEADLINE_S, STREAM_DEADLINE_S, open_channel
+from common.rpc.channels import MAX_MESSAGE_BYTES, RPC_DEADLINE_S, STREAM_DEADLINE_S, open_channel
 from common.rpc.security import check_peers
 from common.settings import ClientSettings
 from common.systems import SYSTEMS
@@ -38,6 +39,8 @@ E = TypeVar("E", bound=Enum)
 
 ATTEMPTS, RETRY_PAUSE_S = 4, 0.1
 _UINT32, _UINT64 = 1 << 32, 1 << 64
+_ENVELOPE_BYTES = 64
+"""Of a message around a profile, at most."""
 
 
 class AsyncClient:
@@ -158,33 +161,41 @@ class AsyncClient:
         finally:
             await transfer.close()
 
-    async def get_channel(self) -> channel_pb2.ChannelProfile:
-        """The channel's profile. Raises GoComError."""
-        stub, request = self._channel_stub(), channel_pb2.GetProfileRequest()
+    async def get_channel(self, reverse: bool = False) -> channel_pb2.ChannelProfile:
+        """The channel's profile; `reverse`: what feedback meets. Raises GoComError."""
+        stub, request = self._channel_stub(), channel_pb2.GetProfileRequest(direction=_direction(reverse))
         response: channel_pb2.GetProfileResponse = await self._retried(
             lambda: stub.GetProfile(request, timeout=RPC_DEADLINE_S)
         )
         return response.profile
 
-    async def set_channel(self, profile: str | channel_pb2.ChannelProfile, seed: int | None = None) -> int:
+    async def set_channel(
+        self, profile: str | channel_pb2.ChannelProfile, seed: int | None = None, reverse: bool = False
+    ) -> int:
         """Replace the profile, from the next frame on; -> its revision.
 
         Args:
             profile: text as `common.channel_spec.parse_spec` reads it, or the message.
             seed: of the channel's randomness, with text.
+            reverse: of the way back, which feedback takes; the emulator must be on it (docs/channel.md).
 
         Raises:
             InvalidInput, UnknownName: of the profile.
             GoComError: the emulator is out of reach.
         """
         message = parse_spec(profile, seed) if isinstance(profile, str) else profile
-        stub, request = self._channel_stub(), channel_pb2.UpdateProfileRequest(profile=message)
+        if message.ByteSize() > MAX_MESSAGE_BYTES - _ENVELOPE_BYTES:
+            raise InvalidInput(f"profile: {message.ByteSize()} bytes with its traces, more than a message may have")
+        stub = self._channel_stub()
+        request = channel_pb2.UpdateProfileRequest(profile=message, direction=_direction(reverse))
         response = await self._retried(lambda: stub.UpdateProfile(request, timeout=RPC_DEADLINE_S))
         return int(response.revision)
 
-    async def watch_channel(self, interval_ms: int = 1000) -> AsyncIterator[channel_pb2.WatchStatisticsResponse]:
-        """Live counts, once an interval, until closed. Raises GoComError."""
-        request = channel_pb2.WatchStatisticsRequest(interval_ms=interval_ms)
+    async def watch_channel(
+        self, interval_ms: int = 1000, reverse: bool = False
+    ) -> AsyncIterator[channel_pb2.WatchStatisticsResponse]:
+        """Live counts, once an interval, until closed; `reverse`: of feedback. Raises GoComError."""
+        request = channel_pb2.WatchStatisticsRequest(interval_ms=interval_ms, direction=_direction(reverse))
         call = self._channel_stub().WatchStatistics(request, timeout=STREAM_DEADLINE_S)
         try:
             async for response in call:
@@ -193,6 +204,18 @@ class AsyncClient:
             raise named(error, f"channel at {self._addresses['channel']}") from error
         finally:
             call.cancel()
+
+    async def record_channel(self) -> AsyncRecording:
+        """What happens to every packet of the rounds that begin from now on; close it.
+
+        Raises:
+            Busy: too many record already.
+            GoComError: the emulator is out of reach.
+        """
+        call = self._channel_stub().RecordTrace(channel_pb2.RecordTraceRequest(), timeout=STREAM_DEADLINE_S)
+        recording = AsyncRecording(call, f"channel at {self._addresses['channel']}")
+        await recording.begun()
+        return recording
 
     async def _retried(self, call: Callable[[], Any]) -> Any:
         """Repeat an idempotent call while the channel is out of reach. Raises GoComError."""
@@ -255,22 +278,30 @@ class Client:
         finally:
             self._finish(transfer.close)
 
-    def get_channel(self) -> channel_pb2.ChannelProfile:
-        """The channel's profile. Raises GoComError."""
-        return self._run(self._inner.get_channel())
+    def get_channel(self, reverse: bool = False) -> channel_pb2.ChannelProfile:
+        """The channel's profile; `reverse`: what feedback meets. Raises GoComError."""
+        return self._run(self._inner.get_channel(reverse))
 
-    def set_channel(self, profile: str | channel_pb2.ChannelProfile, seed: int | None = None) -> int:
+    def set_channel(
+        self, profile: str | channel_pb2.ChannelProfile, seed: int | None = None, reverse: bool = False
+    ) -> int:
         """Replace the profile: see AsyncClient.set_channel."""
-        return self._run(self._inner.set_channel(profile, seed))
+        return self._run(self._inner.set_channel(profile, seed, reverse))
 
-    def watch_channel(self, interval_ms: int = 1000) -> Iterator[channel_pb2.WatchStatisticsResponse]:
-        """Live counts, once an interval, until closed. Raises GoComError."""
-        reports: Any = self._inner.watch_channel(interval_ms)
+    def watch_channel(
+        self, interval_ms: int = 1000, reverse: bool = False
+    ) -> Iterator[channel_pb2.WatchStatisticsResponse]:
+        """Live counts, once an interval, until closed; `reverse`: of feedback. Raises GoComError."""
+        reports: Any = self._inner.watch_channel(interval_ms, reverse)
         try:
             while (report := self._run(_next_or_none(reports))) is not None:
                 yield report
         finally:
             self._finish(reports.aclose)
+
+    def record_channel(self) -> Recording:
+        """What happens to every packet of the rounds that begin from now on: see AsyncClient.record_channel."""
+        return Recording(self._run(self._inner.record_channel()), self._run, self._finish)
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run in the thread's loop. What interrupts the wait (Ctrl-C) also cancels the work."""
@@ -302,6 +333,10 @@ async def _made(transmitter: str, receiver: str, channel: str | None, security: 
 
 async def _next_or_none(reports: AsyncIterator[T]) -> T | None:
     return await anext(reports, None)
+
+
+def _direction(reverse: bool) -> channel_pb2.Direction.ValueType:
+    return channel_pb2.DIRECTION_REVERSE if reverse else channel_pb2.DIRECTION_FORWARD
 
 
 def _check_range(name: str, value: float, low: int, high: int) -> None:

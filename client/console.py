@@ -36,6 +36,15 @@ Spec = Annotated[
         help="Impairments of the channel: clean, lossy, packet_erasure:rate=0.2, a .yml file.",
     ),
 ]
+ReverseSpec = Annotated[
+    str | None,
+    typer.Option(
+        "--reverse-channel",
+        metavar="SPEC",
+        help="Impairments of the way back, which feedback takes where it crosses the channel: clean, lossy, ...",
+    ),
+]
+Reverse = Annotated[bool, typer.Option("--reverse", help="Of the way back, which feedback takes.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the channel and the receiver's samplers.")]
 Options = Annotated[
     list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="Option of the codec; may be repeated.")

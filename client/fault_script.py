@@ -62,8 +62,8 @@ class ChannelCounts:
 
     @property
     def loss(self) -> float:
-        """Share of the packets that did not come through; 0 before the first."""
-        return 1 - self.packets_out / self.packets_in if self.packets_in else 0.0
+        """Share of the packets that did not come through; 0 before the first, and where copies outnumber them."""
+        return max(0.0, 1 - self.packets_out / self.packets_in) if self.packets_in else 0.0
 
     def assert_as_expected(self, z: float = 4.0) -> None:
         """AssertionError for a fault that is more than z standard deviations off its model, or met no packet."""

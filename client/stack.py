@@ -22,9 +22,10 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from client.channel_files import profile_argument
 from client.client import Client
 from client.processes import HOST, free_ports, hold_ports, reap
-from common.channel_spec import format_spec, parse_spec
+from common.channel_spec import parse_spec
 from common.errors import InvalidInput, NotReady
 from common.rpc.security import channel_credentials
 from common.rpc.status import connection_words
@@ -33,7 +34,6 @@ from common.settings import ClientSettings
 ROOT = Path(__file__).resolve().parents[1]
 SERVICES = ("receiver", "channel", "transmitter")
 """In the order they are started in; stopped the other way round."""
-_NEEDS = {"channel": "receiver", "transmitter": "channel", "receiver": "transmitter"}
 STOP_S = 8.0
 """Between SIGTERM and SIGKILL."""
 TAIL_LINES = 12
@@ -57,6 +57,8 @@ class LocalStack:
         outside: host:port by service name, of those that are not started here but needed: a channel sends to the
             receiver, a transmitter to the channel, and a receiver asks the transmitter for more. Any LinkService, such
             as one of your own, can be the receiver.
+        reverse_spec: what feedback meets: it goes to the channel then, which sends it to the transmitter; "clean" for a
+            profile to come. None: feedback goes straight to the transmitter. Its randomness has the channel's seed.
 
     Attributes:
         addresses: host:port by service name ("transmitter", "channel", "receiver").
@@ -77,17 +79,18 @@ class LocalStack:
         ports: dict[str, int] | None = None,
         services: Sequence[str] = SERVICES,
         outside: Mapping[str, str] | None = None,
+        reverse_spec: str | None = None,
     ) -> None:
         self._profile = parse_spec(channel_spec, seed)
+        self._reverse = parse_spec(reverse_spec) if reverse_spec is not None else None
         self._device, self._codecs, self._timeout_s = device, tuple(codecs), timeout_s
         self._services = _checked(services)
         self._ports = {**free_ports(self._services), **(ports or {})}
         self.addresses = {**(outside or {}), **{name: f"{HOST}:{port}" for name, port in self._ports.items()}}
         for name in self._services:
-            if _NEEDS[name] not in self.addresses:
-                raise InvalidInput(
-                    f"{_NEEDS[name]}: the {name} needs one; start it too, or give its address in `outside`"
-                )
+            for other in self._needs(name):
+                if other not in self.addresses:
+                    raise InvalidInput(f"{other}: the {name} needs one; start it too, or give its address in `outside`")
         self._temporary = tempfile.TemporaryDirectory(prefix="gocom-") if log_folder is None else None
         self.log_folder = Path(self._temporary.name) if self._temporary is not None else Path(str(log_folder))
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -231,13 +234,28 @@ class LocalStack:
         words = ["--host", HOST, "--port", str(self._ports[name]), "--grace-s", str(STOP_S / 2)]
         if name == "channel":
             words += ["--next-hop", self.addresses["receiver"]]
-            return [*words, "--profile", format_spec(self._profile) or "clean", "--seed", str(self._profile.seed)]
+            if self._reverse is not None:
+                words += ["--feedback-address", self.addresses["transmitter"]]
+                words += ["--reverse-profile", profile_argument(self._reverse, self.log_folder, "reverse")]
+            else:
+                words += ["--feedback-address", "", "--reverse-profile", "clean"]  # whatever the environment says
+            profile = profile_argument(self._profile, self.log_folder)
+            return [*words, "--profile", profile, "--seed", str(self._profile.seed)]
         words += ["--device", self._device]
         for codec in self._codecs:
             words += ["--warm", codec]
         if name == "receiver":
-            return [*words, "--feedback-address", self.addresses["transmitter"]]
+            (feedback,) = self._needs(name)
+            return [*words, "--feedback-address", self.addresses[feedback]]
         return [*words, "--link-address", self.addresses["channel"]]
+
+    def _needs(self, name: str) -> tuple[str, ...]:
+        """Services that one sends to."""
+        if name == "transmitter":
+            return ("channel",)
+        if self._reverse is None:
+            return ("receiver",) if name == "channel" else ("transmitter",)
+        return ("receiver", "transmitter") if name == "channel" else ("channel",)
 
     def _await_serving(self, name: str, deadline: float) -> None:
         while not is_serving(self.addresses[name]):

@@ -25,8 +25,10 @@ class Target:
 
 
 @contextmanager
-def open_client(target: Target, spec: str | None, seed: int | None, codecs: Sequence[str]) -> Iterator[Client]:
-    """A client of the target, its channel set to `spec` if that is given.
+def open_client(
+    target: Target, spec: str | None, seed: int | None, codecs: Sequence[str], reverse_spec: str | None = None
+) -> Iterator[Client]:
+    """A client of the target, its channel set to `spec` and its way back to `reverse_spec`, where these are given.
 
     Services it starts speak plain text on this machine; to others it connects as the command's flags say.
 
@@ -35,16 +37,19 @@ def open_client(target: Target, spec: str | None, seed: int | None, codecs: Sequ
         NotReady: services cannot be started or reached.
     """
     profile = parse_spec(spec, seed) if spec is not None else None
+    reverse = parse_spec(reverse_spec, seed) if reverse_spec is not None else None
     if not target.local:
         try:
             with Client(target.transmitter, target.receiver, target.channel, security()) as client:
                 if profile is not None:
                     client.set_channel(profile)
+                if reverse is not None:
+                    client.set_channel(reverse, reverse=True)
                 yield client
         except NotReady as error:
             raise NotReady(f"{error}; `gocom up` starts the services, --local starts them for one command") from error
         return
-    stack = LocalStack(spec or "clean", seed, target.device, codecs)
+    stack = LocalStack(spec or "clean", seed, target.device, codecs, reverse_spec=reverse_spec)
     try:
         with spinner("starting receiver, channel and transmitter (the first import of torch may take a minute)"):
             stack.start()

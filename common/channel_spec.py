@@ -5,6 +5,9 @@ A SPEC is one of
     a chain, applied in turn gilbert_elliott:p=0.02,r=0.25+bit_flip:rate=1e-4,damage=deliver
     a YAML file              {seed: 7, impairments: [{packet_erasure: {rate: 0.2}}]}
 
+Two are written in a way of their own: `trace_replay:file=run.trace` (trace_file.py; the file is read here, in YAML as
+seen from the YAML file's folder), and `netem:loss 5%` (netem_spec.py), which becomes others.
+
 Names and parameters are those of `Impairment` in channel.proto; a name that is no case of its oneof becomes the
 extension case, for faults from plug-ins. Ranges are the emulator's business: here only form is checked.
 """
@@ -24,11 +27,14 @@ from google.protobuf.message import Message
 
 from common.enums import enum_from_name, enum_to_name
 from common.errors import InvalidInput
+from common.netem_spec import NETEM, parse_netem
+from common.trace_file import read_trace_file
 from common.wire import EXTENSION
 from gocom.v1 import channel_pb2
 
 MAX_IMPAIRMENTS = 32
 MAX_QUOTED = 300
+TRACE_REPLAY = "trace_replay"
 
 PRESETS: dict[str, str] = {
     "clean": "",
@@ -62,16 +68,20 @@ def parse_spec(text: str, seed: int | None = None) -> channel_pb2.ChannelProfile
     else:
         profile = channel_pb2.ChannelProfile()
         chain = PRESETS.get(text, text)
-        for position, part in enumerate(_BETWEEN.split(chain) if chain else []):
-            name, _, parameters = part.partition(":")
-            _add(profile, position, name.strip(), _parse_parameters(parameters, f"impairments[{position}]"))
+        for part in _BETWEEN.split(chain) if chain else []:
+            name, _, words = (piece.strip() for piece in part.partition(":"))
+            where = f"impairments[{len(profile.impairments)}]"
+            _add(profile, name, words if name == NETEM else _parse_parameters(words, where), Path())
     if seed is not None:
         profile.seed = _checked_seed(seed)
     return profile
 
 
 def format_spec(profile: channel_pb2.ChannelProfile) -> str:
-    """Profile -> chain text without the seed: parse_spec(format_spec(p), p.seed) == p."""
+    """Profile -> chain text without the seed: parse_spec(format_spec(p), p.seed) == p.
+
+    Of a trace only its size: nothing reads that back, and parse_spec says so.
+    """
     return "+".join(_format(impairment) for impairment in profile.impairments)
 
 
@@ -82,6 +92,9 @@ def _format(impairment: channel_pb2.Impairment) -> str:
     if case == EXTENSION:
         name = impairment.extension.name
         words = [f"{key}={value!r}" for key, value in sorted(impairment.extension.parameters.items())]
+    elif case == TRACE_REPLAY:
+        name, rounds = case, impairment.trace_replay.rounds
+        words = [f"rounds={len(rounds)}", f"packets={sum(r.packets for r in rounds)}"]
     else:
         name = case
         words = [f"{field.name}={_word(field, value)}" for field, value in getattr(impairment, case).ListFields()]
@@ -123,14 +136,14 @@ def _parse_yaml(path: Path) -> channel_pb2.ChannelProfile:
     items = document.get("impairments") or []
     if not isinstance(items, list):
         raise InvalidInput("impairments: must be a list, such as [{packet_erasure: {rate: 0.2}}]")
-    for position, item in enumerate(items):
-        where = f"impairments[{position}]"
+    for item in items:
+        where = f"impairments[{len(profile.impairments)}]"
         if not isinstance(item, dict) or len(item) != 1:
             raise InvalidInput(f"{where}: must be a name with parameters, such as {{packet_erasure: {{rate: 0.2}}}}")
         ((name, parameters),) = item.items()
-        if not isinstance(parameters, dict | None):
+        if not (isinstance(parameters, dict | None) or (name == NETEM and isinstance(parameters, str))):
             raise InvalidInput(f"{where}.{_short(name)}: must be a mapping of parameters, got {_short(parameters)}")
-        _add(profile, position, str(name), parameters or {})
+        _add(profile, str(name), parameters or {}, path.parent)
     return profile
 
 
@@ -145,10 +158,15 @@ def _short(value: Any) -> str:
     return (str(value) if isinstance(value, Exception | str) else reprlib.repr(value))[:MAX_QUOTED]
 
 
-def _add(profile: channel_pb2.ChannelProfile, position: int, name: str, parameters: Mapping[Any, Any]) -> None:
-    """Append one impairment to the profile."""
+def _add(profile: channel_pb2.ChannelProfile, name: str, parameters: Mapping[Any, Any] | str, folder: Path) -> None:
+    """Append one impairment to the profile; of netem, whose parameters are text, one or more."""
+    position = len(profile.impairments)
     if position >= MAX_IMPAIRMENTS:
         raise InvalidInput(f"impairments: more than {MAX_IMPAIRMENTS}")
+    if name == NETEM:
+        _add_netem(profile, parameters)
+        return
+    assert not isinstance(parameters, str)
     if not _NAME.fullmatch(name):
         choices = ", ".join(_case_names())
         raise InvalidInput(f"impairments[{position}]: {name!r} is no name; choose {choices}, or a plug-in's")
@@ -159,6 +177,9 @@ def _add(profile: channel_pb2.ChannelProfile, position: int, name: str, paramete
         for key, value in parameters.items():
             impairment.extension.parameters[str(key)] = _number(value, f"{where}.{key}")
         return
+    if name == TRACE_REPLAY:
+        impairment.trace_replay.rounds.extend(_read_trace(parameters, folder, where))
+        return
     target: Message = getattr(impairment, name)
     target.SetInParent()
     fields = target.DESCRIPTOR.fields_by_name
@@ -166,6 +187,34 @@ def _add(profile: channel_pb2.ChannelProfile, position: int, name: str, paramete
         if key not in fields:
             raise InvalidInput(f"{where}.{key}: no such parameter; there are {', '.join(fields)}")
         setattr(target, key, _value(fields[key], value, f"{where}.{key}"))
+
+
+def _add_netem(profile: channel_pb2.ChannelProfile, text: Mapping[Any, Any] | str) -> None:
+    where = f"impairments[{len(profile.impairments)}].{NETEM}"
+    if not isinstance(text, str):
+        raise InvalidInput(f"{where}: must be text as tc takes it, such as `netem:loss 5%`")
+    try:
+        impairments = parse_netem(text)
+    except InvalidInput as error:
+        raise InvalidInput(f"{where}: {error}") from None
+    if len(profile.impairments) + len(impairments) > MAX_IMPAIRMENTS:
+        raise InvalidInput(f"impairments: more than {MAX_IMPAIRMENTS}")
+    profile.impairments.extend(impairments)
+
+
+def _read_trace(parameters: Mapping[Any, Any], folder: Path, where: str) -> list[channel_pb2.TraceRound]:
+    """The rounds of the file that is named, a path as seen from the folder."""
+    hint = f"name the file of the trace: {TRACE_REPLAY}:file=run.trace"
+    for key in parameters:
+        if key != "file":
+            raise InvalidInput(f"{where}.{_short(key)}: no such parameter; {hint}")
+    file = parameters.get("file")
+    if not isinstance(file, str) or not file:
+        raise InvalidInput(f"{where}.file: {'not set' if not file else _short(file)}; {hint}")
+    try:
+        return read_trace_file(folder / file)
+    except InvalidInput as error:
+        raise InvalidInput(f"{where}.file: {error}") from None
 
 
 def _value(field: Any, value: Any, path: str) -> float:

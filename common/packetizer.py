@@ -20,7 +20,7 @@ from common import fec
 from common.checksum import checksums
 from common.entropy.coders import ElementCoder
 from common.errors import InvalidInput, TooLarge
-from common.packets import PacketBatch
+from common.packets import PacketBatch, gather
 from common.random import CounterRng
 from common.rounds import span_positions
 from common.systems import SYSTEMS, SegmentSpec
@@ -253,14 +253,23 @@ def depacketize(header: FrameHeader, batch: PacketBatch, packets_sent: int, link
     """What arrived of a round, as elements and masks. Damaged, repeated and impossible packets count as erased."""
     good = batch.checksum == checksums(batch, header.frame_index, header.round)
     possible = (batch.length <= link.max_payload_bytes) & (batch.sequence < packets_sent)
-    batch = batch.select(good & possible & ~batch.erased)
+    batch = _once(batch.select(good & possible & ~batch.erased))
     bases = np.cumsum([0, *(s.source_packets + s.repair_packets for s in header.segments)])
     segments = tuple(
         _receive(header, i, batch.select((batch.segment == i) & (batch.sequence >= base)), int(base), link)
         for i, base in enumerate(bases[:-1])
     )
-    distinct = len(np.unique(batch.sequence))
-    return ReceivedMessage(header, segments, packets_sent, min(distinct, packets_sent))
+    packet_bytes = np.full(packets_sent, -1, np.int64)
+    packet_bytes[batch.sequence] = batch.length
+    arrived = int(np.count_nonzero(packet_bytes >= 0))
+    return ReceivedMessage(header, segments, packets_sent, arrived, packet_bytes)
+
+
+def _once(batch: PacketBatch) -> PacketBatch:
+    """Each packet once and in order of sequence, however they arrived; of several that differ the first to arrive."""
+    if bool((np.diff(batch.sequence) > 0).all()):
+        return batch
+    return gather([(batch, np.unique(batch.sequence, return_index=True)[1])])
 
 
 def _receive(header: FrameHeader, index: int, batch: PacketBatch, base: int, link: LinkSettings) -> ReceivedSegment:

@@ -98,3 +98,17 @@ def join_batches(batches: Sequence[PacketBatch]) -> PacketBatch:
         return batches[0]
     names = list(PacketBatch.__slots__)
     return PacketBatch(*(np.concatenate([getattr(b, n) for b in batches]) for n in names))
+
+
+def gather(pieces: Sequence[tuple[PacketBatch, Ints]]) -> PacketBatch:
+    """Some packets of some batches in any order, also more than once: indices int64 [N] into each batch."""
+    payload: list[memoryview] = []
+    offsets: dict[int, Ints] = {}
+    for batch, rows in pieces:
+        data = np.ascontiguousarray(batch.payload).data
+        if id(batch) not in offsets:
+            offsets[id(batch)] = batch.offset
+        begin, length = offsets[id(batch)][rows], batch.length[rows]
+        payload += [data[start:stop] for start, stop in zip(begin.tolist(), (begin + length).tolist(), strict=True)]
+    columns = [np.concatenate([getattr(b, n)[rows] for b, rows in pieces]) for n in PacketBatch.__slots__[1:]]
+    return PacketBatch(np.frombuffer(b"".join(payload), np.uint8), *columns)

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 from common.account import ByteAccount, account, frame_items
 from common.errors import DecodeFailed
-from common.feedback import exchange_bytes, feedback_to_proto
+from common.feedback import answer_bytes, bare_message, feedback_to_proto
 from common.images import ImageArray
 from common.interfaces import GenerativeDecoder, SemanticEncoder
-from common.packetizer import depacketize, packetize
+from common.packetizer import MAX_PACKETS, depacketize, packetize
 from common.packets import PacketBatch, join_batches
 from common.random import CounterRng
 from common.rounds import with_requested
@@ -42,14 +42,22 @@ if TYPE_CHECKING:
     import torch
 
 Channel = Callable[[FrameHeader, PacketBatch], PacketBatch]
-"""Sets `erased`, may change payloads."""
+"""All packets of a round to what becomes of them: with `erased` set, payloads changed, in another order, some more than
+once."""
 AskForMore = Callable[[Sequence[ReceivedMessage], Reconstruction | None], Feedback | None]
 """The receiver's feedback policy: None ends the frame."""
+WayBack = Callable[[feedback_pb2.SendFeedbackRequest], bool]
+"""Whether an attempt at a feedback message arrives."""
 
 
 def clean_channel(header: FrameHeader, batch: PacketBatch) -> PacketBatch:
     """Everything arrives."""
     return batch
+
+
+def clean_way_back(request: feedback_pb2.SendFeedbackRequest) -> bool:
+    """So does feedback."""
+    return True
 
 
 @dataclass(slots=True)
@@ -85,10 +93,8 @@ def transmit(
     header, packets = packetize(message, link)
     items = frame_items(header, packets, link.batch_packets)
     arrived_header = with_requested(header_from_proto(items[0].header), asked or {})
-    arrived = []
-    for item in items[1:-1]:
-        batch = channel(arrived_header, batch_from_proto(item.batch))
-        arrived.append(batch_from_proto(batch_to_proto(batch)))
+    left = channel(arrived_header, join_batches([batch_from_proto(item.batch) for item in items[1:-1]]))
+    arrived = [batch_from_proto(batch_to_proto(part)) for part in left.slices(MAX_PACKETS)]
     received = depacketize(arrived_header, join_batches(arrived), items[-1].end.packet_count, link)
     return received, account(header, packets, items), items
 
@@ -101,6 +107,8 @@ def run(
     decoder: GenerativeDecoder,
     channel: Channel = clean_channel,
     ask: AskForMore | None = None,
+    way_back: WayBack = clean_way_back,
+    attempts: int = 1,
     csi: Csi = Csi(),
     budget: Budget = Budget(),
     seed: int = 0,
@@ -113,6 +121,8 @@ def run(
         encoder, decoder: the two ends of one codec.
         channel: what happens to packets.
         ask: feedback policy; None: one round.
+        way_back: what becomes of feedback messages. When none arrives the frame ends with what it has.
+        attempts: how often one is sent at most (`common.feedback.answer_waits` says it for a receiver).
         csi: what the transmitter knows of the channel.
         budget: of the first round.
         seed: of the receiver's sampler.
@@ -128,13 +138,28 @@ def run(
         total = result.bytes + cost if result else cost
         result = PipelineResult(picture, reason, rounds, total, [*(result.items if result else []), *items])
         feedback = ask(rounds, picture) if ask and len(rounds) < goal.max_rounds else None
-        message = session.refine(feedback) if feedback else None
+        message = None
         if feedback:
             request = feedback_to_proto(feedback, rounds[0].frame, goal.link)
-            answer = feedback_pb2.SendFeedbackResponse(will_send=message is not None)
-            result.bytes.feedback_bytes += exchange_bytes(request, answer)
+            arrived, spent = _send_back(request, way_back, attempts)
+            result.bytes.feedback_bytes += spent
+            if arrived:
+                message = session.refine(feedback)
+                answer = feedback_pb2.SendFeedbackResponse(will_send=message is not None)
+                result.bytes.feedback_bytes += answer_bytes(answer)
     assert result is not None
     return result
+
+
+def _send_back(request: feedback_pb2.SendFeedbackRequest, way_back: WayBack, attempts: int) -> tuple[bool, int]:
+    """Send feedback until it arrives; -> whether it did, and the bytes of all attempts."""
+    spent = 0
+    for attempt in range(attempts):
+        request.attempt = attempt
+        spent += len(bare_message(request))
+        if way_back(request):
+            return True, spent
+    return False, spent
 
 
 def _decode(

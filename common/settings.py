@@ -8,8 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from common.types import CsiKind, CsiSource
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
@@ -82,7 +84,10 @@ class ChannelSettings(ServiceSettings):
     Attributes:
         next_hop: host:port of the receiver, or of a further emulator.
         profile: impairments as the command line writes them: "clean", "packet_erasure:rate=0.1".
-        seed: of all randomness of the channel.
+        seed: of all randomness of the channel, both ways.
+        feedback_address: host:port of the transmitter's FeedbackService, or of a further emulator: feedback to this one
+            goes there. Empty: none is taken.
+        reverse_profile: impairments that feedback meets; needs feedback_address.
     """
 
     model_config = SettingsConfigDict(env_prefix="GOCOM_CHANNEL_", extra="forbid", frozen=True)
@@ -91,6 +96,8 @@ class ChannelSettings(ServiceSettings):
     next_hop: str = "127.0.0.1:50053"
     profile: str = "clean"
     seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
+    feedback_address: str = ""
+    reverse_profile: str = "clean"
 
 
 class TransmitterSettings(ServiceSettings):
@@ -107,7 +114,14 @@ class TransmitterSettings(ServiceSettings):
             gocom/transmitter-PORT.sqlite in the user's state folder; "off": they are lost with the process.
         outbox_bytes: size of the images kept there; while it is full no more are read from clients.
         max_sessions: sessions that have a client or an unfinished frame; one more is refused.
-        csi_refresh_s: age at which the channel state is asked for again.
+        csi_source: who says what the channel is like: the emulator, or the receiver by its latest report, which comes
+            with feedback; before the first one nothing is known, and codecs see a perfect channel.
+        csi_kind: statistical: what holds in the long run. instantaneous: also the SNR of each packet, asked for anew
+            before each round; only the emulator knows it.
+        csi_age_packets: instantaneous: it is so many packets old.
+        csi_nmse_db: instantaneous: mean squared error of the estimated gains over their mean power; none: no error.
+        csi_refresh_s: age at which the statistical channel state is asked for again, and an emulator that did not
+            answer is.
         warm_codecs: made, and run once, before the service says SERVING.
     """
 
@@ -123,21 +137,45 @@ class TransmitterSettings(ServiceSettings):
     outbox: str = "auto"
     outbox_bytes: Count = 256 << 20
     max_sessions: Count = 128
+    csi_source: CsiSource = CsiSource.EMULATOR
+    csi_kind: CsiKind = CsiKind.STATISTICAL
+    csi_age_packets: Annotated[int, Field(ge=0, le=65536)] = 0
+    csi_nmse_db: Annotated[float, Field(ge=-60, le=20)] | None = None
     csi_refresh_s: Seconds = 2.0
     warm_codecs: tuple[str, ...] = ("lami_go",)
+
+    @field_validator("csi_kind")
+    @classmethod
+    def _kind_fits(cls, value: CsiKind, info: ValidationInfo) -> CsiKind:
+        if value is CsiKind.INSTANTANEOUS and info.data.get("csi_source") is not CsiSource.EMULATOR:
+            raise ValueError("is for csi_source=emulator; a receiver sees only what came")
+        return value
+
+    @field_validator("csi_age_packets", "csi_nmse_db")
+    @classmethod
+    def _needs_instantaneous(cls, value: float | None, info: ValidationInfo) -> float | None:
+        assert info.field_name is not None
+        as_given = value != cls.model_fields[info.field_name].default
+        if as_given and info.data.get("csi_kind") is not CsiKind.INSTANTANEOUS:
+            raise ValueError("is for csi_kind=instantaneous")
+        return value
 
 
 class ReceiverSettings(ServiceSettings):
     """The receiver.
 
     Attributes:
-        feedback_address: host:port of the transmitter's FeedbackService; never taken from the wire.
+        feedback_address: host:port of the transmitter's FeedbackService, or of a channel emulator that leads there;
+            never taken from the wire.
         device: torch device of the nets; auto: CUDA where there is one.
         queue_frames: finished rounds of all sessions that wait for the decoder.
         batch_frames: frames decoded together where that many wait and they fit one another; more is quicker on a GPU,
             up to queue_frames. On its own a frame's picture may differ in single tokens: kernels round differently by
             batch size.
-        feedback_timeout_s: wait for a further round that was promised.
+        feedback_timeout_s: longest wait for the answer to feedback, and once more for the round that was promised; then
+            the frame ends with what it has.
+        feedback_try_s: silence after which feedback is sent again, since a channel may have lost it; then after twice
+            as long, and so on within feedback_timeout_s.
         open_frames: frames of one session that wait for a further round.
         keep_frames: finished pictures kept a session, for subscribers.
         keep_sessions: sessions kept; the one that is idle longest goes first.
@@ -155,6 +193,7 @@ class ReceiverSettings(ServiceSettings):
     queue_frames: Count = 4
     batch_frames: Count = 1
     feedback_timeout_s: Seconds = 10.0
+    feedback_try_s: Annotated[float, Field(ge=0.01, le=86400)] = 2.0
     open_frames: Count = 32
     keep_frames: Count = 64
     keep_sessions: Count = 32

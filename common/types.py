@@ -43,6 +43,20 @@ class FeedbackPolicy(str, Enum):
     UNCERTAIN = "uncertain"
 
 
+class CsiKind(str, Enum):
+    """What is known of a channel: what holds in the long run, or also the SNR of each packet of a round."""
+
+    STATISTICAL = "statistical"
+    INSTANTANEOUS = "instantaneous"
+
+
+class CsiSource(str, Enum):
+    """Who says so: the emulator, which knows, or the receiver, which estimates."""
+
+    EMULATOR = "emulator"
+    RECEIVER = "receiver"
+
+
 class PowerAllocation(str, Enum):
     """How the power of a round's packets is chosen; their mean is 1."""
 
@@ -89,12 +103,18 @@ class LinkSettings:
 
 @dataclass(frozen=True, slots=True)
 class Csi:
-    """Channel state as the transmitter knows it: long-run rates in [0, 1], burst length in packets.
+    """Channel state as the transmitter knows it.
 
     Attributes:
-        mean_snr_db: mean SNR of a packet of power 1, Es/N0; None: not known.
-        threshold_snr_db: SNR at which half of the packets are lost without fading; None: not known.
-        snr_db: SNR of each packet of the round at power 1; empty: not known.
+        packet_erasure_rate: long-run share of packets that do not arrive, in [0, 1].
+        bit_error_rate: long-run share of bits flipped in what is delivered, in [0, 0.5].
+        mean_burst_packets: mean length of a run of lost packets, 1 or more, inf where all are lost.
+        mean_snr_db: from the emulator, mean SNR of a packet of power 1, Es/N0 in dB; from the receiver, the SNR at
+            which BPSK over white noise would lose as many. None: unknown, as where nothing fades.
+        threshold_snr_db: SNR in dB at which half of the packets are lost without fading; None: unknown.
+        snr_db: SNR in dB at power 1 of each packet of the round, by sequence number; empty: unknown. A round with more
+            packets has some of which nothing is known.
+        source: who says so; None: nobody, and the rest is a perfect channel.
     """
 
     packet_erasure_rate: float = 0.0
@@ -103,6 +123,7 @@ class Csi:
     mean_snr_db: float | None = None
     threshold_snr_db: float | None = None
     snr_db: tuple[float, ...] = ()
+    source: CsiSource | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,12 +273,36 @@ class ReceivedSegment:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedMessage:
-    """A round of a frame as the channel left it."""
+    """A round of a frame as the channel left it.
+
+    Attributes:
+        packet_bytes: int64 [packets_sent], payload of each packet by sequence number; -1: it did not arrive, or not
+            whole. Empty where nobody asks for it.
+    """
 
     frame: FrameHeader
     segments: tuple[ReceivedSegment, ...]
     packets_sent: int
     packets_received: int
+    packet_bytes: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class LinkReport:
+    """What a receiver saw of the link: an estimate, see receiver/link_estimate.py.
+
+    Attributes:
+        packets: it goes by so many, 1 or more, those that did not arrive included.
+        lost: how many of them did not arrive, or not whole.
+        mean_burst_packets: mean length of a run of those, 1 or more; 0: there was none.
+        effective_snr_db: SNR at which BPSK over white noise would lose as many packets of these lengths; None: none
+            would, or all, or bit errors cannot lose so many.
+    """
+
+    packets: int
+    lost: int
+    mean_burst_packets: float = 0.0
+    effective_snr_db: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +312,7 @@ class Feedback:
     Attributes:
         wanted: by segment kind, int64 [S, 2] of (start, length) in elements of the first round.
         budget_bytes: what the answer may cost; 0: no limit.
+        link: what the receiver makes of the link; None: it does not say.
     """
 
     frame_index: int
@@ -275,6 +321,7 @@ class Feedback:
     label: int | None = None
     text: str | None = None
     budget_bytes: int = 0
+    link: LinkReport | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,9 @@ PROFILES = {
     "Gilbert-Elliott": "gilbert_elliott:p=0.02,r=0.25",
     "block fading": "block_fading:snr_db=20,coherence=8",
     "coded fading": "coded_fading:snr_db=10,code_rate=1,coherence=8",
+    "periodic outage": "periodic_outage:period=100,length=5",
+    "order and copies": "reorder:rate=0.02,distance=3+duplicate:rate=0.02",
+    "delay": "delay:delay_ms=20,jitter_ms=5",
 }
 GOALS = {"erasure": 0.75, "bit flips": 0.60, "bit flips, delivered": 0.60}
 """Share of the relay's packets a second that the emulator must keep."""

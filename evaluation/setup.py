@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from channel_emulator.chain import Chain
+from channel_emulator.feedback_packets import arrives
 from common.channel_spec import parse_spec
 from common.images import ImageArray, read_samples, square_crop, to_float
 from common.interfaces import GenerativeDecoder, SemanticEncoder
@@ -17,6 +19,7 @@ from common.types import Budget, Csi, Feedback, FeedbackPolicy, Goal, LinkSettin
 from common.wire import make_parameters
 from receiver.decoders import DECODERS
 from receiver.feedback import feedback_for, wanted_elements
+from receiver.link_estimate import LinkEstimate
 from transmitter.delivery import PLAIN, Delivery, DeliveryEncoder
 from transmitter.encoders import ENCODERS
 
@@ -33,26 +36,32 @@ class Codec:
         self, image: ImageArray, channel: str, *, seed: int, frame_index: int = 0, link: LinkSettings = LinkSettings(),
         budget: int | None = None, max_rounds: int = 1, round_budget_bytes: int = 0,
         feedback_policy: FeedbackPolicy = FeedbackPolicy.ERASED, quality_target: float = 0.0,
-        sampler_seed: int | None = None, delivery: Delivery = PLAIN, csi: Csi = Csi(), **options: Any,
+        sampler_seed: int | None = None, delivery: Delivery = PLAIN, csi: Csi = Csi(), reverse_channel: str = "clean",
+        feedback_attempts: int = 1, **options: Any,
     ) -> PipelineResult:  # fmt: skip
         """One image over one channel, the receiver asking for what is missing while rounds are left.
 
         `seed` is the channel's, and the sampler's too unless `sampler_seed` says otherwise. `csi` is what the
-        transmitter knows of it.
+        transmitter knows of it. Feedback crosses `reverse_channel` with it, and is sent `feedback_attempts` times at
+        most.
         """
         values = make_parameters(SYSTEMS.get(self.name).options, options)
         goal = Goal(values, frame_index, max_rounds, round_budget_bytes, link, feedback_policy, quality_target)
         chain = Chain.from_profile(parse_spec(channel, seed=seed))
+        reverse = Chain.from_profile(parse_spec(reverse_channel, seed=seed))
         return run(
             image, goal, encoder=DeliveryEncoder(self.encoder, delivery), decoder=self.decoder, channel=chain,
-            ask=ask_for_missing, csi=csi, budget=Budget(budget), seed=seed if sampler_seed is None else sampler_seed,
+            ask=ask_for_missing, way_back=partial(arrives, reverse), attempts=feedback_attempts, csi=csi,
+            budget=Budget(budget), seed=seed if sampler_seed is None else sampler_seed,
         )  # fmt: skip
 
 
 def ask_for_missing(rounds: Sequence[ReceivedMessage], picture: Reconstruction | None) -> Feedback | None:
-    """The receiver service's policy, without its network."""
-    wanted = wanted_elements(rounds, picture)
-    return feedback_for(rounds, wanted) if wanted else None
+    """The receiver service's policy, without its network; the frame is a session of its own."""
+    wanted, link = wanted_elements(rounds, picture), LinkEstimate()
+    for message in rounds:
+        link.add(message.packet_bytes)
+    return feedback_for(rounds, wanted, link.report()) if wanted else None
 
 
 def make_codec(name: str, device: str = "auto") -> Codec:

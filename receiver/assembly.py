@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from common.errors import InvalidInput, TooLarge
 from common.packetizer import spec_of
 from common.packets import PacketBatch, join_batches
@@ -36,6 +38,7 @@ class RoundAssembler:
         self._header: FrameHeader | None = None
         self._batches: list[PacketBatch] = []
         self._bytes = self._packets = 0
+        self._checksum: Ints = np.zeros(0, np.int64)
 
     @property
     def within(self) -> FrameHeader | None:
@@ -75,22 +78,35 @@ class RoundAssembler:
         if elements > self._max_bytes:
             raise TooLarge(f"header.segments: {elements} elements are more than {self._max_bytes} a round")
         self._header, self._batches, self._bytes, self._packets = header, [], 0, 0
+        self._checksum = np.full(packets, -1, np.int64)
         return header
 
     def add(self, message: link_pb2.PacketBatch) -> None:
-        """Take some packets. Raises InvalidInput, TooLarge."""
+        """Take some packets; copies of what came before are nothing. Raises InvalidInput, TooLarge."""
         if self._header is None:
             raise InvalidInput("batch: comes before a header")
-        self._bytes += len(message.payload)
-        self._packets += len(message.length_bytes)
+        batch = self._new(batch_from_proto(message))
+        self._bytes += len(batch.payload)
+        self._packets += len(batch)
         if self._bytes > self._max_bytes:
             raise TooLarge(f"batch.payload: more than {self._max_bytes} bytes in a round")
-        # Twice: a channel may duplicate packets.
+        # Twice: some may contradict others.
         if self._packets > 2 * self._max_packets:
             raise TooLarge(f"batch: more than {2 * self._max_packets} packets in a round")
-        batch = batch_from_proto(message)
         if len(batch):  # empty ones have no limit on their number
             self._batches.append(batch)
+
+    def _new(self, batch: PacketBatch) -> PacketBatch:
+        """Without packets that came before with the same checksum: a channel may send any number of copies."""
+        checksum = batch.checksum.astype(np.int64)
+        new = np.zeros(len(batch), bool)
+        new[np.unique(batch.sequence << 32 | checksum, return_index=True)[1]] = True
+        known = np.flatnonzero(batch.sequence < len(self._checksum))
+        before = self._checksum[batch.sequence[known]]
+        new[known[before == checksum[known]]] = False
+        first = known[before < 0]
+        self._checksum[batch.sequence[first]] = checksum[first]
+        return batch.select(new)
 
     def end(self, message: link_pb2.FrameEnd) -> ArrivedRound:
         """Take the end mark. Raises InvalidInput."""

@@ -1,4 +1,4 @@
-"""The feedback policy: whether to ask for more, for what, and asking."""
+"""The feedback policy: whether to ask for more, for what, and asking, over a channel that may lose it."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from typing import Any
 import grpc
 import numpy as np
 
-from common.errors import GoComError, NotReady
-from common.feedback import feedback_to_proto
+from common.errors import Busy, GoComError, NotReady
+from common.feedback import answer_waits, bare_message, feedback_to_proto
 from common.logs import frame_id, get_logger
+from common.metrics import BYTES
 from common.rounds import merge_rounds, missing_spans, spans_of
 from common.rpc.channels import open_channel
 from common.rpc.status import error_from_rpc
 from common.settings import SecuritySettings
 from common.systems import SYSTEMS
-from common.types import Feedback, FeedbackPolicy, Ints, LinkSettings, ReceivedMessage, Reconstruction
-from gocom.v1 import feedback_pb2_grpc
+from common.types import Feedback, FeedbackPolicy, Ints, LinkReport, LinkSettings, ReceivedMessage, Reconstruction
+from gocom.v1 import feedback_pb2, feedback_pb2_grpc
 
 log = get_logger("receiver")
 
 ROUND_BYTES = 40
 """About what the header, the end and the packet columns of a further round cost."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
-"""Between attempts: the call is idempotent."""
+"""Between attempts while the transmitter is out of reach: the call is idempotent."""
 
 
 def wanted_elements(rounds: Sequence[ReceivedMessage], picture: Reconstruction | None) -> dict[int, Ints]:
@@ -73,8 +74,10 @@ def least_certain(codec: str, picture: Reconstruction, budget_bytes: int) -> dic
     return wanted
 
 
-def feedback_for(rounds: Sequence[ReceivedMessage], wanted: Mapping[int, Ints]) -> Feedback:
-    """What is said to the transmitter after these rounds."""
+def feedback_for(
+    rounds: Sequence[ReceivedMessage], wanted: Mapping[int, Ints], report: LinkReport | None = None
+) -> Feedback:
+    """What is said to the transmitter after these rounds; `report`: what is made of the link."""
     first, last = rounds[0].frame, rounds[-1].frame
     counts = {segment.kind: segment.element_count for segment in first.segments}
     # Feedback names elements of the first round; what only a later one had cannot be named.
@@ -83,50 +86,123 @@ def feedback_for(rounds: Sequence[ReceivedMessage], wanted: Mapping[int, Ints]) 
         for kind, spans in wanted.items()
         if kind in counts and len(spans) and int(spans[-1].sum()) <= counts[kind]
     }
-    return Feedback(last.frame_index, last.round, known, budget_bytes=first.rounds.round_budget_bytes)
+    return Feedback(last.frame_index, last.round, known, budget_bytes=first.rounds.round_budget_bytes, link=report)
 
 
 class FeedbackClient:
     """Asks the transmitter for further rounds.
 
+    Feedback that a channel loses is never answered. So it is sent again while nothing is heard, and what was sent
+    before may still be answered meanwhile. An answer is never lost: it goes back on the connection of its call.
+
     Args:
-        address: host:port of its FeedbackService.
-        patience_s: how long a transmitter that is out of reach is asked again.
+        address: host:port of its FeedbackService, or of a channel emulator before it.
+        patience_s: how long an answer is waited for in all, and a transmitter that is out of reach asked again.
+        try_s: how long the first attempt is waited for before there is a second; see `common.feedback.answer_waits`.
         security: of this end; None: plain text, and no token.
 
     Raises:
         InvalidInput: of the security settings.
     """
 
-    def __init__(self, address: str, patience_s: float, security: SecuritySettings | None = None) -> None:
+    def __init__(self, address: str, patience_s: float, try_s: float, security: SecuritySettings | None = None) -> None:
         self._channel = open_channel(address, security=security)
         self._stub: Any = feedback_pb2_grpc.FeedbackServiceStub(self._channel)
-        self._patience_s = patience_s
+        self._patience_s, self._waits = patience_s, answer_waits(try_s, patience_s)
 
     async def ask(
-        self, session_id: str, rounds: Sequence[ReceivedMessage], wanted: Mapping[int, Ints], link: LinkSettings
-    ) -> bool:
+        self, session_id: str, rounds: Sequence[ReceivedMessage], wanted: Mapping[int, Ints], link: LinkSettings,
+        report: LinkReport | None = None,
+    ) -> bool:  # fmt: skip
         """True when a further round will come. Whatever goes wrong is a no: the picture there is has to do."""
-        frame = rounds[-1].frame
-        request = feedback_to_proto(feedback_for(rounds, wanted), rounds[0].frame, link)
+        request = feedback_to_proto(feedback_for(rounds, wanted, report), rounds[0].frame, link)
         request.session_id = session_id
-        name = frame_id(session_id, frame.frame_index)
-        pause, until = FIRST_PAUSE_S, time.monotonic() + self._patience_s
-        while True:
-            try:
-                answer = await self._stub.SendFeedback(request, timeout=max(0.1, until - time.monotonic()))
-                break
-            except grpc.aio.AioRpcError as failure:
-                error: GoComError = error_from_rpc(failure)
-                log.warning("feedback failed", frame_id=name, error=str(error))
-                if not isinstance(error, NotReady) or time.monotonic() + pause >= until:
-                    return False
-            # The transmitter may be on its way back; and if the link fell with it, this wait ends with the link.
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_S)
-        log.info("feedback sent", frame_id=name, will_send=answer.will_send, reason=answer.reason)
+        asking = _Asking(self._stub, request, self._patience_s)
+        try:
+            answer = await asking.run(self._waits)
+        finally:
+            await asking.close()
+        name = frame_id(session_id, request.frame_index)
+        if answer is None:
+            log.warning(
+                "feedback was not answered", frame_id=name, attempts=request.attempt + 1, bytes=asking.sent_bytes
+            )
+            return False
+        log.info(
+            "feedback sent", frame_id=name, attempts=request.attempt + 1, will_send=answer.will_send,
+            reason=answer.reason,
+        )  # fmt: skip
         return bool(answer.will_send)
 
     async def close(self) -> None:
         """Close the channel."""
         await self._channel.close()
+
+
+class _Asking:
+    """One feedback message, sent until it is answered.
+
+    Args:
+        stub: FeedbackServiceStub.
+        request: the message; its `attempt` counts up.
+        patience_s: all the time there is.
+
+    Attributes:
+        sent_bytes: of all attempts.
+    """
+
+    def __init__(self, stub: Any, request: feedback_pb2.SendFeedbackRequest, patience_s: float) -> None:
+        self.sent_bytes = 0
+        self._stub, self._request = stub, request
+        self._name = frame_id(request.session_id, request.frame_index)
+        self._until = time.monotonic() + patience_s
+        self._calls: set[asyncio.Future[feedback_pb2.SendFeedbackResponse | GoComError]] = set()
+
+    async def run(self, waits: Sequence[float]) -> feedback_pb2.SendFeedbackResponse | None:
+        """The first answer to any attempt; None: there was none in time, or the message was refused."""
+        pause = FIRST_PAUSE_S
+        for attempt, wait in enumerate(waits):
+            self._request.attempt = attempt
+            self._send()
+            silent_at = min(time.monotonic() + wait, self._until)
+            while self._calls and (left := silent_at - time.monotonic()) > 0:
+                ended, self._calls = await asyncio.wait(self._calls, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                heard = [call.result() for call in ended]
+                for answer in heard:
+                    if isinstance(answer, feedback_pb2.SendFeedbackResponse):
+                        return answer
+                for error in heard:
+                    log.warning("feedback failed", frame_id=self._name, error=str(error))
+                    if not isinstance(error, NotReady | Busy) or time.monotonic() + pause >= self._until:
+                        return None
+                if not heard:
+                    continue
+                # The transmitter may be on its way back; and if the link fell with it, this wait ends with the link.
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+                self._send()
+                silent_at = min(time.monotonic() + wait, self._until)
+        return None
+
+    async def close(self) -> None:
+        """What is not answered yet need not be."""
+        for call in self._calls:
+            call.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
+
+    def _send(self) -> None:
+        request = feedback_pb2.SendFeedbackRequest()
+        request.CopyFrom(self._request)  # it is read when the call begins, which is later
+        size = len(bare_message(request))
+        self.sent_bytes += size
+        BYTES.labels("receiver").inc(size)
+        call = self._stub.SendFeedback(request, timeout=max(0.1, self._until - time.monotonic()))
+        self._calls.add(asyncio.ensure_future(_response(call)))
+
+
+async def _response(call: Any) -> feedback_pb2.SendFeedbackResponse | GoComError:
+    try:
+        response: feedback_pb2.SendFeedbackResponse = await call
+    except grpc.aio.AioRpcError as failure:
+        return error_from_rpc(failure)
+    return response

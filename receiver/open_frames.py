@@ -152,7 +152,8 @@ class OpenFrames:
     async def _ask(self, frame: Frame, wanted: dict[int, Ints]) -> None:
         start, index = time.perf_counter(), frame.header.frame_index
         try:
-            if await self._outside.feedback.ask(self.session_id, frame.rounds, wanted, self.link):
+            report = self._record.link.report()
+            if await self._outside.feedback.ask(self.session_id, frame.rounds, wanted, self.link, report):
                 async with asyncio.timeout(self._outside.settings.feedback_timeout_s):
                     await frame.next_round.wait()
                 return

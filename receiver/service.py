@@ -115,7 +115,7 @@ async def serve(settings: ReceiverSettings) -> RunningServer:
     # Fingerprints first: they must be those of the files the nets are loaded from.
     await asyncio.to_thread(held_knowledge)
     decoders = CodecWorker(DECODERS, settings.device, "decode")
-    feedback = FeedbackClient(settings.feedback_address, settings.feedback_timeout_s, settings)
+    feedback = FeedbackClient(settings.feedback_address, settings.feedback_timeout_s, settings.feedback_try_s, settings)
     jobs: asyncio.Queue[Job] = asyncio.Queue(settings.queue_frames)
     store = SessionStore(settings.keep_sessions, settings.keep_frames, settings.keep_bytes)
     outside = Outside(settings, decoders, feedback, jobs)

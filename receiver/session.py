@@ -170,6 +170,7 @@ class LinkSession:
             start = time.perf_counter()
             message = await self._outside.decoders.run(partial(unpack, arrived, self.link))
             unpack_s = time.perf_counter() - start
+            self._record.link.add(message.packet_bytes)
             self._acknowledge(message)
         except Exception as error:
             self.give_up(job, error)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from common.errors import Busy, InvalidInput, NotReady
 from gocom.v1 import receiver_pb2
+from receiver.link_estimate import LinkEstimate
 
 if TYPE_CHECKING:
     from receiver.open_frames import OpenFrames
@@ -28,7 +29,7 @@ _NUMBERS_A_MS = 1 << 20
 
 
 class SessionRecord:
-    """Pictures of one session.
+    """Pictures of one session, and what it tells of the link.
 
     Attributes:
         users: link streams and subscribers that hold it; a record in use is not dropped.
@@ -36,6 +37,7 @@ class SessionRecord:
         streams: the open frames of each of them.
         preview_subscribers: how many of them want previews.
         kept_bytes: size of the pictures held.
+        link: what the packets of its rounds tell of the link.
 
     Args:
         keep: finished pictures held.
@@ -48,6 +50,7 @@ class SessionRecord:
         self.streams: set[OpenFrames] = set()
         self.preview_subscribers = 0
         self.kept_bytes = 0
+        self.link = LinkEstimate()
         self._keep, self._on_added = keep, on_added
         self._kept: deque[tuple[Picture, object]] = deque()
         self._begin = self._last = time.time_ns() // 1_000_000 * _NUMBERS_A_MS

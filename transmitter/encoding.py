@@ -44,6 +44,7 @@ class EncodedRound:
         packets: how many packets they hold.
         bytes: what they cost.
         seconds: time the encoder took.
+        csi: the channel as it was known.
         protection: what was chosen for its segments, with unequal protection.
         power: least and greatest of a packet; None: the same for all.
     """
@@ -53,6 +54,7 @@ class EncodedRound:
     packets: int
     bytes: ByteAccount
     seconds: float
+    csi: Csi
     protection: tuple[SegmentProtection, ...] = ()
     power: tuple[float, float] | None = None
 
@@ -117,4 +119,4 @@ def _pack(
         raise BudgetTooSmall(message.codec, max_bytes, cost.total_bytes)
     power = None if message.power is None else (float(batch.power.min(initial=1)), float(batch.power.max(initial=1)))
     seconds = time.perf_counter() - start
-    return EncodedRound(header, items, len(batch), cost, seconds, session.protection, power)
+    return EncodedRound(header, items, len(batch), cost, seconds, session.csi, session.protection, power)

@@ -8,9 +8,10 @@ from collections.abc import Coroutine
 from typing import Any
 
 from common.errors import InvalidInput
-from common.feedback import read_wanted
+from common.feedback import bare_message, read_link, read_wanted
 from common.types import Feedback, FrameHeader, Ints, LinkSettings
 from gocom.v1 import feedback_pb2
+from transmitter.frames import Frame
 
 MAX_TEXT = 400
 KEPT_ANSWERS = 1024
@@ -22,6 +23,17 @@ Answer = feedback_pb2.SendFeedbackResponse
 def refusal(reason: str) -> Answer:
     """No further round will come."""
     return Answer(will_send=False, reason=reason)
+
+
+def count_attempts(frame: Frame, request: feedback_pb2.SendFeedbackRequest) -> None:
+    """Count the bytes of a message that arrived, and of the attempts at it before that did not.
+
+    An attempt that comes after later ones is counted already. One whose every attempt was lost nobody here knows of.
+    """
+    counted, round_ = frame.attempts
+    counted = counted if round_ == request.round else 0
+    frame.attempts = max(counted, request.attempt + 1), request.round
+    frame.feedback_bytes += sum(len(bare_message(request, n)) for n in range(counted, request.attempt + 1))
 
 
 def check_feedback(
@@ -47,6 +59,7 @@ def check_feedback(
         label=request.label if request.HasField("label") else None,
         text=request.text if request.HasField("text") else None,
         budget_bytes=min(budgets, default=0),
+        link=read_link(request),
     )
 
 

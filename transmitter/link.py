@@ -1,26 +1,22 @@
-"""The client side of one LinkService.Send call, and what the transmitter may know of the channel behind it."""
+"""The client side of one LinkService.Send call."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from common.errors import GoComError, Mismatch, NotReady
 from common.logs import get_logger
 from common.rpc.call_status import CallStatus
 from common.rpc.channels import RPC_DEADLINE_S, STREAM_DEADLINE_S
 from common.rpc.status import error_from_rpc
-from common.types import Csi
-from gocom.v1 import channel_pb2, channel_pb2_grpc, link_pb2
+from gocom.v1 import link_pb2
 
 log = get_logger("transmitter")
 
-CSI_DEADLINE_S = 0.5
 _NO_ANSWER = "link: what answers is no LinkService of this version"
 """grpc reads None where it cannot decode an answer."""
 
@@ -126,33 +122,3 @@ class LinkStream:
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
-
-
-class ChannelStateSource:
-    """Channel state information from the emulator, if the link's address is one; else a perfect channel.
-
-    While the emulator is away what it said last holds on.
-    """
-
-    def __init__(self, channel: grpc.aio.Channel, refresh_s: float) -> None:
-        self._stub: Any = channel_pb2_grpc.ChannelControlServiceStub(channel)
-        self._refresh_s = refresh_s
-        self._known = Csi()
-        self._until = 0.0
-
-    async def get(self) -> Csi:
-        """The channel state, at most `refresh_s` old."""
-        if time.monotonic() >= self._until:
-            try:
-                state = await self._stub.GetChannelState(channel_pb2.GetChannelStateRequest(), timeout=CSI_DEADLINE_S)
-                self._known = Csi(state.packet_erasure_rate, state.bit_error_rate, state.mean_burst_packets)
-            except grpc.aio.AioRpcError as error:
-                # A receiver has no such service; whether the link works at all shows when a frame is sent.
-                if error.code() == grpc.StatusCode.UNIMPLEMENTED:
-                    self._known = Csi()
-                else:
-                    log.warning("no channel state", error=error.details())
-            except DecodeError as error:
-                log.warning("no channel state", error=f"the answer is not a message: {error}")
-            self._until = time.monotonic() + self._refresh_s
-        return self._known

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from common.account import ByteAccount
 from common.metrics import BYTES, PACKETS, ROUNDS, SECONDS
 from gocom.v1 import transmitter_pb2
+from transmitter.channel_state import knowledge_to_proto
 from transmitter.encoding import EncodedRound
 
 _SERVICE = "transmitter"
@@ -27,6 +28,7 @@ def sent_event(encoded: EncodedRound) -> transmitter_pb2.RoundSent:
         bytes=_account_to_proto(encoded.bytes),
         packets=encoded.packets,
         encode_seconds=encoded.seconds,
+        channel=knowledge_to_proto(encoded.csi),
     )
     for chosen in encoded.protection:
         sent.protection.add(**asdict(chosen))

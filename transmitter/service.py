@@ -18,11 +18,11 @@ from common.settings import TransmitterSettings
 from common.wire import check_session_id
 from common.workers import CodecWorker
 from gocom.v1 import feedback_pb2, feedback_pb2_grpc, link_pb2, link_pb2_grpc, transmitter_pb2, transmitter_pb2_grpc
+from transmitter.channel_state import ChannelStateSource
 from transmitter.encoders import ENCODERS
 from transmitter.encoding import warm_up
 from transmitter.feedback import refusal
 from transmitter.frames import Listener
-from transmitter.link import ChannelStateSource
 from transmitter.outbox import Outbox, outbox_path
 from transmitter.session import Outside, TransmitSession
 from transmitter.sessions import SessionTable, check_same
@@ -146,7 +146,7 @@ async def serve(settings: TransmitterSettings) -> RunningServer:
     """
     channel = open_channel(settings.link_address, settings.max_message_bytes, settings)
     encoders = CodecWorker(ENCODERS, settings.device, "encode")
-    csi = ChannelStateSource(channel, settings.csi_refresh_s)
+    csi = ChannelStateSource(channel, settings)
     held = await asyncio.to_thread(held_knowledge)
     knowledge = [link_pb2.KnowledgeHash(name=name, sha256=sha256) for name, sha256 in held.items()]
     outbox = Outbox(outbox_path(settings.outbox, settings.port), settings.outbox_bytes)

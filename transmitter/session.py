@@ -17,12 +17,13 @@ from functools import partial
 from typing import Any
 
 from common.errors import BudgetTooSmall, GoComError, InvalidInput, NotReady
-from common.feedback import exchange_bytes
+from common.feedback import answer_bytes, check_attempt
 from common.logs import get_logger
 from common.settings import TransmitterSettings
-from common.types import Feedback, LinkSettings
+from common.types import Csi, Feedback, LinkSettings
 from common.wire import link_to_proto
 from gocom.v1 import feedback_pb2, link_pb2, transmitter_pb2
+from transmitter.channel_state import ChannelStateSource
 from transmitter.encoding import (
     EncodedRound,
     Encoders,
@@ -30,10 +31,9 @@ from transmitter.encoding import (
     encode_next,
     mark_repeated,
 )
-from transmitter.feedback import Answers, check_feedback, refusal
+from transmitter.feedback import Answers, check_feedback, count_attempts, refusal
 from transmitter.frames import INVALID, LINK, UNDECODABLE, Frame, FrameTable, Listener
 from transmitter.intake import Intake
-from transmitter.link import ChannelStateSource
 from transmitter.outbox import Outbox
 from transmitter.reconnect import Reconnector, passes
 from transmitter.report import count_sent, sent_event
@@ -119,13 +119,13 @@ class TransmitSession:
 
     async def feedback(self, request: feedback_pb2.SendFeedbackRequest) -> feedback_pb2.SendFeedbackResponse:
         """Queue a further round. A repeat, even while the first is in work, gets its answer. Raises InvalidInput."""
+        check_attempt(request)
         frame = self.frames.get(request.frame_index)
-        silence = feedback_pb2.SendFeedbackResponse()
         if frame is not None:  # before the answer: also what is refused, or ends a frame, was sent
-            frame.feedback_bytes += exchange_bytes(request, silence)
+            count_attempts(frame, request)
         answer = await self._answer(request, frame)
         if frame is not None:
-            frame.feedback_bytes += exchange_bytes(request, answer) - exchange_bytes(request, silence)
+            frame.feedback_bytes += answer_bytes(answer)
         return answer
 
     async def _answer(
@@ -143,6 +143,7 @@ class TransmitSession:
         if request.round + 1 >= frame.rounds.max_rounds:
             return refusal(f"the frame has {frame.rounds.max_rounds} rounds at most")
         feedback = check_feedback(request, frame.header, self.link, frame.rounds.round_budget_bytes)
+        self._outside.csi.take(feedback.link)
         return await self._answers.make(key, self._refine(frame, feedback))
 
     async def _refine(self, frame: Frame, feedback: Feedback) -> feedback_pb2.SendFeedbackResponse:
@@ -150,7 +151,7 @@ class TransmitSession:
         if session is None:
             return refusal(f"frame {frame.index} is not open")
         try:
-            csi = await self._outside.csi.get()
+            csi = await self._csi(frame, feedback.round + 1)
             encoded = await self._outside.encoders.run(lambda: encode_next(session, feedback, self.link, csi))
         except BudgetTooSmall as error:
             return refusal(str(error))
@@ -170,12 +171,16 @@ class TransmitSession:
         await self._to_send.put((frame, cuts, encoded))
         return feedback_pb2.SendFeedbackResponse(will_send=True)
 
+    async def _csi(self, frame: Frame, round_: int) -> Csi:
+        """The channel as it is known before this round of a frame is encoded."""
+        return await self._outside.csi.get(frame.index, round_, self.link.max_payload_bytes)
+
     async def _encode_all(self) -> None:
         encoders = self._outside.encoders
         while True:
             frame, request = await self._intake.next()
             try:
-                csi = await self._outside.csi.get()
+                csi = await self._csi(frame, 0)
                 work = partial(encode_first, encoders, request or await self._intake.load(frame), csi)
                 frame.session, encoded = await encoders.run(work)
             except Exception as error:

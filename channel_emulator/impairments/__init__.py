@@ -5,7 +5,8 @@ A fault has two halves, so that a test can inject what chance would have brought
     batch, rng --draw--> what happens --apply--> batch with `erased` set or payloads changed
 
 A fault that erases packets derives from PacketFault and says `expected_rate` and `draw`; see packet_erasure.py for the
-smallest one. One that flips bits derives from BitFault (bit_faults.py). Faults from outside (GOCOM_PLUGINS) are reached
+smallest one. One that flips bits derives from BitFault (bit_faults.py), one of time, order or number from TimedFault
+(timed_faults.py). Faults from outside (GOCOM_PLUGINS) are reached
 through the extension case of the wire.
 """
 
@@ -15,12 +16,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
+from google.protobuf.message import Message
 
 from channel_emulator.tally import Tally
+from common.enums import enum_to_name
 from common.errors import InvalidInput
 from common.packets import PacketBatch
 from common.random import CounterRng
@@ -60,6 +63,15 @@ class Fault(ABC):
             if required and name not in parameters:
                 raise InvalidInput(f"{name}: not set")
         return cls(**parameters)
+
+    @classmethod
+    def from_message(cls, message: Message) -> Self:
+        """Make one from its message in channel.proto. Overridden where that has more than numbers and words.
+
+        Raises:
+            InvalidInput: naming the field, from the message on: "rate: ...".
+        """
+        return cls.build(_parameters(message))
 
     @property
     @abstractmethod
@@ -139,6 +151,26 @@ def check_range(name: str, value: float, low: float, high: float, *, above: bool
     """Raises InvalidInput unless low <= value <= high (`above`: low < value). NaN is outside."""
     if not isinstance(value, int | float) or not low <= value <= high or (above and value == low):
         raise InvalidInput(f"{name}: {value!r} is not in {f'above {low:g}, ' if above else f'{low:g} '}to {high:g}")
+
+
+def _parameters(message: Message) -> dict[str, float | str]:
+    """Fields of a fault's message by name, enums as words; what is optional and not set is left to the default."""
+    values: dict[str, float | str] = {}
+    for field in message.DESCRIPTOR.fields:
+        if field.has_presence and not message.HasField(field.name):
+            continue
+        value, enum = getattr(message, field.name), cast(Any, field.enum_type)
+        if enum is not None:
+            value = enum_to_name(enum, value, field.name)
+        if value is not None:
+            values[field.name] = value
+    return values
+
+
+def check_whole(name: str, value: float, low: int, high: int) -> None:
+    """Raises InvalidInput unless it is a whole number in low to high; an extension's parameters are floats."""
+    if not isinstance(value, int | float) or not low <= value <= high or not float(value).is_integer():
+        raise InvalidInput(f"{name}: {value!r} is not a whole number in {low} to {high}")
 
 
 IMPAIRMENTS: Registry[type[Fault]] = Registry("impairment", "channel_emulator.impairments")

@@ -12,19 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from channel_emulator.bit_faults import DELIVER, ERASE, BitFault, check_damage, renewals
-from channel_emulator.fading_faults import RAYLEIGH, Doubles, FadingFault, check_fading, fading_of
+from channel_emulator.bit_faults import DELIVER, ERASE, MAX_WINDOW, BitFault, check_damage, of_window, renewals
+from channel_emulator.fading_faults import RAYLEIGH, Doubles, FadingFault, check_fading, common_value, fading_of
 from channel_emulator.impairments import IMPAIRMENTS, FrameInfo
 from channel_emulator.physical.fading import STEP, Fading
 from channel_emulator.physical.modulation import MODULATIONS, Modulation, modulation_of
-from channel_emulator.round_rng import by_window
+from channel_emulator.round_rng import RoundRng
 from common.errors import InvalidInput, UnknownName
 from common.packets import PacketBatch
 from common.random import CounterRng
@@ -79,12 +79,12 @@ class BlockFading(FadingFault, BitFault):
         return _bit_error_rate(self)
 
     def draw(self, batch: PacketBatch, rng: CounterRng) -> npt.NDArray[Any]:
-        snr = self.packet_snr(batch, rng)
         if self.damage == ERASE:
-            u = by_window(rng, batch.sequence, "packet", lambda sequence, rng: rng.sub("packet").uniform(sequence))
-            return u < self._packet_error_rate(8 * batch.length, snr)
-        flips = self._flips(batch, snr, rng) if self.noise == FLIPS else self._symbols(batch, snr, rng)
-        return np.sort(flips)
+            return self.losses(batch, rng, self._packet_error_rate)
+        if self.noise == SYMBOLS:
+            return np.sort(self._symbols(batch, self.packet_snr(batch, rng), rng))
+        packet, bit = self._flips(batch, rng)
+        return (np.cumsum(batch.length) - batch.length)[packet] * 8 + bit
 
     def apply(self, batch: PacketBatch, drawn: npt.NDArray[Any], frame: FrameInfo) -> PacketBatch:
         if self.damage == ERASE:
@@ -114,6 +114,9 @@ class BlockFading(FadingFault, BitFault):
         # The last part may be cut by the packet's end; as a share of one it is off by less than a bit's variance.
         return mean, modulation.wrong_bits(snr)[1] * bits / modulation.bits_a_part
 
+    def packet_error_rate(self, bits: int, snr: Doubles) -> Doubles:
+        return self._packet_error_rate(np.array([bits]), snr)
+
     def packet_erasure_rate(self, payload_bits: int) -> float:
         """Of packets of power 1; damage that is delivered erases nothing."""
         return FadingFault.packet_erasure_rate(self, payload_bits) if self.damage == ERASE else 0.0
@@ -141,21 +144,42 @@ class BlockFading(FadingFault, BitFault):
                     right = right + np.where(cut, np.log1p(-modulation.part_error_rate(snr, left)), 0.0)
         return np.asarray(-np.expm1(right))
 
-    def _flips(self, batch: PacketBatch, snr: Doubles, rng: CounterRng) -> Ints:
-        modulation, first_bit = self._modulation, (np.cumsum(batch.length) - batch.length) * 8
-        places, rates = _places(batch.length * 8, modulation), modulation.bit_error_rates(snr)
-        flipped = [np.zeros(0, np.int64)]
+    def _flips(self, batch: PacketBatch, rng: CounterRng) -> tuple[Ints, Ints]:
+        """packet int64 [F], ascending, and which of its bits int64 [F], ascending within each packet."""
+        bits, power = common_value(batch.length * 8), common_value(batch.power)
+        if bits is not None and power is not None and isinstance(rng, RoundRng):
+            window = rng.window(batch.sequence, ("flips", bits, power), partial(self._window, int(bits), power))
+            if window is not None and window[1] is not None:
+                return of_window((window[0], window[1]), batch.sequence)
+        return self._draw_flips(batch.length * 8, self.packet_snr(batch, rng), batch.sequence, rng)
+
+    def _window(self, bits: int, power: float, sequence: Ints, rng: CounterRng) -> tuple[Ints, Ints] | None:
+        """Of packets that are alike: int64 [P+1], where each one's flips begin, and int64 [F], the bits.
+
+        None where they are so many that keeping them would fill the memory.
+        """
+        snr = np.abs(self.gains(sequence, rng)) ** 2 * power * self.snr
+        if bits * float(self._modulation.bit_error_rate(snr).sum()) > MAX_WINDOW:
+            return None
+        packet, bit = self._draw_flips(np.full(len(sequence), bits), snr, sequence, rng)
+        return np.searchsorted(packet, np.arange(len(sequence) + 1)), bit
+
+    def _draw_flips(self, bits: Ints, snr: Doubles, sequence: Ints, rng: CounterRng) -> tuple[Ints, Ints]:
+        modulation = self._modulation
+        places, rates = _places(bits, modulation), modulation.bit_error_rates(snr)
+        flipped = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
         for place in range(modulation.bits_a_part):
             trials, rate, stream = places[:, place], rates[:, place], rng.sub(f"bit {place}")
             # Packets that expect about as many flips together: a deep fade must not set the pace for all.
             pace = np.log2(np.maximum(trials * rate, 1)).astype(np.int64)
             for step in np.unique(pace[(rate > 0) & (trials > 0)]):
                 rows = np.flatnonzero((pace == step) & (rate > 0) & (trials > 0))
-                packet, stop = _failures(trials[rows], rate[rows], batch.sequence[rows], stream)
+                packet, stop = _failures(trials[rows], rate[rows], sequence[rows], stream)
                 inside = stop <= trials[rows][packet]
-                bit = (stop[inside] - 1) * modulation.bits_a_part + place
-                flipped.append(first_bit[rows][packet[inside]] + bit)
-        return np.concatenate(flipped)
+                flipped.append((rows[packet[inside]], (stop[inside] - 1) * modulation.bits_a_part + place))
+        packet, bit = (np.concatenate(column) for column in zip(*flipped, strict=True))
+        order = np.argsort(packet * int(bits.max(initial=0) + 1) + bit)
+        return packet[order], bit[order]
 
     def _symbols(self, batch: PacketBatch, snr: Doubles, rng: CounterRng) -> Ints:
         modulation, bits = self._modulation, batch.length * 8

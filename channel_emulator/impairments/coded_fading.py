@@ -10,7 +10,6 @@ from channel_emulator.fading_faults import RAYLEIGH, Doubles, FadingFault, check
 from channel_emulator.impairments import IMPAIRMENTS, PacketFault, check_range
 from channel_emulator.physical.coded import normal_approximation, outage, packet_error_rate
 from channel_emulator.physical.fading import Fading
-from channel_emulator.round_rng import by_window
 from common.errors import InvalidInput, UnknownName
 from common.packets import PacketBatch
 from common.random import CounterRng
@@ -62,10 +61,7 @@ class CodedFading(FadingFault, PacketFault):
         return self.packet_erasure_rate(1)
 
     def draw(self, batch: PacketBatch, rng: CounterRng) -> Bools:
-        snr = self.packet_snr(batch, rng)
-        u = by_window(rng, batch.sequence, "packet", lambda sequence, rng: rng.sub("packet").uniform(sequence))
-        lost: Bools = u < self._loss(8 * batch.length, snr)
-        return lost
+        return self.losses(batch, rng, self._loss)
 
     def work(self, batch: PacketBatch) -> float:
         return 2 * len(batch)
@@ -73,6 +69,9 @@ class CodedFading(FadingFault, PacketFault):
     def given_gain(self, bits: int, power: float, gain: Doubles) -> tuple[Doubles, Doubles]:
         lost = self._loss(np.array([bits]), gain * power * self.snr)
         return lost, lost * (1 - lost)
+
+    def packet_error_rate(self, bits: int, snr: Doubles) -> Doubles:
+        return self._loss(np.array([bits]), snr)
 
     def nodes(self, bits: Ints, power: Doubles) -> tuple[Doubles, Doubles, Doubles]:
         if self.limit == NORMAL or self.fading == "none":

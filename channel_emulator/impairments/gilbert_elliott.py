@@ -74,6 +74,8 @@ class GilbertElliott(PacketFault):
     def _lost(self, sequence: Ints, rng: CounterRng) -> Bools:
         """bool [P], for sequence numbers int64 [P] in any order."""
         bad = self.states(sequence, rng)
+        if (self.loss_bad, self.loss_good) == (1, 0):
+            return bad
         return rng.uniform(sequence, _LOSS) < np.where(bad, self.loss_bad, self.loss_good)
 
     def states(self, sequence: Ints, rng: CounterRng) -> Bools:
@@ -82,11 +84,16 @@ class GilbertElliott(PacketFault):
         if not len(sequence):
             return bad
         first, stop = int(sequence.min()), int(sequence.max()) + 1
-        state = self._state_before(first, rng)
-        for start in range(first, stop, _WINDOW):
+        # A few times the mean way back to a move: with these the state before the first is mostly known.
+        begin = max(0, first - int(min(_WINDOW, 4 / (self.p + self.r) + 4)))
+        state = None
+        for start in range(begin, stop, _WINDOW):
             end = min(start + _WINDOW, stop)
             moves = self._moves(start, end, rng)
-            moves[0] = moves[0] if moves[0] >= 0 else int(state)
+            if state is None and not (moves[: first - start + 1] >= 0).any():
+                state = self._state_before(begin, rng)
+            if state is not None:
+                moves[0] = moves[0] if moves[0] >= 0 else int(state)
             # Forward fill: each packet takes the last move at or before it.
             last = np.maximum.accumulate(np.where(moves >= 0, np.arange(end - start), 0))
             filled = moves[last] == 1
@@ -102,7 +109,6 @@ class GilbertElliott(PacketFault):
 
     def _state_before(self, sequence: int, rng: CounterRng) -> bool:
         """True if bad just before this packet: the last move before it, or the stationary start."""
-        # A few times the mean way back to a move.
         step = int(min(_WINDOW, 4 / (self.p + self.r) + 4))
         while sequence > 0:
             start = max(0, sequence - step)

@@ -1,4 +1,4 @@
-"""`gocom channel get | set | watch | play | certify`: its profile, what it measures, timed scripts, and proof."""
+"""`gocom channel get | set | watch | record | play | certify`: its profile, what it does, timed scripts, and proof."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from client.client import Client
 from client.console import CHANNEL, command, emit
 from client.fault_script import Playing, Step, read_script
 from common.channel_spec import format_spec, parse_spec
+from common.trace_file import TraceWriter
 from gocom.v1 import channel_pb2
 
 app = typer.Typer(help="Look at the channel, or change it while pictures flow.", no_args_is_help=True)
@@ -26,10 +27,12 @@ Report = channel_pb2.WatchStatisticsResponse
 
 @app.command("get")
 @command
-def get(address: console.ChannelAddress = CHANNEL, as_json: console.Json = False) -> None:
+def get(
+    reverse: console.Reverse = False, address: console.ChannelAddress = CHANNEL, as_json: console.Json = False
+) -> None:
     """Print the profile in force."""
     with Client(channel=address, security=console.security()) as client:
-        profile = client.get_channel()
+        profile = client.get_channel(reverse)
     _print_profile(profile, as_json)
 
 
@@ -38,13 +41,14 @@ def get(address: console.ChannelAddress = CHANNEL, as_json: console.Json = False
 def set_profile(
     spec: Annotated[str, typer.Argument(metavar="SPEC", help="clean, lossy, packet_erasure:rate=0.2, a .yml file ...")],
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of the channel's randomness.")] = None,
+    reverse: console.Reverse = False,
     address: console.ChannelAddress = CHANNEL,
     as_json: console.Json = False,
 ) -> None:
-    """Replace the profile, from the next frame on."""
+    """Replace the profile, from the next frame (with --reverse: the next feedback) on."""
     profile = parse_spec(spec, seed)
     with Client(channel=address, security=console.security()) as client:
-        client.set_channel(profile)
+        client.set_channel(profile, reverse=reverse)
     _print_profile(profile, as_json)
 
 
@@ -53,12 +57,13 @@ def set_profile(
 def watch(
     interval_ms: Annotated[int, typer.Option(min=50, max=60_000, help="Time between two reports.")] = 1000,
     count: Annotated[int, typer.Option(min=0, help="Reports to print; 0: until Ctrl-C.")] = 0,
+    reverse: console.Reverse = False,
     address: console.ChannelAddress = CHANNEL,
     as_json: console.Json = False,
 ) -> None:
     """Live counts: expected against measured, with a z-score, since the profile was set."""
     with Client(channel=address, security=console.security()) as client:
-        reports = client.watch_channel(interval_ms)
+        reports = client.watch_channel(interval_ms, reverse)
         if as_json:
             for number, report in enumerate(reports, 1):
                 emit(_record(report))
@@ -70,6 +75,39 @@ def watch(
                 live.update(_table(report), refresh=True)
                 if number == count:
                     return
+
+
+@app.command("record")
+@command
+def record(
+    out: Annotated[Path, typer.Option(help="File of the trace; replaced if it is there.")],
+    rounds: Annotated[int, typer.Option(min=0, help="Rounds to record; 0: until Ctrl-C.")] = 0,
+    address: console.ChannelAddress = CHANNEL,
+    as_json: console.Json = False,
+) -> None:
+    """Record what happens to every packet from now on; `gocom channel set trace_replay:file=...` does it again.
+
+    The file is a whole one after each round, so also after Ctrl-C.
+    """
+    repeats = 0
+    # The file after the connection: what cannot be recorded must not overwrite what was.
+    with (
+        Client(channel=address, security=console.security()) as client,
+        client.record_channel() as recording,
+        TraceWriter(out) as writer,
+    ):
+        try:
+            with console.spinner(f"recording to {out}; Ctrl-C ends it") as say:
+                for message in recording:
+                    repeats += not writer.write(message)
+                    say(f"recording to {out}: {writer.rounds} rounds, {writer.packets} packets; Ctrl-C ends it")
+                    if writer.rounds == rounds:
+                        break
+        except KeyboardInterrupt:
+            if rounds:
+                raise
+        finally:
+            _say_recorded(writer, repeats, as_json)
 
 
 @app.command("play")
@@ -122,6 +160,14 @@ def certify(
         console.out.print(f"{'All pass' if report.passed else 'Some FAIL'}: {out / 'index.html'}", markup=False)
     if not report.passed:
         raise typer.Exit(console.FAILURE)
+
+
+def _say_recorded(writer: TraceWriter, repeats: int, as_json: bool) -> None:
+    if as_json:
+        emit({"rounds": writer.rounds, "packets": writer.packets, "repeats": repeats})
+        return
+    again = f"; {repeats} came again, as of another session, and are not in it" if repeats else ""
+    console.err.print(f"{writer.rounds} rounds, {writer.packets} packets{again}", markup=False)
 
 
 def _print_profile(profile: channel_pb2.ChannelProfile, as_json: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ from client.console import CHANNEL, FAILURE, RECEIVER, TRANSMITTER, command, emi
 from client.figures import compare_picture
 from client.noise_setups import Settings, settle
 from client.pictures import Size, load_picture
+from client.recording import FileRecording
 from client.results import SendResult
 from client.targets import Target, open_client
 from common.errors import InvalidInput
@@ -44,6 +46,10 @@ Level = Annotated[
 ]
 Bursty = Annotated[bool, typer.Option("--bursty", help="The setup's noise comes in bursts, at the same average rate.")]
 
+Record = Annotated[
+    Path | None,
+    typer.Option(help="File for what the channel did to each packet; --channel trace_replay:file=... does it again."),
+]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder for received pictures and comparisons.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Of the channel and the receiver's samplers.")]
 MaxRounds = Annotated[int, typer.Option(min=1, max=64, help="Transmissions the receiver may ask for in all.")]
@@ -81,6 +87,7 @@ def send(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Files, or folders of them.")],
     codec: console.Codec = "lami_go",
     channel: console.Spec = None,
+    reverse_channel: console.ReverseSpec = None,
     out: Out = None,
     local: console.Local = False,
     seed: Seed = None,
@@ -99,6 +106,7 @@ def send(
     noise_setup: Setup = None,
     noise_level: Level = None,
     bursty: Bursty = False,
+    record: Record = None,
     timeout_s: Annotated[float, typer.Option(min=0.1, help="For one picture.")] = 60.0,
     device: console.Device = "auto",
     transmitter: console.Transmitter = TRANSMITTER,
@@ -121,10 +129,11 @@ def send(
     results = []
     share = PROTECT_SHARE if protect and protect_share is None else protect_share
     say_setup(settings, as_json)
-    with open_client(target, settings.channel, seed, (codec,)) as client:
-        if settings.channel is not None and not local and not as_json:
-            words = f"the channel is {settings.channel} from now on, for everybody; `gocom channel set` changes it"
-            console.err.print(words)
+    with ExitStack() as stack:
+        client = stack.enter_context(open_client(target, settings.channel, seed, (codec,), reverse_channel))
+        recording = stack.enter_context(FileRecording(client.record_channel(), record)) if record else None
+        if not local:
+            say_set(settings.channel, reverse_channel, as_json)
         stream = client.send(
             paths, codec, options=settings.options, seed=seed or 0, max_rounds=max_rounds, budget_bytes=budget_bytes,
             round_budget_bytes=round_budget_bytes, feedback_policy=ask_for, quality_target=quality_target,
@@ -137,10 +146,22 @@ def send(
             if as_json:
                 emit(result.as_record())
             results.append((name, result))
+        if recording is not None:
+            recording.await_rounds(sum(result.rounds for _, result in results))
+            if not as_json:
+                console.err.print(f"{recording.rounds} rounds recorded in {record}", markup=False)
     if not as_json:
         _print_results(results, out)
     if any(result.failure not in ("", "undecodable") for _, result in results):
         raise typer.Exit(FAILURE)
+
+
+def say_set(channel: str | None, reverse_channel: str | None, quiet: bool) -> None:
+    """That the channel of running services was changed, on stderr."""
+    for way, spec, flag in (("channel", channel, ""), ("way back", reverse_channel, " --reverse")):
+        if spec is not None and not quiet:
+            words = f"the {way} is {spec} from now on, for everybody; `gocom channel set{flag}` changes it"
+            console.err.print(words, markup=False)
 
 
 def say_setup(settings: Settings, quiet: bool) -> None:

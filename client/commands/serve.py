@@ -75,6 +75,10 @@ def channel(
     next_hop: Annotated[str | None, typer.Option(help="host:port of the receiver, or of another emulator.")] = None,
     profile: Annotated[str | None, typer.Option(metavar="SPEC", help="Impairments to begin with.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the channel's randomness.")] = None,
+    feedback_address: Annotated[
+        str | None, typer.Option(help="host:port of the transmitter, where feedback is to cross this channel too.")
+    ] = None,
+    reverse_profile: Annotated[str | None, typer.Option(metavar="SPEC", help="Those that feedback meets.")] = None,
     grace_s: Grace = None,
     metrics_port: MetricsPort = None,
     follow_parent: FollowParent = False,
@@ -85,7 +89,8 @@ def channel(
     """Forward frames, and do to their packets what the profile says."""
     settings = ChannelSettings(
         **_given(
-            host=host, port=port, next_hop=next_hop, profile=profile, seed=seed, grace_s=grace_s,
+            host=host, port=port, next_hop=next_hop, profile=profile, seed=seed,
+            feedback_address=feedback_address, reverse_profile=reverse_profile, grace_s=grace_s,
             metrics_port=metrics_port, log_json=as_json or None, **security,
         )
     )  # fmt: skip
@@ -98,7 +103,9 @@ def channel(
 def receiver(
     host: Host = None,
     port: Port = None,
-    feedback_address: Annotated[str | None, typer.Option(help="host:port of the transmitter.")] = None,
+    feedback_address: Annotated[
+        str | None, typer.Option(help="host:port of the transmitter, or of a channel that feedback crosses.")
+    ] = None,
     device: Device = None,
     warm: Warm = None,
     grace_s: Grace = None,

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from client import console
-from client.commands.send import Bursty, Level, Payload, Setup, SizeText, number, parse_size, say_setup
+from client.commands.send import Bursty, Level, MaxRounds, Payload, Setup, SizeText, number, parse_size, say_setup
 from client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, parse_options
 from client.noise_setups import settle
 from client.results import SendResult
@@ -32,6 +32,7 @@ def stream(
     folder: Annotated[Path, typer.Argument(help="Folder of pictures, or one picture.")],
     codec: console.Codec = "lami_go",
     channel: console.Spec = None,
+    reverse_channel: console.ReverseSpec = None,
     local: console.Local = False,
     loops: Annotated[int, typer.Option(min=0, help="Times through the folder; 0: until Ctrl-C.")] = 0,
     rate: Annotated[
@@ -42,6 +43,7 @@ def stream(
     ] = None,
     option: console.Options = None,
     size: SizeText = "fit",
+    max_rounds: MaxRounds = 1,
     payload_bytes: Payload = 105,
     noise_setup: Setup = None,
     noise_level: Level = None,
@@ -59,9 +61,11 @@ def stream(
     link = LinkSettings(max_payload_bytes=payload_bytes, interleave=settings.interleave)
     target = Target(transmitter, receiver, channel_address, local, device)
     say_setup(settings, as_json)
-    with open_client(target, settings.channel, seed, (codec,)) as client:
+    with open_client(target, settings.channel, seed, (codec,), reverse_channel) as client:
         source = _paced(paths, loops, rate)
-        results = client.send(source, codec, options=settings.options, seed=seed or 0, link=link, size=resize)
+        results = client.send(
+            source, codec, options=settings.options, seed=seed or 0, max_rounds=max_rounds, link=link, size=resize
+        )
         if as_json:
             for result in results:
                 emit(result.as_record())

@@ -17,6 +17,7 @@ from client.stack import LocalStack
 @command
 def up(
     channel: console.Spec = None,
+    reverse_channel: console.ReverseSpec = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of the channel's randomness.")] = None,
     device: console.Device = "auto",
     warm: Annotated[
@@ -29,7 +30,10 @@ def up(
     """Run receiver, channel emulator and transmitter until Ctrl-C."""
     usual = {"transmitter": TRANSMITTER, "channel": CHANNEL, "receiver": RECEIVER}
     ports = {} if free_ports else {name: int(address.rpartition(":")[2]) for name, address in usual.items()}
-    stack = LocalStack(channel or "clean", seed, device, warm or ("lami_go",), log_folder=logs, ports=ports)
+    stack = LocalStack(
+        channel or "clean", seed, device, warm or ("lami_go",), log_folder=logs, ports=ports,
+        reverse_spec=reverse_channel,
+    )  # fmt: skip
     numbers = (signal.SIGTERM, signal.SIGINT)  # a shell starts background jobs with SIGINT ignored
     before = [signal.signal(number, signal.default_int_handler) for number in numbers]
     try:

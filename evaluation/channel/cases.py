@@ -45,11 +45,20 @@ CASES = (
     Case("coded_fading:snr_db=10,code_rate=1,coherence=4"),
     Case("coded_fading:snr_db=0.6,code_rate=1,fading=none,code_length=420"),
     Case("coded_fading:snr_db=8,code_rate=1,fading=rician,k_factor_db=2,limit=outage"),
+    Case("reorder:rate=0.1,distance=3", 1),
+    Case("duplicate:rate=0.1", 1),
+    Case("delay:delay_ms=50,jitter_ms=20,deadline_ms=65", 1),
+    Case("delay:delay_ms=50,jitter_ms=20,distribution=normal,deadline_ms=70", 1),
+    Case("delay:delay_ms=20,jitter_ms=30,distribution=exponential,deadline_ms=90", 1),
+    Case("rate_limit:rate_kbps=2000,queue_ms=5000"),
+    Case("periodic_outage:period=150,length=50", 1),
 )
 
 _DECIBELS = ("snr_db", "k_factor_db")
-_WHOLE = ("coherence", "segment")
+_WHOLE = ("coherence", "segment", "distance", "copies")
 """Counts, of which 2 % is no number; how gains hang together in blocks shows in the variance, see test_scores."""
+_ROUNDED = ("code_length", "period", "length", "overhead_bytes")
+"""Counts of which 2 % is one or more."""
 
 
 def chain_of(spec: str, seed: int) -> Chain:
@@ -78,7 +87,7 @@ def off(fault: Fault, parameter: str) -> Fault | None:
         # 2 % of a ratio in decibels is 2 % of the ratio.
         shift = value + 10 * math.log10(factor) if parameter in _DECIBELS else value * factor
         try:
-            changed: Fault = replace(fault, **{parameter: round(shift) if parameter == "code_length" else shift})  # type: ignore[type-var]
+            changed: Fault = replace(fault, **{parameter: round(shift) if parameter in _ROUNDED else shift})  # type: ignore[type-var]
         except InvalidInput:
             continue
         return changed

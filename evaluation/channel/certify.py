@@ -21,6 +21,8 @@ from gocom.v1 import channel_pb2
 
 PASS, SHOWS = 4.0, 8.0
 """A right model stays below the one; a wrong one is expected above the other."""
+CERTAIN = 1e6
+"""|z| of a count that a model without chance excludes."""
 _SPARE = 1.05
 _MAX_PACKETS, _MAX_BITS = 2e7, 2.5e9
 """Sent for one case at most, of a fault whose trials are packets or bits; what then does not show is said."""
@@ -134,7 +136,10 @@ def _wrong(name: str, total: Score, right: Score, wrong: Score, rounds: int) -> 
 
 
 def _z(events: float, expected: float, variance: float) -> float:
-    return (events - expected) / math.sqrt(variance) if variance > 0 else 0.0
+    """Where nothing is left to chance one event too many is beyond any doubt: CERTAIN."""
+    if variance > 0:
+        return (events - expected) / math.sqrt(variance)
+    return math.copysign(CERTAIN, events - expected) if abs(events - expected) > 0.5 else 0.0
 
 
 def _add(one: Score, other: Score) -> Score:

@@ -40,7 +40,8 @@ TYPED = {
 TRANSMIT = "/gocom.v1.TransmitterService/Transmit"
 SUBSCRIBE = "/gocom.v1.ReceiverService/Subscribe"
 WATCH = "/gocom.v1.ChannelControlService/WatchStatistics"
-ENDLESS = (SUBSCRIBE, WATCH, "/grpc.health.v1.Health/Watch")
+RECORD = "/gocom.v1.ChannelControlService/RecordTrace"
+ENDLESS = (SUBSCRIBE, WATCH, RECORD, "/grpc.health.v1.Health/Watch")
 PROFILE = "packet_erasure:rate=0.2"
 
 
@@ -203,7 +204,7 @@ class FuzzStack:
         with contextlib.suppress(grpc.RpcError, StopIteration):
             if method in ENDLESS:
                 call.initial_metadata()
-                if method != SUBSCRIBE:
+                if method not in (SUBSCRIBE, RECORD):
                     responses.append(next(call))
                 call.cancel()
             responses += call

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from common.entropy.element_set import pack_spans
-from gocom.v1 import link_pb2
+from common.traces import trace_round
+from gocom.v1 import channel_pb2, link_pb2
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "JPEG2000", "GIF", "TIFF", "BMP", "PPM")
 
@@ -67,6 +68,16 @@ def batches(draw) -> link_pb2.PacketBatch:
     )
 
 
+@st.composite
+def trace_rounds(draw) -> channel_pb2.TraceRound:
+    """Good ones for the most part."""
+    lost = np.array(draw(st.lists(st.booleans(), min_size=1, max_size=12)))
+    bits = st.tuples(st.sampled_from(np.flatnonzero(~lost).tolist() or [0]), st.sampled_from([0, 7, 8, 90, 519999]))
+    flips = sorted(draw(st.sets(bits, max_size=4))) if draw(st.booleans()) else []
+    packet, bit = np.array(flips, np.int64).reshape(-1, 2).T
+    return trace_round(draw(st.integers(0, 3)), draw(st.integers(0, 2)), lost, packet, bit)
+
+
 @cache
 def any_messages() -> Messages:
     """Messages of this protocol."""
@@ -85,7 +96,8 @@ def any_messages() -> Messages:
         "SendFeedbackRequest.frame_index": st.integers(0, 1), "SendFeedbackRequest.round": st.integers(0, 2),
         "ExtensionHeader.codec": st.sampled_from(["toy", "toy", "jpeg", "nobody", ""]),
         "ExtensionOptions.codec": st.sampled_from(["toy", "toy", "jpeg", "nobody", ""]),
-        "ExtensionImpairment.name": st.sampled_from(["bit_flip", "packet_erasure", "nobody", "\n"]),
+        "ExtensionImpairment.name": st.sampled_from(["bit_flip", "packet_erasure", "trace_replay", "nobody", "\n"]),
+        "TraceReplay.rounds": st.lists(trace_rounds(), max_size=4),
         "WatchStatisticsRequest.interval_ms": st.sampled_from([0, 50, 49, 60001, 1 << 31]),
     }  # fmt: skip
     return Messages({f"gocom.v1.{name}": strategy for name, strategy in fields.items()})

@@ -16,6 +16,7 @@ from common.channel_spec import PRESETS, format_spec, parse_spec
 from common.errors import DecodeFailed, InvalidInput, UnknownName
 from common.images import decode_image
 from common.rounds import span_positions
+from common.trace_file import TraceWriter, read_trace_file
 from common.types import ReceivedMessage, ReceivedSegment
 from common.wire import batch_from_proto, batch_to_proto, header_from_proto, header_to_proto
 from gocom.v1 import channel_pb2, feedback_pb2, link_pb2, transmitter_pb2
@@ -135,7 +136,8 @@ def test_channels(profile, message):
         return
     csi = chain.csi(105)
     assert 0 <= csi.packet_erasure_rate <= 1 and 0 <= csi.bit_error_rate <= 0.5 and csi.mean_burst_packets >= 1
-    assert parse_spec(format_spec(profile), profile.seed) == profile or profile.impairments
+    if not any(impairment.HasField("trace_replay") for impairment in profile.impairments):
+        assert parse_spec(format_spec(profile), profile.seed) == profile or profile.impairments
     try:
         arrived, frame = batch_from_proto(message), frame_info(FIRST[0])
         check_sequence(arrived)
@@ -152,6 +154,7 @@ def test_channels(profile, message):
 WORDS = st.sampled_from([
     *PRESETS, *PRESETS.values(), "packet_erasure", "rate", "seed", "1e-3", "nan", "inf", "0x1", "-1", "extension",
     "mine", "damage=deliver", ":", "+", ",", "=", " ", "\0", "ä", "9" * 400,
+    "trace_replay:file=", "netem:", "netem:loss gemodel 1% 10%", " loss", " delay", " 5%", " 1ms",
 ])  # fmt: skip
 
 
@@ -176,7 +179,7 @@ ANY = st.recursive(
 PROFILES = st.fixed_dictionaries({}, optional={
     "seed": st.one_of(ANY, st.integers(0, 9)),
     "impairments": st.one_of(ANY, st.lists(st.dictionaries(
-        st.sampled_from(["packet_erasure", "bit_flip", "gilbert_elliott", "mine"]),
+        st.sampled_from(["packet_erasure", "bit_flip", "gilbert_elliott", "mine", "netem", "trace_replay"]),
         st.one_of(ANY, st.dictionaries(st.sampled_from(["rate", "damage", "p", "r", "segment"]), ANY, max_size=2)),
         min_size=1, max_size=1,
     ), max_size=3)),
@@ -193,6 +196,29 @@ def test_profile_files(tmp_path_factory, data):
         short(error)
         return
     assert parse_spec(format_spec(profile), profile.seed) == profile
+
+
+GOOD_TRACE = st.sampled_from([
+    b'{"format":"gocom-trace","version":1}\n{"frame":0,"round":0,"fates":"..x.~.","flips":{"4":[17,90]}}\n'
+    b'{"frame":1,"round":0,"fates":"x"}\n',
+    b"0010\n111\n0\n",
+])  # fmt: skip
+
+
+@given(st.one_of(damaged(GOOD_TRACE), damaged(damaged(GOOD_TRACE)), st.binary(max_size=60)))
+def test_trace_files(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "run.trace"
+    path.write_bytes(data)
+    try:
+        profile = parse_spec(f"trace_replay:file={path}")
+    except InvalidInput as error:
+        short(error)
+        return
+    rounds = profile.impairments[0].trace_replay.rounds
+    Chain.from_profile(profile)
+    with TraceWriter(path) as writer:
+        assert all([writer.write(message) for message in rounds])
+    assert read_trace_file(path) == list(rounds)
 
 
 ALIASES = "seed:\n" + "".join(f"- &l{i} [{','.join([f'*l{i - 1}' if i else 'x'] * 9)}]\n" for i in range(5))

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from fuzz_recordings import SESSION, conversations, uploads
-from fuzz_stack import SUBSCRIBE, TRANSMIT, TYPED, WATCH
+from fuzz_stack import RECORD, SUBSCRIBE, TRANSMIT, TYPED, WATCH
 from fuzz_traffic import any_messages, changed, streams
 from google.protobuf.message import DecodeError
 from grpc import StatusCode
@@ -28,6 +28,7 @@ SINGLE = {
     f"{CONTROL}/UpdateProfile": ("emulator", channel_pb2.UpdateProfileRequest),
     f"{CONTROL}/GetChannelState": ("emulator", channel_pb2.GetChannelStateRequest),
     WATCH: ("emulator", channel_pb2.WatchStatisticsRequest),
+    RECORD: ("emulator", channel_pb2.RecordTraceRequest),
     "/grpc.health.v1.Health/Check": ("receiver", health_pb2.HealthCheckRequest),
     "/grpc.health.v1.Health/Watch": ("transmitter", health_pb2.HealthCheckRequest),
 }

@@ -9,8 +9,11 @@ from typer.testing import CliRunner
 
 from channel_emulator.impairments.bit_flip import BitFlip
 from channel_emulator.impairments.block_fading import BlockFading
+from channel_emulator.impairments.delay import Delay
+from channel_emulator.impairments.duplicate import Duplicate
 from channel_emulator.impairments.gilbert_elliott import GilbertElliott
 from channel_emulator.impairments.packet_erasure import PacketErasure
+from channel_emulator.impairments.rate_limit import RateLimit
 from client.cli import app
 from evaluation.channel.cases import CASES, Case, chain_of, wrong_models
 from evaluation.channel.certify import SHOWS, certify
@@ -44,6 +47,9 @@ def test_a_page_and_the_verdict(tmp_path):
         ("gilbert_elliott:p=0.2,r=0.5", GilbertElliott, "r"),
         ("bit_flip:rate=2e-2", BitFlip, "rate"),
         ("block_fading:snr_db=9,fading=none,modulation=qpsk", BlockFading, "snr_db"),
+        ("duplicate:rate=0.3", Duplicate, "rate"),
+        ("delay:delay_ms=50,jitter_ms=20,deadline_ms=65", Delay, "delay_ms"),
+        ("rate_limit:rate_kbps=2000,queue_ms=5000", RateLimit, "rate_kbps"),
     ],
 )
 def test_a_channel_that_draws_with_an_error_of_two_per_cent_fails(monkeypatch, tmp_path, spec, fault, parameter):
@@ -80,7 +86,9 @@ def test_every_fault_and_every_parameter_is_in_some_case():
         "packet_erasure.rate", "gilbert_elliott.p", "gilbert_elliott.r", "gilbert_elliott.loss_bad",
         "gilbert_elliott.loss_good", "bit_flip.rate", "burst_bit_flip.p", "burst_bit_flip.r", "burst_bit_flip.rate_bad",
         "burst_bit_flip.rate_good", "block_fading.snr_db", "block_fading.k_factor_db", "coded_fading.snr_db",
-        "coded_fading.code_rate", "coded_fading.code_length", "coded_fading.k_factor_db",
+        "coded_fading.code_rate", "coded_fading.code_length", "coded_fading.k_factor_db", "reorder.rate",
+        "duplicate.rate", "delay.delay_ms", "delay.jitter_ms", "delay.deadline_ms", "rate_limit.rate_kbps",
+        "rate_limit.queue_ms", "rate_limit.overhead_bytes", "periodic_outage.period", "periodic_outage.length",
     }  # fmt: skip
     assert seen == wanted
 

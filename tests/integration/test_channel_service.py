@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ class Sink(link_pb2_grpc.LinkServiceServicer):
 
     def __init__(self) -> None:
         self.items: list[link_pb2.SendRequest] = []
+        self.came_at: list[float] = []
         self.ended = asyncio.Event()
         self.fail_at_header = False
 
@@ -43,6 +45,7 @@ class Sink(link_pb2_grpc.LinkServiceServicer):
         try:
             async for request in request_iterator:
                 self.items.append(request)
+                self.came_at.append(time.monotonic())
                 item = request.WhichOneof("item")
                 if item == "open":
                     yield link_pb2.SendResponse(accepted=link_pb2.SessionAccepted(feedback_timeout_seconds=2.5))
@@ -320,3 +323,54 @@ async def test_the_interval_has_limits(net: Net, interval_ms: int) -> None:
 async def test_a_wrong_profile_in_the_settings_stops_the_start() -> None:
     with pytest.raises(InvalidInput, match="rate"):
         await serve(ChannelSettings(port=0, profile="packet_erasure:rate=3"))
+
+
+OUTAGE = "coded_fading:snr_db=6,code_rate=1.5,coherence=8,limit=outage"
+
+
+async def test_the_state_of_a_round_to_come_is_what_happens_to_its_packets(net: Net) -> None:
+    await net.set(f"packet_erasure:rate=0+{OUTAGE}", seed=5)
+    request = channel_pb2.GetChannelStateRequest(
+        kind=channel_pb2.CSI_KIND_INSTANTANEOUS, payload_bytes=40, packets=PACKETS
+    )
+    told = []
+    for request.frame_index in range(4):
+        state = await net.control.GetChannelState(request, timeout=10)
+        told.append(np.array(state.snr_db) >= state.threshold_snr_db)
+        assert state.mean_snr_db == 6.0 and len(state.snr_db) == PACKETS
+    await net.send(OPEN, *(item for number in range(4) for item in frame(number)))
+    for arrives, arrived in zip(told, net.sink.frames(), strict=True):
+        assert 0 < len(arrived) < PACKETS
+        assert np.flatnonzero(arrives).tolist() == arrived.sequence.tolist()
+
+
+async def test_the_statistical_state_is_for_the_size_asked_for(net: Net) -> None:
+    await net.set("bit_flip:rate=1e-3")
+    for size, bits in ((0, 840), (10, 80), (65_000, 520_000)):
+        state = await net.control.GetChannelState(channel_pb2.GetChannelStateRequest(payload_bytes=size), timeout=10)
+        assert state.packet_erasure_rate == pytest.approx(1 - 0.999**bits)
+        assert not state.HasField("mean_snr_db") and not state.HasField("threshold_snr_db") and not state.snr_db
+
+
+INSTANT = {"kind": channel_pb2.CSI_KIND_INSTANTANEOUS, "packets": 1}
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"kind": 9}, "kind"),
+        ({"payload_bytes": 65_001}, "payload_bytes"),
+        ({**INSTANT, "packets": 0}, "packets"),
+        ({**INSTANT, "packets": 65_537}, "packets"),
+        ({**INSTANT, "age_packets": 65_537}, "age_packets"),
+        ({**INSTANT, "nmse_db": 20.5}, "nmse_db"),
+        ({**INSTANT, "nmse_db": float("nan")}, "nmse_db"),
+        ({"packets": 1}, "packets"),
+        ({"kind": channel_pb2.CSI_KIND_STATISTICAL, "nmse_db": 0.0}, "nmse_db"),
+    ],
+)
+async def test_states_that_cannot_be_told(net: Net, fields: dict[str, Any], field: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await net.control.GetChannelState(channel_pb2.GetChannelStateRequest(**fields), timeout=10)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert str(caught.value.details()).startswith(f"{field}: ")

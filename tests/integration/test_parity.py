@@ -14,8 +14,10 @@ from PIL import Image
 
 from channel_emulator import service as channel_service
 from channel_emulator.chain import Chain
+from channel_emulator.channel_state import state_of
 from client.client import AsyncClient
 from common.channel_spec import parse_spec
+from common.feedback import answer_waits
 from common.images import to_float, to_uint8
 from common.rpc.channels import open_channel
 from common.rpc.server import start_server
@@ -29,6 +31,8 @@ from transmitter.delivery import Delivery
 CASES = [
     ("jpeg", "clean", {}),
     ("webp", "packet_erasure:rate=0.3", {}),
+    ("jpeg", "reorder:rate=0.3,distance=9+duplicate:rate=0.4,copies=3+delay:delay_ms=30,jitter_ms=25", {}),
+    ("webp", "delay:delay_ms=30,jitter_ms=20,deadline_ms=45+rate_limit:rate_kbps=900,queue_ms=40", {}),
     ("lami_go", "clean", {"masking": "none"}),
     ("lami_go", "packet_erasure:rate=0.3", {"mask_ratio": 0.35}),
     ("lami_go", "gilbert_elliott:p=0.1,r=0.3+bit_flip:rate=1e-4", {"coding": "huffman"}),
@@ -65,12 +69,18 @@ class Control(channel_pb2_grpc.ChannelControlServiceServicer):
 
 
 @contextlib.asynccontextmanager
-async def stack(**settings):
-    """Receiver, emulator, recorder and transmitter on free ports; -> (client, recorder)."""
+async def stack(csi_refresh_s=2.0, **receiving):
+    """Receiver, emulator on both ways, recorder and transmitter on free ports; -> (client, recorder).
+
+    `receiving`: settings of the receiver.
+    """
     async with contextlib.AsyncExitStack() as opened:
         free = await start_server(ServiceSettings(), lambda server: [])
         feedback = f"127.0.0.1:{free.port}"
-        await free.stop(0)
+        other = await start_server(ServiceSettings(), lambda server: [])
+        back = other.port
+        for running in (free, other):
+            await running.stop(0)
 
         async def keep(running):
             opened.push_async_callback(running.stop, 0)
@@ -78,10 +88,14 @@ async def stack(**settings):
 
         receiver = await keep(
             await receiver_service.serve(
-                ReceiverSettings(port=0, feedback_address=feedback, device="cpu", warm_codecs=())
+                ReceiverSettings(
+                    port=0, feedback_address=f"127.0.0.1:{back}", device="cpu", warm_codecs=(), **receiving
+                )
             )
         )
-        channel = await keep(await channel_service.serve(ChannelSettings(port=0, next_hop=receiver)))
+        channel = await keep(
+            await channel_service.serve(ChannelSettings(port=back, next_hop=receiver, feedback_address=feedback))
+        )
         recorder = Recorder(channel)
 
         def add(server):
@@ -93,7 +107,9 @@ async def stack(**settings):
         port = int(feedback.rpartition(":")[2])
         transmitter = await keep(
             await transmitter_service.serve(
-                TransmitterSettings(port=port, link_address=relay, device="cpu", warm_codecs=(), **settings)
+                TransmitterSettings(
+                    port=port, link_address=relay, device="cpu", warm_codecs=(), csi_refresh_s=csi_refresh_s
+                )
             )
         )
         client = await opened.enter_async_context(AsyncClient(transmitter, receiver, channel))
@@ -182,7 +198,7 @@ async def test_power_and_protection_agree(codec, photo):
             assert result.failure in ("", "undecodable"), result.reason
             local = codec(name).send(
                 to_float(pixels[0]), spec, seed=3, sampler_seed=0, budget=budget,
-                csi=Chain.from_profile(parse_spec(spec)).csi(105),
+                csi=state_of(Chain.from_profile(parse_spec(spec)), 105),
                 delivery=Delivery(PowerAllocation(power), share), **wishes,
             )  # fmt: skip
             assert result.rounds == len(local.rounds)
@@ -206,6 +222,37 @@ async def test_power_and_protection_agree(codec, photo):
 
 def _end_of_first(items):
     return next(i for i, item in enumerate(items) if item.WhichOneof("item") == "end") + 1
+
+
+@pytest.mark.timeout(220)
+async def test_what_the_way_back_loses_agrees(codec, photo):
+    pixels = [to_uint8(photo(name, 128)) for name in ("astronaut", "coffee", "chelsea", "rocket")]
+    forth, back, waits = "packet_erasure:rate=0.4", "packet_erasure:rate=0.6", {"try_s": 2.0, "timeout_s": 7.0}
+    attempts = len(answer_waits(*waits.values()))
+    async with stack(**{f"feedback_{name}": value for name, value in waits.items()}) as (client, recorder):
+        await client.set_channel(forth, seed=3)
+        await client.set_channel(back, seed=3, reverse=True)
+        results = [r async for r in client.send(pixels, "jpeg", max_rounds=4, timeout_s=100)]
+        local = [
+            codec("jpeg").send(
+                to_float(p), forth, seed=3, sampler_seed=0, frame_index=i, max_rounds=4, reverse_channel=back,
+                feedback_attempts=attempts,
+            )
+            for i, p in enumerate(pixels)
+        ]  # fmt: skip
+        assert [r.rounds for r in results] == [len(mine.rounds) for mine in local]
+        for result, mine in zip(results, local, strict=True):
+            same_picture(result, mine)
+            assert result.packets_received == sum(r.packets_received for r in mine.rounds)
+        items = [i.SerializeToString() for mine in local for i in mine.items]
+        assert sorted(recorder.sent) == sorted(items)
+        report = await anext(client.watch_channel(reverse=True))
+        assert report.packets_in > report.packets_out > 0
+        # Feedback of which nothing arrived is in the pipeline's bytes alone; all the rest is in both.
+        told = sum(r.bytes_by_segment.get("feedback", 0) for r in results)
+        answers = 2 * sum(len(mine.rounds) - 1 for mine in local)
+        assert report.payload_bytes_in == sum(mine.bytes.feedback_bytes for mine in local) - answers
+        assert 0 < told - answers <= report.payload_bytes_in
 
 
 @pytest.mark.timeout(120)

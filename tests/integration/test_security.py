@@ -69,14 +69,18 @@ def mutual(pki):
     return pki.settings("service", tls_ca=pki.ca, tls_client_ca=pki.ca, token_file=pki.token)
 
 
-async def start_all(world, profile="clean", host="127.0.0.1", name="localhost", **security):
-    """The three services, each connected to the next by name; -> their addresses."""
-    port = free_port()
+async def start_all(world, profile="clean", host="127.0.0.1", name="localhost", way_back=False, **security):
+    """The three services, each connected to the next by name; -> their addresses.
+
+    `way_back`: feedback crosses the channel too.
+    """
+    port, channel_port = free_port(), free_port()
     common = {"host": host, "warm_codecs": (NAME,), **security}
-    feedback = {"feedback_address": f"{name}:{port}", "feedback_timeout_s": 5}
+    feedback = {"feedback_address": f"{name}:{channel_port if way_back else port}", "feedback_timeout_s": 5}
     world.receiving = await world.start(receiver.service, ReceiverSettings(port=0, **feedback, **common))
     next_hop = f"{name}:{world.receiving.port}"
-    settings = ChannelSettings(port=0, host=host, next_hop=next_hop, profile=profile, **security)
+    back = {"feedback_address": f"{name}:{port}"} if way_back else {}
+    settings = ChannelSettings(port=channel_port, host=host, next_hop=next_hop, profile=profile, **back, **security)
     world.emulating = await world.start(channel_emulator.service, settings)
     link = f"{name}:{world.emulating.port}"
     world.transmitting = await world.start(
@@ -107,12 +111,16 @@ async def call(channel, method, metadata=()):
     return await begun.code()
 
 
-async def test_a_picture_with_feedback_over_mutual_tls_and_a_token(world, pki, mutual, capfd):
-    addresses = await start_all(world, "packet_erasure:rate=0.3", **mutual)
+@pytest.mark.parametrize("way_back", [False, True])
+async def test_a_picture_with_feedback_over_mutual_tls_and_a_token(world, pki, mutual, capfd, way_back):
+    addresses = await start_all(world, "packet_erasure:rate=0.3", way_back=way_back, **mutual)
     security = ClientSettings(**pki.settings("client", tls_ca=pki.ca, token_file=pki.token))
     async with AsyncClient(**addresses, security=security) as client:
         results = [r async for r in client.send([png(), png()], NAME, link=LINK, max_rounds=20, timeout_s=30)]
         profile = await client.get_channel()
+        if way_back:
+            report = await anext(client.watch_channel(reverse=True))
+            assert report.frames >= sum(r.rounds - 1 for r in results)
     assert [(r.outcome, r.failure) for r in results] == [("reconstructed", "")] * 2
     assert all(r.rounds > 1 for r in results), "the receiver's calls to the transmitter must have gone through"
     assert len(profile.impairments) == 1
@@ -122,7 +130,7 @@ async def test_a_picture_with_feedback_over_mutual_tls_and_a_token(world, pki, m
 
 async def test_every_method_wants_the_token_but_one(world, pki, capfd):
     assert len(METHODS) >= 10 and CHECK in METHODS
-    addresses = await start_all(world, token_file=pki.token)
+    addresses = await start_all(world, way_back=True, token_file=pki.token)
     wrong = [
         (),
         (("authorization", f"Bearer {OTHER_TOKEN}"),),

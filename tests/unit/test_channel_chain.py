@@ -62,9 +62,9 @@ def chain_of(text: str, seed: int = 0) -> Chain:
         (
             "toy:x=1",
             UnknownName,
-            r"impairments\[0\]: no 'toy'; there are bit_flip, block_fading, burst_bit_flip, coded_fading, gilb",
+            r"impairments\[0\]: no 'toy'; there are bit_flip, block_fading, burst_bit_flip, coded_fading, delay, dup",
         ),
-        ("outag", UnknownName, r"impairments\[0\]: no 'outag'; there are .*clean, .*outage, packet_erasure$"),
+        ("outag", UnknownName, r"impairments\[0\]: no 'outag'; there are .*clean, .*outage, packet_erasure, "),
     ],
 )
 def test_a_wrong_profile_is_refused(text: str, kind: type[Exception], message: str) -> None:

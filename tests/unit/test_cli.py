@@ -57,6 +57,10 @@ def test_doctor_says_what_is_there():
         (["--codec", "jpeg", "--option", "sharpness=3"], "sharpness: no such option; there are"),
         (["--codec", "jpeg", "--option", "quality=300"], "quality: Input should be less than or equal to 100"),
         (["--channel", "packet_erasure:rat=0.1"], "packet_erasure.rat: no such parameter; there are rate"),
+        (["--channel", "trace_replay"], "trace_replay.file: not set; name the file of the trace"),
+        (["--channel", "trace_replay:file=/none"], "trace_replay.file: cannot read '/none': No such file"),
+        (["--channel", "netem:loss 5% 25%"], "netem: '25%': a correlation is not emulated"),
+        (["--reverse-channel", "packet_erasure:rat=0.1"], "packet_erasure.rat: no such parameter; there are rate"),
         (["--size", "huge"], "size: 'huge' is neither fit nor keep"),
         (["--size", "32"], "size: 32 is not in 64 to 1024"),
         (["--payload-bytes", "9"], "link.max_payload_bytes: 9 is not in 32 to 65000"),
@@ -92,7 +96,7 @@ class Recorder:
         self.asked = []
 
     @contextmanager
-    def open(self, target, spec, seed, codecs):
+    def open(self, target, spec, seed, codecs, reverse_spec=None):
         self.asked.append(spec)
         yield self
 

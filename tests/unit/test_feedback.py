@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from common.entropy.tables import TOTAL
 from common.errors import InvalidInput
-from common.feedback import exchange_bytes, feedback_to_proto, read_wanted
+from common.feedback import MAX_ATTEMPTS, answer_bytes, answer_waits, bare_message, feedback_to_proto, read_wanted
 from common.packetizer import depacketize, packetize
 from common.rounds import merge_rounds, missing_spans, span_positions, thin_spans, with_requested
+from common.settings import ReceiverSettings
 from common.systems.lami_go import CAPTION, TOKENS, LamiGoHeader, MaskingPolicy, token_table
 from common.types import (
     ElementCoding,
@@ -21,6 +23,8 @@ from common.types import (
 )
 from gocom.v1 import feedback_pb2
 from receiver.feedback import feedback_for, wanted_elements
+from transmitter.feedback import count_attempts
+from transmitter.frames import Frame
 from transmitter.resend import resend
 
 LINK = LinkSettings()
@@ -75,10 +79,54 @@ def test_withheld_elements_can_be_named():
 def test_the_cost_is_the_serialized_size_without_names_and_reasons():
     request = feedback_pb2.SendFeedbackRequest(frame_index=300, budget_bytes=7)
     answer = feedback_pb2.SendFeedbackResponse(will_send=True)
-    cost = exchange_bytes(request, answer)
-    assert cost == len(request.SerializeToString()) + len(answer.SerializeToString())
+    whole, cost = request.SerializeToString(), answer_bytes(answer)
+    assert bare_message(request) == whole and cost == len(answer.SerializeToString())
     request.session_id, answer.reason = "x" * 32, "because"
-    assert exchange_bytes(request, answer) == cost
+    assert bare_message(request) == whole and answer_bytes(answer) == cost
+    # A repeat says which it is, and that costs what it costs.
+    assert [len(bare_message(request, attempt)) - len(whole) for attempt in (0, 1, 127, 128)] == [0, 2, 2, 3]
+    assert not request.attempt
+
+
+@pytest.mark.parametrize(
+    ("first_s", "patience_s", "waits"),
+    [
+        (2, 10, [2, 4, 4]),
+        (0.5, 10, [0.5, 1, 2, 4, 2.5]),
+        (3, 10, [3, 7]),
+        (1, 3, [1, 2]),
+        (20, 10, [10]),
+    ],
+)
+def test_waits_double_and_fill_the_patience(first_s, patience_s, waits):
+    assert answer_waits(first_s, patience_s) == waits
+
+
+def test_attempts_are_few_however_long_the_patience():
+    for name in ("feedback_try_s", "feedback_timeout_s"):
+        with pytest.raises(ValidationError, match=name):
+            ReceiverSettings(**{name: 86_401})
+    with pytest.raises(ValidationError, match="feedback_try_s"):
+        ReceiverSettings(feedback_try_s=0.009)
+    waits = answer_waits(0.01, 86_400)
+    assert len(waits) < MAX_ATTEMPTS and sum(waits) == pytest.approx(86_400)
+
+
+def test_attempts_that_did_not_arrive_are_counted_with_the_next_that_does():
+    frame, request = Frame(0), feedback_pb2.SendFeedbackRequest(session_id="s", round=1, budget_bytes=9)
+    costs = [len(bare_message(request, attempt)) for attempt in range(5)]
+    spent = []
+    for attempt in (2, 1, 2, 4):  # 0, 1 and 3 lost; then 1 after all, and 2 once more
+        request.attempt = attempt
+        count_attempts(frame, request)
+        spent.append(frame.feedback_bytes)
+    assert spent == [sum(costs[:3])] * 3 + [sum(costs)]
+    later = feedback_pb2.SendFeedbackRequest(round=2)
+    count_attempts(frame, later)
+    assert frame.feedback_bytes == sum(costs) + len(bare_message(later))
+    frame.begin_again()
+    count_attempts(frame, later)
+    assert frame.feedback_bytes == len(bare_message(later))
 
 
 def test_the_answer_repeats_no_positions_and_lands_where_it_was_asked_for():

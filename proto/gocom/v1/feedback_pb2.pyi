@@ -32,6 +32,7 @@ class SendFeedbackRequest(_message.Message):
     WANTED_FIELD_NUMBER: _builtins.int
     BUDGET_BYTES_FIELD_NUMBER: _builtins.int
     LINK_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """The session."""
     frame_index: _builtins.int
@@ -44,6 +45,10 @@ class SendFeedbackRequest(_message.Message):
     """What the receiver wants, in words, if any. No bundled codec asks in words yet."""
     budget_bytes: _builtins.int
     """Bytes the answer may cost; 0: no limit."""
+    attempt: _builtins.int
+    """How often the same was sent before with nothing heard of it, 0 to 31. A channel loses each attempt, or does not, on
+    its own account; and whoever hears one knows of those before it.
+    """
     @_builtins.property
     def wanted(self) -> _containers.RepeatedCompositeFieldContainer[Global___ElementSet]:
         """Elements it wants, by segment."""
@@ -63,10 +68,11 @@ class SendFeedbackRequest(_message.Message):
         wanted: _abc.Iterable[Global___ElementSet] | None = ...,
         budget_bytes: _builtins.int = ...,
         link: Global___LinkReport | None = ...,
+        attempt: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_text", b"_text", "label", b"label", "link", b"link", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_text", b"_text", "budget_bytes", b"budget_bytes", "frame_index", b"frame_index", "label", b"label", "link", b"link", "round", b"round", "session_id", b"session_id", "text", b"text", "wanted", b"wanted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_text", b"_text", "attempt", b"attempt", "budget_bytes", b"budget_bytes", "frame_index", b"frame_index", "label", b"label", "link", b"link", "round", b"round", "session_id", b"session_id", "text", b"text", "wanted", b"wanted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__label: _TypeAlias = _typing.Literal["label"]  # noqa: Y015
     _WhichOneofArgType__label: _TypeAlias = _typing.Literal["_label", b"_label"]  # noqa: Y015

@@ -1,0 +1,51 @@
+"""Packets that others overtake, independently of each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from channel_emulator.impairments import IMPAIRMENTS, FrameInfo, check_range, check_whole
+from channel_emulator.round_rng import by_window
+from channel_emulator.timed_faults import Flight, TimedFault
+from common.packets import PacketBatch
+from common.random import CounterRng
+from common.types import Bools
+
+
+@IMPAIRMENTS.register("reorder")
+@dataclass(frozen=True, slots=True)
+class Reorder(TimedFault):
+    """Its draw: bool [P], True = held back; an event, also of a packet that another fault erases.
+
+    A packet that is held back goes right after `distance` packets that came later, are not held back and not erased by
+    any fault of the chain; or at the end of the round.
+
+    Attributes:
+        rate: probability of being held back, 0 to 1.
+        distance: packets that go before it, 1 to 1024.
+    """
+
+    rate: float
+    distance: int = 1
+
+    def __post_init__(self) -> None:
+        check_range("rate", self.rate, 0, 1)
+        check_whole("distance", self.distance, 1, 1024)
+
+    @property
+    def expected_rate(self) -> float:
+        return self.rate
+
+    def draw(self, batch: PacketBatch, rng: CounterRng) -> Bools:
+        return by_window(rng, batch.sequence, "held", lambda sequence, rng: rng.uniform(sequence) < self.rate)
+
+    def apply(self, batch: PacketBatch, drawn: Bools, frame: FrameInfo) -> PacketBatch:
+        return batch
+
+    def fly(self, flight: Flight, drawn: Bools) -> Flight:
+        return replace(flight, behind=flight.behind + drawn * int(self.distance))
+
+    def count(self, batch: PacketBatch, drawn: Bools) -> tuple[int, int]:
+        return len(drawn), int(np.count_nonzero(drawn))

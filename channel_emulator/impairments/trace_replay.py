@@ -1,0 +1,106 @@
+"""What was recorded happens again: packet s of round r of frame f meets the fate that it met then, whatever the codec.
+
+Nothing is drawn. Erased packets are erased; bits flip again, in packets of another codec those that it has. A packet
+with flipped bits is delivered damaged where its segment tolerates that, and is erased elsewhere, as with
+damage=deliver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import numpy as np
+
+from channel_emulator.bit_faults import DELIVER, BitFault
+from channel_emulator.impairments import IMPAIRMENTS, FrameInfo
+from channel_emulator.tally import GivenTally, Tally
+from common.errors import InvalidInput
+from common.packets import PacketBatch
+from common.random import CounterRng
+from common.traces import BIT_SHIFT, Trace, read_trace
+from common.types import Bools, Ints, LinkSettings
+from gocom.v1 import channel_pb2
+
+
+@IMPAIRMENTS.register("trace_replay")
+@dataclass(frozen=True, slots=True)
+class TraceReplay(BitFault):
+    """A trace, again. Its draw: int64 [E], ascending; below 0, -1 - i for each erased packet i of the batch; from 0 on
+    the flipped bits, as those of BitFault.
+
+    Attributes:
+        trace: what happens. Rounds that are not in it, and packets beyond those of a round: see TraceReplay in
+            channel.proto.
+        damage: "deliver", always: the trace says what was erased.
+    """
+
+    trace: Trace
+    damage: str = field(default=DELIVER, init=False)
+
+    @classmethod
+    def build(cls, parameters: Mapping[str, float | str]) -> Self:
+        """Raises InvalidInput: numbers are no trace."""
+        raise InvalidInput("rounds: not set; they come in the message TraceReplay, not as parameters")
+
+    @classmethod
+    def from_message(cls, message: Any) -> Self:
+        return cls(read_trace(message.rounds))
+
+    @property
+    def unit(self) -> channel_pb2.TrialUnit.ValueType:
+        return channel_pb2.TRIAL_UNIT_PACKET
+
+    @property
+    def expected_rate(self) -> float:
+        """Share of the trace's packets that are erased or have flipped bits."""
+        return (self.trace.counts.lost + self.trace.counts.flipped) / self.trace.counts.packets
+
+    def packet_erasure_rate(self, payload_bits: int) -> float:
+        """Share of the trace's packets that are erased."""
+        return self.trace.counts.lost / self.trace.counts.packets
+
+    def pair_erasure_rate(self, payload_bits: int) -> float:
+        """Share that are erased and so is the next of their round; makes the mean burst that of the trace."""
+        return (self.trace.counts.lost - self.trace.counts.loss_runs) / self.trace.counts.packets
+
+    @property
+    def bit_error_rate(self) -> float:
+        """For packets of the default size: how long its own were a trace does not say."""
+        counts = self.trace.counts
+        bits = (counts.packets - counts.lost) * 8 * LinkSettings().max_payload_bytes
+        return min(0.5, counts.flips / bits) if bits else 0.0
+
+    def work(self, batch: PacketBatch) -> float:
+        """No random numbers, but as much time as so many take."""
+        return len(batch) * (1 + self.trace.counts.densest)
+
+    def draw(self, batch: PacketBatch, rng: CounterRng) -> Ints:
+        trace = self.trace
+        place = trace.place(rng.frame_index, rng.round)
+        packet = batch.sequence % trace.packets[place]
+        at = trace.first_byte[place] * 8 + packet
+        lost: Bools = (trace.erased[at >> 3] >> (at & 7).astype(np.uint8) & 1).astype(bool)
+        flips = trace.flips[trace.first_flip[place] : trace.first_flip[place + 1]]
+        begins = np.searchsorted(flips, packet << BIT_SHIFT)
+        ends = np.searchsorted(flips, (packet << BIT_SHIFT) + 8 * batch.length)
+        count = np.where(batch.erased, 0, ends - begins)
+        hit = np.repeat(np.arange(len(batch)), count)
+        which = np.arange(len(hit)) + np.repeat(begins - (np.cumsum(count) - count), count)
+        bit = flips[which] & (1 << BIT_SHIFT) - 1
+        first_bit = (np.cumsum(batch.length) - batch.length) * 8
+        return np.concatenate([~np.flatnonzero(lost)[::-1], first_bit[hit] + bit])
+
+    def apply(self, batch: PacketBatch, drawn: Ints, frame: FrameInfo) -> PacketBatch:
+        lost = np.zeros(len(batch), bool)
+        lost[~drawn[drawn < 0]] = True
+        damaged = BitFault.apply(self, batch, drawn[drawn >= 0], frame)
+        return replace(damaged, erased=damaged.erased | lost)
+
+    def count(self, batch: PacketBatch, drawn: Ints) -> tuple[int, int]:
+        hit = np.searchsorted(8 * np.cumsum(batch.length), drawn[drawn >= 0], side="right")
+        return len(batch), int(np.count_nonzero(drawn < 0)) + len(np.unique(hit))
+
+    def tally(self) -> Tally:
+        return GivenTally(self)

@@ -1,0 +1,105 @@
+"""What faults of time, order and number share: a batch with when each packet leaves, behind whom, and how often.
+
+A packet is first held back until others have overtaken it, then waits in the queue of a slow link, then is delayed,
+wherever in the chain these faults stand; several of a kind add up. Copies are made last: they share a packet's fate.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from channel_emulator.impairments import Fault
+from common.packets import PacketBatch, gather, join_batches
+from common.types import Ints
+from gocom.v1 import channel_pb2
+
+Doubles = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """Packets of a round, in the order in which they came, and how they leave.
+
+    Attributes:
+        batch: the packets; those with `erased` set do not leave.
+        queue_ms: float64 [P], from the beginning of the round until the packet is through the queue.
+        delay_ms: float64 [P], how long it then takes.
+        copies: int64 [P], how often it comes beyond the first time.
+        behind: int64 [P], packets that come later and go before it; 0: it is not held back.
+    """
+
+    batch: PacketBatch
+    queue_ms: Doubles
+    delay_ms: Doubles
+    copies: Ints
+    behind: Ints
+
+    @classmethod
+    def of(cls, batch: PacketBatch) -> Flight:
+        """As they come: at once, in order, and once."""
+        none, nought = np.zeros(len(batch), np.int64), np.zeros(len(batch))
+        return cls(batch, nought, nought, none, none)
+
+    def arranged(self) -> PacketBatch:
+        """What arrives of a whole round, in order; all of its packets are taken to come at once."""
+        rows = np.flatnonzero(~self.batch.erased)
+        rows = rows[np.argsort(Overtaking().keys(self.behind[rows]), kind="stable")]
+        rows = rows[np.argsort(self.queue_ms[rows] + self.delay_ms[rows], kind="stable")]
+        return gather([(self.batch, np.repeat(rows, 1 + self.copies[rows]))])
+
+
+def join_flights(flights: Sequence[Flight]) -> Flight:
+    """All packets of several, in order; at least one of them."""
+    if len(flights) == 1:
+        return flights[0]
+    names = Flight.__slots__[1:]
+    columns = [np.concatenate([getattr(flight, name) for flight in flights]) for name in names]
+    return Flight(join_batches([flight.batch for flight in flights]), *columns)
+
+
+class Overtaking:
+    """Who goes before whom in a round, from batch to batch.
+
+    The k-th packet that is not held back has the key 2 k. One that comes after n of them and is held back until d more
+    have gone has 2 (n + d) + 1. Packets leave by ascending keys; of equal ones the first to come is the first to go.
+    """
+
+    def __init__(self) -> None:
+        self._passed = 0
+
+    @property
+    def reached(self) -> int:
+        """Packets with keys up to here may go."""
+        return 2 * self._passed + 1
+
+    def keys(self, behind: Ints) -> Ints:
+        """int64 [P], of the next packets to come; `behind`: see Flight."""
+        passed = self._passed + np.cumsum(behind == 0)
+        self._passed = int(passed[-1]) if len(passed) else self._passed
+        return np.asarray(2 * (passed + behind) + (behind > 0))
+
+
+class TimedFault(Fault):
+    """A fault that does something to packets' time, order or number; its trials are packets."""
+
+    @property
+    def unit(self) -> channel_pb2.TrialUnit.ValueType:
+        return channel_pb2.TRIAL_UNIT_PACKET
+
+    @abstractmethod
+    def fly(self, flight: Flight, drawn: npt.NDArray[Any]) -> Flight:
+        """With what was drawn for these packets; what it erases is `apply`'s business."""
+
+    def work(self, batch: PacketBatch) -> float:
+        return len(batch)
+
+
+def with_erased(batch: PacketBatch, lost: npt.NDArray[np.bool_]) -> PacketBatch:
+    """The batch with some more packets erased, bool [P]; itself where none is."""
+    return replace(batch, erased=batch.erased | lost) if lost.any() else batch

@@ -1,0 +1,89 @@
+"""What the emulator's process holds: no nets, little memory, and no more of it after a million packets."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from client.stack import LocalStack
+from common.packets import PacketBatch
+from common.rpc.channels import open_channel
+from common.wire import batch_to_proto
+from gocom.v1 import link_pb2, link_pb2_grpc
+
+PROFILE = (
+    "gilbert_elliott:p=0.02,r=0.25+bit_flip:rate=1e-4,damage=deliver"
+    "+block_fading:snr_db=30,coherence=8,damage=deliver+coded_fading:snr_db=20,code_rate=1"
+)
+PACKETS, BATCH, PAYLOAD_BYTES = 8192, 1024, 105
+MILLION = 1_000_000 // PACKETS + 1
+MOST_MIB, MOST_GROWTH_MIB = 150, 4
+
+
+class Sink(link_pb2_grpc.LinkServiceServicer):
+    """Acknowledges."""
+
+    async def Send(self, request_iterator: Any, context: Any) -> AsyncIterator[link_pb2.SendResponse]:
+        async for request in request_iterator:
+            if request.HasField("end"):
+                yield link_pb2.SendResponse(ack=link_pb2.FrameAck())
+
+
+def batches() -> list[link_pb2.SendRequest]:
+    """The packets of a frame."""
+    rng, ones = np.random.default_rng(0), np.ones(BATCH, np.int64)
+    result = []
+    for start in range(0, PACKETS, BATCH):
+        sequence = np.arange(start, start + BATCH)
+        batch = PacketBatch(
+            rng.integers(0, 256, BATCH * PAYLOAD_BYTES, dtype=np.uint8), ones * PAYLOAD_BYTES, sequence, ones * 0,
+            sequence, ones, np.zeros(BATCH, np.uint32), np.ones(BATCH, np.float32), np.zeros(BATCH, bool),
+        )  # fmt: skip
+        result.append(link_pb2.SendRequest(batch=batch_to_proto(batch)))
+    return result
+
+
+async def send(address: str, first: int, frames: int) -> None:
+    parts, end = batches(), link_pb2.SendRequest(end=link_pb2.FrameEnd(packet_count=PACKETS))
+
+    def items() -> Any:
+        yield link_pb2.SendRequest(open=link_pb2.SessionOpen(session_id="memory"))
+        for index in range(first, first + frames):
+            segments = [link_pb2.SegmentHeader(damage_tolerant=True)]
+            yield link_pb2.SendRequest(header=link_pb2.FrameHeader(frame_index=index, segments=segments))
+            yield from parts
+            yield end
+
+    async with open_channel(address) as channel:
+        call: Any = link_pb2_grpc.LinkServiceStub(channel).Send(items(), timeout=300)
+        assert len([response async for response in call]) == frames
+
+
+def resident_mib(pid: int) -> float:
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(status["VmRSS"].split()[0]) / 1024
+
+
+@pytest.mark.timeout(300)
+async def test_a_million_packets_leave_nothing_behind() -> None:
+    server = grpc.aio.server()
+    link_pb2_grpc.add_LinkServiceServicer_to_server(Sink(), server)
+    sink = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    try:
+        with LocalStack(PROFILE, services=("channel",), outside={"receiver": sink}) as stack:
+            address, pid = stack.addresses["channel"], stack.pid("channel")
+            await send(address, 0, MILLION // 3)
+            warm = resident_mib(pid)
+            await send(address, MILLION // 3, MILLION - MILLION // 3)
+            after = resident_mib(pid)
+            # Mapped files name what is loaded, however it was imported.
+            assert "libtorch" not in Path(f"/proc/{pid}/maps").read_text()
+    finally:
+        await server.stop(0)
+    assert after < MOST_MIB and after - warm < MOST_GROWTH_MIB, f"{warm:.1f} MiB warm, {after:.1f} MiB after"
