@@ -58,7 +58,7 @@ class BitFault(Fault):
         hit = flips > 0
         delivered = hit & _tolerant(batch, frame) if self.damage == DELIVER else np.zeros(len(batch), bool)
         if not delivered.any():
-            return replace(batch, erased=batch.erased | hit)
+            return batch.erase(hit)
         erased = batch.erased | (hit & ~delivered)
         payload, checksum, place, bit = batch.payload.copy(), batch.checksum.copy(), drawn >> 3, drawn & 7
         np.bitwise_xor.at(payload, place, _MASKS[bit])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -102,4 +102,4 @@ class TimedFault(Fault):
 
 def with_erased(batch: PacketBatch, lost: npt.NDArray[np.bool_]) -> PacketBatch:
     """The batch with some more packets erased, bool [P]; itself where none is."""
-    return replace(batch, erased=batch.erased | lost) if lost.any() else batch
+    return batch.erase(lost) if lost.any() else batch

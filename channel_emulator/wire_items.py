@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from channel_emulator.wire_batch import WireBatch
 from common.packets import PacketBatch
-from common.wire import batch_from_proto, columns_into_proto
+from common.wire import columns_into_proto
 from gocom.v1 import link_pb2
 
 _FIELDS = link_pb2.SendRequest.DESCRIPTOR.fields_by_name
@@ -46,7 +47,7 @@ class WireItem:
 
     def batch(self) -> PacketBatch:
         """The packets; their payload is not a copy. Raises InvalidInput where the columns do not fit together."""
-        return batch_from_proto(self.columns, self.payload)
+        return WireBatch.of(self.columns, self.payload)
 
     def changed(self, read: PacketBatch, batch: PacketBatch) -> bytes:
         """The item with another batch in it, as bytes; may be called once.

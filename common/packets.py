@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +59,10 @@ class PacketBatch:
         after = np.cumsum(self.length)[gone]
         starts, stops = [0, *after.tolist()], [*(after - self.length[gone]).tolist(), len(self.payload)]
         return [data[start:stop] for start, stop in zip(starts, stops, strict=True) if stop > start]
+
+    def erase(self, lost: Bools) -> PacketBatch:
+        """The batch with some more packets erased, bool [P]."""
+        return replace(self, erased=self.erased | lost)
 
     def same_but_erased(self, other: PacketBatch) -> bool:
         """Whether one was made from the other without changing anything but `erased`."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, Self, cast
 
 import numpy as np
@@ -137,7 +137,7 @@ class PacketFault(Fault):
         return channel_pb2.TRIAL_UNIT_PACKET
 
     def apply(self, batch: PacketBatch, drawn: Bools, frame: FrameInfo) -> PacketBatch:
-        return replace(batch, erased=batch.erased | drawn)
+        return batch.erase(drawn)
 
     def count(self, batch: PacketBatch, drawn: Bools) -> tuple[int, int]:
         # Packets that an earlier fault erased count too: leaving them out would thin the memory of bursty models.

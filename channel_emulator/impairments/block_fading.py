@@ -11,7 +11,7 @@ within a symbol: bit error rates are equal, and a few more packets are hit with 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
@@ -88,7 +88,7 @@ class BlockFading(FadingFault, BitFault):
 
     def apply(self, batch: PacketBatch, drawn: npt.NDArray[Any], frame: FrameInfo) -> PacketBatch:
         if self.damage == ERASE:
-            return replace(batch, erased=batch.erased | drawn)
+            return batch.erase(drawn)
         return BitFault.apply(self, batch, drawn, frame)
 
     def count(self, batch: PacketBatch, drawn: npt.NDArray[Any]) -> tuple[int, int]:

@@ -8,7 +8,7 @@ damage=deliver.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -96,7 +96,7 @@ class TraceReplay(BitFault):
         lost = np.zeros(len(batch), bool)
         lost[~drawn[drawn < 0]] = True
         damaged = BitFault.apply(self, batch, drawn[drawn >= 0], frame)
-        return replace(damaged, erased=damaged.erased | lost)
+        return damaged.erase(lost)
 
     def count(self, batch: PacketBatch, drawn: Ints) -> tuple[int, int]:
         hit = np.searchsorted(8 * np.cumsum(batch.length), drawn[drawn >= 0], side="right")
