@@ -11,18 +11,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from channel_emulator.impairments import IMPAIRMENTS, Fault, FrameInfo
 from channel_emulator.round_rng import RoundRng
-from channel_emulator.tally import Score
+from channel_emulator.tally import Score, Tally
 from channel_emulator.timed_faults import Flight, TimedFault, join_flights
 from common.channel_spec import MAX_IMPAIRMENTS, PRESETS
 from common.errors import InvalidInput, UnknownName
-from common.packetizer import MAX_ELEMENTS
+from common.packetizer import MAX_ELEMENTS, MAX_PACKETS
 from common.packets import PacketBatch, join_batches
-from common.types import Csi, FrameHeader
+from common.types import Bools, Csi, FrameHeader
 from common.wire import EXTENSION
 from gocom.v1 import channel_pb2, link_pb2
 
@@ -87,9 +89,11 @@ class Chain:
         check_sequence(batch)
         return self.passage(frame).apply(batch)
 
-    def passage(self, frame: FrameInfo, model: Chain | None = None, stream: str = "") -> Passage:
+    def passage(
+        self, frame: FrameInfo, model: Chain | None = None, stream: str = "", *, copies: bool = False
+    ) -> Passage:
         """For the batches of one round of a frame; see Passage."""
-        return Passage(self, frame, model or self, stream)
+        return Passage(self, frame, model or self, stream, copies=copies)
 
     def csi(self, payload_bytes: int) -> Csi:
         """Long-run state for payloads of this size. The faults are independent of each other, so this is exact."""
@@ -113,9 +117,10 @@ class Passage:
         model: what the counts are compared with: faults of the same kinds, in another chain where a test wants to see
             that a wrong model shows.
         stream: begins the names of the faults' random streams; packets of another stream meet other fates.
+        copies: packets may come more than once, copied by an earlier hop; sequence numbers are below MAX_PACKETS then.
     """
 
-    def __init__(self, chain: Chain, frame: FrameInfo, model: Chain, stream: str = "") -> None:
+    def __init__(self, chain: Chain, frame: FrameInfo, model: Chain, stream: str = "", *, copies: bool = False) -> None:
         self._links = chain.links
         self._frame = frame
         self.rngs = [
@@ -123,6 +128,7 @@ class Passage:
             for position, link in enumerate(chain.links)
         ]
         self._tallies = [link.fault.tally() for link in model.links]
+        self._came = np.zeros(MAX_PACKETS if copies else 0, bool)
 
     def work(self, batch: PacketBatch) -> float:
         """About how many random numbers `apply` will draw; infinite where a fault does not say."""
@@ -144,20 +150,43 @@ class Passage:
         return [tally.score() for tally in self._tallies]
 
     def _apply(self, batch: PacketBatch) -> PacketBatch:
+        new = self._new(batch)
         for link, rng, tally in zip(self._links, self.rngs, self._tallies, strict=True):
             drawn = link.fault.draw(batch, rng)
-            tally.add(batch, drawn)
+            _count(tally, link.fault, rng, batch, drawn, new)
             batch = link.fault.apply(batch, drawn, self._frame)
         return batch
 
     def _fly(self, flight: Flight) -> Flight:
+        new = self._new(flight.batch)
         for link, rng, tally in zip(self._links, self.rngs, self._tallies, strict=True):
             drawn = link.fault.draw(flight.batch, rng)
-            tally.add(flight.batch, drawn)
+            _count(tally, link.fault, rng, flight.batch, drawn, new)
             if isinstance(link.fault, TimedFault):
                 flight = link.fault.fly(flight, drawn)
             flight = replace(flight, batch=link.fault.apply(flight.batch, drawn, self._frame))
         return flight
+
+    def _new(self, batch: PacketBatch) -> Bools | None:
+        """bool [P]: the packets that are no copies; None: all of them."""
+        if not len(self._came):
+            return None
+        first = np.zeros(len(batch), bool)
+        first[np.unique(batch.sequence, return_index=True)[1]] = True
+        new: Bools = first & ~self._came[batch.sequence]
+        self._came[batch.sequence] = True
+        return None if bool(new.all()) else new
+
+
+def _count(
+    tally: Tally, fault: Fault, rng: RoundRng, batch: PacketBatch, drawn: npt.NDArray[Any], new: Bools | None
+) -> None:
+    """Copies meet the fate of their packet: they are no further trials."""
+    if new is None or fault.counts_copies:
+        tally.add(batch, drawn)
+    else:
+        once = batch.select(new)
+        tally.add(once, fault.draw(once, rng))
 
 
 def check_sequence(batch: PacketBatch) -> None:

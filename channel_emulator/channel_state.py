@@ -82,7 +82,7 @@ def read_instant(request: channel_pb2.GetChannelStateRequest) -> Instant | None:
     return Instant(request.frame_index, request.round, request.packets, request.age_packets, nmse_db)
 
 
-def state_of(chain: Chain, payload_bytes: int, instant: Instant | None = None) -> Csi:
+def state_of(chain: Chain, payload_bytes: int, instant: Instant | None = None, stream: str = "") -> Csi:
     """The state of a chain for packets of power 1; the same answer every time.
 
     Where several faults fade, SNRs are those of the first of them: there is no one SNR of links in a row. The rates are
@@ -92,6 +92,7 @@ def state_of(chain: Chain, payload_bytes: int, instant: Instant | None = None) -
         chain: the channel.
         payload_bytes: of each packet, 1 to 65000.
         instant: None: statistical.
+        stream: of the round's Passage; instantaneous state of another hop is that of other gains.
 
     Raises:
         InvalidInput: a size out of range.
@@ -105,7 +106,7 @@ def state_of(chain: Chain, payload_bytes: int, instant: Instant | None = None) -
             if instant is None:
                 return csi
             # The very numbers that the faults of the round will have.
-            rng = chain.passage(FrameInfo(instant.frame_index, instant.round)).rngs[position]
+            rng = chain.passage(FrameInfo(instant.frame_index, instant.round), stream=stream).rngs[position]
             power = np.abs(estimated_gains(link.fault, rng, instant)) ** 2
             snr_db = 10 * np.log10(np.maximum(power, _LEAST_GAIN)) + link.fault.snr_db
             # Single precision, as on the wire: a codec that adapts does the same in one process and in three.

@@ -29,6 +29,8 @@ NONE, RAYLEIGH, RICIAN = "none", "rayleigh", "rician"
 _MAX_COHERENCE = 1 << 16
 _CELLS = 1 << 14
 """Blocks of a round times kinds of packets averaged together; bounds memory."""
+_MAX_CELLS = 1 << 18
+"""Of all blocks; a round that has more is not scored: it would take seconds."""
 _MAX_PACKETS = 1 << 17
 """Packets of a round that are remembered until it is scored: twice as many as there are sequence numbers."""
 _NO_SCORE = Score(0, 0, 0.0, 0.0)
@@ -129,7 +131,8 @@ class FadingFault(Fault):
 class FadingTally(Tally):
     """Counts of a round whose packets meet gains in blocks.
 
-    No trials are told of a round with more than _MAX_KINDS kinds of packets, or more packets than a round has.
+    No trials are told of a round with more than _MAX_KINDS kinds of packets, more than _MAX_CELLS blocks times kinds,
+    or more packets than a round has.
     """
 
     def __init__(self, fault: FadingFault) -> None:
@@ -155,11 +158,12 @@ class FadingTally(Tally):
         lengths, of_length = _kinds(length)
         powers, of_power = _kinds(power)
         pairs, kind = _kinds(of_length * len(powers) + of_power)
-        if len(pairs) > _MAX_KINDS:
+        block = blocks_of(sequence, self._link.coherence)
+        if len(pairs) > _MAX_KINDS or (int(block.max()) + 1) * len(pairs) > _MAX_CELLS:
             return _NO_SCORE
         bits, powers = 8 * lengths[pairs // len(powers)], powers[pairs % len(powers)].astype(float)
         weights, means, variances = self._link.nodes(bits, powers)
-        block, own = blocks_of(sequence, self._link.coherence), np.bincount(kind) @ (variances @ weights)
+        own = np.bincount(kind) @ (variances @ weights)
         expected, between, step = 0.0, 0.0, max(1, _CELLS // len(pairs))
         for start in range(0, int(block.max()) + 1, step):
             inside = (block >= start) & (block < start + step)

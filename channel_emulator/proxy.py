@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from channel_emulator.impairments import FrameInfo
 from channel_emulator.recording import RoundRecorder
 from channel_emulator.statistics import RoundCounts
 from channel_emulator.switchboard import Position, Switchboard
+from channel_emulator.tally import Score
 from channel_emulator.timed_faults import Flight
 from channel_emulator.wire_items import WireItem, read_item
 from common.errors import InvalidInput, NotReady
@@ -34,6 +35,8 @@ log = get_logger("channel_emulator")
 
 MAX_WORK = 8192
 """Random numbers drawn on the event loop for one batch, some milliseconds; more of them are worth a thread."""
+MAX_SCORED = 512
+"""Packets of a round whose counts are judged on the event loop."""
 _BYTES_A_NUMBER = 128
 """Payload bytes that are copied in the time of a random number, or less."""
 
@@ -214,7 +217,7 @@ class _Session:
         if self._round is None:
             raise InvalidInput(f"{kind}: comes before the frame's header")
         if kind == "end":
-            self._end(self._round, message.end)
+            self._end(self._round, message.end, await _scores(self._round))
             return item.raw
         if self._round.position.chain.timed:
             return await _fly(self._round, item)
@@ -235,15 +238,18 @@ class _Session:
         # The case's name, not an extension's: labels of metrics must be few.
         codec = header.WhichOneof("codec") or ""
         info = frame_info(header)
-        passage, counts = position.chain.passage(info, stream=hop_stream(self._hop)), RoundCounts()
+        passage, counts = (
+            position.chain.passage(info, stream=hop_stream(self._hop), copies=self._hop > 0),
+            RoundCounts(),
+        )
         trace = self._switchboard.recording.begin(info.frame_index, info.round)
         self._round = _Round(info, position, passage, counts, codec, trace)
         if position.chain.timed and self.line is None:
             self.line = DelayLine(self._write)
 
-    def _end(self, current: _Round, end: link_pb2.FrameEnd) -> None:
+    def _end(self, current: _Round, end: link_pb2.FrameEnd, scores: Sequence[Score]) -> None:
         info, counts = current.info, current.counts
-        current.position.statistics.add(info, counts, current.passage.scores())
+        current.position.statistics.add(info, counts, scores)
         if current.trace is not None:
             current.trace.end(end.packet_count)
         ROUNDS.labels(_SERVICE, current.codec).inc()
@@ -260,6 +266,13 @@ class _Session:
             packets_out=counts.packets_out,
         )
         self._round = None
+
+
+async def _scores(current: _Round) -> Sequence[Score]:
+    """In a thread for long rounds: packets of many kinds take an integral each."""
+    if current.counts.packets_in <= MAX_SCORED:
+        return current.passage.scores()
+    return await asyncio.to_thread(current.passage.scores)
 
 
 async def _impair(current: _Round, item: WireItem) -> bytes | None:

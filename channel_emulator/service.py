@@ -17,6 +17,7 @@ import grpc
 
 from channel_emulator.channel_state import read_instant, state_of
 from channel_emulator.feedback_proxy import FEEDBACK_SERVICE, FeedbackProxy
+from channel_emulator.hops import hop_of, hop_stream
 from channel_emulator.proxy import LINK_SERVICE, LinkProxy
 from channel_emulator.switchboard import Switchboard
 from common.channel_spec import format_spec, parse_spec
@@ -84,7 +85,11 @@ class ChannelControl(channel_pb2_grpc.ChannelControlServiceServicer):
         instant, chain = read_instant(request), self._switchboard.position.chain
         # In a thread: what is asked for of many packets takes long enough to starve sessions.
         csi = await asyncio.to_thread(
-            state_of, chain, request.payload_bytes or LinkSettings().max_payload_bytes, instant
+            state_of,
+            chain,
+            request.payload_bytes or LinkSettings().max_payload_bytes,
+            instant,
+            hop_stream(hop_of(context)),
         )
         return channel_pb2.GetChannelStateResponse(
             packet_erasure_rate=csi.packet_erasure_rate,

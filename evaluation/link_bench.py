@@ -222,7 +222,7 @@ def table(results: Sequence[LinkResult]) -> list[str]:
 def main(
     pairs: Annotated[int, typer.Option(min=1, help="Pairs of runs a profile.")] = 15,
     frames: Annotated[int, typer.Option(min=1, help="Frames a run, of 8192 packets.")] = 8,
-    profile: Annotated[list[str] | None, typer.Option(help="Channel; may be repeated; default: five of them.")] = None,
+    profile: Annotated[list[str] | None, typer.Option(help="Channel; may be repeated; default: all faults.")] = None,
     out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
 ) -> None:
     """Measure, and print a table."""

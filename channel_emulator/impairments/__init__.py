@@ -95,6 +95,11 @@ class Fault(ABC):
     def count(self, batch: PacketBatch, drawn: npt.NDArray[Any]) -> tuple[int, int]:
         """(trials, events) of a draw; `batch` is as it came in."""
 
+    @property
+    def counts_copies(self) -> bool:
+        """Whether a copy, made by an earlier hop, is a further trial: not where it meets the fate of its packet."""
+        return False
+
     def work(self, batch: PacketBatch) -> float:
         """About how many random numbers a draw takes: with many, it is made in a thread, off the event loop."""
         return math.inf

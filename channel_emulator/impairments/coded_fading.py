@@ -48,6 +48,13 @@ class CodedFading(FadingFault, PacketFault):
         check_range("code_length", self.code_length, 50, _MAX_LENGTH)
         if not float(self.code_length).is_integer():
             raise InvalidInput(f"code_length: {self.code_length!r} is not a whole number of symbols")
+        least = 0.5 * np.log2(self.code_length) / self.code_length
+        if self.limit == NORMAL and self.code_rate <= least:
+            # The approximation then loses nothing where there is no signal.
+            raise InvalidInput(
+                f"code_rate: {self.code_rate:g} is not above {least:.4g}, below which the normal approximation of "
+                f"{self.code_length} symbols means nothing; take longer blocks, or limit=outage"
+            )
         if self.limit not in (NORMAL, OUTAGE):
             raise UnknownName("limit", str(self.limit)[:80], (NORMAL, OUTAGE))
 

@@ -7,9 +7,14 @@ from its sequence number.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from channel_emulator.impairments import IMPAIRMENTS, PacketFault, check_whole
 from channel_emulator.round_rng import by_window
+from channel_emulator.tally import Score, Tally
 from common.packets import PacketBatch
 from common.random import CounterRng
 from common.types import Bools, Ints
@@ -53,6 +58,9 @@ class PeriodicOutage(PacketFault):
         squares = 3 * a * a * (b - a + 1) + (a - 1) * a * (2 * a - 1)
         return (squares * period - 3 * (a * b) ** 2) / (3 * period * period)
 
+    def tally(self) -> Tally:
+        return _OutageTally(self)
+
     def work(self, batch: PacketBatch) -> float:
         return len(batch)
 
@@ -63,3 +71,24 @@ class PeriodicOutage(PacketFault):
         phase = int(rng.uniform(0) * self.period)
         lost: Bools = (sequence + phase) % int(self.period) < self.length
         return lost
+
+
+class _OutageTally(Tally):
+    """Erasures of a round whose packets need not follow each other: an earlier hop may have lost some.
+
+    All of the chance lies in the phase: mean and variance are those over its T values, of the very numbers that came.
+    """
+
+    def __init__(self, fault: PeriodicOutage) -> None:
+        super().__init__(fault)
+        self._period, self._length = int(fault.period), int(fault.length)
+        self._places = np.zeros(self._period, np.int64)
+
+    def add(self, batch: PacketBatch, drawn: npt.NDArray[Any]) -> None:
+        super().add(batch, drawn)
+        np.add.at(self._places, batch.sequence % self._period, 1)
+
+    def score(self) -> Score:
+        ends = np.concatenate(([0], np.cumsum(np.concatenate([self._places, self._places[: self._length]]))))
+        lost = ends[self._length : self._length + self._period] - ends[: self._period]
+        return Score(self._trials, self._events, float(lost.mean()), float(lost.var()))

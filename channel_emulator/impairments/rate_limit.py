@@ -50,6 +50,11 @@ class RateLimit(TimedFault):
         """0: what it erases depends on how much is sent; the statistics say what had to be."""
         return 0.0
 
+    @property
+    def counts_copies(self) -> bool:
+        """They take their time on the link."""
+        return True
+
     def draw(self, batch: PacketBatch, rng: CounterRng) -> Doubles:
         kept = rng.kept if isinstance(rng, RoundRng) else {}
         times, kept[_SENT] = self.through(batch, kept.get(_SENT, 0))

@@ -40,6 +40,7 @@ def normal_approximation(snr: Doubles, rate: float, length: int) -> Doubles:
 
 
 def packet_error_rate(block_error_rate: Doubles, blocks: npt.ArrayLike) -> Doubles:
-    """float64 [...]: 1 - (1 - e)^blocks."""
-    with np.errstate(divide="ignore"):  # of blocks that always fail
-        return np.asarray(-np.expm1(np.asarray(blocks) * np.log1p(-block_error_rate)))
+    """float64 [...]: 1 - (1 - e)^blocks; 0 of none."""
+    with np.errstate(divide="ignore", invalid="ignore"):  # of blocks that always fail, and of none of them
+        lost = -np.expm1(np.asarray(blocks) * np.log1p(-block_error_rate))
+    return np.asarray(np.where(np.asarray(blocks) == 0, 0.0, lost))

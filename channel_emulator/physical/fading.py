@@ -86,6 +86,6 @@ class Fading:
         return density
 
 
-def blocks_of(sequence: Ints, coherence: int) -> Ints:
-    """int64 [P]: which block each packet of a round lies in."""
-    return sequence // coherence
+def blocks_of(sequence: Ints, coherence: float) -> Ints:
+    """int64 [P]: which block each packet lies in; `coherence`, a whole number, may be an extension's float."""
+    return sequence // int(coherence)

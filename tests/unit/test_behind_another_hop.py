@@ -1,0 +1,89 @@
+"""Counts of an emulator that gets packets with gaps in their numbers, or more than once, from one before it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from channel_emulator.chain import Chain
+from channel_emulator.impairments import FrameInfo
+from channel_emulator.statistics import RoundCounts, Statistics
+from common.channel_spec import parse_spec
+from common.packets import PacketBatch
+
+PACKETS, ROUNDS = 400, 60
+
+
+def batch_of(sequence: np.ndarray) -> PacketBatch:
+    count = len(sequence)
+    ones = np.ones(count, np.int64)
+    return PacketBatch(
+        np.zeros(20 * count, np.uint8), ones * 20, sequence, ones * 0, sequence, ones, np.zeros(count, np.uint32),
+        np.ones(count, np.float32), np.zeros(count, bool),
+    )  # fmt: skip
+
+
+def scores(spec: str, come: object, seeds: int, parts: int = 3) -> np.ndarray:
+    """z of each seed, of rounds whose packets `come(rng)` says."""
+    rng, found = np.random.default_rng(5), []
+    for seed in range(seeds):
+        chain = Chain.from_profile(parse_spec(spec, seed))
+        statistics = Statistics(chain)
+        for index in range(ROUNDS):
+            info, counts = FrameInfo(index, 0, (True,)), RoundCounts()
+            passage = chain.passage(info, stream="hop 1/", copies=True)
+            for part in np.array_split(come(rng), parts):  # type: ignore[operator]
+                batch = batch_of(part)
+                counts.add(batch, passage.apply(batch))
+            statistics.add(info, counts, passage.scores())
+        found.append(statistics.report(1).impairments[0].z_score)
+    return np.array(found)
+
+
+def thinned(rng: np.random.Generator) -> np.ndarray:
+    return np.flatnonzero(rng.random(PACKETS) > 0.2)
+
+
+def copied(rng: np.random.Generator) -> np.ndarray:
+    return np.repeat(np.arange(PACKETS), 1 + 4 * (rng.random(PACKETS) < 0.5))
+
+
+def shuffled(rng: np.random.Generator) -> np.ndarray:
+    return rng.permutation(copied(rng))
+
+
+@pytest.mark.parametrize("come", [thinned, copied, shuffled])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "periodic_outage:period=5,length=1",
+        "periodic_outage:period=37,length=20",
+        "packet_erasure:rate=0.2",
+        "bit_flip:rate=1e-3,damage=deliver",
+        "reorder:rate=0.3",
+        "block_fading:snr_db=15,coherence=4",
+    ],
+)
+def test_z_has_a_spread_of_one(spec: str, come: object) -> None:
+    z = scores(spec, come, 24)
+    # Of 24 standard normal values: sd within 0.5 to 1.6, and the mean within 4/sqrt(24), nearly always.
+    assert 0.5 < z.std() < 1.6 and abs(z.mean()) < 0.82, (z.std(), z.mean())
+
+
+def test_copies_take_their_time_on_a_link() -> None:
+    chain = Chain.from_profile(parse_spec("rate_limit:rate_kbps=8,queue_ms=48,overhead_bytes=0"))
+    passage = chain.passage(FrameInfo(), stream="hop 1/", copies=True)
+    left = passage.apply(batch_of(np.array([0, 0, 0, 1, 2])))
+    # 20 ms a packet: the fourth would wait 60 ms.
+    assert left.erased.tolist() == [False, False, False, True, True]
+    assert (passage.scores()[0].trials, passage.scores()[0].events) == (5, 2)
+
+
+def test_an_empty_packet_of_a_code_is_never_lost() -> None:
+    chain = Chain.from_profile(parse_spec("coded_fading:snr_db=-40,code_rate=1,fading=none"))
+    passage = chain.passage(FrameInfo())
+    batch = batch_of(np.arange(3))
+    batch.length, batch.payload = np.array([0, 20, 0]), np.zeros(20, np.uint8)
+    assert passage.apply(batch).erased.tolist() == [False, True, False]
+    score = passage.scores()[0]
+    assert (score.trials, score.events, score.expected) == (3, 1, pytest.approx(1))
