@@ -238,12 +238,9 @@ class _Session:
         # The case's name, not an extension's: labels of metrics must be few.
         codec = header.WhichOneof("codec") or ""
         info = frame_info(header)
-        passage, counts = (
-            position.chain.passage(info, stream=hop_stream(self._hop), copies=self._hop > 0),
-            RoundCounts(),
-        )
+        passage = position.chain.passage(info, stream=hop_stream(self._hop), copies=self._hop > 0)
         trace = self._switchboard.recording.begin(info.frame_index, info.round)
-        self._round = _Round(info, position, passage, counts, codec, trace)
+        self._round = _Round(info, position, passage, RoundCounts(), codec, trace)
         if position.chain.timed and self.line is None:
             self.line = DelayLine(self._write)
 

@@ -39,14 +39,23 @@ PROFILES = {
     "erasure": "packet_erasure:rate=0.2",
     "bit flips": "bit_flip:rate=1e-3",
     "bit flips, delivered": "bit_flip:rate=1e-3,damage=deliver",
+    "bursts of flips": "burst_bit_flip:p=1e-4,r=0.05,rate_bad=0.1",
     "Gilbert-Elliott": "gilbert_elliott:p=0.02,r=0.25",
     "block fading": "block_fading:snr_db=20,coherence=8",
+    "block fading, delivered": "block_fading:snr_db=30,coherence=8,damage=deliver",
     "coded fading": "coded_fading:snr_db=10,code_rate=1,coherence=8",
     "periodic outage": "periodic_outage:period=100,length=5",
     "order and copies": "reorder:rate=0.02,distance=3+duplicate:rate=0.02",
+    "rate limit": "rate_limit:rate_kbps=1e9",
     "delay": "delay:delay_ms=20,jitter_ms=5",
 }
-GOALS = {"erasure": 0.75, "bit flips": 0.60, "bit flips, delivered": 0.60}
+GOALS = {
+    "erasure": 0.85,
+    "Gilbert-Elliott": 0.80,
+    "bit flips": 0.70,
+    "block fading": 0.60,
+    "block fading, delivered": 0.60,
+}
 """Share of the relay's packets a second that the emulator must keep."""
 GOAL_PACKETS_PER_S = 50_000
 CONFIDENCE = 0.95
