@@ -17,7 +17,7 @@ import numpy as np
 
 from channel_emulator.feedback_packets import attempt_of
 from channel_emulator.hops import hop_metadata, hop_of, hop_stream
-from channel_emulator.proxy import MAX_WORK
+from channel_emulator.passing_round import MAX_WORK
 from channel_emulator.statistics import RoundCounts
 from channel_emulator.switchboard import Switchboard
 from common.errors import Busy, NotReady

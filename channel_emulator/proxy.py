@@ -8,43 +8,32 @@ From the first round on whose chain is timed, everything of a session goes throu
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
 
-from channel_emulator.chain import Passage, frame_info
+from channel_emulator.chain import frame_info
 from channel_emulator.delay_line import LINK_ENDED, DelayLine
 from channel_emulator.hops import hop_metadata, hop_of, hop_stream
-from channel_emulator.impairments import FrameInfo
-from channel_emulator.recording import RoundRecorder
+from channel_emulator.passing_round import PassingRound
 from channel_emulator.statistics import RoundCounts
-from channel_emulator.switchboard import Position, Switchboard
-from channel_emulator.tally import Score
+from channel_emulator.switchboard import Switchboard
 from channel_emulator.timed_faults import Flight
 from channel_emulator.wire_items import WireItem, read_item
 from common.errors import InvalidInput, NotReady
 from common.logs import frame_id, get_logger
-from common.metrics import PACKETS, ROUNDS, SECONDS
+from common.metrics import PACKETS, ROUNDS
+from common.packetizer import MAX_PACKETS
 from common.rpc.call_status import CallStatus
 from gocom.v1 import link_pb2
 
 log = get_logger("channel_emulator")
 
-MAX_WORK = 8192
-"""Random numbers drawn on the event loop for one batch, some milliseconds; more of them are worth a thread."""
-MAX_SCORED = 512
-"""Packets of a round whose counts are judged on the event loop."""
-_BYTES_A_NUMBER = 128
-"""Payload bytes that are copied in the time of a random number, or less."""
-
 LINK_SERVICE = link_pb2.DESCRIPTOR.services_by_name["LinkService"].full_name
 _SERVICE = "channel_emulator"
 _STOPPING = "channel emulator: shutting down; frames without an outcome were not forwarded"
 _RECEIVED, _ERASED, _SENT = (PACKETS.labels(_SERVICE, fate) for fate in ("received", "erased", "sent"))
-_SECONDS = SECONDS.labels(_SERVICE, "impair")
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -161,18 +150,6 @@ async def _copy_back(call: Any, context: Context) -> None:
         await context.write(response)
 
 
-@dataclass(slots=True)
-class _Round:
-    """A round of a frame that has begun."""
-
-    info: FrameInfo
-    position: Position
-    passage: Passage
-    counts: RoundCounts
-    codec: str
-    trace: RoundRecorder | None
-
-
 class _Session:
     """Checks the order of a session's items, and impairs its packets.
 
@@ -191,7 +168,7 @@ class _Session:
         self._switchboard, self._hop, self._write = switchboard, hop, write
         self.line: DelayLine | None = None
         self._session_id: str | None = None
-        self._round: _Round | None = None
+        self._round: PassingRound | None = None
         self.may_ask = False
         self.between = asyncio.Event()
         self.between.set()
@@ -217,11 +194,11 @@ class _Session:
         if self._round is None:
             raise InvalidInput(f"{kind}: comes before the frame's header")
         if kind == "end":
-            self._end(self._round, message.end, await _scores(self._round))
+            await self._end(self._round, message.end)
             return item.raw
         if self._round.position.chain.timed:
-            return await _fly(self._round, item)
-        return await _impair(self._round, item)
+            return await self._round.fly(item)
+        return await self._round.impair(item)
 
     def close(self) -> None:
         """The sender has no more to say. Raises InvalidInput when it stopped half-way."""
@@ -240,15 +217,17 @@ class _Session:
         info = frame_info(header)
         passage = position.chain.passage(info, stream=hop_stream(self._hop), copies=self._hop > 0)
         trace = self._switchboard.recording.begin(info.frame_index, info.round)
-        self._round = _Round(info, position, passage, RoundCounts(), codec, trace)
+        self._round = PassingRound(info, position, passage, RoundCounts(), codec, trace)
         if position.chain.timed and self.line is None:
             self.line = DelayLine(self._write)
 
-    def _end(self, current: _Round, end: link_pb2.FrameEnd, scores: Sequence[Score]) -> None:
+    async def _end(self, current: PassingRound, end: link_pb2.FrameEnd) -> None:
+        if not current.packets <= end.packet_count <= MAX_PACKETS:
+            # What is too large no trace holds; what is too small would leave out of it packets that passed.
+            words = f"{current.packets}, the highest sequence number that came and one more, to {MAX_PACKETS}"
+            raise InvalidInput(f"end.packet_count: {end.packet_count} is not in {words}")
         info, counts = current.info, current.counts
-        current.position.statistics.add(info, counts, scores)
-        if current.trace is not None:
-            current.trace.end(end.packet_count)
+        current.position.statistics.add(info, counts, await current.scores())
         ROUNDS.labels(_SERVICE, current.codec).inc()
         _RECEIVED.inc(counts.packets_in)
         _SENT.inc(counts.packets_out)
@@ -262,42 +241,6 @@ class _Session:
             packets_in=counts.packets_in,
             packets_out=counts.packets_out,
         )
+        if current.trace is not None:
+            await current.trace.end(end.packet_count)
         self._round = None
-
-
-async def _scores(current: _Round) -> Sequence[Score]:
-    """In a thread for long rounds: packets of many kinds take an integral each."""
-    if current.counts.packets_in <= MAX_SCORED:
-        return current.passage.scores()
-    return await asyncio.to_thread(current.passage.scores)
-
-
-async def _impair(current: _Round, item: WireItem) -> bytes | None:
-    """A batch after the chain; None when nothing is left of it."""
-    arrived = item.batch()
-    began = time.perf_counter()
-    if current.passage.work(arrived) + len(arrived.payload) / _BYTES_A_NUMBER <= MAX_WORK:
-        left = current.passage.apply(arrived)
-    else:
-        # In a thread: a large batch under many flips takes long enough to starve other sessions.
-        left = await asyncio.to_thread(current.passage.apply, arrived)
-    _SECONDS.observe(time.perf_counter() - began)
-    current.counts.add(arrived, left)
-    if current.trace is not None:
-        current.trace.add(arrived, left)
-    return None if bool(left.erased.all()) else item.changed(arrived, left)
-
-
-async def _fly(current: _Round, item: WireItem) -> Flight:
-    """A batch after a timed chain."""
-    arrived = item.batch()
-    began = time.perf_counter()
-    if current.passage.work(arrived) + len(arrived.payload) / _BYTES_A_NUMBER <= MAX_WORK:
-        flight = current.passage.fly(arrived)
-    else:
-        flight = await asyncio.to_thread(current.passage.fly, arrived)
-    _SECONDS.observe(time.perf_counter() - began)
-    current.counts.add(arrived, flight.batch, flight.copies)
-    if current.trace is not None:
-        current.trace.add(arrived, flight.batch)
-    return flight

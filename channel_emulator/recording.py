@@ -19,7 +19,7 @@ from common.logs import get_logger
 from common.packetizer import MAX_PACKETS
 from common.packets import PacketBatch
 from common.traces import BIT_SHIFT, MAX_FLIPS, trace_round
-from common.types import Bools, Bytes, FrameHeader, Ints
+from common.types import Bools, FrameHeader, Ints
 from gocom.v1 import channel_pb2
 
 log = get_logger("channel_emulator")
@@ -27,6 +27,10 @@ log = get_logger("channel_emulator")
 MAX_READERS = 8
 MAX_WAITING, MAX_WAITING_BYTES = 1024, 16 << 20
 """Rounds, and bytes of them, that a reader may be behind."""
+_MANY_FLIPS = 1 << 14
+"""In a round, whose message is then worth a thread: a million take 0.2 s and more."""
+_SLICE = 1 << 18
+"""Payload bytes compared together: where half of all bits flipped each takes some 160 bytes of memory meanwhile."""
 
 
 class RoundLog:
@@ -59,6 +63,11 @@ class RoundLog:
         packet, bit = _flipped(arrived, left, new, MAX_FLIPS + 1 - self._flip_count)
         self._flips.append(left.sequence[packet] << BIT_SHIFT | bit)
         self._flip_count += len(bit)
+
+    @property
+    def flips(self) -> int:
+        """Flipped bits so far, MAX_FLIPS + 1 at most."""
+        return self._flip_count
 
     @property
     def seen(self) -> int:
@@ -124,7 +133,7 @@ class Reader:
 
 
 class RoundRecorder:
-    """A round for the readers that were there when it began."""
+    """A round for the readers that were there when it began. For one thread at a time."""
 
     def __init__(self, log_: RoundLog, readers: tuple[Reader, ...]) -> None:
         self._log = log_
@@ -135,12 +144,18 @@ class RoundRecorder:
         if any(reader.open for reader in self._readers):
             self._log.add(arrived, left)
 
-    def end(self, packets: int) -> None:
-        """The round is over; its sender says that so many packets were sent. One without packets is not told."""
-        if not packets:
+    async def end(self, packets: int) -> None:
+        """The round is over; its sender says that so many packets were sent. One without packets is not told.
+
+        Called on the event loop. Who awaits it before the next round begins has his rounds told in their order.
+        """
+        if not packets or not any(reader.open for reader in self._readers):
             return
         try:
-            message = self._log.message(packets)
+            if self._log.flips > _MANY_FLIPS:
+                message = await asyncio.to_thread(self._log.message, packets)
+            else:
+                message = self._log.message(packets)
         except TooLarge as error:
             frame_index, round_ = self._log.key
             log.warning("round not recorded", frame_index=frame_index, round=round_, error=str(error))
@@ -230,25 +245,39 @@ class RecordingChannel:
 
 
 def _flipped(arrived: PacketBatch, left: PacketBatch, wanted: Bools, most: int) -> tuple[Ints, Ints]:
-    """Packet (an index into `left`) and bit of each flip in the packets wanted, int64 [F], `most` or a little more."""
-    before, same = _before(arrived, left)
+    """Packet (an index into `left`) and bit of each flip in the packets wanted, int64 [F], the first `most` of them."""
+    shift, same = _moved(arrived, left)
+    wanted = wanted & same
     ends = np.cumsum(left.length)
-    changed = np.flatnonzero(before != left.payload)
-    packet = np.searchsorted(ends, changed, side="right")
-    kept = (wanted & same)[packet]
-    changed, packet = changed[kept][:most], packet[kept][:most]
-    row, bit = np.nonzero(np.unpackbits((before[changed] ^ left.payload[changed])[:, None], axis=1))
-    start = (ends - left.length)[packet]
-    return packet[row], (changed - start)[row] * 8 + bit
+    begins = ends - left.length
+    packets, bits = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for start in range(0, len(left.payload), _SLICE):
+        stop = min(start + _SLICE, len(left.payload))
+        place: Ints | slice = slice(start, stop)
+        if shift is not None:
+            here = (np.minimum(ends, stop) - np.maximum(begins, start)).clip(min=0)
+            place = (np.arange(start, stop) + np.repeat(shift, here)).clip(max=len(arrived.payload) - 1)
+        differs = arrived.payload[place] ^ left.payload[start:stop]
+        changed = np.flatnonzero(differs)
+        packet = np.searchsorted(ends, start + changed, side="right")
+        kept = wanted[packet]
+        changed, packet = changed[kept][:most], packet[kept][:most]
+        row, bit = np.nonzero(np.unpackbits(differs[changed][:, None], axis=1))
+        row, bit = row[:most], bit[:most]
+        packets.append(packet[row])
+        bits.append((start + changed - begins[packet])[row] * 8 + bit)
+        most -= len(bit)
+        if not most:
+            break
+    return np.concatenate(packets), np.concatenate(bits)
 
 
-def _before(arrived: PacketBatch, left: PacketBatch) -> tuple[Bytes, Bools]:
-    """The payload of `left` as it came, byte for byte, and bool [P]: whether that packet came."""
+def _moved(arrived: PacketBatch, left: PacketBatch) -> tuple[Ints | None, Bools]:
+    """By how many bytes the payload of each packet of `left` came elsewhere, int64 [P], or None where all lie where
+    they came; and bool [P]: whether that packet came."""
     if np.array_equal(arrived.sequence, left.sequence) and np.array_equal(arrived.length, left.length):
-        return arrived.payload, np.ones(len(left), bool)
+        return None, np.ones(len(left), bool)
     order = np.argsort(arrived.sequence, kind="stable")
     source = order[np.searchsorted(arrived.sequence[order], left.sequence).clip(max=len(arrived) - 1)]
     same = (arrived.sequence[source] == left.sequence) & (arrived.length[source] == left.length)
-    shift = np.where(same, arrived.offset[source] - left.offset, -left.offset)
-    place = (np.arange(len(left.payload)) + np.repeat(shift, left.length)).clip(max=len(arrived.payload) - 1)
-    return arrived.payload[place], same
+    return np.where(same, arrived.offset[source] - left.offset, -left.offset), same

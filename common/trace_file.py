@@ -201,7 +201,9 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_first(record: dict[str, Any]) -> None:
-    if record != {"format": FORMAT, "version": VERSION}:
+    version = record.get("version")
+    # 1.0 and true equal 1 as well, and are not it.
+    if record != {"format": FORMAT, "version": VERSION} or not _is_whole(version, VERSION + 1):
         words = json.dumps({"format": FORMAT, "version": VERSION}, separators=(",", ":"))
         raise InvalidInput(f"the first line must be {words}, or rounds of 0 and 1")
 
@@ -247,7 +249,8 @@ def _flips(record: Any) -> tuple[Ints, Ints]:
         raise InvalidInput('flips: must have lists of bits by packet, such as {"4":[17,90]}')
     flips: list[int] = []
     for key, bits in record.items():
-        if not (key.isdigit() and len(key) < 6 and str(int(key)) == key and int(key) < MAX_PACKETS):
+        # Of "\u00b2" and its like isdigit says that they are digits, and int that they are none.
+        if not (key.isascii() and key.isdigit() and len(key) < 6 and str(int(key)) == key and int(key) < MAX_PACKETS):
             raise InvalidInput(f"flips: {key[:_QUOTED]!r} is not the number of a packet")
         fits = isinstance(bits, list) and bits and all(_is_whole(bit, MAX_BITS) for bit in bits)
         if not fits or any(one >= other for one, other in pairwise(bits)):

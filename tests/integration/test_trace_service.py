@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 from PIL import Image
@@ -23,6 +24,7 @@ from client.recording import FileRecording
 from client.stack import LocalStack
 from common.checksum import checksums
 from common.errors import Busy, InvalidInput, TooLarge
+from common.packetizer import MAX_PACKETS
 from common.packets import PacketBatch
 from common.trace_file import TraceWriter, read_trace_file
 from common.traces import lost_of
@@ -112,6 +114,31 @@ async def test_packets_lost_before_count_as_erased_and_rounds_that_began_before_
         message = (await trace.read()).round
         assert message.frame_index == 1 and np.flatnonzero(lost_of(message)).tolist() == list(range(64))
         trace.cancel()
+
+
+def with_end(items: list[link_pb2.SendRequest], count: int) -> list[link_pb2.SendRequest]:
+    """A frame whose sender says that so many packets were sent."""
+    return [*items[:-1], link_pb2.SendRequest(end=link_pb2.FrameEnd(packet_count=count))]
+
+
+@pytest.mark.parametrize("profile", ["clean", "delay:delay_ms=1"])
+async def test_a_sender_that_miscounts_is_refused_and_ends_no_record(profile: str) -> None:
+    async with start_net(profile) as net:
+        call = net.control.RecordTrace(channel_pb2.RecordTraceRequest(), timeout=20)
+        await call.initial_metadata()
+        for count in (0, PACKETS - 1, MAX_PACKETS + 1, 2**32 - 1):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await net.send(OPEN, *with_end(frame(0), count))
+            assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+            words = f"end.packet_count: {count} is not in {PACKETS}, the highest sequence number that came and one"
+            assert (refused.value.details() or "").startswith(words)
+        first, *parts, end = frame(2)
+        empty = [link_pb2.SendRequest(header=header(3)), link_pb2.SendRequest(end=link_pb2.FrameEnd(packet_count=0))]
+        # The last batch of the second was lost on its way.
+        await net.send(OPEN, *with_end(frame(1), MAX_PACKETS), first, *parts[:-1], end, *empty, *frame(4))
+        rounds = [(await asyncio.wait_for(call.read(), 5)).round for _ in range(3)]
+        call.cancel()
+    assert [(r.frame_index, r.packets) for r in rounds] == [(1, MAX_PACKETS), (2, PACKETS), (4, PACKETS)]
 
 
 async def test_a_record_ends_with_the_service_and_a_reader_may_go_away() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from channel_emulator.recording import MAX_READERS, MAX_WAITING, Recording, Reco
 from common.channel_spec import parse_spec
 from common.errors import Busy, TooLarge
 from common.packets import PacketBatch, join_batches
-from common.traces import lost_of, read_trace
+from common.traces import MAX_FLIPS, lost_of, read_trace
 from common.types import FrameHeader
 from gocom.v1 import channel_pb2
 
@@ -95,6 +96,58 @@ def test_what_no_trace_holds(monkeypatch: pytest.MonkeyPatch) -> None:
         log.message(8)
 
 
+@pytest.mark.parametrize("moved", [False, True])
+def test_payloads_are_compared_in_slices(monkeypatch: pytest.MonkeyPatch, moved: bool) -> None:
+    rng = np.random.default_rng(1)
+    batch = batch_of(50)
+    batch.length = rng.integers(0, 9, 50)
+    batch.payload = rng.integers(0, 256, int(batch.length.sum())).astype(np.uint8)
+    left = replace(batch, payload=rng.integers(0, 256, len(batch.payload)).astype(np.uint8))
+    if moved:
+        left = join_batches([left.select(np.arange(50) == i) for i in rng.permutation(50)])
+    messages = []
+    for size in (1 << 18, 7):
+        monkeypatch.setattr(module, "_SLICE", size)
+        log = RoundLog(0, 0)
+        log.add(batch, left)
+        messages.append(log.message(50))
+    assert messages[0] == messages[1] and len(messages[0].flip_bit) > 500
+    of = dict(zip(left.sequence.tolist(), left.payloads(), strict=True))
+    changed = {i: int.from_bytes(b, "big") ^ int.from_bytes(of[i], "big") for i, b in enumerate(batch.payloads())}
+    assert len(messages[0].flip_bit) == sum(bits.bit_count() for bits in changed.values())
+
+
+def test_many_flips_take_little_memory() -> None:
+    """Of 33 million the first million is looked at: it is more than a trace holds already."""
+    batch = batch_of(1 << 13, 1 << 10)
+    noise = np.frombuffer(np.random.default_rng(0).bytes(1 << 23), np.uint8)
+    left = replace(batch, payload=batch.payload ^ noise)
+    log = RoundLog(0, 0)
+    tracemalloc.start()
+    log.add(batch, left)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 << 20
+    assert log.flips == MAX_FLIPS + 1
+    with pytest.raises(TooLarge, match="more than 1048576 flipped bits"):
+        log.message(1 << 13)
+
+
+async def test_the_loop_goes_on_while_a_round_of_many_flips_is_written() -> None:
+    recording, batch = Recording(), batch_of(1 << 10)
+    reader = recording.open()
+    first, second = recording.begin(0, 0), recording.begin(1, 0)
+    assert first is not None and second is not None
+    first.add(batch, replace(batch, payload=~batch.payload))
+    ended = asyncio.create_task(first.end(1 << 10))
+    await asyncio.sleep(0)
+    assert not ended.done()
+    await ended
+    await second.end(1)
+    recording.drain()
+    assert [(m.frame_index, len(m.flip_bit)) async for m in reader] == [(0, 1 << 16), (1, 0)]
+
+
 async def test_readers_are_few_and_hear_of_what_begins_after_them() -> None:
     recording = Recording()
     assert recording.begin(0, 0) is None
@@ -103,11 +156,11 @@ async def test_readers_are_few_and_hear_of_what_begins_after_them() -> None:
     late = recording.open()
     assert first is not None
     first.add(batch_of(2), batch_of(2))
-    first.end(2)
+    await first.end(2)
     second = recording.begin(2, 0)
     assert second is not None
-    second.end(0)  # no packets, nothing to tell
-    second.end(1)
+    await second.end(0)  # no packets, nothing to tell
+    await second.end(1)
     others = [recording.open() for _ in range(MAX_READERS - 2)]
     with pytest.raises(Busy, match="all 8 places for those who record are taken"):
         recording.open()
@@ -125,7 +178,7 @@ async def test_a_slow_reader_gets_what_waits_and_is_ended() -> None:
     for frame_index in range(MAX_WAITING + 2):
         current = recording.begin(frame_index, 0)
         if current is not None:
-            current.end(1)
+            await current.end(1)
     assert not reader.open
     got = []
     with pytest.raises(TooLarge, match="1024 rounds wait to be read; a reader must keep up"):
@@ -141,7 +194,7 @@ async def test_bytes_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> N
     for frame_index in range(4):
         current = recording.begin(frame_index, 0)
         if current is not None:
-            current.end(65536)  # a bit a packet
+            await current.end(65536)  # a bit a packet
     read = asyncio.create_task(anext(aiter(reader)))
     assert (await read).packets == 65536
     assert not reader.open
@@ -152,7 +205,7 @@ async def test_a_round_that_no_trace_holds_ends_the_record() -> None:
     reader = recording.open()
     current = recording.begin(0, 0)
     assert current is not None
-    current.end(65537)
+    await current.end(65537)
     with pytest.raises(TooLarge, match="65537 packets"):
         await anext(aiter(reader))
 

@@ -1,0 +1,98 @@
+"""A round of a frame on its way through the emulator: batches as they come, and what the chain makes of them.
+
+Large ones are impaired, and recorded, in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from channel_emulator.chain import Passage
+from channel_emulator.impairments import FrameInfo
+from channel_emulator.recording import RoundRecorder
+from channel_emulator.statistics import RoundCounts
+from channel_emulator.switchboard import Position
+from channel_emulator.tally import Score
+from channel_emulator.timed_faults import Flight
+from channel_emulator.wire_items import WireItem
+from common.metrics import SECONDS
+from common.packets import PacketBatch
+
+MAX_WORK = 8192
+"""Random numbers drawn on the event loop for one batch, some milliseconds; more of them are worth a thread."""
+MAX_SCORED = 512
+"""Packets of a round whose counts are judged on the event loop."""
+_BYTES_A_NUMBER = 128
+"""Payload bytes that are copied in the time of a random number, or less."""
+_SECONDS = SECONDS.labels("channel_emulator", "impair")
+_Left = TypeVar("_Left", PacketBatch, Flight)
+
+
+@dataclass(slots=True)
+class PassingRound:
+    """A round that has begun. Its batches come one after the other.
+
+    Attributes:
+        info: which round, of which frame.
+        position: the setting of the channel that it began with.
+        passage: through the chain of that.
+        counts: of its packets.
+        codec: the name of the header's case, for metrics.
+        trace: whoever records it.
+        packets: that it has at least, by the sequence numbers that came.
+    """
+
+    info: FrameInfo
+    position: Position
+    passage: Passage
+    counts: RoundCounts
+    codec: str
+    trace: RoundRecorder | None
+    packets: int = 0
+
+    async def impair(self, item: WireItem) -> bytes | None:
+        """A batch after the chain, as an item; None when nothing is left of it. Raises InvalidInput."""
+        arrived = item.batch()
+        left = await self._pass(arrived, self._apply)
+        self.counts.add(arrived, left)
+        return None if bool(left.erased.all()) else item.changed(arrived, left)
+
+    async def fly(self, item: WireItem) -> Flight:
+        """A batch after a timed chain. Raises InvalidInput."""
+        arrived = item.batch()
+        flight = await self._pass(arrived, self._fly)
+        self.counts.add(arrived, flight.batch, flight.copies)
+        return flight
+
+    async def scores(self) -> Sequence[Score]:
+        """Its counts beside theory; in a thread for long rounds, where packets of many kinds take an integral each."""
+        if self.counts.packets_in <= MAX_SCORED:
+            return self.passage.scores()
+        return await asyncio.to_thread(self.passage.scores)
+
+    async def _pass(self, arrived: PacketBatch, through: Callable[[PacketBatch], _Left]) -> _Left:
+        self.packets = max(self.packets, int(arrived.sequence.max(initial=-1)) + 1)
+        began = time.perf_counter()
+        if self.passage.work(arrived) + len(arrived.payload) / _BYTES_A_NUMBER <= MAX_WORK:
+            left = through(arrived)
+        else:
+            # In a thread: a large batch under many flips takes long enough to starve other sessions.
+            left = await asyncio.to_thread(through, arrived)
+        _SECONDS.observe(time.perf_counter() - began)
+        return left
+
+    def _apply(self, arrived: PacketBatch) -> PacketBatch:
+        left = self.passage.apply(arrived)
+        if self.trace is not None:
+            self.trace.add(arrived, left)
+        return left
+
+    def _fly(self, arrived: PacketBatch) -> Flight:
+        flight = self.passage.fly(arrived)
+        if self.trace is not None:
+            self.trace.add(arrived, flight.batch)
+        return flight
