@@ -78,9 +78,12 @@ class LinkProxy:
         forward = asyncio.create_task(_forward(session, request_iterator, call))
         back = asyncio.create_task(_copy_back(call, context))
         drained = asyncio.create_task(self._drained.wait())
+        ends: set[asyncio.Future[Any]] = {forward, back, drained, session.broken}
         try:
-            await asyncio.wait({forward, back, drained}, return_when=asyncio.FIRST_COMPLETED)
-            if drained.done() and not back.done():
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if session.broken.done():
+                session.broken.result()
+            elif drained.done() and not back.done():
                 await _stop_reading(session, forward, call)
             elif forward.done():
                 forward.result()
@@ -95,7 +98,8 @@ class LinkProxy:
             call.cancel()
             forward.cancel()
             drained.cancel()
-            await asyncio.gather(forward, back, drained, return_exceptions=True)
+            session.broken.cancel()
+            await asyncio.gather(*ends, return_exceptions=True)
             if session.line is not None:
                 await session.line.close()
 
@@ -177,6 +181,7 @@ class _Session:
         may_ask: a frame of it may have further rounds.
         between: set while the next hop or the line has all of what came, and no round is open.
         line: what everything goes through from the first timed round on.
+        broken: gets what the line failed with, if it does.
 
     Args:
         switchboard: says which chain a frame that begins goes through.
@@ -187,6 +192,7 @@ class _Session:
     def __init__(self, switchboard: Switchboard, hop: int, write: Callable[[bytes], Awaitable[None]]) -> None:
         self._switchboard, self._hop, self._write = switchboard, hop, write
         self.line: DelayLine | None = None
+        self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._session_id: str | None = None
         self._round: _Round | None = None
         self.may_ask = False
@@ -239,7 +245,7 @@ class _Session:
         trace = self._switchboard.recording.begin(info.frame_index, info.round)
         self._round = _Round(info, position, passage, counts, codec, trace)
         if position.chain.timed and self.line is None:
-            self.line = DelayLine(self._write)
+            self.line = DelayLine(self._write, self.broken)
 
     def _end(self, current: _Round, end: link_pb2.FrameEnd) -> None:
         info, counts = current.info, current.counts
