@@ -10,15 +10,18 @@ bounded in bytes: beyond that `put` waits, and with it the sender.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from heapq import heappop, heappush
+from operator import itemgetter
 
 import grpc
 import numpy as np
 
 from channel_emulator.parcels import ON_WIRE_LEAST, Parcel, Piece, messages
-from channel_emulator.timed_faults import Flight, Overtaking
+from channel_emulator.timed_faults import Doubles, Flight, Overtaking, in_queue_order
 from common.types import Ints
 
 MAX_BYTES = 32 << 20
@@ -32,87 +35,110 @@ LINK_ENDED = (grpc.aio.AioRpcError, asyncio.InvalidStateError)
 """The next hop ended the call, as a write tells; why is its status, and read on the way back."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Leaving:
+    """Packets of a parcel in the order in which they leave; each column has [N].
+
+    Attributes:
+        parcel: whose they are.
+        keys: int64, see Overtaking; ascending.
+        rows: int64, indices into the parcel.
+        queue_ms, delay_ms: float64, see Flight.
+    """
+
+    parcel: Parcel
+    keys: Ints
+    rows: Ints
+    queue_ms: Doubles
+    delay_ms: Doubles
+
+    @classmethod
+    def of(cls, parcel: Parcel, flight: Flight, order: Overtaking) -> _Leaving:
+        """All of a batch that leave."""
+        rows = np.flatnonzero(~flight.batch.erased)
+        keys = order.keys(flight.behind[rows])
+        sorting = np.argsort(keys, kind="stable")
+        rows = rows[sorting]
+        return cls(parcel, keys[sorting], rows, flight.queue_ms[rows], flight.delay_ms[rows])
+
+    def part(self, start: int, stop: int) -> _Leaving:
+        """Some in a row."""
+        columns = (self.keys, self.rows, self.queue_ms, self.delay_ms)
+        return _Leaving(self.parcel, *(column[start:stop] for column in columns))  # type: ignore[arg-type]
+
+
 class _Part:
-    """Packets between two items. Times are ms; `began`: when its first ones came."""
+    """Packets between two items. Ticks are whole ms from `began` on, ms: when the first of them came."""
 
     def __init__(self, began: float) -> None:
         self._began = began
         self._order = Overtaking()
-        self._held: list[tuple[int, int, Parcel, int]] = []
+        self._held: list[tuple[int, int, _Leaving]] = []
         self._came = 0
+        self._queue_ms = 0.0
         self._due: dict[int, list[Piece]] = {}
-        self._times: list[int] = []
+        self._ticks: list[int] = []
 
     @property
-    def next_due(self) -> int | None:
-        """When the next packets may go; None where all have gone, or are held back."""
-        return self._times[0] if self._times else None
+    def next_due(self) -> float | None:
+        """When the next packets may go, ms; None where all have gone, or are held back."""
+        return self._began + self._ticks[0] if self._ticks else None
 
-    def add(self, parcel: Parcel, now: float) -> None:
-        """Take a batch."""
-        rows = np.flatnonzero(~parcel.flight.batch.erased)
-        behind = parcel.flight.behind[rows]
-        keys = self._order.keys(behind)
-        if self._held or behind.any():
-            late = keys > self._order.reached
-            held, held_keys = rows[late], keys[late]
-            order = np.argsort(keys[~late], kind="stable")
-            rows, keys = rows[~late][order], keys[~late][order]
-            rows = self._release(parcel, rows, keys, now)
-            for key, row in zip(held_keys.tolist(), held.tolist(), strict=True):
-                heappush(self._held, (key, self._came, parcel, row))
-                self._came += 1
-        self._schedule(parcel, rows, now)
-
-    def _release(self, parcel: Parcel, rows: Ints, keys: Ints, now: float) -> Ints:
-        """Let go of those held back from earlier batches, each in its place among `rows`; what of these is left."""
-        while self._held and self._held[0][0] <= self._order.reached:
-            key, _, earlier, row = heappop(self._held)
-            place = int(np.searchsorted(keys, key, side="left"))
-            self._schedule(parcel, rows[:place], now)
-            self._schedule(earlier, np.array([row]), now)
-            rows, keys = rows[place:], keys[place:]
-        return rows
+    def add(self, parcel: Parcel, flight: Flight, now: float) -> None:
+        """Take a batch of which something leaves."""
+        leaving = _Leaving.of(parcel, flight, self._order)
+        heappush(self._held, (int(leaving.keys[0]), self._came, leaving))
+        self._came += 1
+        self._let_go(self._order.reached, now)
 
     def release_all(self, now: float) -> None:
         """Nothing more will overtake what is held back."""
-        parcel, rows = None, []
-        while self._held:
-            _, _, other, row = heappop(self._held)
-            if other is not parcel and parcel is not None:
-                self._schedule(parcel, np.array(rows), now)
-                rows = []
-            parcel = other
-            rows.append(row)
-        if parcel is not None:
-            self._schedule(parcel, np.array(rows), now)
+        self._let_go(math.inf, now)
 
-    def _schedule(self, parcel: Parcel, rows: Ints, now: float) -> None:
-        if not len(rows):
-            return
-        flight = parcel.flight
-        due = np.maximum(self._began + flight.queue_ms[rows], now) + flight.delay_ms[rows]
-        times = np.where(due > now, np.ceil(due), np.floor(now)).astype(np.int64)
-        if (times == times[0]).all():
-            self._book(int(times[0]), (parcel, rows))
-            return
-        order = np.argsort(times, kind="stable")
-        times, rows = times[order], rows[order]
-        begins = np.flatnonzero(np.diff(times, prepend=-1))
-        for time, piece in zip(times[begins].tolist(), np.split(rows, begins[1:]), strict=True):
-            self._book(time, (parcel, piece))
+    def _let_go(self, reached: float, now: float) -> None:
+        """Those with keys up to this one."""
+        gone: list[tuple[int, _Leaving]] = []
+        while self._held and self._held[0][0] <= reached:
+            _, came, leaving = heappop(self._held)
+            count = int(np.searchsorted(leaving.keys, reached, side="right"))
+            gone.append((came, leaving.part(0, count)))
+            if count < len(leaving.keys):
+                rest = leaving.part(count, len(leaving.keys))
+                heappush(self._held, (int(rest.keys[0]), came, rest))
+        if gone:
+            # Of equal keys the first to come is the first to go.
+            gone.sort(key=itemgetter(0))
+            self._schedule([leaving for _, leaving in gone], now)
 
-    def _book(self, time: int, piece: Piece) -> None:
-        if time not in self._due:
-            self._due[time] = []
-            heappush(self._times, time)
-        self._due[time].append(piece)
+    def _schedule(self, leaving: Sequence[_Leaving], now: float) -> None:
+        """Book packets that leave now; all at once, for there may be tens of thousands of them, few of each parcel."""
+        order = np.argsort(np.concatenate([each.keys for each in leaving]), kind="stable")
+        whose = np.repeat(np.arange(len(leaving)), [len(each.rows) for each in leaving])[order]
+        rows = np.concatenate([each.rows for each in leaving])[order]
+        delay = np.concatenate([each.delay_ms for each in leaving])[order]
+        queue = in_queue_order(np.concatenate([each.queue_ms for each in leaving])[order], self._queue_ms)
+        self._queue_ms, since = float(queue[-1]), now - self._began
+        # What no delay holds up goes at once: it does not wait for the next tick.
+        came = np.where(delay > 0, np.ceil(since + delay), np.floor(since))
+        ticks = np.maximum(np.ceil(queue + delay), came).astype(np.int64)
+        order = np.argsort(ticks, kind="stable")
+        ticks, whose, rows = ticks[order], whose[order], rows[order]
+        begins = np.flatnonzero(np.diff(ticks, prepend=-1) | np.diff(whose, prepend=-1))
+        pieces = np.split(rows, begins[1:])
+        for tick, owner, piece in zip(ticks[begins].tolist(), whose[begins].tolist(), pieces, strict=True):
+            self._book(tick, (leaving[owner].parcel, piece))
+
+    def _book(self, tick: int, piece: Piece) -> None:
+        if tick not in self._due:
+            self._due[tick] = []
+            heappush(self._ticks, tick)
+        self._due[tick].append(piece)
 
     def take_due(self, now: float) -> list[Piece]:
         """Packets that may go now, in order."""
         pieces: list[Piece] = []
-        while self._times and self._times[0] <= now:
-            pieces += self._due.pop(heappop(self._times))
+        while (due := self.next_due) is not None and due <= now:
+            pieces += self._due.pop(heappop(self._ticks))
         return pieces
 
 
@@ -121,10 +147,11 @@ class DelayLine:
 
     Args:
         write: sends a message to the next hop; only the line calls it from the first `put` on.
+        broken: gets what went wrong when the line cannot go on; not where the next hop ended the call.
     """
 
-    def __init__(self, write: Callable[[bytes], Awaitable[None]]) -> None:
-        self._write = write
+    def __init__(self, write: Callable[[bytes], Awaitable[None]], broken: asyncio.Future[None]) -> None:
+        self._write, self._broken = write, broken
         self._queue: deque[_Part | bytes] = deque()
         self._bytes = 0
         self._message_bytes = _LEAST_MESSAGE
@@ -178,7 +205,7 @@ class DelayLine:
             self._queue.append(_Part(now))
         part = self._queue[-1]
         assert isinstance(part, _Part)
-        part.add(parcel, now)
+        part.add(parcel, flight, now)
         self._bytes += parcel.size
 
     def _release(self) -> None:
@@ -191,8 +218,10 @@ class DelayLine:
             while True:
                 await self._step()
         except Exception as error:
-            # Told to who puts next.
+            # Told to who puts next; there may be none who does, as a sender waits for an answer to what it put.
             self._failed = error
+            if not (isinstance(error, LINK_ENDED) or self._broken.done()):
+                self._broken.set_exception(error)
         finally:
             self._went.set()
 
@@ -212,7 +241,7 @@ class DelayLine:
         else:
             await self._wait(due)
 
-    async def _wait(self, due: int | None) -> None:
+    async def _wait(self, due: float | None) -> None:
         """Until something is put, or until that time."""
         self._came.clear()
         try:

@@ -14,8 +14,8 @@ from gocom.v1 import link_pb2
 
 ON_WIRE, ON_WIRE_LEAST = 32, 6
 """Bytes of a packet's columns in a message."""
-_PACKET_BYTES = 192
-"""What keeping a packet takes beyond its payload."""
+_PACKET_BYTES, _BATCH_BYTES = 512, 2048
+"""What keeping a packet takes beyond its payload where each is due at another time, and a batch beyond its packets."""
 _TOGETHER = 1 << 16
 """Packets and copies looked at together; bounds memory."""
 _COPIES, _BEGIN, _LENGTH, _SEQUENCE, _CHECKSUM, _POWER = 0, 1, 2, 3, 7, 8
@@ -26,25 +26,23 @@ class Parcel:
     """A batch under way.
 
     Attributes:
-        flight: the batch.
         left: how many of its packets have not gone.
         size: what keeping it takes, bytes.
         columns: int64 [9, P]; power as the bits of a float32.
         payload: of all packets.
     """
 
-    __slots__ = ("columns", "flight", "left", "payload", "size")
+    __slots__ = ("columns", "left", "payload", "size")
 
     def __init__(self, flight: Flight) -> None:
         batch = flight.batch
-        self.flight = flight
         self.left = int(np.count_nonzero(~batch.erased))
-        self.size = len(batch.payload) + _PACKET_BYTES * len(batch)
+        self.size = len(batch.payload) + _PACKET_BYTES * len(batch) + _BATCH_BYTES
         self.payload = np.ascontiguousarray(batch.payload).data
         self.columns: Ints = np.stack([
             flight.copies, batch.offset, batch.length, batch.sequence, batch.segment, batch.first_element,
             batch.element_count, batch.checksum, batch.power.view(np.uint32),
-        ]).astype(np.int64)  # fmt: skip
+        ]).astype(np.int64, copy=False)  # fmt: skip
 
 
 Piece = tuple[Parcel, Ints]

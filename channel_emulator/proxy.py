@@ -70,9 +70,12 @@ class LinkProxy:
         forward = asyncio.create_task(_forward(session, request_iterator, call))
         back = asyncio.create_task(_copy_back(call, context))
         drained = asyncio.create_task(self._drained.wait())
+        ends: set[asyncio.Future[Any]] = {forward, back, drained, session.broken}
         try:
-            await asyncio.wait({forward, back, drained}, return_when=asyncio.FIRST_COMPLETED)
-            if drained.done() and not back.done():
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if session.broken.done():
+                session.broken.result()
+            elif drained.done() and not back.done():
                 await _stop_reading(session, forward, call)
             elif forward.done():
                 forward.result()
@@ -87,7 +90,8 @@ class LinkProxy:
             call.cancel()
             forward.cancel()
             drained.cancel()
-            await asyncio.gather(forward, back, drained, return_exceptions=True)
+            session.broken.cancel()
+            await asyncio.gather(*ends, return_exceptions=True)
             if session.line is not None:
                 await session.line.close()
 
@@ -157,6 +161,7 @@ class _Session:
         may_ask: a frame of it may have further rounds.
         between: set while the next hop or the line has all of what came, and no round is open.
         line: what everything goes through from the first timed round on.
+        broken: gets what the line failed with, if it does.
 
     Args:
         switchboard: says which chain a frame that begins goes through.
@@ -167,6 +172,7 @@ class _Session:
     def __init__(self, switchboard: Switchboard, hop: int, write: Callable[[bytes], Awaitable[None]]) -> None:
         self._switchboard, self._hop, self._write = switchboard, hop, write
         self.line: DelayLine | None = None
+        self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._session_id: str | None = None
         self._round: PassingRound | None = None
         self.may_ask = False
@@ -219,7 +225,7 @@ class _Session:
         trace = self._switchboard.recording.begin(info.frame_index, info.round)
         self._round = PassingRound(info, position, passage, RoundCounts(), codec, trace)
         if position.chain.timed and self.line is None:
-            self.line = DelayLine(self._write)
+            self.line = DelayLine(self._write, self.broken)
 
     async def _end(self, current: PassingRound, end: link_pb2.FrameEnd) -> None:
         if not current.packets <= end.packet_count <= MAX_PACKETS:

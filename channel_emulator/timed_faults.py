@@ -28,7 +28,8 @@ class Flight:
 
     Attributes:
         batch: the packets; those with `erased` set do not leave.
-        queue_ms: float64 [P], from the beginning of the round until the packet is through the queue.
+        queue_ms: float64 [P], from the beginning of the round until the packet is through the queue, if none goes
+            before it that came later: see in_queue_order.
         delay_ms: float64 [P], how long it then takes.
         copies: int64 [P], how often it comes beyond the first time.
         behind: int64 [P], packets that come later and go before it; 0: it is not held back.
@@ -47,10 +48,14 @@ class Flight:
         return cls(batch, nought, nought, none, none)
 
     def arranged(self) -> PacketBatch:
-        """What arrives of a whole round, in order; all of its packets are taken to come at once."""
+        """What arrives of a whole round, in order; all of its packets are taken to come at once.
+
+        Of those that arrive within a millisecond the first to leave is the first to arrive, as in a DelayLine.
+        """
         rows = np.flatnonzero(~self.batch.erased)
         rows = rows[np.argsort(Overtaking().keys(self.behind[rows]), kind="stable")]
-        rows = rows[np.argsort(self.queue_ms[rows] + self.delay_ms[rows], kind="stable")]
+        ticks = np.ceil(in_queue_order(self.queue_ms[rows], 0.0) + self.delay_ms[rows])
+        rows = rows[np.argsort(ticks, kind="stable")]
         return gather([(self.batch, np.repeat(rows, 1 + self.copies[rows]))])
 
 
@@ -61,6 +66,19 @@ def join_flights(flights: Sequence[Flight]) -> Flight:
     names = Flight.__slots__[1:]
     columns = [np.concatenate([getattr(flight, name) for flight in flights]) for name in names]
     return Flight(join_batches([flight.batch for flight in flights]), *columns)
+
+
+def in_queue_order(queue_ms: Doubles, reached_ms: float) -> Doubles:
+    """When packets are through a first-in first-out queue, float64 [P], ms; they are in the order in which they leave.
+
+    One that was held back comes to the queue behind those that overtook it, and leaves it no earlier than they do. The
+    time that was its own stays empty: the link is never quicker than its rate.
+
+    Args:
+        queue_ms: see Flight.
+        reached_ms: of the packets before them.
+    """
+    return np.maximum(np.maximum.accumulate(queue_ms), reached_ms)
 
 
 class Overtaking:

@@ -78,7 +78,13 @@ async def test_a_link_of_finite_rate_is_no_quicker_than_that() -> None:
 
 @pytest.mark.parametrize("size", [300, 64, 7])
 @pytest.mark.parametrize(
-    "spec", ["reorder:rate=0.3,distance=20", "packet_erasure:rate=0.2+reorder:rate=1,distance=1024"]
+    "spec",
+    [
+        "reorder:rate=0.3,distance=20",
+        "packet_erasure:rate=0.2+reorder:rate=1,distance=1024",
+        "reorder:rate=0.3,distance=3+rate_limit:rate_kbps=500",
+        "rate_limit:rate_kbps=500+reorder:rate=0.3,distance=3",
+    ],
 )
 async def test_order_is_what_it_is_in_process_in_any_batching(spec: str, size: int) -> None:
     async with start_net(spec, 3) as net:
@@ -185,6 +191,23 @@ async def test_the_next_hops_error_comes_through_a_delay() -> None:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 _ = [response async for response in call]
             assert status.of(caught.value)[:2] == (grpc.StatusCode.FAILED_PRECONDITION, "codebooks differ")
+
+
+async def test_who_only_waits_hears_of_a_line_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no message can be made of it")
+
+    async with start_net("delay:delay_ms=100") as net:
+        monkeypatch.setattr(delay_line, "messages", fail)
+        call, began = net.link.Send(timeout=20), time.monotonic()
+        for item in [OPEN, *frame(0)]:
+            await call.write(item)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await rest_of(call)
+        assert caught.value.code() not in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.OK)
+        assert time.monotonic() - began < 0.1 + SLACK_S
+        monkeypatch.undo()
+        assert len(await net.send(OPEN, *frame(1))) == 2
 
 
 async def test_what_is_out_of_order_is_still_named() -> None:

@@ -185,6 +185,24 @@ def test_those_held_back_are_overtaken_by_as_many_as_said(seed: int) -> None:
         assert went_before == min(behind[index], np.count_nonzero(behind[index + 1 :] == 0))
 
 
+@pytest.mark.parametrize(("before", "after"), [("rate_limit:rate_kbps=500+", ""), ("", "+rate_limit:rate_kbps=500")])
+def test_a_queue_does_not_undo_what_was_held_back(before: str, after: str) -> None:
+    flight = chain_of(f"{before}reorder:rate=0.3,distance=3{after}", 3).passage(FRAME).fly(packets(200))
+    left = flight.arranged().sequence.tolist()
+    assert left == by_hand(flight.behind.tolist()) != sorted(left)
+
+
+def test_a_queue_is_left_in_order_and_delays_count_in_whole_milliseconds() -> None:
+    flight = replace(
+        Flight.of(packets(4)), queue_ms=np.array([10.0, 20, 30, 40]), delay_ms=np.array([0.0, 0, 10, 0.5]),
+        behind=np.array([2, 0, 0, 0]),
+    )  # fmt: skip
+    # They are through the queue at 20, 30, 30, 40, and arrive at 20, 40, 30, 41.
+    assert flight.arranged().sequence.tolist() == [1, 0, 2, 3]
+    late = replace(Flight.of(packets(5)), delay_ms=np.array([1.9, 1.1, 2.0, 0.9, 2.1]))
+    assert late.arranged().sequence.tolist() == [3, 0, 1, 2, 4]
+
+
 TIMED = (
     "packet_erasure:rate=0.2+reorder:rate=0.3,distance=5+duplicate:rate=0.2,copies=3+"
     "delay:delay_ms=30,jitter_ms=20,distribution=normal,deadline_ms=50+periodic_outage:period=30,length=4+"

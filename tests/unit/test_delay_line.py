@@ -1,0 +1,115 @@
+"""What is under way: what keeping it takes, how long taking a batch takes, and how it goes in parts of a round."""
+
+from __future__ import annotations
+
+import gc
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from channel_emulator.chain import Chain
+from channel_emulator.delay_line import _Part
+from channel_emulator.impairments import FrameInfo
+from channel_emulator.parcels import Parcel, messages
+from channel_emulator.timed_faults import Flight
+from channel_emulator.wire_items import read_item
+from common.channel_spec import parse_spec
+from common.packets import PacketBatch
+from common.wire import batch_to_proto
+from gocom.v1 import link_pb2
+
+FRAME = FrameInfo(0, 0, (True,))
+
+
+def packets(first: int, count: int, payload_bytes: int = 40) -> PacketBatch:
+    index, ones = np.arange(first, first + count), np.ones(count, np.int64)
+    return PacketBatch(
+        np.zeros(count * payload_bytes, np.uint8), ones * payload_bytes, index, ones * 0, index, ones,
+        index.astype(np.uint32), np.ones(count, np.float32), np.zeros(count, bool),
+    )  # fmt: skip
+
+
+def flights(spec: str, count: int, size: int) -> list[Flight]:
+    """Batches of a round, as they come from a sender."""
+    passage = Chain.from_profile(parse_spec(spec, 3)).passage(FRAME)
+    made = []
+    for first in range(0, count, size):
+        item = link_pb2.SendRequest(batch=batch_to_proto(packets(first, size)))
+        made.append(passage.fly(read_item(item.SerializeToString()).batch()))
+    return made
+
+
+@pytest.mark.parametrize("spec", ["delay:delay_ms=1000,jitter_ms=1000", "delay:delay_ms=50000,jitter_ms=50000"])
+@pytest.mark.parametrize(("count", "size"), [(1000, 1), (2000, 4), (8192, 64), (32768, 8192)])
+def test_what_is_under_way_takes_no_more_than_is_counted(spec: str, count: int, size: int) -> None:
+    flights(spec, size, size)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        part, counted = _Part(0.0), 0
+        for flight in flights(spec, count, size):
+            parcel = Parcel(flight)
+            part.add(parcel, flight, 0.0)
+            counted += parcel.size
+        del flight, parcel
+        gc.collect()
+        kept = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert counted / 8 < kept < counted
+
+
+def seconds(spec: str) -> float:
+    """The least that taking a batch of 20,000 took, after one that leaves most of it held back."""
+    part, taken = _Part(0.0), []
+    for flight in flights(spec, 60_000, 20_000):
+        parcel, began = Parcel(flight), time.thread_time()
+        part.add(parcel, flight, 0.0)
+        taken.append(time.thread_time() - began)
+    return min(taken[1:])
+
+
+def test_thousands_held_back_do_not_stop_the_event_loop() -> None:
+    # 1 ms, and 2 to 5 ms; one after the other they took 45 to 490.
+    none = seconds("delay:delay_ms=5")
+    for rate in (0.5, 0.97):
+        assert seconds(f"reorder:rate={rate},distance=1024") < 15 * none
+
+
+def left(part: _Part, now: float) -> list[int]:
+    """Sequence numbers of what may go by then, in order."""
+    pieces = part.take_due(now)
+    found = [link_pb2.SendRequest.FromString(raw).batch for raw in messages(pieces, 1 << 20)] if pieces else []
+    return [number for batch in found for number in batch.sequence]
+
+
+@pytest.mark.parametrize("size", [1, 7, 300])
+@pytest.mark.parametrize("between_ms", [0.0, 0.3])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "reorder:rate=0.3,distance=3+rate_limit:rate_kbps=500",
+        "rate_limit:rate_kbps=50000+reorder:rate=0.9,distance=40+reorder:rate=0.5,distance=9+delay:delay_ms=7.3",
+    ],
+)
+def test_order_in_a_queue_does_not_depend_on_when_batches_come(spec: str, between_ms: float, size: int) -> None:
+    passage = Chain.from_profile(parse_spec(spec, 3)).passage(FRAME)
+    expected = passage.fly(packets(0, 2100)).arranged().sequence.tolist()
+    assert (np.diff(expected) < 0).any()
+    part, now, arrived = _Part(1000.7), 1000.7, []
+    for flight in flights(spec, 2100, size):
+        part.add(Parcel(flight), flight, now)
+        now += between_ms
+        arrived += left(part, now)
+    part.release_all(now)
+    assert arrived + left(part, now + 1e6) == expected
+
+
+def test_in_one_batch_the_order_of_different_delays_is_that_in_process() -> None:
+    (flight,) = flights("rate_limit:rate_kbps=90000+delay:delay_ms=4,jitter_ms=4", 2000, 2000)
+    part = _Part(1000.7)
+    part.add(Parcel(flight), flight, 1000.7)
+    arrived = [number for tick in range(30) for number in left(part, 1000.7 + tick)]
+    assert arrived == flight.arranged().sequence.tolist() != sorted(arrived)
