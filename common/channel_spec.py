@@ -97,7 +97,10 @@ def _format(impairment: channel_pb2.Impairment) -> str:
         words = [f"rounds={len(rounds)}", f"packets={sum(r.packets for r in rounds)}"]
     else:
         name = case
-        words = [f"{field.name}={_word(field, value)}" for field, value in getattr(impairment, case).ListFields()]
+        fault: Message = getattr(impairment, case)
+        given = {field.name for field, _ in fault.ListFields()}
+        fields = [field for field in fault.DESCRIPTOR.fields if field.name in given or _is_required(field)]
+        words = [f"{field.name}={_word(field, getattr(fault, field.name))}" for field in fields]
     return f"{name}:{','.join(words)}" if words else name
 
 
@@ -187,6 +190,14 @@ def _add(profile: channel_pb2.ChannelProfile, name: str, parameters: Mapping[Any
         if key not in fields:
             raise InvalidInput(f"{where}.{key}: no such parameter; there are {', '.join(fields)}")
         setattr(target, key, _value(fields[key], value, f"{where}.{key}"))
+    for field in fields.values():
+        if _is_required(field) and field.name not in parameters:
+            raise InvalidInput(f"{where}.{field.name}: not set")
+
+
+def _is_required(field: FieldDescriptor) -> bool:
+    """Whether it must be written: a number that on the wire is 0 where it is not set, which few would mean."""
+    return field.enum_type is None and not field.has_presence
 
 
 def _add_netem(profile: channel_pb2.ChannelProfile, text: Mapping[Any, Any] | str) -> None:

@@ -32,7 +32,7 @@ def test_whole_numbers_and_what_is_not_said() -> None:
     first, second = parse_spec("packet_erasure:rate=1,segment=0+packet_erasure:rate=1").impairments
     assert first.packet_erasure.HasField("segment") and first.packet_erasure.segment == 0
     assert not second.packet_erasure.HasField("segment")
-    assert parse_spec("packet_erasure:segment=4294967295").impairments[0].packet_erasure.segment == 2**32 - 1
+    assert parse_spec("packet_erasure:rate=1,segment=4294967295").impairments[0].packet_erasure.segment == 2**32 - 1
     burst = parse_spec("burst_bit_flip:p=4e-5,r=0.02,damage=deliver").impairments[0].burst_bit_flip
     assert burst == channel_pb2.BurstBitFlip(p=4e-5, r=0.02, damage=channel_pb2.DAMAGE_POLICY_DELIVER)
 
@@ -86,10 +86,12 @@ def test_round_trip_of_any_profile(faults: list[channel_pb2.Impairment], seed: i
 
 def test_yaml(tmp_path: Path) -> None:
     file = tmp_path / "noisy.yaml"
-    file.write_text("seed: 7\nimpairments: [{packet_erasure: {rate: 1e-2}}, {bit_flip: {damage: erase}}, {toy: }]\n")
+    file.write_text(
+        "seed: 7\nimpairments: [{packet_erasure: {rate: 1e-2}}, {bit_flip: {rate: 0, damage: erase}}, {toy: }]"
+    )
     profile = parse_spec(str(file))
     assert profile.seed == 7
-    assert format_spec(profile) == "packet_erasure:rate=0.01+bit_flip:damage=erase+toy"
+    assert format_spec(profile) == "packet_erasure:rate=0.01+bit_flip:rate=0.0,damage=erase+toy"
     assert parse_spec(str(file), seed=8).seed == 8
 
 
@@ -111,7 +113,7 @@ def test_yaml(tmp_path: Path) -> None:
             ":rate=1",
             r"impairments\[0\]: '' is no name; choose packet_erasure, gilbert_elliott, bit_flip, burst_bit_flip",
         ),
-        ("+".join(["packet_erasure"] * (MAX_IMPAIRMENTS + 1)), "more than 32"),
+        ("+".join(["packet_erasure:rate=0.1"] * (MAX_IMPAIRMENTS + 1)), "more than 32"),
         ("no/such/file.yml", "cannot read"),
     ],
 )
@@ -145,3 +147,30 @@ def test_seed_range() -> None:
     with pytest.raises(InvalidInput, match="seed"):
         parse_spec("clean", 2**64)
     assert math.isclose(parse_spec("bit_flip:rate=1e+0").impairments[0].bit_flip.rate, 1.0)
+
+
+REQUIRED = {
+    "packet_erasure": ["rate"],
+    "gilbert_elliott": ["p", "r"],
+    "bit_flip": ["rate"],
+    "burst_bit_flip": ["p", "r"],
+    "reorder": ["rate"],
+    "duplicate": ["rate"],
+    "delay": ["delay_ms"],
+    "rate_limit": ["rate_kbps"],
+    "periodic_outage": ["period", "length"],
+}
+
+
+@pytest.mark.parametrize(("fault", "names"), REQUIRED.items())
+def test_what_must_be_said_is_not_taken_for_zero(tmp_path: Path, fault: str, names: list[str]) -> None:
+    file = tmp_path / "channel.yml"
+    for missing in names:
+        given = {name: 0 for name in names if name != missing}
+        words = f"{fault}:{','.join(f'{name}={value}' for name, value in given.items())}"
+        file.write_text(f"impairments: [{{{fault}: {given or 'null'}}}]")
+        for text in (words, str(file)):
+            with pytest.raises(InvalidInput, match=rf"^impairments\[0\]\.{fault}\.{missing}: not set$"):
+                parse_spec(text)
+    zeros = f"{fault}:{','.join(f'{name}=0' for name in names)}"
+    assert parse_spec(format_spec(parse_spec(zeros))) == parse_spec(zeros)
