@@ -104,6 +104,10 @@ def test_yaml(tmp_path: Path) -> None:
         ("packet_erasure:segment=4294967296", "segment: '4294967296' is not a whole number in 0 to"),
         ("packet_erasure:segment=x", "segment: 'x' is not a number"),
         ("packet_erasure:rate=lots", r"impairments\[0\].packet_erasure.rate: 'lots' is not a number"),
+        ("packet_erasure:rate=0_1", "rate: '0_1' is not a number"),
+        ("packet_erasure:rate=\N{ARABIC-INDIC DIGIT ZERO}", "rate: '.' is not a number"),
+        ("packet_erasure:rate=-inf", "rate: '-inf' is not finite"),
+        ("packet_erasure:rate=1e999", "rate: '1e999' is not finite"),
         ("packet_erasure:rate=nan", "rate: 'nan' is not finite"),
         ("toy:x=inf", r"impairments\[0\].toy.x: 'inf' is not finite"),
         ("packet_erasure:rate=1e-1+bit_flip:damage=eat", r"impairments\[1\].*damage: 'eat' is none of erase, deliver"),
@@ -131,6 +135,13 @@ def test_mistakes_are_named(text: str, message: str) -> None:
         ("{impairments: [packet_erasure]}", r"impairments\[0\]: must be a name with parameters"),
         ("{impairments: [{packet_erasure: 0.2}]}", "must be a mapping of parameters"),
         ("{impairments: [{packet_erasure: {rate: yes}}]}", "rate: True is not a number"),
+        ("{impairments: [{packet_erasure: {rate: 1_0}}]}", "rate: '1_0' is not a number"),
+        ("{impairments: [{packet_erasure: {rate: 1:30}}]}", "rate: '1:30' is not a number"),
+        ("{impairments: [{packet_erasure: {rate: 0_1.5}}]}", "rate: '0_1.5' is not a number"),
+        ("{impairments: [{packet_erasure: {rate: .inf}}]}", "rate: inf is not finite"),
+        ("{impairments: [{packet_erasure: {rate: 0.1, rate: 0.2}}]}", "rate: given twice, the second time in line 1"),
+        ("{impairments: [],\n impairments: []}", "impairments: given twice, the second time in line 2"),
+        ("{seed: 1_0}", "seed: '?1_0'? is not a whole number"),
         ("{seed: -1}", "seed: -1"),
         ("{seed: [", "cannot read"),
     ],
@@ -174,3 +185,11 @@ def test_what_must_be_said_is_not_taken_for_zero(tmp_path: Path, fault: str, nam
                 parse_spec(text)
     zeros = f"{fault}:{','.join(f'{name}=0' for name in names)}"
     assert parse_spec(format_spec(parse_spec(zeros))) == parse_spec(zeros)
+
+
+@pytest.mark.parametrize(("text", "rate"), [("1", 1.0), ("+.5", 0.5), ("1.", 1.0), ("1E-3", 1e-3), ("010", 10.0)])
+def test_plain_decimals_are_numbers(tmp_path: Path, text: str, rate: float) -> None:
+    file = tmp_path / "channel.yml"
+    file.write_text(f"impairments: [{{packet_erasure: {{rate: {text}}}}}]")
+    for spec in (f"packet_erasure:rate={text}", str(file)):
+        assert parse_spec(spec).impairments[0].packet_erasure.rate == rate
