@@ -51,6 +51,7 @@ _BETWEEN = re.compile(r"\s*\+\s*(?=[A-Za-z_])")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]*)")
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
+_WITH_UNIT = re.compile(f"({_DECIMAL.pattern})\\s*(?P<unit>%|[a-z]+)", re.IGNORECASE)
 _NOT_FINITE = re.compile(r"[+-]?\.?(nan|inf)", re.IGNORECASE)
 _KINDS = channel_pb2.Impairment.DESCRIPTOR.oneofs_by_name["kind"].fields
 
@@ -101,7 +102,7 @@ def parse_spec(text: str, seed: int | None = None) -> channel_pb2.ChannelProfile
         for part in _BETWEEN.split(chain) if chain else []:
             name, _, words = (piece.strip() for piece in part.partition(":"))
             where = f"impairments[{len(profile.impairments)}]"
-            _add(profile, name, words if name == NETEM else _parse_parameters(words, where), Path())
+            _add(profile, name, words if name == NETEM else _parse_parameters(words, f"{where}.{name}"), Path())
     if seed is not None:
         profile.seed = _checked_seed(seed)
     return profile
@@ -265,8 +266,11 @@ def _value(field: Any, value: Any, path: str) -> float:
     number = _number(value, path)
     if field.cpp_type != FieldDescriptor.CPPTYPE_UINT32:
         return number
-    if not number.is_integer() or not 0 <= number < 1 << 32:
-        raise InvalidInput(f"{path}: {value!r} is not a whole number in 0 to 2**32 - 1")
+    # Which of them are allowed the emulator knows; this is what the message can hold.
+    if not number.is_integer():
+        raise InvalidInput(f"{path}: {value!r} is not a whole number")
+    if not 0 <= number < 1 << 32:
+        raise InvalidInput(f"{path}: {value!r} is {'less than 0' if number < 0 else 'more than 2**32 - 1'}")
     return int(number)
 
 
@@ -275,8 +279,17 @@ def _number(value: Any, path: str) -> float:
     text = str(value).strip()
     # float() would take 0_1 and digits of other scripts as well.
     if not _DECIMAL.fullmatch(text) and not _NOT_FINITE.fullmatch(text):
-        raise InvalidInput(f"{path}: {value!r} is not a number")
+        raise InvalidInput(f"{path}: {value!r} is not a number{_unit_hint(text)}")
     number = float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
     if not math.isfinite(number):
         raise InvalidInput(f"{path}: {value!r} is not finite")
     return number
+
+
+def _unit_hint(text: str) -> str:
+    """What to write instead of a number with a unit; "" for anything else."""
+    match = _WITH_UNIT.fullmatch(text)
+    if match is None:
+        return ""
+    plain = f"{float(match[1]) / 100:.12g}" if match["unit"] == "%" else match[1]
+    return f"; give a number without a unit, such as {plain}"
