@@ -5,8 +5,8 @@ A SPEC is one of
     a chain, applied in turn gilbert_elliott:p=0.02,r=0.25+bit_flip:rate=1e-4,damage=deliver
     a YAML file              {seed: 7, impairments: [{packet_erasure: {rate: 0.2}}]}
 
-Two are written in a way of their own: `trace_replay:file=run.trace` (trace_file.py; the file is read here, in YAML as
-seen from the YAML file's folder), and `netem:loss 5%` (netem_spec.py), which becomes others.
+A preset may be a part of a chain. Two are written in a way of their own: `trace_replay:file=run.trace`
+(trace_file.py; the file is read here, in YAML as seen from the YAML file's folder), and `netem:loss 5%` (netem_spec.py), which becomes others.
 
 Names and parameters are those of `Impairment` in channel.proto; a name that is no case of its oneof becomes the
 extension case, for faults from plug-ins. Ranges are the emulator's business: here only form is checked.
@@ -98,14 +98,27 @@ def parse_spec(text: str, seed: int | None = None) -> channel_pb2.ChannelProfile
         profile = _parse_yaml(Path(text))
     else:
         profile = channel_pb2.ChannelProfile()
-        chain = PRESETS.get(text, text)
-        for part in _BETWEEN.split(chain) if chain else []:
+        for part in _parts(text):
             name, _, words = (piece.strip() for piece in part.partition(":"))
             where = f"impairments[{len(profile.impairments)}]"
             _add(profile, name, words if name == NETEM else _parse_parameters(words, f"{where}.{name}"), Path())
     if seed is not None:
         profile.seed = _checked_seed(seed)
     return profile
+
+
+def _parts(text: str) -> list[str]:
+    """The parts of a chain, with those of a preset in its place."""
+    parts: list[str] = []
+    for part in _BETWEEN.split(text) if text else []:
+        name, colon, _ = part.partition(":")
+        if (name := name.strip()) not in PRESETS:
+            parts.append(part)
+        elif colon:
+            raise InvalidInput(f"{name}: is a preset and has no parameters; it stands for {PRESETS[name] or 'nothing'}")
+        else:
+            parts += _BETWEEN.split(PRESETS[name]) if PRESETS[name] else []
+    return parts
 
 
 def format_spec(profile: channel_pb2.ChannelProfile) -> str:
@@ -135,7 +148,7 @@ def _format(impairment: channel_pb2.Impairment) -> str:
     return f"{name}:{','.join(words)}" if words else name
 
 
-def _word(field: FieldDescriptor, value: Any) -> str:
+def _word(field: Any, value: Any) -> str:
     return str(enum_to_name(field.enum_type, value, field.name)) if field.enum_type is not None else repr(value)
 
 
@@ -226,9 +239,9 @@ def _add(profile: channel_pb2.ChannelProfile, name: str, parameters: Mapping[Any
             raise InvalidInput(f"{where}.{field.name}: not set")
 
 
-def _is_required(field: FieldDescriptor) -> bool:
+def _is_required(field: Any) -> bool:
     """Whether it must be written: a number that on the wire is 0 where it is not set, which few would mean."""
-    return field.enum_type is None and not field.has_presence
+    return field.enum_type is None and not bool(field.has_presence)
 
 
 def _add_netem(profile: channel_pb2.ChannelProfile, text: Mapping[Any, Any] | str) -> None:

@@ -197,3 +197,23 @@ def test_plain_decimals_are_numbers(tmp_path: Path, text: str, rate: float) -> N
     file.write_text(f"impairments: [{{packet_erasure: {{rate: {text}}}}}]")
     for spec in (f"packet_erasure:rate={text}", str(file)):
         assert parse_spec(spec).impairments[0].packet_erasure.rate == rate
+
+
+@pytest.mark.parametrize(
+    ("text", "chain"),
+    [
+        ("lossy+bit_flip:rate=1e-4", "packet_erasure:rate=0.2+bit_flip:rate=1e-4"),
+        ("bit_flip:rate=1e-4 + bursty", "bit_flip:rate=1e-4+gilbert_elliott:p=0.02,r=0.2"),
+        ("light+noisy", "packet_erasure:rate=0.05+bit_flip:rate=1e-3,damage=deliver"),
+        ("clean+bit_flip:rate=1e-4+clean", "bit_flip:rate=1e-4"),
+        ("clean+clean", "clean"),
+        ("lossy+netem:loss 5%+heavy", "packet_erasure:rate=0.2+packet_erasure:rate=0.05+packet_erasure:rate=0.5"),
+    ],
+)
+def test_presets_are_parts_of_chains(text: str, chain: str) -> None:
+    assert parse_spec(text) == parse_spec(chain)
+
+
+def test_a_preset_has_no_parameters() -> None:
+    with pytest.raises(InvalidInput, match="lossy: is a preset and has no parameters; it stands for packet_erasure:ra"):
+        parse_spec("bit_flip:rate=0.1+lossy:rate=0.3")
