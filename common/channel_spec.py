@@ -6,7 +6,8 @@ A SPEC is one of
     a YAML file              {seed: 7, impairments: [{packet_erasure: {rate: 0.2}}]}
 
 A preset may be a part of a chain. Two are written in a way of their own: `trace_replay:file=run.trace`
-(trace_file.py; the file is read here, in YAML as seen from the YAML file's folder), and `netem:loss 5%` (netem_spec.py), which becomes others.
+(trace_file.py; the file is read here, in YAML as seen from the YAML file's folder), and
+`netem:loss 5%` (netem_spec.py), which becomes others.
 
 Names and parameters are those of `Impairment` in channel.proto; a name that is no case of its oneof becomes the
 extension case, for faults from plug-ins. Ranges are the emulator's business: here only form is checked.
