@@ -215,7 +215,7 @@ def test_a_record_takes_the_place_of_another_with_its_first_round(tmp_path):
     with PendingTrace(file):
         assert file.read_text() == "kept"
     assert list(tmp_path.iterdir()) == [file] and file.read_text() == "kept"
-    rounds = [channel_pb2.TraceRound(frame_index=i, packets=3, erased=b"\x40") for i in range(2)]
+    rounds = [channel_pb2.TraceRound(frame_index=i, packets=3, erased=b"\x02") for i in range(2)]
     with PendingTrace(file) as pending:
         for message in rounds:
             pending.write(message)
