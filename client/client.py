@@ -10,40 +10,28 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
-from enum import Enum
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-import grpc
 import numpy as np
 
-from client.errors import named
-from client.pictures import Size, Source
-from client.recording import AsyncRecording, Recording
-from client.results import Preview, SendResult
-from client.transfer import SendOptions, Transfer
-from common.channel_spec import parse_spec
-from common.errors import InvalidInput
-from common.rpc.channels import MAX_MESSAGE_BYTES, RPC_DEADLINE_S, STREAM_DEADLINE_S, open_channel
+from client.channel_control import ChannelControl
+from client.pictures import Source
+from client.recording import Recording
+from client.results import SendResult
+from client.send_arguments import send_options
+from client.transfer import Transfer
+from common.rpc.channels import open_channel
 from common.rpc.security import check_peers
 from common.settings import ClientSettings
-from common.systems import SYSTEMS
-from common.types import FeedbackPolicy, LinkSettings, PowerAllocation, RoundSettings
-from common.wire import check_rounds, make_parameters
 from gocom.v1 import channel_pb2, channel_pb2_grpc, receiver_pb2_grpc, transmitter_pb2_grpc
 
 T = TypeVar("T")
-E = TypeVar("E", bound=Enum)
-
-ATTEMPTS, RETRY_PAUSE_S = 4, 0.1
-_UINT32, _UINT64 = 1 << 32, 1 << 64
-_ENVELOPE_BYTES = 64
-"""Of a message around a profile, at most."""
 
 
-class AsyncClient:
+class AsyncClient(ChannelControl):
     """Talks to a transmitter, a receiver and, if its address is given, a channel emulator. Close it.
 
     Args:
@@ -63,9 +51,10 @@ class AsyncClient:
         self._channels = [open_channel(address, security=security) for address in given]
         self._transmitter = transmitter_pb2_grpc.TransmitterServiceStub(self._channels[0])
         self._receiver = receiver_pb2_grpc.ReceiverServiceStub(self._channels[1])
-        self._control: Any = None
+        control: Any = None
         if channel is not None:
-            self._control = channel_pb2_grpc.ChannelControlServiceStub(self._channels[2])
+            control = channel_pb2_grpc.ChannelControlServiceStub(self._channels[2])
+        super().__init__(control, channel)
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -79,45 +68,10 @@ class AsyncClient:
             await channel.close()
 
     def open_transfer(
-        self,
-        images: Iterable[Source] | AsyncIterable[Source],
-        codec: str = "lami_go",
-        *,
-        options: Mapping[str, Any] | None = None,
-        seed: int = 0,
-        max_rounds: int = 1,
-        budget_bytes: int | None = None,
-        round_budget_bytes: int | None = None,
-        feedback_policy: FeedbackPolicy | str = FeedbackPolicy.ERASED,
-        quality_target: float = 0.0,
-        power_allocation: PowerAllocation | str = PowerAllocation.EQUAL,
-        unequal_protection: float | None = None,
-        link: LinkSettings = LinkSettings(),
-        size: Size = None,
-        first_index: int = 0,
-        timeout_s: float = 120.0,
-        patience_s: float = 60.0,
-        on_preview: Callable[[Preview], None] | None = None,
+        self, images: Iterable[Source] | AsyncIterable[Source], codec: str = "lami_go", **arguments: Any
     ) -> Transfer:
         """Begin a send; `send` says what the arguments mean. Await next() for results, then close()."""
-        parameters = make_parameters(SYSTEMS.get(codec).options, dict(options or {}))
-        _check_range("seed", seed, 0, _UINT64 - 1)
-        _check_range("max_rounds", max_rounds, 1, _UINT32 - 1)
-        for name, value in (("budget_bytes", budget_bytes), ("round_budget_bytes", round_budget_bytes)):
-            if value is not None:
-                _check_range(name, value, 1, _UINT32 - 1)
-        _check_range("quality_target", quality_target, 0, 1)
-        if unequal_protection is not None:
-            _check_range("unequal_protection", unequal_protection, 0, 0.9)
-            if budget_bytes is None:
-                raise InvalidInput("budget_bytes: unequal protection needs one")
-        policy = _choice(FeedbackPolicy, "feedback_policy", feedback_policy)
-        power = _choice(PowerAllocation, "power_allocation", power_allocation)
-        check_rounds(RoundSettings(max_rounds, round_budget_bytes or 0, policy, quality_target))
-        wanted = SendOptions(
-            codec, parameters, seed, max_rounds, budget_bytes, round_budget_bytes, policy, quality_target,
-            power, unequal_protection, link, size, first_index, timeout_s, patience_s, on_preview,
-        )  # fmt: skip
+        wanted = send_options(codec, **arguments)
         if isinstance(images, str | bytes | Path | np.ndarray):
             images = [images]
         iterator = aiter(images) if isinstance(images, AsyncIterable) else iter(images)
@@ -160,79 +114,6 @@ class AsyncClient:
                 yield result
         finally:
             await transfer.close()
-
-    async def get_channel(self, reverse: bool = False) -> channel_pb2.ChannelProfile:
-        """The channel's profile; `reverse`: what feedback meets. Raises GoComError."""
-        stub, request = self._channel_stub(), channel_pb2.GetProfileRequest(direction=_direction(reverse))
-        response: channel_pb2.GetProfileResponse = await self._retried(
-            lambda: stub.GetProfile(request, timeout=RPC_DEADLINE_S)
-        )
-        return response.profile
-
-    async def set_channel(
-        self, profile: str | channel_pb2.ChannelProfile, seed: int | None = None, reverse: bool = False
-    ) -> int:
-        """Replace the profile, from the next frame on; -> its revision.
-
-        Args:
-            profile: text as `common.channel_spec.parse_spec` reads it, or the message.
-            seed: of the channel's randomness, with text.
-            reverse: of the way back, which feedback takes; the emulator must be on it (docs/channel.md).
-
-        Raises:
-            InvalidInput, UnknownName: of the profile.
-            GoComError: the emulator is out of reach.
-        """
-        message = parse_spec(profile, seed) if isinstance(profile, str) else profile
-        if message.ByteSize() > MAX_MESSAGE_BYTES - _ENVELOPE_BYTES:
-            raise InvalidInput(f"profile: {message.ByteSize()} bytes with its traces, more than a message may have")
-        stub = self._channel_stub()
-        request = channel_pb2.UpdateProfileRequest(profile=message, direction=_direction(reverse))
-        response = await self._retried(lambda: stub.UpdateProfile(request, timeout=RPC_DEADLINE_S))
-        return int(response.revision)
-
-    async def watch_channel(
-        self, interval_ms: int = 1000, reverse: bool = False
-    ) -> AsyncIterator[channel_pb2.WatchStatisticsResponse]:
-        """Live counts, once an interval, until closed; `reverse`: of feedback. Raises GoComError."""
-        request = channel_pb2.WatchStatisticsRequest(interval_ms=interval_ms, direction=_direction(reverse))
-        call = self._channel_stub().WatchStatistics(request, timeout=STREAM_DEADLINE_S)
-        try:
-            async for response in call:
-                yield response
-        except grpc.aio.AioRpcError as error:
-            raise named(error, f"channel at {self._addresses['channel']}") from error
-        finally:
-            call.cancel()
-
-    async def record_channel(self) -> AsyncRecording:
-        """What happens to every packet of the rounds that begin from now on; close it.
-
-        Raises:
-            Busy: too many record already.
-            GoComError: the emulator is out of reach.
-        """
-        call = self._channel_stub().RecordTrace(channel_pb2.RecordTraceRequest(), timeout=STREAM_DEADLINE_S)
-        recording = AsyncRecording(call, f"channel at {self._addresses['channel']}")
-        await recording.begun()
-        return recording
-
-    async def _retried(self, call: Callable[[], Any]) -> Any:
-        """Repeat an idempotent call while the channel is out of reach. Raises GoComError."""
-        attempt = 0
-        while True:
-            try:
-                return await call()
-            except grpc.aio.AioRpcError as error:
-                attempt += 1
-                if error.code() != grpc.StatusCode.UNAVAILABLE or attempt == ATTEMPTS:
-                    raise named(error, f"channel at {self._addresses['channel']}") from error
-            await asyncio.sleep(RETRY_PAUSE_S * 2**attempt)
-
-    def _channel_stub(self) -> Any:
-        if self._control is None:
-            raise InvalidInput("channel: this client was given no address of a channel emulator")
-        return self._control
 
 
 class Client:
@@ -333,19 +214,3 @@ async def _made(transmitter: str, receiver: str, channel: str | None, security: 
 
 async def _next_or_none(reports: AsyncIterator[T]) -> T | None:
     return await anext(reports, None)
-
-
-def _direction(reverse: bool) -> channel_pb2.Direction.ValueType:
-    return channel_pb2.DIRECTION_REVERSE if reverse else channel_pb2.DIRECTION_FORWARD
-
-
-def _check_range(name: str, value: float, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise InvalidInput(f"{name}: {value} is not in {low} to {high}")
-
-
-def _choice(kind: type[E], name: str, value: E | str) -> E:
-    try:
-        return kind(value)
-    except ValueError:
-        raise InvalidInput(f"{name}: {value!r} is none of {', '.join(str(one.value) for one in kind)}") from None

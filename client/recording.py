@@ -13,7 +13,7 @@ from typing import Any, Self
 import grpc
 
 from client.errors import named
-from common.errors import GoComError, NotReady
+from common.errors import GoComError, InvalidInput, NotReady
 from common.trace_file import TraceWriter
 from gocom.v1 import channel_pb2
 
@@ -96,20 +96,68 @@ class Recording:
         self.close()
 
 
+class PendingTrace:
+    """A file that takes the place of another with its first round: until then what was there is there. Close it.
+
+    Args:
+        path: of the file. Raises InvalidInput where it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._given = path.resolve(), path
+        # Devices and pipes are written as they are.
+        whole = not self._path.exists() or self._path.is_file()
+        self._part = self._path.with_name(f".{self._path.name}.part") if whole else None
+        try:
+            self._writer = TraceWriter(self._part or self._path)
+        except InvalidInput as error:
+            words = str(error).replace(repr(str(self._part or self._path)), repr(str(path)))
+            raise InvalidInput(f"record: {words}") from None
+
+    @property
+    def rounds(self) -> int:
+        """Written so far."""
+        return self._writer.rounds
+
+    def write(self, message: channel_pb2.TraceRound) -> bool:
+        """As TraceWriter.write. Raises TooLarge, and InvalidInput where the file cannot be replaced."""
+        written = self._writer.write(message)
+        if self._part is not None:
+            try:
+                self._part.replace(self._path)
+            except OSError as error:
+                words = error.strerror or error
+                raise InvalidInput(f"record: cannot write {str(self._given)!r}: {words}") from None
+            self._part = None
+        return written
+
+    def close(self) -> None:
+        """May be called twice."""
+        self._writer.close()
+        if self._part is not None:
+            self._part.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
 class FileRecording:
     """A recording on its way into a file, in a thread, while something is sent. Use it as a context manager.
 
     Args:
         recording: closed with this.
-        path: replaced if it is there. Raises InvalidInput where it cannot be written.
+        file: where rounds go; closed with this.
 
     Attributes:
         repeats: rounds that came and were in the file already.
     """
 
-    def __init__(self, recording: Recording, path: Path) -> None:
+    def __init__(self, recording: Recording, file: PendingTrace) -> None:
         self.repeats = 0
-        self._recording, self._writer = recording, TraceWriter(path)
+        self._recording, self._writer = recording, file
         self._ended = threading.Event()
         self._error: GoComError | None = None
         self._thread = threading.Thread(target=self._run, name="gocom-recording", daemon=True)

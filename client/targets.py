@@ -41,10 +41,11 @@ def open_client(
     if not target.local:
         try:
             with Client(target.transmitter, target.receiver, target.channel, security()) as client:
-                if profile is not None:
-                    client.set_channel(profile)
+                # The way back first: it is what a running channel may not have, and then nothing is to have changed.
                 if reverse is not None:
                     client.set_channel(reverse, reverse=True)
+                if profile is not None:
+                    client.set_channel(profile)
                 yield client
         except NotReady as error:
             raise NotReady(f"{error}; `gocom up` starts the services, --local starts them for one command") from error

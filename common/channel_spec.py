@@ -5,8 +5,9 @@ A SPEC is one of
     a chain, applied in turn gilbert_elliott:p=0.02,r=0.25+bit_flip:rate=1e-4,damage=deliver
     a YAML file              {seed: 7, impairments: [{packet_erasure: {rate: 0.2}}]}
 
-Two are written in a way of their own: `trace_replay:file=run.trace` (trace_file.py; the file is read here, in YAML as
-seen from the YAML file's folder), and `netem:loss 5%` (netem_spec.py), which becomes others.
+A preset may be a part of a chain. Two are written in a way of their own: `trace_replay:file=run.trace`
+(trace_file.py; the file is read here, in YAML as seen from the YAML file's folder), and
+`netem:loss 5%` (netem_spec.py), which becomes others.
 
 Names and parameters are those of `Impairment` in channel.proto; a name that is no case of its oneof becomes the
 extension case, for faults from plug-ins. Ranges are the emulator's business: here only form is checked.
@@ -49,7 +50,38 @@ PRESETS: dict[str, str] = {
 # A plus sign within a number (1e+3) is followed by a digit, one between impairments by a name.
 _BETWEEN = re.compile(r"\s*\+\s*(?=[A-Za-z_])")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]*)")
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
+_WITH_UNIT = re.compile(f"({_DECIMAL.pattern})\\s*(?P<unit>%|[a-z]+)", re.IGNORECASE)
+_NOT_FINITE = re.compile(r"[+-]?\.?(nan|inf)", re.IGNORECASE)
 _KINDS = channel_pb2.Impairment.DESCRIPTOR.oneofs_by_name["kind"].fields
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML of which nothing is lost: no key comes twice, and only what looks like a number is one."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                line = key.start_mark.line + 1
+                raise yaml.YAMLError(f"{_short(key.value)}: given twice, the second time in line {line}")
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else "")
+        return node
+
+    def construct_number(self, node: yaml.ScalarNode) -> int | float | str:
+        """YAML 1.1 takes 1_0 for ten, 010 for eight and 1:30 for ninety: these stay text."""
+        text = str(self.construct_scalar(node))
+        if _WHOLE.fullmatch(text):
+            return int(text)
+        if _DECIMAL.fullmatch(text) or _NOT_FINITE.fullmatch(text):
+            return float(self.construct_yaml_float(node))
+        return text
+
+
+for _tag in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _Loader.construct_number)
 
 
 def parse_spec(text: str, seed: int | None = None) -> channel_pb2.ChannelProfile:
@@ -67,14 +99,27 @@ def parse_spec(text: str, seed: int | None = None) -> channel_pb2.ChannelProfile
         profile = _parse_yaml(Path(text))
     else:
         profile = channel_pb2.ChannelProfile()
-        chain = PRESETS.get(text, text)
-        for part in _BETWEEN.split(chain) if chain else []:
+        for part in _parts(text):
             name, _, words = (piece.strip() for piece in part.partition(":"))
             where = f"impairments[{len(profile.impairments)}]"
-            _add(profile, name, words if name == NETEM else _parse_parameters(words, where), Path())
+            _add(profile, name, words if name == NETEM else _parse_parameters(words, f"{where}.{name}"), Path())
     if seed is not None:
         profile.seed = _checked_seed(seed)
     return profile
+
+
+def _parts(text: str) -> list[str]:
+    """The parts of a chain, with those of a preset in its place."""
+    parts: list[str] = []
+    for part in _BETWEEN.split(text) if text else []:
+        name, colon, _ = part.partition(":")
+        if (name := name.strip()) not in PRESETS:
+            parts.append(part)
+        elif colon:
+            raise InvalidInput(f"{name}: is a preset and has no parameters; it stands for {PRESETS[name] or 'nothing'}")
+        else:
+            parts += _BETWEEN.split(PRESETS[name]) if PRESETS[name] else []
+    return parts
 
 
 def format_spec(profile: channel_pb2.ChannelProfile) -> str:
@@ -97,11 +142,14 @@ def _format(impairment: channel_pb2.Impairment) -> str:
         words = [f"rounds={len(rounds)}", f"packets={sum(r.packets for r in rounds)}"]
     else:
         name = case
-        words = [f"{field.name}={_word(field, value)}" for field, value in getattr(impairment, case).ListFields()]
+        fault: Message = getattr(impairment, case)
+        given = {field.name for field, _ in fault.ListFields()}
+        fields = [field for field in fault.DESCRIPTOR.fields if field.name in given or _is_required(field)]
+        words = [f"{field.name}={_word(field, getattr(fault, field.name))}" for field in fields]
     return f"{name}:{','.join(words)}" if words else name
 
 
-def _word(field: FieldDescriptor, value: Any) -> str:
+def _word(field: Any, value: Any) -> str:
     return str(enum_to_name(field.enum_type, value, field.name)) if field.enum_type is not None else repr(value)
 
 
@@ -124,7 +172,7 @@ def _parse_parameters(text: str, where: str) -> dict[str, str]:
 
 def _parse_yaml(path: Path) -> channel_pb2.ChannelProfile:
     try:
-        document = yaml.safe_load(path.read_text("utf-8"))
+        document = yaml.load(path.read_text("utf-8"), _Loader)
     # ValueError: of a date or a number that is none; RecursionError: of brackets within brackets.
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InvalidInput(f"profile: cannot read {str(path)!r}: {_short(error)}") from None
@@ -187,6 +235,14 @@ def _add(profile: channel_pb2.ChannelProfile, name: str, parameters: Mapping[Any
         if key not in fields:
             raise InvalidInput(f"{where}.{key}: no such parameter; there are {', '.join(fields)}")
         setattr(target, key, _value(fields[key], value, f"{where}.{key}"))
+    for field in fields.values():
+        if _is_required(field) and field.name not in parameters:
+            raise InvalidInput(f"{where}.{field.name}: not set")
+
+
+def _is_required(field: Any) -> bool:
+    """Whether it must be written: a number that on the wire is 0 where it is not set, which few would mean."""
+    return field.enum_type is None and not bool(field.has_presence)
 
 
 def _add_netem(profile: channel_pb2.ChannelProfile, text: Mapping[Any, Any] | str) -> None:
@@ -224,17 +280,30 @@ def _value(field: Any, value: Any, path: str) -> float:
     number = _number(value, path)
     if field.cpp_type != FieldDescriptor.CPPTYPE_UINT32:
         return number
-    if not number.is_integer() or not 0 <= number < 1 << 32:
-        raise InvalidInput(f"{path}: {value!r} is not a whole number in 0 to 2**32 - 1")
+    # Which of them are allowed the emulator knows; this is what the message can hold.
+    if not number.is_integer():
+        raise InvalidInput(f"{path}: {value!r} is not a whole number")
+    if not 0 <= number < 1 << 32:
+        raise InvalidInput(f"{path}: {value!r} is {'less than 0' if number < 0 else 'more than 2**32 - 1'}")
     return int(number)
 
 
 def _number(value: Any, path: str) -> float:
     """Through text, because YAML reads 1e-4 as text and yes as a bool."""
-    try:
-        number = float(str(value))
-    except ValueError:
-        raise InvalidInput(f"{path}: {value!r} is not a number") from None
+    text = str(value).strip()
+    # float() would take 0_1 and digits of other scripts as well.
+    if not _DECIMAL.fullmatch(text) and not _NOT_FINITE.fullmatch(text):
+        raise InvalidInput(f"{path}: {value!r} is not a number{_unit_hint(text)}")
+    number = float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
     if not math.isfinite(number):
         raise InvalidInput(f"{path}: {value!r} is not finite")
     return number
+
+
+def _unit_hint(text: str) -> str:
+    """What to write instead of a number with a unit; "" for anything else."""
+    match = _WITH_UNIT.fullmatch(text)
+    if match is None:
+        return ""
+    plain = f"{float(match[1]) / 100:.12g}" if match["unit"] == "%" else match[1]
+    return f"; give a number without a unit, such as {plain}"

@@ -20,8 +20,9 @@ from client.console import CHANNEL, FAILURE, RECEIVER, TRANSMITTER, command, emi
 from client.figures import compare_picture
 from client.noise_setups import Settings, settle
 from client.pictures import Size, load_picture
-from client.recording import FileRecording
+from client.recording import FileRecording, PendingTrace
 from client.results import SendResult
+from client.send_arguments import send_options
 from client.targets import Target, open_client
 from common.errors import InvalidInput
 from common.images import list_images
@@ -121,31 +122,25 @@ def send(
     _, options = parse_options(codec, option)
     paths, resize = list_images(images), parse_size(size)
     settings = settle(codec, options, channel, interleave, noise_setup, noise_level, bursty)
-    link = LinkSettings(max_payload_bytes=payload_bytes, interleave=settings.interleave)
+    arguments: dict[str, Any] = {
+        "options": settings.options, "seed": seed or 0, "max_rounds": max_rounds, "budget_bytes": budget_bytes,
+        "round_budget_bytes": round_budget_bytes, "feedback_policy": ask_for, "quality_target": quality_target,
+        "power_allocation": power, "size": resize, "timeout_s": timeout_s,
+        "unequal_protection": PROTECT_SHARE if protect and protect_share is None else protect_share,
+        "link": LinkSettings(max_payload_bytes=payload_bytes, interleave=settings.interleave),
+    }  # fmt: skip
+    send_options(codec, **arguments)  # what is wrong with them, before a channel is changed
     for path in paths:
         _say_if_shrunk(path, load_picture(path, resize).pixels.shape, as_json)
     target = Target(transmitter, receiver, channel_address, local, device)
-    names = unique_names(paths)
-    results = []
-    share = PROTECT_SHARE if protect and protect_share is None else protect_share
     say_setup(settings, as_json)
     with ExitStack() as stack:
+        file = stack.enter_context(PendingTrace(record)) if record else None
         client = stack.enter_context(open_client(target, settings.channel, seed, (codec,), reverse_channel))
-        recording = stack.enter_context(FileRecording(client.record_channel(), record)) if record else None
+        recording = stack.enter_context(FileRecording(client.record_channel(), file)) if file else None
         if not local:
             say_set(settings.channel, reverse_channel, as_json)
-        stream = client.send(
-            paths, codec, options=settings.options, seed=seed or 0, max_rounds=max_rounds, budget_bytes=budget_bytes,
-            round_budget_bytes=round_budget_bytes, feedback_policy=ask_for, quality_target=quality_target,
-            power_allocation=power, unequal_protection=share, link=link, size=resize, timeout_s=timeout_s,
-        )  # fmt: skip
-        for result in _with_progress(stream, len(paths), as_json):
-            name = names[result.frame_index]
-            if out is not None:
-                write_pictures(out, f"{name}.{codec}", result)
-            if as_json:
-                emit(result.as_record())
-            results.append((name, result))
+        results = _collect(client.send(paths, codec, **arguments), unique_names(paths), codec, out, as_json)
         if recording is not None:
             recording.await_rounds(sum(result.rounds for _, result in results))
             if not as_json:
@@ -154,6 +149,21 @@ def send(
         _print_results(results, out)
     if any(result.failure not in ("", "undecodable") for _, result in results):
         raise typer.Exit(FAILURE)
+
+
+def _collect(
+    stream: Iterator[SendResult], names: Sequence[str], codec: str, out: Path | None, as_json: bool
+) -> list[tuple[str, SendResult]]:
+    """The results with their names, written and printed as they come."""
+    results = []
+    for result in _with_progress(stream, len(names), as_json):
+        name = names[result.frame_index]
+        if out is not None:
+            write_pictures(out, f"{name}.{codec}", result)
+        if as_json:
+            emit(result.as_record())
+        results.append((name, result))
+    return results
 
 
 def say_set(channel: str | None, reverse_channel: str | None, quiet: bool) -> None:

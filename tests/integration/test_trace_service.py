@@ -20,7 +20,7 @@ from test_channel_service import OPEN, PACKETS, Net, frame, header, packets, res
 from channel_emulator import recording
 from channel_emulator.recording import MAX_READERS
 from client.client import AsyncClient
-from client.recording import FileRecording
+from client.recording import FileRecording, PendingTrace
 from client.stack import LocalStack
 from common.checksum import checksums
 from common.errors import Busy, InvalidInput, TooLarge
@@ -270,7 +270,7 @@ def test_a_local_stack_takes_a_trace_and_records(photo: Path, tmp_path: Path) ->
     source, out = tmp_path / "loss.txt", tmp_path / "out.trace"
     source.write_text("0100100\n")
     with LocalStack(f"trace_replay:file={source}", codecs=("jpeg",)) as stack, stack.client() as client:
-        with FileRecording(client.record_channel(), out) as file:
+        with FileRecording(client.record_channel(), PendingTrace(out)) as file:
             (result,) = client.send([photo], "jpeg", options={"repair_overhead": 0.5})
             file.await_rounds(result.rounds)
         (message,) = read_trace_file(out)

@@ -58,7 +58,11 @@ def chain_of(text: str, seed: int = 0) -> Chain:
     ("text", "kind", "message"),
     [
         ("packet_erasure:rate=2", InvalidInput, r"impairments\[0\].packet_erasure.rate: 2.0 is not in 0 to 1"),
-        ("packet_erasure+gilbert_elliott:r=1", InvalidInput, r"impairments\[1\].gilbert_elliott.p: 0.0 is not in"),
+        (
+            "packet_erasure:rate=0+gilbert_elliott:p=0,r=1",
+            InvalidInput,
+            r"impairments\[1\].gilbert_elliott.p: 0.0 is not in",
+        ),
         (
             "toy:x=1",
             UnknownName,
@@ -90,7 +94,7 @@ def test_seed_frame_round_and_position_key_the_fate() -> None:
     batch = batch_of(1000)
     fates = {
         chain_of(text, seed).apply(batch, FrameInfo(frame, round_)).erased.tobytes()
-        for text in ("heavy", "clean", "packet_erasure+packet_erasure:rate=0.5")
+        for text in ("heavy", "clean", "packet_erasure:rate=0+packet_erasure:rate=0.5")
         for seed in (1, 2)
         for frame in (0, 1)
         for round_ in (0, 1)
@@ -112,7 +116,7 @@ def test_empty_batches_and_impossible_sequence_numbers() -> None:
 
 
 def test_csi_of_chains() -> None:
-    assert chain_of("clean").csi(105) == chain_of("packet_erasure").csi(105)
+    assert chain_of("clean").csi(105) == chain_of("packet_erasure:rate=0").csi(105)
     assert (chain_of("clean").csi(105).packet_erasure_rate, chain_of("clean").csi(105).mean_burst_packets) == (0, 1)
     bursty = chain_of("gilbert_elliott:p=0.02,r=0.25").csi(105)
     assert bursty.packet_erasure_rate == pytest.approx(0.02 / 0.27) and bursty.mean_burst_packets == pytest.approx(4)

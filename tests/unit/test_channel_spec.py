@@ -32,7 +32,7 @@ def test_whole_numbers_and_what_is_not_said() -> None:
     first, second = parse_spec("packet_erasure:rate=1,segment=0+packet_erasure:rate=1").impairments
     assert first.packet_erasure.HasField("segment") and first.packet_erasure.segment == 0
     assert not second.packet_erasure.HasField("segment")
-    assert parse_spec("packet_erasure:segment=4294967295").impairments[0].packet_erasure.segment == 2**32 - 1
+    assert parse_spec("packet_erasure:rate=1,segment=4294967295").impairments[0].packet_erasure.segment == 2**32 - 1
     burst = parse_spec("burst_bit_flip:p=4e-5,r=0.02,damage=deliver").impairments[0].burst_bit_flip
     assert burst == channel_pb2.BurstBitFlip(p=4e-5, r=0.02, damage=channel_pb2.DAMAGE_POLICY_DELIVER)
 
@@ -86,10 +86,12 @@ def test_round_trip_of_any_profile(faults: list[channel_pb2.Impairment], seed: i
 
 def test_yaml(tmp_path: Path) -> None:
     file = tmp_path / "noisy.yaml"
-    file.write_text("seed: 7\nimpairments: [{packet_erasure: {rate: 1e-2}}, {bit_flip: {damage: erase}}, {toy: }]\n")
+    file.write_text(
+        "seed: 7\nimpairments: [{packet_erasure: {rate: 1e-2}}, {bit_flip: {rate: 0, damage: erase}}, {toy: }]"
+    )
     profile = parse_spec(str(file))
     assert profile.seed == 7
-    assert format_spec(profile) == "packet_erasure:rate=0.01+bit_flip:damage=erase+toy"
+    assert format_spec(profile) == "packet_erasure:rate=0.01+bit_flip:rate=0.0,damage=erase+toy"
     assert parse_spec(str(file), seed=8).seed == 8
 
 
@@ -97,21 +99,29 @@ def test_yaml(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("packet_erasure:rat=0.2", r"impairments\[0\].packet_erasure.rat: no such parameter; there are rate"),
-        ("packet_erasure:segment=1.5", r"impairments\[0\].packet_erasure.segment: '1.5' is not a whole number in 0 to"),
-        ("packet_erasure:segment=-1", "packet_erasure.segment: '-1' is not a whole number in 0 to"),
-        ("packet_erasure:segment=4294967296", "segment: '4294967296' is not a whole number in 0 to"),
+        ("packet_erasure:segment=1.5", r"impairments\[0\].packet_erasure.segment: '1.5' is not a whole number$"),
+        ("packet_erasure:segment=-1", "packet_erasure.segment: '-1' is less than 0$"),
+        ("packet_erasure:segment=4294967296", r"segment: '4294967296' is more than 2\*\*32 - 1"),
         ("packet_erasure:segment=x", "segment: 'x' is not a number"),
         ("packet_erasure:rate=lots", r"impairments\[0\].packet_erasure.rate: 'lots' is not a number"),
+        ("packet_erasure:rate=0_1", "rate: '0_1' is not a number"),
+        ("packet_erasure:rate=\N{ARABIC-INDIC DIGIT ZERO}", "rate: '.' is not a number"),
+        ("packet_erasure:rate=-inf", "rate: '-inf' is not finite"),
+        ("packet_erasure:rate=1e999", "rate: '1e999' is not finite"),
         ("packet_erasure:rate=nan", "rate: 'nan' is not finite"),
         ("toy:x=inf", r"impairments\[0\].toy.x: 'inf' is not finite"),
         ("packet_erasure:rate=1e-1+bit_flip:damage=eat", r"impairments\[1\].*damage: 'eat' is none of erase, deliver"),
         ("packet_erasure:0.2", "'0.2' is not of the form parameter=value"),
-        ("packet_erasure:rate=0.1,rate=0.2", "rate: given twice"),
+        ("packet_erasure:rate=0.1,rate=0.2", r"^impairments\[0\].packet_erasure.rate: given twice$"),
+        ("block_fading:snr_db=10dB", r"snr_db: '10dB' is not a number; give a number without a unit, such as 10$"),
+        ("delay:delay_ms=1.5e2 ms", r"'1.5e2 ms' is not a number; give a number without a unit, such as 1.5e2$"),
+        ("packet_erasure:rate=20%", r"rate: '20%' is not a number; give a number without a unit, such as 0.2$"),
+        ("packet_erasure:rate=x1", r"rate: 'x1' is not a number$"),
         (
             ":rate=1",
             r"impairments\[0\]: '' is no name; choose packet_erasure, gilbert_elliott, bit_flip, burst_bit_flip",
         ),
-        ("+".join(["packet_erasure"] * (MAX_IMPAIRMENTS + 1)), "more than 32"),
+        ("+".join(["packet_erasure:rate=0.1"] * (MAX_IMPAIRMENTS + 1)), "more than 32"),
         ("no/such/file.yml", "cannot read"),
     ],
 )
@@ -129,6 +139,13 @@ def test_mistakes_are_named(text: str, message: str) -> None:
         ("{impairments: [packet_erasure]}", r"impairments\[0\]: must be a name with parameters"),
         ("{impairments: [{packet_erasure: 0.2}]}", "must be a mapping of parameters"),
         ("{impairments: [{packet_erasure: {rate: yes}}]}", "rate: True is not a number"),
+        ("{impairments: [{packet_erasure: {rate: 1_0}}]}", "rate: '1_0' is not a number"),
+        ("{impairments: [{packet_erasure: {rate: 1:30}}]}", "rate: '1:30' is not a number"),
+        ("{impairments: [{packet_erasure: {rate: 0_1.5}}]}", "rate: '0_1.5' is not a number"),
+        ("{impairments: [{packet_erasure: {rate: .inf}}]}", "rate: inf is not finite"),
+        ("{impairments: [{packet_erasure: {rate: 0.1, rate: 0.2}}]}", "rate: given twice, the second time in line 1"),
+        ("{impairments: [],\n impairments: []}", "impairments: given twice, the second time in line 2"),
+        ("{seed: 1_0}", "seed: '?1_0'? is not a whole number"),
         ("{seed: -1}", "seed: -1"),
         ("{seed: [", "cannot read"),
     ],
@@ -145,3 +162,58 @@ def test_seed_range() -> None:
     with pytest.raises(InvalidInput, match="seed"):
         parse_spec("clean", 2**64)
     assert math.isclose(parse_spec("bit_flip:rate=1e+0").impairments[0].bit_flip.rate, 1.0)
+
+
+REQUIRED = {
+    "packet_erasure": ["rate"],
+    "gilbert_elliott": ["p", "r"],
+    "bit_flip": ["rate"],
+    "burst_bit_flip": ["p", "r"],
+    "reorder": ["rate"],
+    "duplicate": ["rate"],
+    "delay": ["delay_ms"],
+    "rate_limit": ["rate_kbps"],
+    "periodic_outage": ["period", "length"],
+}
+
+
+@pytest.mark.parametrize(("fault", "names"), REQUIRED.items())
+def test_what_must_be_said_is_not_taken_for_zero(tmp_path: Path, fault: str, names: list[str]) -> None:
+    file = tmp_path / "channel.yml"
+    for missing in names:
+        given = {name: 0 for name in names if name != missing}
+        words = f"{fault}:{','.join(f'{name}={value}' for name, value in given.items())}"
+        file.write_text(f"impairments: [{{{fault}: {given or 'null'}}}]")
+        for text in (words, str(file)):
+            with pytest.raises(InvalidInput, match=rf"^impairments\[0\]\.{fault}\.{missing}: not set$"):
+                parse_spec(text)
+    zeros = f"{fault}:{','.join(f'{name}=0' for name in names)}"
+    assert parse_spec(format_spec(parse_spec(zeros))) == parse_spec(zeros)
+
+
+@pytest.mark.parametrize(("text", "rate"), [("1", 1.0), ("+.5", 0.5), ("1.", 1.0), ("1E-3", 1e-3), ("010", 10.0)])
+def test_plain_decimals_are_numbers(tmp_path: Path, text: str, rate: float) -> None:
+    file = tmp_path / "channel.yml"
+    file.write_text(f"impairments: [{{packet_erasure: {{rate: {text}}}}}]")
+    for spec in (f"packet_erasure:rate={text}", str(file)):
+        assert parse_spec(spec).impairments[0].packet_erasure.rate == rate
+
+
+@pytest.mark.parametrize(
+    ("text", "chain"),
+    [
+        ("lossy+bit_flip:rate=1e-4", "packet_erasure:rate=0.2+bit_flip:rate=1e-4"),
+        ("bit_flip:rate=1e-4 + bursty", "bit_flip:rate=1e-4+gilbert_elliott:p=0.02,r=0.2"),
+        ("light+noisy", "packet_erasure:rate=0.05+bit_flip:rate=1e-3,damage=deliver"),
+        ("clean+bit_flip:rate=1e-4+clean", "bit_flip:rate=1e-4"),
+        ("clean+clean", "clean"),
+        ("lossy+netem:loss 5%+heavy", "packet_erasure:rate=0.2+packet_erasure:rate=0.05+packet_erasure:rate=0.5"),
+    ],
+)
+def test_presets_are_parts_of_chains(text: str, chain: str) -> None:
+    assert parse_spec(text) == parse_spec(chain)
+
+
+def test_a_preset_has_no_parameters() -> None:
+    with pytest.raises(InvalidInput, match="lossy: is a preset and has no parameters; it stands for packet_erasure:ra"):
+        parse_spec("bit_flip:rate=0.1+lossy:rate=0.3")

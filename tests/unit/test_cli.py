@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from client import targets
 from client.cli import app
 from client.commands.send import parse_size, unique_names
 from client.figures import Tile, provenance_picture, tile_wall
 from client.pictures import load_picture
+from client.recording import PendingTrace
 from common.errors import InvalidInput
 from common.images import decode_image, png_bytes
+from common.trace_file import read_trace_file
+from gocom.v1 import channel_pb2
 
 
 def gocom(*words):
@@ -183,3 +187,60 @@ def test_figures():
     assert len(np.unique(tinted.reshape(-1, 3), axis=0)) == 3
     wall = tile_wall([[Tile(image, "a"), Tile(None, "b")]], (64, 64), ["x", "y"], ["row"])
     assert wall.width > 128 and wall.height > 64
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--protect", "--record", "{file}"], "budget_bytes: unequal protection needs one"),
+        (["--payload-bytes", "9", "--record", "{file}"], "link.max_payload_bytes: 9 is not in"),
+        (["--record", "/nonexistent/x"], "record: cannot write '/nonexistent/x': No such file"),
+        (["--record", "{folder}"], "record: cannot write"),
+    ],
+)
+def test_bad_input_changes_neither_channel_nor_record(photo_file, tmp_path, monkeypatch, words, message):
+    recorder, file = Recorder(), tmp_path / "run.trace"
+    monkeypatch.setattr(sys.modules["client.commands.send"], "open_client", recorder.open)
+    file.write_text("kept")
+    words = [word.format(file=file, folder=tmp_path) for word in words]
+    result = gocom("send", photo_file, "--channel", "heavy", *words, "--json")
+    assert result.exit_code == 2 and message in json.loads(result.stdout)["error"]
+    assert recorder.asked == [] and file.read_text() == "kept"
+    assert sorted(tmp_path.iterdir()) == [photo_file, file]
+
+
+def test_a_record_takes_the_place_of_another_with_its_first_round(tmp_path):
+    file = tmp_path / "run.trace"
+    file.write_text("kept")
+    with PendingTrace(file):
+        assert file.read_text() == "kept"
+    assert list(tmp_path.iterdir()) == [file] and file.read_text() == "kept"
+    rounds = [channel_pb2.TraceRound(frame_index=i, packets=3, erased=b"\x02") for i in range(2)]
+    with PendingTrace(file) as pending:
+        for message in rounds:
+            pending.write(message)
+            assert read_trace_file(file) == rounds[: pending.rounds]
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_the_way_back_is_set_before_the_channel(monkeypatch):
+    asked = []
+
+    class Refusing:
+        def __init__(self, *_):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def set_channel(self, profile, seed=None, reverse=False):
+            asked.append(reverse)
+            raise InvalidInput("direction: feedback does not cross this emulator")
+
+    monkeypatch.setattr(targets, "Client", Refusing)
+    with pytest.raises(InvalidInput), targets.open_client(targets.Target("a", "b", "c"), "heavy", 0, (), "lossy"):
+        pass
+    assert asked == [True]

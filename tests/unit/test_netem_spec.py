@@ -32,8 +32,8 @@ from gocom.v1 import channel_pb2
 def test_lines_become_impairments(line: str, spec: str) -> None:
     assert parse_spec(f"netem:{line}", 4) == parse_spec(spec, 4)
     assert format_spec(parse_spec(f"netem: {line} ")) == spec
-    around = parse_spec(f"bit_flip+netem:{line}+netem:loss 1%")
-    assert around == parse_spec(f"bit_flip+{spec}+packet_erasure:rate=0.01")
+    around = parse_spec(f"bit_flip:rate=0.1+netem:{line}+netem:loss 1%")
+    assert around == parse_spec(f"bit_flip:rate=0.1+{spec}+packet_erasure:rate=0.01")
 
 
 @pytest.mark.parametrize(
@@ -69,11 +69,11 @@ def test_lines_become_impairments(line: str, spec: str) -> None:
 )
 def test_what_cannot_be_mapped_is_named(line: str, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
-        parse_spec(f"bit_flip+netem:{line}")
+        parse_spec(f"bit_flip:rate=0.1+netem:{line}")
 
 
 def test_a_line_counts_as_what_it_becomes() -> None:
-    full = "+".join(["bit_flip"] * (MAX_IMPAIRMENTS - 1))
+    full = "+".join(["bit_flip:rate=0.1"] * (MAX_IMPAIRMENTS - 1))
     assert len(parse_spec(f"{full}+netem:loss 1%").impairments) == MAX_IMPAIRMENTS
     with pytest.raises(InvalidInput, match="more than 32"):
         parse_spec(f"{full}+netem:loss 1% delay 1ms")

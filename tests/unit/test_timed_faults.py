@@ -306,14 +306,14 @@ def test_gather_takes_packets_of_several_batches_in_any_order() -> None:
         ("delay:delay_ms=10,jitter_ms=10.5", r"delay.jitter_ms: 10.5 is not in 0 to 10"),
         ("delay:delay_ms=10,jitter_ms=-1", r"delay.jitter_ms: -1.0 is not in 0 to 10"),
         ("delay:delay_ms=10,jitter_ms=11,distribution=normal", r"delay.jitter_ms: 11.0 is not in 0 to 10"),
-        ("delay:jitter_ms=60001,distribution=exponential", r"delay.jitter_ms: 60001.0 is not in 0 to 60000"),
+        ("delay:delay_ms=0,jitter_ms=60001,distribution=exponential", r"delay.jitter_ms: 60001.0 is not in 0 to 60000"),
         ("delay:delay_ms=10,deadline_ms=60001", r"delay.deadline_ms: 60001.0 is not in 0 to 60000"),
-        ("rate_limit", r"rate_limit.rate_kbps: 0.0 is not in 0.001 to 1e\+09"),
+        ("rate_limit:rate_kbps=0", r"rate_limit.rate_kbps: 0.0 is not in 0.001 to 1e\+09"),
         ("rate_limit:rate_kbps=2e9", r"rate_limit.rate_kbps: 2000000000.0 is not in 0.001 to 1e\+09"),
         ("rate_limit:rate_kbps=1,queue_ms=600001", r"rate_limit.queue_ms: 600001.0 is not in 0 to 600000"),
         ("rate_limit:rate_kbps=1,overhead_bytes=65536", r"overhead_bytes: 65536 is not a whole number in 0 to 65535"),
-        ("periodic_outage", r"periodic_outage.period: 0 is not a whole number in 1 to 1048576"),
-        ("periodic_outage:period=1048577", r"period: 1048577 is not a whole number in 1 to 1048576"),
+        ("periodic_outage:period=0,length=0", r"periodic_outage.period: 0 is not a whole number in 1 to 1048576"),
+        ("periodic_outage:period=1048577,length=0", r"period: 1048577 is not a whole number in 1 to 1048576"),
         ("periodic_outage:period=5,length=6", r"periodic_outage.length: 6 is not a whole number in 0 to 5"),
     ],
 )
@@ -331,7 +331,12 @@ def test_parameters_of_the_right_kind() -> None:
     ):
         with pytest.raises(InvalidInput, match="is not a whole number in"):
             IMPAIRMENTS.get(name).build(values)
-    assert chain_of("delay:jitter_ms=50,distribution=exponential").links[0].fault == Delay(0, 50, "exponential")
+    assert chain_of("delay:delay_ms=0,jitter_ms=50,distribution=exponential").links[0].fault == Delay(
+        0, 50, "exponential"
+    )
     assert chain_of("rate_limit:rate_kbps=5,overhead_bytes=0").links[0].fault == RateLimit(5, None, 0)
-    timed = {text: chain_of(text).timed for text in ("clean", "periodic_outage:period=3", "packet_erasure+reorder")}
+    timed = {
+        text: chain_of(text).timed
+        for text in ("clean", "periodic_outage:period=3,length=0", "packet_erasure:rate=0+reorder:rate=0")
+    }
     assert list(timed.values()) == [False, False, True]
