@@ -36,6 +36,8 @@ SERVICES = ("receiver", "channel", "transmitter")
 """In the order they are started in; stopped the other way round."""
 STOP_S = 8.0
 """Between SIGTERM and SIGKILL."""
+FEEDBACK_TRY_S = 2.0
+"""Silence after which a receiver sends feedback again where it crosses the channel, unless the environment says."""
 TAIL_LINES = 12
 _SECURITY = re.compile(r"GOCOM_(CHANNEL|TRANSMITTER|RECEIVER)_(TLS_\w+|TOKEN_FILE|INSECURE)", re.IGNORECASE)
 USAGE_ERROR = 2
@@ -224,6 +226,8 @@ class LocalStack:
         environment = {**kept, "PYTHONPATH": os.pathsep.join(paths)}
         # Of this stack alone; a transmitter that is killed finds its frames there again.
         environment["GOCOM_TRANSMITTER_OUTBOX"] = str(self.log_folder / "outbox.sqlite")
+        if self._reverse is not None:
+            environment.setdefault("GOCOM_RECEIVER_FEEDBACK_TRY_S", f"{FEEDBACK_TRY_S:g}")
         with (self.log_folder / f"{name}.log").open("ab") as log:
             # In a session of its own, so that Ctrl-C reaches it through stop() alone; a pipe that breaks ends it.
             return subprocess.Popen(

@@ -123,12 +123,14 @@ def answer_waits(first_s: float, patience_s: float) -> list[float]:
     """How long the answer to each attempt is waited for before the next one: twice as long each time (RFC 6298, 5.5).
 
     Args:
-        first_s: the first wait, 0.01 s or more.
+        first_s: the first wait, 0.01 s or more; 0: there is one attempt, and all of the patience is for it.
         patience_s: all waits together, up to a day. The last one takes what is left where that would not do for two.
 
     Returns:
         seconds, as many as there are attempts when all are lost: at least 1, and less than MAX_ATTEMPTS.
     """
+    if not first_s:
+        return [patience_s]
     waits: list[float] = []
     wait, left = first_s, patience_s
     while left - wait >= first_s:

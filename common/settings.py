@@ -175,7 +175,7 @@ class ReceiverSettings(ServiceSettings):
         feedback_timeout_s: longest wait for the answer to feedback, and once more for the round that was promised; then
             the frame ends with what it has.
         feedback_try_s: silence after which feedback is sent again, since a channel may have lost it; then after twice
-            as long, and so on within feedback_timeout_s.
+            as long, and so on within feedback_timeout_s; 0.01 or more. 0: never, for a way back that loses nothing.
         open_frames: frames of one session that wait for a further round.
         keep_frames: finished pictures kept a session, for subscribers.
         keep_sessions: sessions kept; the one that is idle longest goes first.
@@ -193,7 +193,7 @@ class ReceiverSettings(ServiceSettings):
     queue_frames: Count = 4
     batch_frames: Count = 1
     feedback_timeout_s: Seconds = 10.0
-    feedback_try_s: Annotated[float, Field(ge=0.01, le=86400)] = 2.0
+    feedback_try_s: Annotated[float, Field(ge=0, le=86400)] = 0.0
     open_frames: Count = 32
     keep_frames: Count = 64
     keep_sessions: Count = 32
@@ -201,3 +201,10 @@ class ReceiverSettings(ServiceSettings):
     max_frame_bytes: Count = 8 << 20
     max_frame_packets: Count = 65_536
     warm_codecs: tuple[str, ...] = ("lami_go",)
+
+    @field_validator("feedback_try_s")
+    @classmethod
+    def _not_at_once(cls, value: float) -> float:
+        if 0 < value < 0.01:
+            raise ValueError("must be 0 (sent once), or 0.01 to 86400 s")
+        return value

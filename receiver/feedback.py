@@ -12,7 +12,7 @@ import grpc
 import numpy as np
 
 from common.errors import Busy, GoComError, NotReady
-from common.feedback import answer_waits, bare_message, feedback_to_proto
+from common.feedback import MAX_ATTEMPTS, answer_waits, bare_message, feedback_to_proto
 from common.logs import frame_id, get_logger
 from common.metrics import BYTES
 from common.rounds import merge_rounds, missing_spans, spans_of
@@ -27,8 +27,9 @@ log = get_logger("receiver")
 
 ROUND_BYTES = 40
 """About what the header, the end and the packet columns of a further round cost."""
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
-"""Between attempts while the transmitter is out of reach: the call is idempotent."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S, LONGEST_SHARE = 0.1, 1.0, 1 / 16
+"""Between attempts while the transmitter is out of reach: the call is idempotent. The longest is that share of a long
+patience, so that MAX_ATTEMPTS last."""
 
 
 def wanted_elements(rounds: Sequence[ReceivedMessage], picture: Reconstruction | None) -> dict[int, Ints]:
@@ -98,7 +99,8 @@ class FeedbackClient:
     Args:
         address: host:port of its FeedbackService, or of a channel emulator before it.
         patience_s: how long an answer is waited for in all, and a transmitter that is out of reach asked again.
-        try_s: how long the first attempt is waited for before there is a second; see `common.feedback.answer_waits`.
+        try_s: how long the first attempt is waited for before there is a second; 0: there is none. See
+            `common.feedback.answer_waits`.
         security: of this end; None: plain text, and no token.
 
     Raises:
@@ -144,7 +146,7 @@ class _Asking:
 
     Args:
         stub: FeedbackServiceStub.
-        request: the message; its `attempt` counts up.
+        request: the message; its `attempt` counts up with each time it is sent, MAX_ATTEMPTS times at most.
         patience_s: all the time there is.
 
     Attributes:
@@ -152,7 +154,8 @@ class _Asking:
     """
 
     def __init__(self, stub: Any, request: feedback_pb2.SendFeedbackRequest, patience_s: float) -> None:
-        self.sent_bytes = 0
+        self.sent_bytes = self._sent = 0
+        self._longest_pause_s = max(LONGEST_PAUSE_S, LONGEST_SHARE * patience_s)
         self._stub, self._request = stub, request
         self._name = frame_id(request.session_id, request.frame_index)
         self._until = time.monotonic() + patience_s
@@ -161,8 +164,7 @@ class _Asking:
     async def run(self, waits: Sequence[float]) -> feedback_pb2.SendFeedbackResponse | None:
         """The first answer to any attempt; None: there was none in time, or the message was refused."""
         pause = FIRST_PAUSE_S
-        for attempt, wait in enumerate(waits):
-            self._request.attempt = attempt
+        for wait in waits:
             self._send()
             silent_at = min(time.monotonic() + wait, self._until)
             while self._calls and (left := silent_at - time.monotonic()) > 0:
@@ -179,7 +181,7 @@ class _Asking:
                     continue
                 # The transmitter may be on its way back; and if the link fell with it, this wait ends with the link.
                 await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_S)
+                pause = min(2 * pause, self._longest_pause_s)
                 self._send()
                 silent_at = min(time.monotonic() + wait, self._until)
         return None
@@ -191,6 +193,11 @@ class _Asking:
         await asyncio.gather(*self._calls, return_exceptions=True)
 
     def _send(self) -> None:
+        """One attempt more, if there may be one."""
+        if self._sent == MAX_ATTEMPTS:
+            return
+        self._request.attempt = self._sent
+        self._sent += 1
         request = feedback_pb2.SendFeedbackRequest()
         request.CopyFrom(self._request)  # it is read when the call begins, which is later
         size = len(bare_message(request))

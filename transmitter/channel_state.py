@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import grpc
@@ -24,6 +24,15 @@ _KEPT = 64
 """Payload sizes whose state is remembered; sessions have few."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What was said, whether the emulator said so just then, and until when (monotonic) it counts as new."""
+
+    csi: Csi
+    answered: bool
+    until: float
+
+
 class ChannelStateSource:
     """Channel state information, as the settings `csi_...` say.
 
@@ -39,8 +48,7 @@ class ChannelStateSource:
     def __init__(self, channel: grpc.aio.Channel, settings: TransmitterSettings) -> None:
         self._stub: Any = channel_pb2_grpc.ChannelControlServiceStub(channel)
         self._settings = settings
-        self._known: OrderedDict[int, Csi] = OrderedDict()
-        self._until: dict[int, float] = {}
+        self._known: OrderedDict[int, _Known] = OrderedDict()
         self._reported = Csi()
 
     def take(self, report: LinkReport | None) -> None:
@@ -53,7 +61,9 @@ class ChannelStateSource:
                 source=CsiSource.RECEIVER,
             )
 
-    async def get(self, frame_index: int, round_: int, payload_bytes: int, packets: int = CSI_PACKETS) -> Csi:
+    async def get(
+        self, frame_index: int, round_: int, payload_bytes: int, packets: int = CSI_PACKETS, *, afresh: bool = False
+    ) -> Csi:
         """The channel state for a round.
 
         Args:
@@ -61,9 +71,11 @@ class ChannelStateSource:
             round_: of the frame, from 0.
             payload_bytes: of its packets, those of the session's link.
             packets: of so many single packets, where the state is instantaneous; 1 to 65536.
+            afresh: the round is made by it, so it is asked for whatever is known.
 
         Returns:
-            Statistical: at most `csi_refresh_s` old. Instantaneous: of this round.
+            Statistical: at most `csi_refresh_s` old, or `afresh`. Instantaneous: of this round. Where the emulator did
+            not answer the last time, what is known holds for `csi_refresh_s`.
         """
         if self._settings.csi_source is CsiSource.RECEIVER:
             return self._reported
@@ -75,10 +87,13 @@ class ChannelStateSource:
             request.age_packets = self._settings.csi_age_packets
             if self._settings.csi_nmse_db is not None:
                 request.nmse_db = self._settings.csi_nmse_db
-        if time.monotonic() < self._until.get(payload_bytes, 0.0):
-            return self._known[payload_bytes]
-        csi, answered = await self._ask(request, self._known.get(payload_bytes, Csi()))
-        self._keep(payload_bytes, replace(csi, snr_db=()), again_at_once=instantaneous and answered)
+        known = self._known.get(payload_bytes, _Known(Csi(), answered=False, until=0.0))
+        always = (afresh or instantaneous) and known.answered
+        if time.monotonic() < known.until and not always:
+            return known.csi
+        csi, answered = await self._ask(request, known.csi)
+        until = time.monotonic() + self._settings.csi_refresh_s
+        self._keep(payload_bytes, _Known(replace(csi, snr_db=()), answered, until))
         return csi
 
     async def _ask(self, request: channel_pb2.GetChannelStateRequest, known: Csi) -> tuple[Csi, bool]:
@@ -94,13 +109,11 @@ class ChannelStateSource:
             log.warning("no channel state", error=f"the answer is not a message: {error}")
         return known, False
 
-    def _keep(self, payload_bytes: int, csi: Csi, *, again_at_once: bool) -> None:
-        self._known[payload_bytes] = csi
+    def _keep(self, payload_bytes: int, known: _Known) -> None:
+        self._known[payload_bytes] = known
         self._known.move_to_end(payload_bytes)
-        self._until[payload_bytes] = 0.0 if again_at_once else time.monotonic() + self._settings.csi_refresh_s
         if len(self._known) > _KEPT:
-            forgotten, _ = self._known.popitem(last=False)
-            del self._until[forgotten]
+            self._known.popitem(last=False)
 
 
 def _csi_of(state: channel_pb2.GetChannelStateResponse) -> Csi:

@@ -73,18 +73,20 @@ class DeliverySession:
     Attributes:
         csi: the channel as it is known; later rounds go by what it is then.
         protection: what was chosen for the segments of the last round; empty without unequal protection.
+        delivery: what was wanted.
     """
 
     def __init__(self, session: EncoderSession, delivery: Delivery, link: LinkSettings) -> None:
         self.csi = Csi()
         self.protection: tuple[SegmentProtection, ...] = ()
-        self._session, self._delivery, self._link = session, delivery, link
+        self.delivery = delivery
+        self._session, self._link = session, link
         self._budget: int | None = None
 
     def first(self, csi: Csi, budget: Budget) -> GoMessage:
         """The first round. Raises BudgetTooSmall, and InvalidInput for protection without a budget."""
         self.csi, self._budget = csi, budget.max_bytes
-        if self._delivery.protection_share is not None and not self._budget:
+        if self.delivery.protection_share is not None and not self._budget:
             raise InvalidInput("budget_bytes: unequal protection needs one")
         message = self._deliver(lambda most: self._session.first(csi, Budget(most)), self._budget)
         assert message is not None
@@ -93,22 +95,22 @@ class DeliverySession:
     def refine(self, feedback: Feedback) -> GoMessage | None:
         """The next round, or None. With unequal protection its budget, if it has none, is that of the first."""
         most = feedback.budget_bytes or None
-        if most is None and self._delivery.protection_share is not None:
+        if most is None and self.delivery.protection_share is not None:
             most = self._budget
         return self._deliver(lambda most: self._session.refine(replace(feedback, budget_bytes=most or 0)), most)
 
     def _deliver(self, encode: Encode, max_bytes: int | None) -> GoMessage | None:
         self.protection = ()
-        if self._delivery == PLAIN:
+        if self.delivery == PLAIN:
             return encode(max_bytes)
         message = self._fitted(encode, max_bytes)
-        if message is not None and self._delivery.protection_share is not None and max_bytes is not None:
+        if message is not None and self.delivery.protection_share is not None and max_bytes is not None:
             message, self.protection = protect(message, self._link, max_bytes, self.csi)
         return message
 
     def _fitted(self, encode: Encode, max_bytes: int | None) -> GoMessage | None:
         """A round of at most its share of so many bytes, powers of packets included. Raises BudgetTooSmall."""
-        left = 1 - (self._delivery.protection_share or 0.0)
+        left = 1 - (self.delivery.protection_share or 0.0)
         most = room = None if max_bytes is None else max(1, int(max_bytes * left + _ROUNDING))
         while True:
             try:
@@ -139,9 +141,9 @@ class DeliverySession:
     def _shaped(self, message: GoMessage | None) -> GoMessage | None:
         if message is None:
             return None
-        if self._delivery.protection_share is not None:
+        if self.delivery.protection_share is not None:
             message = without_repair(message)
-        return replace(message, power=power_rule(self._delivery.power, self.csi))
+        return replace(message, power=power_rule(self.delivery.power, self.csi))
 
 
 class DeliveryEncoder:

@@ -10,6 +10,7 @@ from typing import Any
 from common.errors import InvalidInput
 from common.feedback import bare_message, read_link, read_wanted
 from common.types import Feedback, FrameHeader, Ints, LinkSettings
+from common.wire import MAX_ROUNDS
 from gocom.v1 import feedback_pb2
 from transmitter.frames import Frame
 
@@ -30,9 +31,9 @@ def count_attempts(frame: Frame, request: feedback_pb2.SendFeedbackRequest) -> N
 
     An attempt that comes after later ones is counted already. One whose every attempt was lost nobody here knows of.
     """
-    counted, round_ = frame.attempts
-    counted = counted if round_ == request.round else 0
-    frame.attempts = max(counted, request.attempt + 1), request.round
+    counted = frame.attempts.get(request.round, 0)
+    if request.round < MAX_ROUNDS:  # no frame has more; whoever names others is refused
+        frame.attempts[request.round] = max(counted, request.attempt + 1)
     frame.feedback_bytes += sum(len(bare_message(request, n)) for n in range(counted, request.attempt + 1))
 
 

@@ -40,7 +40,7 @@ class Frame:
         last_round: the last one that was encoded; -1: none yet.
         on_link: the link has been given something of it.
         feedback_bytes: of all feedback messages and their answers, attempts that were lost on the way included.
-        attempts: at the latest feedback message that are in it, and the round which that answers.
+        attempts: at a feedback message that are in it, by the round which that answers.
         timer: fires when the link is silent about it for too long.
     """
 
@@ -57,7 +57,7 @@ class Frame:
     last_round: int = -1
     on_link: bool = False
     feedback_bytes: int = 0
-    attempts: tuple[int, int] = (0, -1)
+    attempts: dict[int, int] = field(default_factory=dict)
     timer: asyncio.TimerHandle | None = None
 
     def begin_again(self) -> None:
@@ -65,7 +65,7 @@ class Frame:
         if self.timer is not None:
             self.timer.cancel()
         self.session = self.header = self.timer = None
-        self.last_round, self.on_link, self.feedback_bytes, self.attempts = -1, False, 0, (0, -1)
+        self.last_round, self.on_link, self.feedback_bytes, self.attempts = -1, False, 0, {}
         self.repeated = True
         self.cuts += 1
 

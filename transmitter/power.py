@@ -74,6 +74,9 @@ def semantic(weight: npt.ArrayLike, cost: npt.ArrayLike, budget: float) -> Doubl
     finds the budget. Which packets are in use: those of most weight over cost w/c (for a given lambda the Lagrangian
     wants exactly those of w/c >= e lambda), as many as serve best; orders by w and by 1/c are tried too.
 
+    The time goes with the kinds of packets, alike in weight and in cost: tenths of a second for a hundred, seconds for
+    20,000 packets of 4000 kinds, as when the SNR of each is known.
+
     Args:
         weight: float64 [n], 0 or more: what the loss of each packet costs.
         cost: float64 [n], above 0: c_i, see outage_cost.

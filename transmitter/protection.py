@@ -23,8 +23,8 @@ from common.packetizer import MAX_PACKETS, Cut, cut_segment, lay_out, spec_of
 from common.types import Csi, GoMessage, Ints, LinkSettings
 from transmitter.recovery import Doubles, lost_shares
 
-MAX_REPAIR = 8192
-"""Repair packets of a segment at most."""
+MAX_REPAIR = 2048
+"""Repair packets of a segment at most: the time to weigh them grows with their square, and encoders wait for it."""
 MAX_OPTIONS = 1024
 """Options kept of a segment, or of several together; of more of them so many, evenly spaced."""
 _BATCH_BYTES = 16

@@ -14,6 +14,8 @@ for 1 in 256^(x+1); otherwise those that were lost stay lost. A single packet is
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 
@@ -32,7 +34,8 @@ def lost_shares(source: int, most_repair: int, csi: Csi, *, whole: bool = False)
     """Share of a segment's source packets that is expected to stay lost, by number of repair packets.
 
     Exact for losses that are independent or a simple Gilbert chain of the rate and the mean burst given; a packet's
-    size and the bits in it play no part.
+    size and the bits in it play no part. Takes time of O(K² + R²), a second for K = 8000 and R = 2048; what
+    was worked out is kept for the next round.
 
     Args:
         source: K, 1 or more.
@@ -41,12 +44,21 @@ def lost_shares(source: int, most_repair: int, csi: Csi, *, whole: bool = False)
         whole: the segment is of no use unless all of it is there: any loss that stays loses all of it.
 
     Returns:
-        float64 [R+1] for 0, 1, ... R repair packets, R = most_repair, or less where more of them change nothing.
+        float64 [R+1] for 0, 1, ... R repair packets, R = most_repair, or less where more of them change nothing; not
+        to be written to.
     """
     rate = min(1.0, max(0.0, csi.packet_erasure_rate))
     if rate in (0.0, 1.0):
         return np.array([rate])
     leave = min(1 / max(csi.mean_burst_packets, 1.0), 1 - rate)
+    # Budgets differ a little from round to round: up to a power of two, so that they find what is kept.
+    most = 1 << (most_repair - 1).bit_length() if most_repair else 0
+    return _shares(source, most, rate, leave, whole)[: most_repair + 1]
+
+
+@lru_cache(maxsize=128)
+def _shares(source: int, most_repair: int, rate: float, leave: float, whole: bool) -> Doubles:
+    """See lost_shares; `leave`: chance that a burst ends with a packet."""
     chain = np.array([[1 - rate * leave / (1 - rate), rate * leave / (1 - rate)], [leave, 1 - leave]])
     lost = np.zeros((2, 2))  # [state of the last packet, packets lost]
     lost[0, 0], lost[1, 1] = 1 - rate, rate
@@ -54,6 +66,8 @@ def lost_shares(source: int, most_repair: int, csi: Csi, *, whole: bool = False)
         lost = _next(lost, chain)
     cost = np.minimum(np.arange(source + 1), 1.0) if whole else np.arange(source + 1) / source
     value = lost * cost
+    # Worth of more than l packets lost, by l.
+    beyond = np.append(np.cumsum(value.sum(axis=0)[::-1])[::-1][1:], 0.0)
     # Repair packets lost, given the state of the last source packet: [that state, state now, lost].
     repair = np.eye(2)[:, :, None]
     shares = [float(value.sum())]
@@ -63,10 +77,12 @@ def lost_shares(source: int, most_repair: int, csi: Csi, *, whole: bool = False)
         few = min(source, count)
         # More lost than there are repair packets: nothing helps. Else l of the K are back if all goes well.
         within = (value[:, : few + 1] * stays[:, count - few :][:, ::-1]).sum()
-        shares.append(float(value[:, few + 1 :].sum() + within))
+        shares.append(float(beyond[few] + within))
         if shares[-1] < _NOTHING:
             break
-    return np.array(shares)
+    found = np.array(shares)
+    found.flags.writeable = False
+    return found
 
 
 def _stays(lost: Doubles, source: int) -> Doubles:

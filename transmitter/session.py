@@ -24,6 +24,7 @@ from common.types import Csi, Feedback, LinkSettings
 from common.wire import link_to_proto
 from gocom.v1 import feedback_pb2, link_pb2, transmitter_pb2
 from transmitter.channel_state import ChannelStateSource
+from transmitter.delivery import PLAIN, Delivery
 from transmitter.encoding import (
     EncodedRound,
     Encoders,
@@ -151,7 +152,7 @@ class TransmitSession:
         if session is None:
             return refusal(f"frame {frame.index} is not open")
         try:
-            csi = await self._csi(frame, feedback.round + 1)
+            csi = await self._csi(frame, feedback.round + 1, session.delivery)
             encoded = await self._outside.encoders.run(lambda: encode_next(session, feedback, self.link, csi))
         except BudgetTooSmall as error:
             return refusal(str(error))
@@ -171,17 +172,22 @@ class TransmitSession:
         await self._to_send.put((frame, cuts, encoded))
         return feedback_pb2.SendFeedbackResponse(will_send=True)
 
-    async def _csi(self, frame: Frame, round_: int) -> Csi:
-        """The channel as it is known before this round of a frame is encoded."""
-        return await self._outside.csi.get(frame.index, round_, self.link.max_payload_bytes)
+    async def _csi(self, frame: Frame, round_: int, delivery: Delivery) -> Csi:
+        """The channel as it is known before this round of a frame is encoded.
+
+        Powers and repair packets that are chosen by it must not go by what held before a change of channel.
+        """
+        payload_bytes = self.link.max_payload_bytes
+        return await self._outside.csi.get(frame.index, round_, payload_bytes, afresh=delivery != PLAIN)
 
     async def _encode_all(self) -> None:
         encoders = self._outside.encoders
         while True:
             frame, request = await self._intake.next()
             try:
-                csi = await self._csi(frame, 0)
-                work = partial(encode_first, encoders, request or await self._intake.load(frame), csi)
+                request = request or await self._intake.load(frame)
+                csi = await self._csi(frame, 0, request.delivery)
+                work = partial(encode_first, encoders, request, csi)
                 frame.session, encoded = await encoders.run(work)
             except Exception as error:
                 self.frames.fail_by(frame, error)

@@ -148,6 +148,35 @@ async def test_an_emulator_that_went_away_leaves_what_holds_in_the_long_run(worl
     assert await source.get(8, 0, 70) == Csi()
 
 
+async def test_who_goes_by_the_state_is_told_of_it_as_it_is(world):
+    moody = Moody()
+    channel = await world.channel(await world.bare(channel_pb2_grpc.add_ChannelControlServiceServicer_to_server, moody))
+    source = ChannelStateSource(channel, TransmitterSettings(csi_refresh_s=100))
+    for afresh, asked in ((False, 1), (False, 1), (True, 2), (True, 3), (False, 3)):
+        assert (await source.get(0, 0, 60, afresh=afresh)).packet_erasure_rate == 0.25
+        assert len(moody.asked) == asked
+    moody.away = True
+    for _ in range(3):
+        assert (await source.get(0, 0, 60, afresh=True)).packet_erasure_rate == 0.25
+    assert len(moody.asked) == 4, "one that is away is not asked before each frame"
+
+
+async def test_a_channel_that_was_changed_is_known_at_once_where_it_matters(world, known):
+    await world.receiver(feedback_address="127.0.0.1:1")
+    emulator = await world.emulator()
+    await world.transmitter(emulator.address, csi_refresh_s=100)
+    control = channel_pb2_grpc.ChannelControlServiceStub(await world.channel(emulator.address))
+    chosen = {"power_allocation": transmitter_pb2.POWER_ALLOCATION_SEMANTIC}
+    await world.transmit(request(0, **chosen))
+    profile = parse_spec("packet_erasure:rate=0.25")
+    await control.UpdateProfile(channel_pb2.UpdateProfileRequest(profile=profile))
+    await world.transmit(request(0, session="t", **chosen))
+    assert known[0, 0].packet_erasure_rate == 0.25
+    await control.UpdateProfile(channel_pb2.UpdateProfileRequest(profile=parse_spec("clean")))
+    await world.transmit(request(0, session="u"))
+    assert known[0, 0].packet_erasure_rate == 0.25, "others do not ask each time"
+
+
 @pytest.mark.parametrize(
     ("settings", "field"),
     [

@@ -11,6 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from toy_world import free_port, kinds, opening, refused, request, toy_round
 
 import channel_emulator.service
+import receiver.feedback
 from channel_emulator import feedback_proxy
 from channel_emulator.chain import Chain
 from channel_emulator.feedback_packets import arrives
@@ -18,7 +19,7 @@ from channel_emulator.hops import hop_stream
 from client.client import AsyncClient
 from common.channel_spec import parse_spec
 from common.errors import InvalidInput
-from common.feedback import answer_waits, bare_message
+from common.feedback import MAX_ATTEMPTS, answer_waits, bare_message
 from common.rpc.channels import open_channel
 from common.settings import ChannelSettings
 from gocom.v1 import channel_pb2, channel_pb2_grpc, feedback_pb2, feedback_pb2_grpc, link_pb2
@@ -294,4 +295,34 @@ async def test_a_full_channel_and_a_transmitter_on_its_way_are_asked_again(world
     await world.receiver(feedback_address=await world.bare(ADD, taker), feedback_timeout_s=10)
     header, _lost, *rest = toy_round(max_rounds=2)
     await world.send(opening(), header, *rest)
-    assert [f.attempt for f in taker.arrived] == [0, 0, 0]
+    assert [f.attempt for f in taker.arrived] == [0, 1, 2]
+
+
+async def test_no_message_is_sent_more_often_than_may_be(world, monkeypatch):
+    monkeypatch.setattr(receiver.feedback, "FIRST_PAUSE_S", 1e-3)
+    monkeypatch.setattr(receiver.feedback, "LONGEST_PAUSE_S", 1e-3)
+    monkeypatch.setattr(receiver.feedback, "LONGEST_SHARE", 0.0)
+
+    async def answer(request, context):
+        await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "not now", (("gocom-error", "Busy"),))
+
+    taker = Transmitter(answer)
+    await world.receiver(feedback_address=await world.bare(ADD, taker), feedback_timeout_s=20)
+    header, _lost, *rest = toy_round(max_rounds=2)
+    began = time.monotonic()
+    responses = await world.send(opening(), header, *rest)
+    assert responses[-1].outcome.status == link_pb2.FRAME_STATUS_RECONSTRUCTED
+    assert [f.attempt for f in taker.arrived] == list(range(MAX_ATTEMPTS))
+    assert time.monotonic() - began < 5
+
+
+async def test_a_way_back_that_loses_nothing_is_asked_once_however_slow(world):
+    async def answer(request, context):
+        await asyncio.sleep(2.5)
+        return feedback_pb2.SendFeedbackResponse(will_send=False)
+
+    taker = Transmitter(answer)
+    await world.receiver(feedback_address=await world.bare(ADD, taker), feedback_timeout_s=10)
+    header, _lost, *rest = toy_round(max_rounds=2)
+    await world.send(opening(), header, *rest)
+    assert [f.attempt for f in taker.arrived] == [0]

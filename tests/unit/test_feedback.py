@@ -21,6 +21,7 @@ from common.types import (
     RoundSettings,
     Segment,
 )
+from common.wire import MAX_ROUNDS
 from gocom.v1 import feedback_pb2
 from receiver.feedback import feedback_for, wanted_elements
 from transmitter.feedback import count_attempts
@@ -96,6 +97,7 @@ def test_the_cost_is_the_serialized_size_without_names_and_reasons():
         (3, 10, [3, 7]),
         (1, 3, [1, 2]),
         (20, 10, [10]),
+        (0, 10, [10]),
     ],
 )
 def test_waits_double_and_fill_the_patience(first_s, patience_s, waits):
@@ -108,6 +110,7 @@ def test_attempts_are_few_however_long_the_patience():
             ReceiverSettings(**{name: 86_401})
     with pytest.raises(ValidationError, match="feedback_try_s"):
         ReceiverSettings(feedback_try_s=0.009)
+    assert len(answer_waits(ReceiverSettings().feedback_try_s, ReceiverSettings().feedback_timeout_s)) == 1
     waits = answer_waits(0.01, 86_400)
     assert len(waits) < MAX_ATTEMPTS and sum(waits) == pytest.approx(86_400)
 
@@ -123,7 +126,11 @@ def test_attempts_that_did_not_arrive_are_counted_with_the_next_that_does():
     assert spent == [sum(costs[:3])] * 3 + [sum(costs)]
     later = feedback_pb2.SendFeedbackRequest(round=2)
     count_attempts(frame, later)
+    count_attempts(frame, request)  # of a round that is over, and counted
     assert frame.feedback_bytes == sum(costs) + len(bare_message(later))
+    for round_ in range(MAX_ROUNDS, MAX_ROUNDS + 3):  # there is none of these; what came is counted, nothing is kept
+        count_attempts(frame, feedback_pb2.SendFeedbackRequest(round=round_))
+    assert sorted(frame.attempts) == [1, 2]
     frame.begin_again()
     count_attempts(frame, later)
     assert frame.feedback_bytes == len(bare_message(later))

@@ -211,6 +211,16 @@ def test_damage_is_not_tolerated_where_there_is_repair() -> None:
         assert chosen.segments[0].damage_tolerant is expected
 
 
+def test_shares_are_kept_and_are_those_of_any_other_bound() -> None:
+    csi = Csi(0.3, mean_burst_packets=2.0)
+    most = lost_shares(20, 64, csi)
+    for repair in (0, 1, 5, 33):
+        assert (lost_shares(20, repair, csi) == most[: repair + 1]).all()
+    assert np.shares_memory(lost_shares(20, 64, csi), most)
+    with pytest.raises(ValueError, match="read-only"):
+        most[0] = 0.0
+
+
 def test_a_segment_too_large_to_protect_is_left_alone() -> None:
     sent = file_message(17 * 8193)
     chosen, (why,) = protect(sent, LINK, cost(sent, LINK) + 10_000, Csi(0.1))
