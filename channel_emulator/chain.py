@@ -21,10 +21,11 @@ from channel_emulator.round_rng import RoundRng
 from channel_emulator.tally import Score, Tally
 from channel_emulator.timed_faults import Flight, TimedFault, join_flights
 from common.channel_spec import MAX_IMPAIRMENTS, PRESETS
+from common.csi import Csi
 from common.errors import InvalidInput, UnknownName
 from common.packetizer import MAX_ELEMENTS, MAX_PACKETS
 from common.packets import PacketBatch, join_batches
-from common.types import Bools, Csi, FrameHeader
+from common.types import Bools, FrameHeader
 from common.wire import EXTENSION
 from gocom.v1 import channel_pb2, link_pb2
 

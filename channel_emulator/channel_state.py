@@ -25,10 +25,11 @@ import numpy.typing as npt
 from channel_emulator.chain import Chain
 from channel_emulator.fading_faults import FadingFault
 from channel_emulator.impairments import FrameInfo, check_range
+from common.csi import Csi, CsiKind, CsiSource
 from common.enums import enum_to_name
 from common.errors import InvalidInput
 from common.random import CounterRng
-from common.types import MAX_PAYLOAD_BYTES, Csi, CsiKind, CsiSource, Ints
+from common.types import MAX_PAYLOAD_BYTES, Ints
 from gocom.v1 import channel_pb2
 
 Doubles = npt.NDArray[np.float64]

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from common.batch_wire import BATCH_COLUMNS, check_batch, read_column
 from common.packets import PacketBatch
 from common.types import Bools
-from common.wire import BATCH_COLUMNS, check_batch, read_column
 from gocom.v1 import link_pb2
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from channel_emulator.wire_batch import WireBatch
+from common.batch_wire import columns_into_proto
 from common.packets import PacketBatch
-from common.wire import columns_into_proto
 from gocom.v1 import link_pb2
 
 _FIELDS = link_pb2.SendRequest.DESCRIPTOR.fields_by_name

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from common.batch_wire import batch_to_proto
 from common.packetizer import packetize
 from common.packets import PacketBatch
 from common.systems import SYSTEMS
 from common.types import FrameHeader, GoMessage, Ints, LinkSettings
-from common.wire import batch_to_proto, header_to_proto
+from common.wire import header_to_proto
 from gocom.v1 import link_pb2
 
 

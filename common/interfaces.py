@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from common.csi import Csi
 from common.images import ImageArray
-from common.types import Budget, Csi, Feedback, Goal, GoMessage, ReceivedMessage, Reconstruction
+from common.types import Budget, Feedback, Goal, GoMessage, ReceivedMessage, Reconstruction
 
 if TYPE_CHECKING:
     import torch

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from common.account import ByteAccount, account, frame_items
+from common.batch_wire import batch_from_proto, batch_to_proto
+from common.csi import Csi
 from common.errors import DecodeFailed
 from common.feedback import answer_bytes, bare_message, feedback_to_proto
 from common.images import ImageArray
@@ -25,7 +27,6 @@ from common.random import CounterRng
 from common.rounds import with_requested
 from common.types import (
     Budget,
-    Csi,
     Feedback,
     FrameHeader,
     Goal,
@@ -35,7 +36,7 @@ from common.types import (
     ReceivedMessage,
     Reconstruction,
 )
-from common.wire import batch_from_proto, batch_to_proto, header_from_proto
+from common.wire import header_from_proto
 from gocom.v1 import feedback_pb2, link_pb2
 
 if TYPE_CHECKING:

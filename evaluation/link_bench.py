@@ -27,10 +27,10 @@ import typer
 
 from client.client import AsyncClient
 from client.stack import ROOT, LocalStack
+from common.batch_wire import batch_to_proto
 from common.checksum import checksums
 from common.packets import PacketBatch
 from common.rpc.channels import open_channel
-from common.wire import batch_to_proto
 from gocom.v1 import link_pb2, link_pb2_grpc
 
 PAYLOAD_BYTES, BATCH_PACKETS, FRAME_PACKETS = 1200, 128, 8192

@@ -11,11 +11,12 @@ from typing import Any
 from channel_emulator.chain import Chain
 from channel_emulator.feedback_packets import arrives
 from common.channel_spec import parse_spec
+from common.csi import Csi
 from common.images import ImageArray, read_samples, square_crop, to_float
 from common.interfaces import GenerativeDecoder, SemanticEncoder
 from common.pipeline import PipelineResult, run
 from common.systems import SYSTEMS
-from common.types import Budget, Csi, Feedback, FeedbackPolicy, Goal, LinkSettings, ReceivedMessage, Reconstruction
+from common.types import Budget, Feedback, FeedbackPolicy, Goal, LinkSettings, ReceivedMessage, Reconstruction
 from common.wire import make_parameters
 from receiver.decoders import DECODERS
 from receiver.feedback import feedback_for, wanted_elements

@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import numpy as np
 
+from common.csi import LinkReport
 from common.errors import Busy, GoComError, NotReady
 from common.feedback import MAX_ATTEMPTS, answer_waits, bare_message, feedback_to_proto
 from common.logs import frame_id, get_logger
@@ -20,7 +21,7 @@ from common.rpc.channels import open_channel
 from common.rpc.status import error_from_rpc
 from common.settings import SecuritySettings
 from common.systems import SYSTEMS
-from common.types import Feedback, FeedbackPolicy, Ints, LinkReport, LinkSettings, ReceivedMessage, Reconstruction
+from common.types import Feedback, FeedbackPolicy, Ints, LinkSettings, ReceivedMessage, Reconstruction
 from gocom.v1 import feedback_pb2, feedback_pb2_grpc
 
 log = get_logger("receiver")

@@ -9,7 +9,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from common.types import Csi, Floats, PowerAllocation, PowerRule
+from common.csi import Csi
+from common.types import Floats, PowerAllocation, PowerRule
 from transmitter.power import Doubles, semantic, water_filling
 
 MAX_LEVELS = 64

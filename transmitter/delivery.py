@@ -15,11 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from common.account import cost
+from common.csi import Csi
 from common.enums import enum_to_name
 from common.errors import BudgetTooSmall, InvalidInput
 from common.images import ImageArray
 from common.interfaces import EncoderSession, SemanticEncoder
-from common.types import Budget, Csi, Feedback, Goal, GoMessage, LinkSettings, PowerAllocation
+from common.types import Budget, Feedback, Goal, GoMessage, LinkSettings, PowerAllocation
 from gocom.v1 import transmitter_pb2
 from transmitter.allocation import power_rule
 from transmitter.protection import SegmentProtection, protect, without_repair

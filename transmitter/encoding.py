@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from common.account import ByteAccount, account, frame_items
+from common.csi import Csi
 from common.errors import BudgetTooSmall
 from common.images import ImageArray, decode_image, to_float
 from common.interfaces import SemanticEncoder
 from common.packetizer import packetize
 from common.systems import SYSTEMS
-from common.types import MAX_SIDE_PX, Budget, Csi, Feedback, FrameHeader, Goal, GoMessage, LinkSettings
+from common.types import MAX_SIDE_PX, Budget, Feedback, FrameHeader, Goal, GoMessage, LinkSettings
 from common.wire import check_side, codec_from_proto, get_rounds
 from common.workers import CodecWorker
 from gocom.v1 import link_pb2, transmitter_pb2

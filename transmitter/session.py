@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from common.csi import Csi
 from common.errors import BudgetTooSmall, GoComError, InvalidInput, NotReady
 from common.feedback import answer_bytes, check_attempt
 from common.logs import get_logger
 from common.settings import TransmitterSettings
-from common.types import Csi, Feedback, LinkSettings
+from common.types import Feedback, LinkSettings
 from common.wire import link_to_proto
 from gocom.v1 import feedback_pb2, link_pb2, transmitter_pb2
 from transmitter.channel_state import ChannelStateSource

@@ -7,9 +7,10 @@ from functools import cache
 from typing import Any
 
 from common.account import cost
+from common.csi import Csi
 from common.packetizer import packetize
 from common.systems.lami_go import EBM_POLICIES, TOKENS, LamiGoHeader, MaskingPolicy
-from common.types import Budget, Csi, GoMessage, LinkSettings
+from common.types import Budget, GoMessage, LinkSettings
 from evaluation.lami_go.world import Picture, World
 
 MAX_RATIO_PERMILLE = 900

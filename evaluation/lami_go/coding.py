@@ -9,10 +9,11 @@ from itertools import product
 import numpy as np
 
 from common.account import account, frame_items
+from common.csi import Csi
 from common.packetizer import packetize, spec_of, transmission_order
 from common.packets import PacketBatch
 from common.systems.lami_go import MaskingPolicy
-from common.types import Budget, Csi, ElementCoding, FrameHeader, GoMessage, LinkSettings
+from common.types import Budget, ElementCoding, FrameHeader, GoMessage, LinkSettings
 from evaluation.lami_go.counts import COUNTS
 from evaluation.lami_go.store import Part
 from evaluation.lami_go.tables import average, difference, sizes, table, values_of, where, words

@@ -9,9 +9,10 @@ from statistics import median
 import numpy as np
 import torch
 
+from common.csi import Csi
 from common.pipeline import sampler_generator, transmit
 from common.systems.lami_go import LamiGoOptions
-from common.types import Budget, Csi, Goal
+from common.types import Budget, Goal
 from common.wire import make_parameters
 from evaluation.lami_go.counts import COUNTS
 from evaluation.lami_go.store import Part

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from common.csi import Csi
 from common.pipeline import sampler_generator
 from common.systems.lami_go import LamiGoOptions, TokenDraw, keep_mask
-from common.types import Budget, Csi
+from common.types import Budget
 from evaluation.judge import Interval
 from evaluation.lami_go.counts import BATCH, COUNTS
 from evaluation.lami_go.plots import Line, Panel, plot

@@ -10,11 +10,12 @@ import numpy as np
 from toy_world import toy_round
 
 from common.account import frame_items
+from common.csi import Csi
 from common.images import ImageArray, png_bytes, to_uint8
 from common.packetizer import packetize
 from common.systems import SYSTEMS
 from common.systems.lami_go import LamiGoOptions, MaskingPolicy
-from common.types import Budget, Csi, ElementCoding, Feedback, FeedbackPolicy, Goal, GoMessage, LinkSettings
+from common.types import Budget, ElementCoding, Feedback, FeedbackPolicy, Goal, GoMessage, LinkSettings
 from common.wire import link_to_proto, make_parameters
 from gocom.v1 import codecs_pb2, link_pb2, transmitter_pb2
 from transmitter.encoders.classical import ClassicalEncoder

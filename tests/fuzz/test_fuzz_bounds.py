@@ -15,6 +15,7 @@ from PIL import Image
 
 from channel_emulator.chain import Chain, frame_info
 from common import fec
+from common.batch_wire import batch_from_proto
 from common.channel_spec import parse_spec
 from common.entropy.element_set import pack_spans
 from common.errors import GoComError, InvalidInput, TooLarge, UnknownName
@@ -22,7 +23,7 @@ from common.images import decode_image
 from common.packetizer import MAX_PACKETS, depacketize
 from common.systems import SYSTEMS
 from common.types import ElementCoding, LinkSettings
-from common.wire import batch_from_proto, codec_from_proto, header_from_proto
+from common.wire import codec_from_proto, header_from_proto
 from gocom.v1 import channel_pb2, feedback_pb2, link_pb2, transmitter_pb2
 from receiver.assembly import RoundAssembler
 from transmitter import feedback as transmitter_feedback

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from packet_target import play
 
 from channel_emulator.chain import Chain, check_sequence, frame_info
+from common.batch_wire import batch_from_proto, batch_to_proto
 from common.channel_spec import PRESETS, format_spec, parse_spec
 from common.errors import DecodeFailed, InvalidInput, UnknownName
 from common.images import decode_image
 from common.rounds import span_positions
 from common.trace_file import TraceWriter, read_trace_file
 from common.types import ReceivedMessage, ReceivedSegment
-from common.wire import batch_from_proto, batch_to_proto, header_from_proto, header_to_proto
+from common.wire import header_from_proto, header_to_proto
 from gocom.v1 import channel_pb2, feedback_pb2, link_pb2, transmitter_pb2
 from receiver.decoders.classical import ClassicalDecoder
 from transmitter.encoding import read_request

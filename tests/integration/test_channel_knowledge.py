@@ -10,8 +10,8 @@ from toy_world import LINK, kinds, refused, request
 from channel_emulator.chain import Chain
 from channel_emulator.channel_state import Instant, state_of
 from common.channel_spec import parse_spec
+from common.csi import Csi, CsiSource
 from common.settings import TransmitterSettings
-from common.types import Csi, CsiSource
 from gocom.v1 import channel_pb2, channel_pb2_grpc, feedback_pb2, link_pb2_grpc, transmitter_pb2
 from transmitter import session
 from transmitter.channel_state import CSI_PACKETS, ChannelStateSource

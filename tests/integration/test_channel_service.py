@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from channel_emulator.chain import Chain, frame_info
 from channel_emulator.service import serve
+from common.batch_wire import batch_from_proto, batch_to_proto
 from common.channel_spec import parse_spec
 from common.checksum import checksums
 from common.errors import InvalidInput
@@ -24,7 +25,6 @@ from common.rpc.call_status import CallStatus
 from common.rpc.channels import open_channel
 from common.rpc.server import RunningServer
 from common.settings import ChannelSettings
-from common.wire import batch_from_proto, batch_to_proto
 from gocom.v1 import channel_pb2, channel_pb2_grpc, link_pb2, link_pb2_grpc
 
 PACKETS = 300

@@ -13,12 +13,12 @@ from test_channel_service import OPEN, PACKETS, Net, frame, header, packets, res
 from channel_emulator import delay_line, parcels
 from channel_emulator.chain import Chain, frame_info
 from channel_emulator.timed_faults import Flight
+from common.batch_wire import batch_from_proto, batch_to_proto
 from common.channel_spec import parse_spec
 from common.checksum import checksums
 from common.metrics import PACKETS as COUNTER
 from common.packets import PacketBatch
 from common.rpc.call_status import CallStatus
-from common.wire import batch_from_proto, batch_to_proto
 from gocom.v1 import channel_pb2, link_pb2
 
 SLACK_S = 1.5

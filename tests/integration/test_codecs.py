@@ -5,13 +5,14 @@ import pytest
 import torch
 
 from common.checksum import checksums
+from common.csi import Csi
 from common.errors import BudgetTooSmall, GoComError, InvalidInput
 from common.packetizer import depacketize, packetize
 from common.quality import psnr_db
 from common.rounds import span_positions
 from common.systems import SYSTEMS
 from common.systems.lami_go import TOKENS, LamiGoOptions
-from common.types import Budget, Csi, FeedbackPolicy, Goal, LinkSettings, Provenance
+from common.types import Budget, FeedbackPolicy, Goal, LinkSettings, Provenance
 from common.wire import make_parameters
 from receiver.decoders import DECODERS
 from transmitter.encoders import ENCODERS

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from client.stack import LocalStack
+from common.batch_wire import batch_to_proto
 from common.packets import PacketBatch
 from common.rpc.channels import open_channel
-from common.wire import batch_to_proto
 from gocom.v1 import link_pb2, link_pb2_grpc
 
 PROFILE = (

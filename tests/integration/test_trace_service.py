@@ -22,13 +22,13 @@ from channel_emulator.recording import MAX_READERS
 from client.client import AsyncClient
 from client.recording import FileRecording, PendingTrace
 from client.stack import LocalStack
+from common.batch_wire import batch_to_proto
 from common.checksum import checksums
 from common.errors import Busy, InvalidInput, TooLarge
 from common.packetizer import MAX_PACKETS
 from common.packets import PacketBatch
 from common.trace_file import TraceWriter, read_trace_file
 from common.traces import lost_of
-from common.wire import batch_to_proto
 from gocom.v1 import channel_pb2, link_pb2
 
 PROFILES = [

@@ -14,9 +14,9 @@ from channel_emulator.fading_faults import FadingFault
 from channel_emulator.impairments import FrameInfo
 from channel_emulator.impairments.block_fading import BlockFading
 from common.channel_spec import parse_spec
+from common.csi import Csi, CsiSource
 from common.errors import InvalidInput
 from common.packets import PacketBatch
-from common.types import Csi, CsiSource
 
 OUTAGE = "coded_fading:snr_db=6,code_rate=1.5,limit=outage"
 

@@ -7,6 +7,7 @@ import pytest
 
 from channel_emulator.chain import Chain
 from common.account import frame_items
+from common.batch_wire import batch_to_proto
 from common.channel_spec import parse_spec
 from common.checksum import checksums
 from common.packetizer import depacketize, packetize
@@ -14,7 +15,6 @@ from common.packets import gather
 from common.pipeline import transmit
 from common.systems.classical import ClassicalHeader
 from common.types import ElementCoding, GoMessage, LinkSettings, Segment
-from common.wire import batch_to_proto
 from receiver.assembly import RoundAssembler
 
 LINK = LinkSettings(max_payload_bytes=64, batch_packets=16)

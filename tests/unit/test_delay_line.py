@@ -15,9 +15,9 @@ from channel_emulator.impairments import FrameInfo
 from channel_emulator.parcels import Parcel, messages
 from channel_emulator.timed_faults import Flight
 from channel_emulator.wire_items import read_item
+from common.batch_wire import batch_to_proto
 from common.channel_spec import parse_spec
 from common.packets import PacketBatch
-from common.wire import batch_to_proto
 from gocom.v1 import link_pb2
 
 FRAME = FrameInfo(0, 0, (True,))

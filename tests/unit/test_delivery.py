@@ -8,21 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.account import cost
+from common.csi import Csi
 from common.errors import BudgetTooSmall, InvalidInput
 from common.packetizer import interleaver, packetize
 from common.systems.classical import ClassicalOptions
 from common.systems.lami_go import CAPTION, TOKENS, LamiGoHeader
-from common.types import (
-    Budget,
-    Csi,
-    ElementCoding,
-    Feedback,
-    Goal,
-    GoMessage,
-    LinkSettings,
-    PowerAllocation,
-    Segment,
-)
+from common.types import Budget, ElementCoding, Feedback, Goal, GoMessage, LinkSettings, PowerAllocation, Segment
 from gocom.v1 import transmitter_pb2
 from transmitter.allocation import MAX_LEVELS, power_rule, to_levels
 from transmitter.delivery import Delivery, DeliveryEncoder, delivery_from_proto

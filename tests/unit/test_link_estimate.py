@@ -10,12 +10,13 @@ from channel_emulator.chain import Chain
 from channel_emulator.impairments import FrameInfo
 from channel_emulator.two_state import TwoStateChain
 from common.channel_spec import parse_spec
+from common.csi import LinkReport
 from common.errors import InvalidInput
 from common.feedback import bare_message, feedback_to_proto, read_link
 from common.packetizer import depacketize, packetize
 from common.packets import PacketBatch, join_batches
 from common.systems.classical import ClassicalHeader
-from common.types import ElementCoding, Feedback, FrameHeader, GoMessage, LinkReport, LinkSettings, Segment
+from common.types import ElementCoding, Feedback, FrameHeader, GoMessage, LinkSettings, Segment
 from gocom.v1 import feedback_pb2
 from receiver.link_estimate import WINDOW, LinkEstimate, effective_snr_db
 

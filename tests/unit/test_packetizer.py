@@ -8,13 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.account import account, frame_items
+from common.batch_wire import batch_from_proto
 from common.checksum import checksums
 from common.errors import TooLarge
 from common.packetizer import depacketize, packetize
 from common.packets import join_batches
 from common.systems.classical import ClassicalHeader
 from common.types import ElementCoding, GoMessage, LinkSettings, Segment
-from common.wire import batch_from_proto, header_from_proto
+from common.wire import header_from_proto
 
 RNG = np.random.default_rng(3)
 

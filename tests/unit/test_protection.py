@@ -15,10 +15,11 @@ from channel_emulator.impairments import FrameInfo
 from common import fec
 from common.account import cost
 from common.channel_spec import parse_spec
+from common.csi import Csi
 from common.packetizer import packetize
 from common.systems.classical import ClassicalHeader
 from common.systems.lami_go import CAPTION, TOKENS, LamiGoHeader
-from common.types import Csi, ElementCoding, GoMessage, LinkSettings, Segment
+from common.types import ElementCoding, GoMessage, LinkSettings, Segment
 from transmitter.protection import protect, without_repair
 from transmitter.recovery import lost_shares
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from channel_emulator.wire_items import read_item
+from common.batch_wire import batch_from_proto, batch_to_proto
 from common.errors import InvalidInput
 from common.packets import PacketBatch
-from common.wire import batch_from_proto, batch_to_proto
 from gocom.v1 import link_pb2
 
 COUNT = 20

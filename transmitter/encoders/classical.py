@@ -9,10 +9,11 @@ import numpy as np
 from PIL import Image
 
 from common.account import cost
+from common.csi import Csi
 from common.errors import BudgetTooSmall
 from common.images import ImageArray, to_uint8
 from common.systems.classical import CLASSICAL_CODECS, FILE, ClassicalHeader, ClassicalOptions
-from common.types import Budget, Csi, ElementCoding, Feedback, Goal, GoMessage, Segment
+from common.types import Budget, ElementCoding, Feedback, Goal, GoMessage, Segment
 from transmitter.encoders import ENCODERS
 from transmitter.resend import resend
 

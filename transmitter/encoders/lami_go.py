@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from common.account import cost
+from common.csi import Csi
 from common.errors import BudgetTooSmall
 from common.images import ImageArray
 from common.models import model_folder
@@ -22,7 +23,7 @@ from common.systems.lami_go import (
     MaskingPolicy,
     closest_first,
 )
-from common.types import Budget, Csi, ElementCoding, Feedback, Floats, Goal, GoMessage, Ints, Segment
+from common.types import Budget, ElementCoding, Feedback, Floats, Goal, GoMessage, Ints, Segment
 from transmitter.captioner import TagCaptioner
 from transmitter.encoders import ENCODERS
 from transmitter.resend import resend
