@@ -18,7 +18,7 @@ from common.types import Ints
 T = TypeVar("T")
 Array = TypeVar("Array", bound=npt.NDArray[Any])
 
-WINDOW = 1024
+WINDOW = 2048
 """Sequence numbers that draws are made for together."""
 _MAX_KEYS = 64
 """Things that are made in a window; of more a round has nothing kept."""

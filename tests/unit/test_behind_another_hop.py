@@ -11,7 +11,7 @@ from channel_emulator.statistics import RoundCounts, Statistics
 from common.channel_spec import parse_spec
 from common.packets import PacketBatch
 
-PACKETS, ROUNDS = 400, 24
+PACKETS, ROUNDS = 400, 12
 
 
 def batch_of(sequence: np.ndarray) -> PacketBatch:
@@ -65,9 +65,9 @@ def shuffled(rng: np.random.Generator) -> np.ndarray:
     ],
 )
 def test_z_has_a_spread_of_one(spec: str, come: object) -> None:
-    z = scores(spec, come, 20)
-    # Of 20 standard normal values: sd within 0.4 to 1.65, and the mean within 4/sqrt(20), nearly always.
-    assert 0.4 < z.std() < 1.65 and abs(z.mean()) < 0.9, (z.std(), z.mean())
+    z = scores(spec, come, 16)
+    # Of 16 standard normal values: sd within 0.35 to 1.7, and the mean within 4/sqrt(16), nearly always.
+    assert 0.35 < z.std() < 1.7 and abs(z.mean()) < 1, (z.std(), z.mean())
 
 
 def test_copies_take_their_time_on_a_link() -> None:
