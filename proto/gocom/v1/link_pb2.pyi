@@ -458,7 +458,7 @@ class PacketBatch(_message.Message):
 
     @_builtins.property
     def power(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Transmit power, linear, above 0; empty: 1 for all."""
+        """Transmit power, linear, 0 or more; empty: 1 for all."""
 
     def __init__(
         self,
