@@ -136,7 +136,7 @@ def _unit_errors(number: Ints, rng: CounterRng) -> npt.NDArray[np.complex128]:
 
 @lru_cache(maxsize=256)
 def threshold_snr_db(fault: FadingFault, bits: int) -> float:
-    """SNR in dB at which half of the packets of so many bits have an error, without fading; -100 where fewer ever do.
+    """SNR in dB at which half of the packets of so many bits have an error, without fading; -100 or more.
 
     With damage=deliver they arrive all the same.
     """
@@ -145,8 +145,6 @@ def threshold_snr_db(fault: FadingFault, bits: int) -> float:
         return bool(fault.packet_error_rate(bits, np.array([10 ** (snr_db / 10)]))[0] >= 0.5)
 
     low, high = _LEAST_DB, _MOST_DB
-    if not fails(low):
-        return low
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if fails(middle) else (low, middle)

@@ -22,7 +22,8 @@ import numpy as np
 from common.packetizer import depacketize, packetize
 from common.pipeline import sampler_generator
 from common.systems.lami_go import LamiGoHeader, LamiGoOptions, keep_mask, token_table
-from common.types import Budget, Csi, Goal, LinkSettings
+from common.csi import Csi
+from common.types import Budget, Goal, LinkSettings
 side, path = sys.argv[1:]
 link = LinkSettings()
 if side == "send":

@@ -106,8 +106,9 @@ def test_thresholds() -> None:
     told = state_of(chain_of("coded_fading:snr_db=30,code_rate=2"), 100).threshold_snr_db
     at = chain_of(f"coded_fading:snr_db={told!r},code_rate=2,fading=none")
     assert at.csi(100).packet_erasure_rate == pytest.approx(0.5, abs=1e-6)
-    # So short and slow that the approximation never says a half.
-    assert state_of(chain_of("coded_fading:snr_db=0,code_rate=1e-3"), 1).threshold_snr_db == -100
+    # So short and slow that the approximation would lose nothing without any signal.
+    with pytest.raises(InvalidInput, match="code_rate: 0.001 is not above 0.008966"):
+        chain_of("coded_fading:snr_db=0,code_rate=1e-3")
 
 
 def test_old_state_is_right_within_a_block_and_of_no_use_beyond() -> None:
