@@ -20,7 +20,7 @@ FRAMES = 6
 def client(stack):
     with Client(**{name: stack.addresses[name] for name in ("transmitter", "receiver", "channel")}) as made:
         yield made
-        made.set_channel("clean")
+        made.set_channel("clean")  # the stack is that of all tests
 
 
 @pytest.mark.parametrize("codec", sorted(SYSTEMS))
@@ -40,7 +40,7 @@ def test_fading_reaches_every_codec(client, codec):
         assert all(r.outcome == "reconstructed" for r in faded)
 
 
-def test_the_command_line_sets_it(stack, tmp_path):
+def test_the_command_line_sets_it(stack, client, tmp_path):
     Image.fromarray(np.asarray(picture(3, 128))).save(tmp_path / "photo.png")
     words = ["send", str(tmp_path / "photo.png"), "--channel", "block_fading:snr_db=10,coherence=8", "--json"]
     for flag, name in (("--transmitter", "transmitter"), ("--receiver", "receiver"), ("--channel-address", "channel")):
