@@ -133,7 +133,7 @@ class FrameTable:
     def add(self, index: int) -> Frame:
         """Begin a frame. Raises InvalidInput for the index of an open one."""
         if index in self._frames:
-            raise InvalidInput(f"frame_index: {index} is open in this session already")
+            raise InvalidInput(f"frame_index: {index} is open already")
         self.idle.clear()
         frame = self._frames[index] = Frame(index)
         return frame
