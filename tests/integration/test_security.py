@@ -1,7 +1,6 @@
 """TLS, client certificates and tokens between the services, over real connections of this machine."""
 
 import asyncio
-import contextlib
 import json
 import socket
 import subprocess
@@ -24,6 +23,7 @@ from client.cli import app
 from client.client import AsyncClient
 from client.stack import ROOT, is_serving
 from common.errors import InvalidInput, NotReady, Unauthenticated
+from common.rpc.call_status import CallStatus
 from common.rpc.channels import open_channel
 from common.settings import ChannelSettings, ClientSettings, ReceiverSettings, TransmitterSettings
 from gocom.v1 import channel_pb2, feedback_pb2, link_pb2, receiver_pb2, transmitter_pb2
@@ -101,8 +101,11 @@ async def ask(address, security):
 async def call(channel, method, metadata=()):
     """Begin a call of any kind with one empty message; -> its status."""
     begun = channel.stream_stream(method)(iter([b""]), timeout=1, metadata=metadata)
-    with contextlib.suppress(grpc.aio.AioRpcError):
+    status = CallStatus(begun)  # a refusal may come while the message is still being written
+    try:
         await begun.read()
+    except grpc.aio.AioRpcError as error:
+        return status.of(error)[0]
     if not begun.done():
         begun.cancel()
         return grpc.StatusCode.OK
