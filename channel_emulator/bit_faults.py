@@ -17,7 +17,7 @@ from channel_emulator.crc_patch import shares as crc_shares
 from channel_emulator.impairments import Fault, FrameInfo
 from channel_emulator.round_rng import WINDOW, RoundRng
 from common.errors import InvalidInput
-from common.packets import PacketBatch
+from common.packets import PacketBatch, Span
 from common.random import CounterRng
 from common.types import Bools, Ints
 from gocom.v1 import channel_pb2
@@ -101,7 +101,7 @@ def successes(trials: Ints, rate: float, sequence: Ints, rng: CounterRng) -> tup
     most = int(trials.max())
     window = None
     if isinstance(rng, RoundRng) and most * rate * WINDOW <= MAX_WINDOW:
-        window = rng.window(sequence, (rate, most), partial(_stops, most, rate))
+        window = rng.window(Span.of(sequence), (rate, most), partial(_stops, most, rate))
     if window is None:
         packet, stop = renewals(trials, lambda packet, number: rate, rate, sequence, rng)
     else:

@@ -80,7 +80,7 @@ class FadingFault(Fault):
 
     def packet_snr(self, batch: PacketBatch, rng: CounterRng) -> Doubles:
         """float64 [P], linear."""
-        gain = by_window(rng, batch.sequence, "gain", lambda sequence, rng: np.abs(self.gains(sequence, rng)) ** 2)
+        gain = by_window(rng, batch, "gain", lambda sequence, rng: np.abs(self.gains(sequence, rng)) ** 2)
         return np.asarray(gain * batch.power * self.snr)
 
     def losses(self, batch: PacketBatch, rng: CounterRng, error_rate: ErrorRate) -> Bools:
@@ -91,14 +91,14 @@ class FadingFault(Fault):
         """
         bits, power = common_value(batch.length), common_value(batch.power)
         if bits is None or power is None:
-            uniform = by_window(rng, batch.sequence, "packet", _packet_uniform)
+            uniform = by_window(rng, batch, "packet", _packet_uniform)
             return np.asarray(uniform < error_rate(8 * batch.length, self.packet_snr(batch, rng)))
 
         def lost(sequence: Ints, rng: CounterRng) -> Bools:
             snr = np.abs(self.gains(sequence, rng)) ** 2 * power * self.snr
             return np.asarray(_packet_uniform(sequence, rng) < error_rate(np.array([8 * int(bits)]), snr))
 
-        return by_window(rng, batch.sequence, ("lost", bits, power), lost)
+        return by_window(rng, batch, ("lost", bits, power), lost)
 
     def tally(self) -> Tally:
         return FadingTally(self)

@@ -75,7 +75,7 @@ class PassingRound:
         return await asyncio.to_thread(self.passage.scores)
 
     async def _pass(self, arrived: PacketBatch, through: Callable[[PacketBatch], _Left]) -> _Left:
-        self.packets = max(self.packets, int(arrived.sequence.max(initial=-1)) + 1)
+        self.packets = max(self.packets, arrived.span.last + 1)
         began = time.perf_counter()
         if self.passage.work(arrived) + len(arrived.payload) / _BYTES_A_NUMBER <= MAX_WORK:
             left = through(arrived)

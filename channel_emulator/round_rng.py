@@ -7,11 +7,12 @@ numbers at a time. They are the same draws: each belongs to its sequence number.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from common.packets import PacketBatch, Span
 from common.random import CounterRng
 from common.types import Ints
 
@@ -49,23 +50,23 @@ class RoundRng(CounterRng):
         """An independent stream below this one; nothing of it is kept."""
         return CounterRng(self.seed, self.stream, self.frame_index, self.round).sub(name)
 
-    def window(self, sequence: Ints, key: Hashable, make: Callable[[Ints, CounterRng], T]) -> tuple[int, T] | None:
+    def window(self, span: Span, key: Hashable, make: Callable[[Ints, CounterRng], T]) -> tuple[int, T] | None:
         """What `make` makes of all sequence numbers of the window that these are in, and the first of them.
 
         Args:
-            sequence: int64 [P].
+            span: of the sequence numbers.
             key: what is made; it may be kept under this name.
             make: takes int64 [WINDOW], and the numbers to draw with.
 
         Returns:
             None where the numbers are in several windows, and for the first asking: a round of one batch needs none.
         """
-        if key not in self._asked or not sequence.size:
+        if key not in self._asked or span.last < 0:
             if len(self._asked) < _MAX_KEYS:
                 self._asked.add(key)
             return None
-        number = int(sequence.min()) // WINDOW
-        if int(sequence.max()) // WINDOW != number:
+        number = span.first // WINDOW
+        if span.last // WINDOW != number:
             return None
         start = number * WINDOW
         if (number, key) not in self._windows:
@@ -75,7 +76,15 @@ class RoundRng(CounterRng):
         return start, self._windows[number, key]
 
 
-def by_window(rng: CounterRng, sequence: Ints, key: Hashable, make: Callable[[Ints, CounterRng], Array]) -> Array:
-    """make(sequence, rng), an array with an entry for each sequence number; from a window where `rng` has one."""
-    window = rng.window(sequence, key, make) if isinstance(rng, RoundRng) else None
-    return make(sequence, rng) if window is None else window[1][sequence - window[0]]
+def by_window(rng: CounterRng, batch: PacketBatch, key: Hashable, make: Callable[[Ints, CounterRng], Array]) -> Array:
+    """make(batch.sequence, rng), an array not to be changed; from a window where `rng` has one."""
+    span = batch.span
+    window = rng.window(span, key, make) if isinstance(rng, RoundRng) else None
+    if window is None:
+        return make(batch.sequence, rng)
+    start, made = window
+    if not span.whole:
+        return cast(Array, made[batch.sequence - start])
+    part = cast(Array, made[span.first - start : span.last - start + 1])
+    part.flags.writeable = False
+    return part

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.batch_wire import BATCH_COLUMNS, check_batch, read_column
-from common.packets import PacketBatch
+from common.packets import PacketBatch, Span
 from common.types import Bools
 from gocom.v1 import link_pb2
 
@@ -22,10 +22,11 @@ class WireBatch(PacketBatch):
     The message must stay as it is while a column may still be looked at.
     """
 
-    __slots__ = ("_columns", "_message")
+    __slots__ = ("_columns", "_message", "_span")
 
     _columns: dict[str, npt.NDArray[Any]] | None
     _message: link_pb2.PacketBatch
+    _span: Span | None
 
     @classmethod
     def of(cls, message: link_pb2.PacketBatch, payload: memoryview) -> WireBatch:
@@ -40,7 +41,7 @@ class WireBatch(PacketBatch):
 
     def __getattr__(self, name: str) -> Any:
         """Called where a slot is empty: a column that nobody has looked at yet."""
-        if name in ("_columns", "_message"):
+        if name in ("_columns", "_message", "_span"):
             return None
         if self._columns is None or (name not in BATCH_COLUMNS and name != "power"):
             raise AttributeError(name)
@@ -49,11 +50,17 @@ class WireBatch(PacketBatch):
         setattr(self, name, self._columns[name])
         return self._columns[name]
 
+    @property
+    def span(self) -> Span:
+        if self._span is None:
+            self._span = Span.of(self.sequence)
+        return self._span
+
     def erase(self, lost: Bools) -> PacketBatch:
         if self._columns is None:
             return PacketBatch.erase(self, lost)
         batch = WireBatch.__new__(WireBatch)
-        batch._message, batch._columns = self._message, self._columns
+        batch._message, batch._columns, batch._span = self._message, self._columns, self._span
         batch.payload, batch.length, batch.sequence = self.payload, self.length, self.sequence
         batch.erased = self.erased | lost
         return batch

@@ -102,10 +102,11 @@ def check_batch(batch: PacketBatch, message: link_pb2.PacketBatch) -> None:
         if (found := len(getattr(message, field))) != count:
             raise InvalidInput(f"batch.{field}: {found} entries for {count} packets")
     # What no round has would cost a channel with memory, or a receiver, much work for a few bytes.
-    for field, values, limit in (
-        ("length_bytes", batch.length, MAX_PAYLOAD_BYTES), ("sequence", batch.sequence, MAX_PACKETS - 1),
+    longest = int(batch.length.max(initial=0))
+    for field, most, limit in (
+        ("length_bytes", longest, MAX_PAYLOAD_BYTES), ("sequence", batch.span.last, MAX_PACKETS - 1),
     ):  # fmt: skip
-        if (most := int(values.max(initial=0))) > limit:
+        if most > limit:
             raise InvalidInput(f"batch.{field}: {most} is more than {limit}")
     if (total := int(batch.length.sum())) != len(batch.payload):
         raise InvalidInput(f"batch.length_bytes: add up to {total}, payload has {len(batch.payload)}")

@@ -11,6 +11,29 @@ import numpy.typing as npt
 from common.types import Bools, Bytes, Floats, Ints
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where sequence numbers lie.
+
+    Attributes:
+        first, last: the least and the greatest; 0 and -1 of none.
+        whole: they are all of those in between, in order.
+    """
+
+    first: int
+    last: int
+    whole: bool
+
+    @classmethod
+    def of(cls, sequence: Ints) -> Span:
+        """Of int64 [P]."""
+        if not len(sequence):
+            return cls(0, -1, True)
+        if bool((sequence[1:] - sequence[:-1] == 1).all()):
+            return cls(int(sequence[0]), int(sequence[-1]), True)
+        return cls(int(sequence.min()), int(sequence.max()), False)
+
+
 @dataclass(slots=True)
 class PacketBatch:
     """P packets laid out by field, so that numpy sees them at once.
@@ -39,6 +62,11 @@ class PacketBatch:
 
     def __len__(self) -> int:
         return len(self.length)
+
+    @property
+    def span(self) -> Span:
+        """Of the sequence numbers."""
+        return Span.of(self.sequence)
 
     @property
     def offset(self) -> Ints:

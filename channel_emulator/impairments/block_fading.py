@@ -148,7 +148,7 @@ class BlockFading(FadingFault, BitFault):
         """packet int64 [F], ascending, and which of its bits int64 [F], ascending within each packet."""
         bits, power = common_value(batch.length * 8), common_value(batch.power)
         if bits is not None and power is not None and isinstance(rng, RoundRng):
-            window = rng.window(batch.sequence, ("flips", bits, power), partial(self._window, int(bits), power))
+            window = rng.window(batch.span, ("flips", bits, power), partial(self._window, int(bits), power))
             if window is not None and window[1] is not None:
                 return of_window((window[0], window[1]), batch.sequence)
         return self._draw_flips(batch.length * 8, self.packet_snr(batch, rng), batch.sequence, rng)

@@ -65,7 +65,7 @@ class Delay(TimedFault):
         return self.expected_rate
 
     def draw(self, batch: PacketBatch, rng: CounterRng) -> Doubles:
-        return by_window(rng, batch.sequence, "ms", self._times)
+        return by_window(rng, batch, "ms", self._times)
 
     def _times(self, sequence: Ints, rng: CounterRng) -> Doubles:
         """float64 [P], for sequence numbers int64 [P] in any order."""

@@ -37,7 +37,7 @@ class Duplicate(TimedFault):
         return self.rate
 
     def draw(self, batch: PacketBatch, rng: CounterRng) -> Bools:
-        return by_window(rng, batch.sequence, "copied", lambda sequence, rng: rng.uniform(sequence) < self.rate)
+        return by_window(rng, batch, "copied", lambda sequence, rng: rng.uniform(sequence) < self.rate)
 
     def apply(self, batch: PacketBatch, drawn: Bools, frame: FrameInfo) -> PacketBatch:
         return batch

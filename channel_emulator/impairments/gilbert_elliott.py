@@ -66,10 +66,10 @@ class GilbertElliott(PacketFault):
 
     def work(self, batch: PacketBatch) -> float:
         """The chain moves at every sequence number between the first and the last."""
-        return 2 * (int(batch.sequence.max()) - int(batch.sequence.min()) + 1) if len(batch) else 0
+        return 2 * (batch.span.last - batch.span.first + 1)
 
     def draw(self, batch: PacketBatch, rng: CounterRng) -> Bools:
-        return by_window(rng, batch.sequence, "lost", self._lost)
+        return by_window(rng, batch, "lost", self._lost)
 
     def _lost(self, sequence: Ints, rng: CounterRng) -> Bools:
         """bool [P], for sequence numbers int64 [P] in any order."""

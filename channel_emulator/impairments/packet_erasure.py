@@ -53,7 +53,7 @@ class PacketErasure(PacketFault):
         return len(batch)
 
     def draw(self, batch: PacketBatch, rng: CounterRng) -> Bools:
-        lost = by_window(rng, batch.sequence, "lost", lambda sequence, rng: rng.uniform(sequence) < self.rate)
+        lost = by_window(rng, batch, "lost", lambda sequence, rng: rng.uniform(sequence) < self.rate)
         return lost if self.segment is None else lost & self._candidates(batch)
 
     def count(self, batch: PacketBatch, drawn: Bools) -> tuple[int, int]:

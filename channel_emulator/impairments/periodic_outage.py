@@ -65,7 +65,7 @@ class PeriodicOutage(PacketFault):
         return len(batch)
 
     def draw(self, batch: PacketBatch, rng: CounterRng) -> Bools:
-        return by_window(rng, batch.sequence, "lost", self._lost)
+        return by_window(rng, batch, "lost", self._lost)
 
     def _lost(self, sequence: Ints, rng: CounterRng) -> Bools:
         phase = int(rng.uniform(0) * self.period)

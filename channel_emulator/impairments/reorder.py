@@ -39,7 +39,7 @@ class Reorder(TimedFault):
         return self.rate
 
     def draw(self, batch: PacketBatch, rng: CounterRng) -> Bools:
-        return by_window(rng, batch.sequence, "held", lambda sequence, rng: rng.uniform(sequence) < self.rate)
+        return by_window(rng, batch, "held", lambda sequence, rng: rng.uniform(sequence) < self.rate)
 
     def apply(self, batch: PacketBatch, drawn: Bools, frame: FrameInfo) -> PacketBatch:
         return batch

@@ -96,10 +96,13 @@ def test_windows_are_made_from_the_second_batch_on_and_few_are_kept() -> None:
 
     plain = CounterRng(1, "x", 0, 0)
     for start in (0, 100, 200, WINDOW - 50, 5 * WINDOW, 9 * WINDOW, 300):
-        sequence = np.arange(start, start + 100)
-        assert np.array_equal(by_window(rng, sequence, "key", make), plain.uniform(sequence))
+        batch = packets(100)
+        batch.sequence = np.arange(start, start + 100)
+        assert np.array_equal(by_window(rng, batch, "key", make), plain.uniform(batch.sequence))
     # Alone; a window; out of it; over its edge, alone; two more windows; the first one again.
     assert made == [100, WINDOW, 100, WINDOW, WINDOW, WINDOW]
+    batch.sequence = batch.sequence[::-3]
+    assert np.array_equal(by_window(rng, batch, "key", make), plain.uniform(batch.sequence)) and len(made) == 6
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8, 9, 105, 1200, 65_000])
