@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
 
 from channel_emulator.crc_patch import shares as crc_shares
 from channel_emulator.impairments import Fault, FrameInfo
-from channel_emulator.round_rng import WINDOW, RoundRng
+from channel_emulator.round_rng import LONG_WINDOW, RoundRng
 from common.errors import InvalidInput
 from common.packets import PacketBatch, Span
 from common.random import CounterRng
@@ -28,7 +28,7 @@ _MAX_DRAWS = 1 << 20
 _MANY = 512
 """Packets; with so many a turn costs its draws, with fewer the calls of numpy."""
 _MASKS = (128 >> np.arange(8)).astype(np.uint8)
-MAX_WINDOW = 1 << 16
+MAX_WINDOW = 1 << 17
 """Successes in all packets of a window that are kept at most: long packets and high rates would fill the memory."""
 _FAR = 1 << 40
 """A gap beyond any payload; keeps tiny rates within int64."""
@@ -51,9 +51,9 @@ class BitFault(Fault):
         return channel_pb2.TRIAL_UNIT_BIT
 
     def apply(self, batch: PacketBatch, drawn: Ints, frame: FrameInfo) -> PacketBatch:
-        ends = np.cumsum(batch.length)
+        ends = batch.offset + batch.length
         until = np.searchsorted(drawn, ends * 8)
-        begins = np.searchsorted(drawn, (ends - batch.length) * 8)
+        begins = np.searchsorted(drawn, batch.offset * 8)
         flips = until - begins
         hit = flips > 0
         delivered = hit & _tolerant(batch, frame) if self.damage == DELIVER else np.zeros(len(batch), bool)
@@ -100,34 +100,37 @@ def successes(trials: Ints, rate: float, sequence: Ints, rng: CounterRng) -> tup
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     most = int(trials.max())
     window = None
-    if isinstance(rng, RoundRng) and most * rate * WINDOW <= MAX_WINDOW:
-        window = rng.window(Span.of(sequence), (rate, most), partial(_stops, most, rate))
+    span = Span.of(sequence)
+    if isinstance(rng, RoundRng) and most * rate * LONG_WINDOW <= MAX_WINDOW:
+        window = rng.window(span, (rate, most), partial(_stops, most, rate))
     if window is None:
         packet, stop = renewals(trials, lambda packet, number: rate, rate, sequence, rng)
     else:
-        packet, stop = of_window(window, sequence)
+        packet, stop = of_window(window, sequence, span)
         if int(trials.min()) == most:
             return packet, stop - 1
     inside = stop <= trials[packet]
     return packet[inside], stop[inside] - 1
 
 
-def of_window(window: tuple[int, tuple[Ints, Ints]], sequence: Ints) -> tuple[Ints, Ints]:
+def of_window(window: tuple[int, tuple[Ints, Ints]], sequence: Ints, span: Span) -> tuple[Ints, Ints]:
     """What was made for the packets of a window, for some of them.
 
     Args:
-        window: its first sequence number; where each packet's values begin, int64 [WINDOW + 1]; and all values, int64.
+        window: its first sequence number; where each packet's values begin, int64 [S + 1]; and all values, int64.
         sequence: int64 [P], within it.
+        span: of them.
 
     Returns:
         packet int64 [S], ascending, and the value int64 [S] of each.
     """
     start, (begins, values) = window
+    if span.whole:  # packets in order, as they come from a sender
+        part = begins[span.first - start : span.last - start + 2]
+        return np.repeat(np.arange(len(sequence)), part[1:] - part[:-1]), values[part[0] : part[-1]]
     rows = sequence - start
     first, after = begins[rows], begins[rows + 1]
     packet = np.repeat(np.arange(len(rows)), after - first)
-    if np.array_equal(first[1:], after[:-1]):  # packets in order, as they come from a sender
-        return packet, values[first[0] : after[-1]]
     return packet, np.concatenate([values[one:other] for one, other in zip(first, after, strict=True)])
 
 
@@ -191,6 +194,10 @@ def renewals(
 
 def _tolerant(batch: PacketBatch, frame: FrameInfo) -> Bools:
     """bool [P]: the packet's segment tolerates damage. Segments the header does not have tolerate none."""
-    table = np.array([*frame.damage_tolerant, False], bool)
-    tolerant: Bools = table[np.minimum(batch.segment, len(table) - 1)]
+    tolerant: Bools = _tolerances(frame.damage_tolerant).take(batch.segment, mode="clip")
     return tolerant
+
+
+@lru_cache(maxsize=64)
+def _tolerances(segments: tuple[bool, ...]) -> Bools:
+    return np.array([*segments, False], bool)

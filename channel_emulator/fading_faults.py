@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from channel_emulator.impairments import Fault, check_range
 from channel_emulator.physical.fading import Fading, blocks_of
-from channel_emulator.round_rng import by_window
+from channel_emulator.round_rng import by_window, common_value
 from channel_emulator.tally import Score, Tally
 from common.errors import InvalidInput, UnknownName
 from common.packets import PacketBatch
@@ -89,14 +89,14 @@ class FadingFault(Fault):
         Args:
             error_rate: of packets of bits int64 [P] at linear SNRs float64 [P].
         """
-        bits, power = common_value(batch.length), common_value(batch.power)
-        if bits is None or power is None:
+        bits, power = 8 * batch.layout.longest, common_value(batch.power)
+        if not batch.layout.same or power is None:
             uniform = by_window(rng, batch, "packet", _packet_uniform)
             return np.asarray(uniform < error_rate(8 * batch.length, self.packet_snr(batch, rng)))
 
         def lost(sequence: Ints, rng: CounterRng) -> Bools:
             snr = np.abs(self.gains(sequence, rng)) ** 2 * power * self.snr
-            return np.asarray(_packet_uniform(sequence, rng) < error_rate(np.array([8 * int(bits)]), snr))
+            return np.asarray(_packet_uniform(sequence, rng) < error_rate(np.array([bits]), snr))
 
         return by_window(rng, batch, ("lost", bits, power), lost)
 
@@ -180,11 +180,6 @@ class FadingTally(Tally):
 
 def _packet_uniform(sequence: Ints, rng: CounterRng) -> Doubles:
     return rng.sub("packet").uniform(sequence)
-
-
-def common_value(values: npt.NDArray[Any]) -> float | None:
-    """The one that all have; None where they differ, or there is none."""
-    return float(values[0]) if len(values) and bool((values == values[0]).all()) else None
 
 
 def _kinds(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Ints]:

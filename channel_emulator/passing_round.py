@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
+
 from channel_emulator.chain import Passage
 from channel_emulator.impairments import FrameInfo
 from channel_emulator.recording import RoundRecorder
@@ -58,8 +60,9 @@ class PassingRound:
         """A batch after the chain, as an item; None when nothing is left of it. Raises InvalidInput."""
         arrived = item.batch()
         left = await self._pass(arrived, self._apply)
+        gone = np.flatnonzero(left.erased)
         self.counts.add(arrived, left)
-        return None if bool(left.erased.all()) else item.changed(arrived, left)
+        return None if len(gone) == len(arrived) else item.changed(arrived, left, gone)
 
     async def fly(self, item: WireItem) -> Flight:
         """A batch after a timed chain. Raises InvalidInput."""

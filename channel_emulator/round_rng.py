@@ -19,8 +19,8 @@ from common.types import Ints
 T = TypeVar("T")
 Array = TypeVar("Array", bound=npt.NDArray[Any])
 
-WINDOW = 2048
-"""Sequence numbers that draws are made for together."""
+WINDOW, LONG_WINDOW = 2048, 8192
+"""Sequence numbers that draws are made for together: the first ones of a round, and from then on, up to multiples."""
 _MAX_KEYS = 64
 """Things that are made in a window; of more a round has nothing kept."""
 _KEPT = 2
@@ -56,7 +56,7 @@ class RoundRng(CounterRng):
         Args:
             span: of the sequence numbers.
             key: what is made; it may be kept under this name.
-            make: takes int64 [WINDOW], and the numbers to draw with.
+            make: takes int64 [S], S at most LONG_WINDOW, and the numbers to draw with.
 
         Returns:
             None where the numbers are in several windows, and for the first asking: a round of one batch needs none.
@@ -65,15 +65,22 @@ class RoundRng(CounterRng):
             if len(self._asked) < _MAX_KEYS:
                 self._asked.add(key)
             return None
-        number = span.first // WINDOW
-        if span.last // WINDOW != number:
+        start, stop = _around(span.first)
+        if span.last >= stop:
             return None
-        start = number * WINDOW
-        if (number, key) not in self._windows:
-            self._windows[number, key] = make(np.arange(start, start + WINDOW), self)
+        if (start, key) not in self._windows:
+            self._windows[start, key] = make(np.arange(start, stop), self)
             if len(self._windows) > _KEPT:
                 del self._windows[next(iter(self._windows))]
-        return start, self._windows[number, key]
+        return start, self._windows[start, key]
+
+
+def _around(sequence: int) -> tuple[int, int]:
+    """First of the window that a sequence number is in, and of the next one."""
+    if sequence < WINDOW:
+        return 0, WINDOW
+    start = sequence // LONG_WINDOW * LONG_WINDOW
+    return max(start, WINDOW), start + LONG_WINDOW
 
 
 def by_window(rng: CounterRng, batch: PacketBatch, key: Hashable, make: Callable[[Ints, CounterRng], Array]) -> Array:
@@ -88,3 +95,9 @@ def by_window(rng: CounterRng, batch: PacketBatch, key: Hashable, make: Callable
     part = cast(Array, made[span.first - start : span.last - start + 1])
     part.flags.writeable = False
     return part
+
+
+def common_value(values: npt.NDArray[Any]) -> float | None:
+    """The one that all have; None where they differ, or there is none."""
+    # Compared as bytes: quicker than array operations on a hundred numbers.
+    return float(values[0]) if len(values) and values.tobytes() == values[:1].tobytes() * len(values) else None

@@ -38,7 +38,7 @@ class RoundCounts:
 
     def add(self, arrived: PacketBatch, left: PacketBatch, copies: Ints | None = None) -> None:
         """Add a batch: as it arrived, and as the chain left it; `copies`: int64 [P], of each, erased ones included."""
-        passed = int(np.count_nonzero(~left.erased))
+        passed = len(left) - int(np.count_nonzero(left.erased))
         self.packets_in += len(arrived)
         self.packets_out += passed if copies is None else passed + int(copies[~left.erased].sum())
         self.packets_erased += len(arrived) - passed

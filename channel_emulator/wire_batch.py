@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.batch_wire import BATCH_COLUMNS, check_batch, read_column
-from common.packets import PacketBatch, Span
+from common.packets import Layout, PacketBatch, Span
 from common.types import Bools
 from gocom.v1 import link_pb2
 
@@ -22,11 +22,12 @@ class WireBatch(PacketBatch):
     The message must stay as it is while a column may still be looked at.
     """
 
-    __slots__ = ("_columns", "_message", "_span")
+    __slots__ = ("_columns", "_layout", "_message", "_span")
 
     _columns: dict[str, npt.NDArray[Any]] | None
     _message: link_pb2.PacketBatch
     _span: Span | None
+    _layout: Layout | None
 
     @classmethod
     def of(cls, message: link_pb2.PacketBatch, payload: memoryview) -> WireBatch:
@@ -41,7 +42,7 @@ class WireBatch(PacketBatch):
 
     def __getattr__(self, name: str) -> Any:
         """Called where a slot is empty: a column that nobody has looked at yet."""
-        if name in ("_columns", "_message", "_span"):
+        if name in ("_columns", "_layout", "_message", "_span"):
             return None
         if self._columns is None or (name not in BATCH_COLUMNS and name != "power"):
             raise AttributeError(name)
@@ -56,11 +57,18 @@ class WireBatch(PacketBatch):
             self._span = Span.of(self.sequence)
         return self._span
 
+    @property
+    def layout(self) -> Layout:
+        if self._layout is None:
+            self._layout = Layout.of(self.length)
+        return self._layout
+
     def erase(self, lost: Bools) -> PacketBatch:
         if self._columns is None:
             return PacketBatch.erase(self, lost)
         batch = WireBatch.__new__(WireBatch)
-        batch._message, batch._columns, batch._span = self._message, self._columns, self._span
+        batch._message, batch._columns = self._message, self._columns
+        batch._span, batch._layout = self._span, self._layout
         batch.payload, batch.length, batch.sequence = self.payload, self.length, self.sequence
         batch.erased = self.erased | lost
         return batch

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from channel_emulator.wire_batch import WireBatch
 from common.batch_wire import columns_into_proto
 from common.packets import PacketBatch
+from common.types import Ints
 from gocom.v1 import link_pb2
 
 _FIELDS = link_pb2.SendRequest.DESCRIPTOR.fields_by_name
@@ -27,7 +26,7 @@ _MARK = link_pb2.PacketBatch(payload=_MARKED).SerializeToString()
 """A payload in place of the one cut out: it is gone where the columns are followed by another, which then counts."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WireItem:
     """An item of a session.
 
@@ -49,17 +48,17 @@ class WireItem:
         """The packets; their payload is not a copy. Raises InvalidInput where the columns do not fit together."""
         return WireBatch.of(self.columns, self.payload)
 
-    def changed(self, read: PacketBatch, batch: PacketBatch) -> bytes:
+    def changed(self, read: PacketBatch, batch: PacketBatch, gone: Ints) -> bytes:
         """The item with another batch in it, as bytes; may be called once.
 
         Args:
             read: what `batch()` gave.
             batch: made from that, as faults do; erased packets are left out.
+            gone: int64, indices of the erased packets, ascending.
         """
-        gone = np.flatnonzero(batch.erased)
         if not len(gone) and batch.same_but_erased(read):
             return self.raw
-        columns_into_proto(self.columns, read, batch)
+        columns_into_proto(self.columns, read, batch, gone)
         return _write(batch.payload_runs(gone), self.columns.SerializeToString())
 
 

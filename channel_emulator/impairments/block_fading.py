@@ -20,11 +20,11 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 from channel_emulator.bit_faults import DELIVER, ERASE, MAX_WINDOW, BitFault, check_damage, of_window, renewals
-from channel_emulator.fading_faults import RAYLEIGH, Doubles, FadingFault, check_fading, common_value, fading_of
+from channel_emulator.fading_faults import RAYLEIGH, Doubles, FadingFault, check_fading, fading_of
 from channel_emulator.impairments import IMPAIRMENTS, FrameInfo
 from channel_emulator.physical.fading import STEP, Fading
 from channel_emulator.physical.modulation import MODULATIONS, Modulation, modulation_of
-from channel_emulator.round_rng import RoundRng
+from channel_emulator.round_rng import RoundRng, common_value
 from common.errors import InvalidInput, UnknownName
 from common.packets import PacketBatch
 from common.random import CounterRng
@@ -84,7 +84,7 @@ class BlockFading(FadingFault, BitFault):
         if self.noise == SYMBOLS:
             return np.sort(self._symbols(batch, self.packet_snr(batch, rng), rng))
         packet, bit = self._flips(batch, rng)
-        return (np.cumsum(batch.length) - batch.length)[packet] * 8 + bit
+        return batch.offset[packet] * 8 + bit
 
     def apply(self, batch: PacketBatch, drawn: npt.NDArray[Any], frame: FrameInfo) -> PacketBatch:
         if self.damage == ERASE:
@@ -146,11 +146,11 @@ class BlockFading(FadingFault, BitFault):
 
     def _flips(self, batch: PacketBatch, rng: CounterRng) -> tuple[Ints, Ints]:
         """packet int64 [F], ascending, and which of its bits int64 [F], ascending within each packet."""
-        bits, power = common_value(batch.length * 8), common_value(batch.power)
-        if bits is not None and power is not None and isinstance(rng, RoundRng):
-            window = rng.window(batch.span, ("flips", bits, power), partial(self._window, int(bits), power))
+        bits, power = 8 * batch.layout.longest, common_value(batch.power)
+        if batch.layout.same and power is not None and isinstance(rng, RoundRng):
+            window = rng.window(batch.span, ("flips", bits, power), partial(self._window, bits, power))
             if window is not None and window[1] is not None:
-                return of_window((window[0], window[1]), batch.sequence)
+                return of_window((window[0], window[1]), batch.sequence, batch.span)
         return self._draw_flips(batch.length * 8, self.packet_snr(batch, rng), batch.sequence, rng)
 
     def _window(self, bits: int, power: float, sequence: Ints, rng: CounterRng) -> tuple[Ints, Ints] | None:

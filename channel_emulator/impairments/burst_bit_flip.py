@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from channel_emulator.bit_faults import ERASE, BitFault, check_damage, renewals, successes
+from channel_emulator.bit_faults import ERASE, MAX_WINDOW, BitFault, check_damage, of_window, renewals, successes
 from channel_emulator.impairments import IMPAIRMENTS, check_range
+from channel_emulator.round_rng import LONG_WINDOW, RoundRng
 from channel_emulator.two_state import TwoStateChain
 from common.packets import PacketBatch
 from common.random import CounterRng
@@ -89,24 +91,46 @@ class BurstBitFlip(BitFault):
         each = [self.count_variance(size) for size in sizes.tolist()]
         return float(np.dot(packets, each))
 
+    @property
+    def _numbers_a_bit(self) -> float:
+        """Random numbers a bit: one a flip, and one a stay in a state."""
+        return self.expected_rate + 2 * self.p * self.r / (self.p + self.r)
+
     def work(self, batch: PacketBatch) -> float:
-        """One a flip, and one a stay in a state."""
-        stays = 2 * self.p * self.r / (self.p + self.r)
-        return len(batch) + len(batch.payload) * 8 * (self.expected_rate + stays)
+        return len(batch) + len(batch.payload) * 8 * self._numbers_a_bit
 
     def packet_erasure_rate(self, payload_bits: int) -> float:
         """1 - probability that no bit of L is flipped; 0 for damage that is delivered, as for bit_flip."""
         return 1 - self._chain.quiet_probability(payload_bits) if self.damage == ERASE else 0.0
 
     def draw(self, batch: PacketBatch, rng: CounterRng) -> Ints:
-        flipped = [np.zeros(0, np.int64)]
+        bits, window = 8 * batch.layout.longest, None
+        few = LONG_WINDOW * (1 + bits * self._numbers_a_bit) <= MAX_WINDOW
+        if bits and few and batch.layout.same and isinstance(rng, RoundRng):
+            window = rng.window(batch.span, ("flips", bits), partial(self._window, bits))
+        if window is not None:
+            packet, bit = of_window(window, batch.sequence, batch.span)
+            flipped = packet * bits + bit
+            return flipped[~batch.erased[packet]]
+        groups = [np.zeros(0, np.int64)]
         for group in _groups(batch):
-            bits, sequence, begin = batch.length[group] * 8, batch.sequence[group], batch.offset[group] * 8
-            stays = self.stays(bits, sequence, rng.sub("state"))
-            for bad, rate, name in ((True, self.rate_bad, "bad"), (False, self.rate_good, "good")):
-                packet, bit = _flips(stays.select(stays.bad == bad), rate, sequence, rng.sub(name))
-                flipped.append(begin[packet] + bit)
-        return np.sort(np.concatenate(flipped))
+            packet, bit = self._flips(batch.length[group] * 8, batch.sequence[group], rng)
+            groups.append(batch.offset[group][packet] * 8 + bit)
+        return np.concatenate(groups)
+
+    def _window(self, bits: int, sequence: Ints, rng: CounterRng) -> tuple[Ints, Ints]:
+        """Of packets of one size: int64 [P+1], where each one's flips begin, and int64 [F], which of its bits."""
+        packet, bit = self._flips(np.full(len(sequence), bits), sequence, rng)
+        return np.searchsorted(packet, np.arange(len(sequence) + 1)), bit
+
+    def _flips(self, bits: Ints, sequence: Ints, rng: CounterRng) -> tuple[Ints, Ints]:
+        """packet int64 [F], ascending, and which of its bits int64 [F], ascending within each; of int64 [P] above 0."""
+        stays, found = self.stays(bits, sequence, rng.sub("state")), []
+        for bad, rate, name in ((True, self.rate_bad, "bad"), (False, self.rate_good, "good")):
+            found.append(_flips(stays.select(stays.bad == bad), rate, sequence, rng.sub(name)))
+        packet, bit = (np.concatenate(column) for column in zip(*found, strict=True))
+        order = np.lexsort((bit, packet))
+        return packet[order], bit[order]
 
     def stays(self, bits: Ints, sequence: Ints, rng: CounterRng) -> Stays:
         """How long each packet is in which state. bits, sequence: int64 [P], sizes above 0 and sequence numbers."""

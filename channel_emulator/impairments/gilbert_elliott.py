@@ -95,8 +95,10 @@ class GilbertElliott(PacketFault):
             if state is not None:
                 moves[0] = moves[0] if moves[0] >= 0 else int(state)
             # Forward fill: each packet takes the last move at or before it.
-            last = np.maximum.accumulate(np.where(moves >= 0, np.arange(end - start), 0))
-            filled = moves[last] == 1
+            moved = np.flatnonzero(moves >= 0)
+            filled = np.zeros(end - start, bool)
+            if len(moved):
+                filled[moved[0] :] = np.repeat(moves[moved] == 1, np.diff(moved, append=end - start))
             inside = (sequence >= start) & (sequence < end)
             bad[inside] = filled[sequence[inside] - start]
             state = bool(filled[-1])

@@ -11,7 +11,7 @@ import pytest
 from channel_emulator.chain import Chain
 from channel_emulator.crc_patch import shares
 from channel_emulator.impairments import FrameInfo
-from channel_emulator.round_rng import WINDOW, RoundRng, by_window
+from channel_emulator.round_rng import LONG_WINDOW, WINDOW, RoundRng, by_window
 from common.channel_spec import parse_spec
 from common.checksum import checksums
 from common.packets import PacketBatch, join_batches
@@ -95,12 +95,12 @@ def test_windows_are_made_from_the_second_batch_on_and_few_are_kept() -> None:
         return rng.uniform(sequence)
 
     plain = CounterRng(1, "x", 0, 0)
-    for start in (0, 100, 200, WINDOW - 50, 5 * WINDOW, 9 * WINDOW, 300):
+    for start in (0, 100, 200, WINDOW - 50, WINDOW + 700, 3 * LONG_WINDOW, 300):
         batch = packets(100)
         batch.sequence = np.arange(start, start + 100)
         assert np.array_equal(by_window(rng, batch, "key", make), plain.uniform(batch.sequence))
     # Alone; a window; out of it; over its edge, alone; two more windows; the first one again.
-    assert made == [100, WINDOW, 100, WINDOW, WINDOW, WINDOW]
+    assert made == [100, WINDOW, 100, LONG_WINDOW - WINDOW, LONG_WINDOW, WINDOW]
     batch.sequence = batch.sequence[::-3]
     assert np.array_equal(by_window(rng, batch, "key", make), plain.uniform(batch.sequence)) and len(made) == 6
 

@@ -105,7 +105,7 @@ def test_a_changed_batch_is_what_serialising_it_gives(
     left = replace(arrived, erased=np.isin(np.arange(COUNT), gone))
     if damaged:
         left = replace(left, payload=arrived.payload ^ 255, checksum=arrived.checksum + 1, power=arrived.power * 3)
-    changed = item.changed(arrived, left)
+    changed = item.changed(arrived, left, np.flatnonzero(left.erased))
     assert link_pb2.SendRequest.FromString(changed) == link_pb2.SendRequest(batch=batch_to_proto(left))
     assert (changed is raw) == (not gone and not damaged)
 
@@ -120,7 +120,7 @@ def test_many_erasures_among_many_packets() -> None:
     item = read_item(link_pb2.SendRequest(batch=batch_to_proto(batch)).SerializeToString())
     arrived = item.batch()
     left = replace(arrived, erased=index % 2 == 0)
-    changed = link_pb2.SendRequest.FromString(item.changed(arrived, left))
+    changed = link_pb2.SendRequest.FromString(item.changed(arrived, left, np.flatnonzero(left.erased)))
     assert list(changed.batch.sequence) == list(range(1, 3000, 2)) and len(changed.batch.payload) == 3000
 
 
