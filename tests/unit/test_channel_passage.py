@@ -32,9 +32,21 @@ SPECS = {
 """Channels, and the fingerprint of what they do to `packets()` (seed 11): a change of it is a change of every seed."""
 
 
-def packets(count: int = 3000, frame: FrameInfo = FRAME) -> PacketBatch:
+ALIKE = (
+    "burst_bit_flip:p=1e-3,r=0.02,rate_good=1e-4,damage=deliver",
+    "packet_erasure:rate=0.3+burst_bit_flip:p=1e-3,r=0.02",
+    "burst_bit_flip:p=0.2,r=0.5,damage=deliver",
+    "block_fading:snr_db=9,coherence=7,damage=deliver",
+    "packet_erasure:rate=0.3+block_fading:snr_db=9,coherence=7,modulation=qam16,damage=deliver",
+    "block_fading:snr_db=9,coherence=7",
+    "packet_erasure:rate=0.3+bit_flip:rate=1e-3,damage=deliver",
+)
+"""Channels that take packets of one size together."""
+
+
+def packets(count: int = 3000, frame: FrameInfo = FRAME, size: int | None = None) -> PacketBatch:
     index, ones = np.arange(count, dtype=np.int64), np.ones(count, np.int64)
-    length = 40 + index * 37 % 90
+    length = 40 + index * 37 % 90 if size is None else ones * size
     batch = PacketBatch(
         (np.arange(int(length.sum())) % 251).astype(np.uint8), length, index, index % 3, index, ones,
         np.zeros(count, np.uint32), np.ones(count, np.float32), np.zeros(count, bool),
@@ -68,6 +80,20 @@ def test_a_passage_in_batches_is_the_chain_at_once(spec: str, size: int) -> None
     for one, other in zip(passage.scores(), at_once.scores(), strict=True):
         assert (one.trials, one.events) == (other.trials, other.events)
         assert (one.expected, one.variance) == pytest.approx((other.expected, other.variance), rel=1e-9)
+
+
+@pytest.mark.parametrize("spec", ALIKE)
+def test_packets_of_one_size_in_batches_and_in_any_order(spec: str) -> None:
+    """A window draws for them what a batch draws, also for some of them, and behind another fault."""
+    everything = packets(size=60)
+    whole, passage = chain(spec).apply(everything, FRAME), chain(spec).passage(FRAME)
+    parts = everything.slices(150)
+    assert fingerprint(join_batches([passage.apply(part) for part in parts])) == fingerprint(whole)
+    rng = np.random.default_rng(4)
+    for number in (3, 14, 19, 2):
+        keep = np.zeros(len(everything), bool)
+        keep[150 * number : 150 * (number + 1)] = rng.random(150) < 0.6
+        assert fingerprint(passage.apply(everything.select(keep))) == fingerprint(whole.select(keep))
 
 
 @pytest.mark.parametrize("spec", SPECS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import accumulate
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from channel_emulator.wire_items import read_item
 from common.batch_wire import batch_from_proto, batch_to_proto
 from common.errors import InvalidInput
-from common.packets import PacketBatch
+from common.packets import Layout, PacketBatch, Span
 from gocom.v1 import link_pb2
 
 COUNT = 20
@@ -156,3 +157,30 @@ def test_any_bytes_are_what_parsing_makes_of_them(noise: bytes, place: int, cut:
             assert whole.SerializeToString(deterministic=True) == expected.batch.SerializeToString(deterministic=True)
         else:
             assert item.message == expected
+
+
+@pytest.mark.parametrize(
+    ("lengths", "longest", "same"), [((), 0, True), ((5,), 5, True), ((5, 5, 5), 5, True), ((0, 7, 3), 7, False)]
+)
+def test_where_payloads_lie(lengths: tuple[int, ...], longest: int, same: bool) -> None:
+    layout = Layout.of(np.array(lengths, np.int64))
+    assert layout.ends == tuple(accumulate(lengths)) and (layout.longest, layout.same) == (longest, same)
+    assert [end - begin for begin, end in zip(layout.begins.tolist(), layout.ends, strict=True)] == list(lengths)
+    assert Layout.of(np.tile(np.array(lengths, np.int64), 1000)).ends[-1:] == (
+        () if not lengths else (1000 * sum(lengths),)
+    )
+
+
+@pytest.mark.parametrize(
+    ("sequence", "span"),
+    [
+        ((), Span(0, -1, True)),
+        ((7,), Span(7, 7, True)),
+        ((3, 4, 5), Span(3, 5, True)),
+        ((3, 5, 4), Span(3, 5, False)),
+        ((3, 3, 5), Span(3, 5, False)),
+        ((5, 4, 3), Span(3, 5, False)),
+    ],
+)
+def test_where_sequence_numbers_lie(sequence: tuple[int, ...], span: Span) -> None:
+    assert Span.of(np.array(sequence, np.int64)) == span
