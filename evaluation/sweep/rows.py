@@ -1,0 +1,87 @@
+"""A row of results.csv: one picture by one method at one rate over one channel with one seed.
+
+What a clock says is apart, in timings.csv: the rest is the same on every run.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+KEYS = ("set", "picture", "method", "rate_bpp", "channel", "seed")
+"""What tells rows apart. rate_bpp: nominal, None: the codec's own choice; channel: as it was given."""
+
+COLUMNS: dict[str, type] = {
+    "set": str,  # "images" or "labelled"
+    "picture": str,
+    "method": str,  # Method.name
+    "codec": str,
+    "protection": str,  # Protection: none, fec, arq
+    "rate_bpp": float,
+    "channel": str,
+    "seed": int,
+    "width_px": int,
+    "height_px": int,
+    "packet_erasure_rate": float,  # of a full payload on this channel, closed form
+    "budget_bytes": int,  # what it was to stay within, all rounds in the mean; empty: nothing
+    "at_floor": int,  # 1: the smallest file there is takes more than that
+    "options": str,  # JSON: the operating point that was chosen
+    "rounds": int,
+    "bytes_total": int,  # of all rounds and feedback
+    "bytes_header": int,
+    "bytes_feedback": int,
+    "bytes_repair": int,
+    "bytes_by_segment": str,  # JSON: name -> bytes, repair included
+    "bpp": float,  # 8 bytes_total / pixels
+    "packets_sent": int,
+    "packets_lost": int,
+    "failed": int,  # 1: no picture; what follows is then of a grey one
+    "reason": str,
+    "psnr_db": float,  # inf: equal
+    "ms_ssim": float,  # empty: a side is below 176 px
+    "distance": float,  # 1 - cosine of EfficientNet-lite2 features, 0 to 2
+    "agrees": int,  # 1: the net's first guess of 1000 is that for the original
+    "correct": int,  # 1: it is the label; empty: no label
+    "correct_10": int,  # 1: the most likely of imagenette's ten classes is the label; empty: no label
+}
+"""Name -> type; an empty cell is None."""
+
+TIMINGS: dict[str, type] = {
+    **{name: COLUMNS[name] for name in KEYS},
+    "encode_s": float,
+    "channel_s": float,
+    "decode_s": float,
+    "total_s": float,
+}
+
+
+def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Mapping[str, type] = COLUMNS) -> None:
+    """All rows, in one go: what is there is whole. Floats with the digits that bring them back exactly."""
+    unfinished = path.with_name(path.name + ".part")
+    with unfinished.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        for row in rows:
+            writer.writerow(["" if row[name] is None else row[name] for name in columns])
+    os.replace(unfinished, path)
+
+
+def read_csv(path: Path, columns: Mapping[str, type] = COLUMNS) -> list[Row]:
+    """What `write_csv` wrote, typed."""
+    with path.open(newline="") as file:
+        return [
+            {
+                name: None if text == "" and kind is not str else kind(text)
+                for (name, kind), text in _cells(row, columns)
+            }
+            for row in csv.DictReader(file)
+        ]
+
+
+def _cells(row: Mapping[str, str], columns: Mapping[str, type]) -> Iterable[tuple[tuple[str, type], str]]:
+    return [((name, kind), row[name]) for name, kind in columns.items()]
