@@ -11,6 +11,7 @@ from client.commands import channel, serve
 from client.commands.codecs import codecs
 from client.commands.demo import demo
 from client.commands.doctor import doctor
+from client.commands.eval import evaluate
 from client.commands.health import health
 from client.commands.send import send
 from client.commands.stream import stream
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 for _command in (send, stream, demo, up, codecs, doctor, health):
     app.command()(_command)
+app.command("eval")(evaluate)
 app.add_typer(serve.app, name="serve")
 app.add_typer(channel.app, name="channel")
 

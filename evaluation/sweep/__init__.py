@@ -1,6 +1,6 @@
 """`gocom eval`: codecs x channels x rates over pictures, every byte counted.
 
-Grid --cases--> plan (operating point) --> pipeline or services --> judge --> rows --> results.csv
-                                                                               |
-                                                    summary --> figures, index.html
+Grid --tasks--> Worker: plan (operating point) --> pipeline or services --> judge --> rows --> results.csv
+                                                                                        |
+                                                          summary --> tables, figures, index.html
 """

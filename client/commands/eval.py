@@ -1,0 +1,129 @@
+"""`gocom eval`: codecs x channels x rates over pictures, and a page that says where meaning wins and where it loses."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from client import console
+from client.commands.send import Payload
+from client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit
+from client.targets import Target, open_client
+from common.errors import InvalidInput, UnknownName
+from common.types import LinkSettings
+
+CODECS = "lami_go:mask_ratio=0,jpeg,jpeg2000,webp,avif"
+CHANNELS = (
+    "clean,packet_erasure:rate=0.05,packet_erasure:rate=0.1,packet_erasure:rate=0.2,packet_erasure:rate=0.5,"
+    "gilbert_elliott:p=0.02,r=0.25,bit_flip:rate=1e-5,bit_flip:rate=1e-4,bit_flip:rate=1e-3,"
+    "block_fading:snr_db=10,coherence=4,block_fading:snr_db=15,coherence=4,block_fading:snr_db=20,coherence=4"
+)
+RATES = "0.06,0.1,0.14,own"
+LABELLED_CHANNELS = (
+    "clean,packet_erasure:rate=0.05,packet_erasure:rate=0.1,packet_erasure:rate=0.2,packet_erasure:rate=0.5"
+)
+LABELLED_RATES = "0.1,own"
+PAPERS = ("lami_go",)
+
+
+@command
+def evaluate(
+    images: Annotated[Path | None, typer.Option(exists=True, help="Folder or tar of pictures.")] = None,
+    labelled: Annotated[
+        Path | None, typer.Option(exists=True, help="Folder or tar of pictures with imagenette's class numbers.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of results; a run that was cut short goes on there.")] = Path(
+        "out/eval"
+    ),
+    codecs: Annotated[
+        str,
+        typer.Option(help="CODEC[:KEY=VALUE,...][+none|fec|arq], comma-separated; jpeg and its like go all 3 ways."),
+    ] = CODECS,
+    channels: Annotated[str, typer.Option(help="SPECs, comma-separated.")] = CHANNELS,
+    rates: Annotated[str, typer.Option(help="Bits a pixel, all counted, or own: what the options come to.")] = RATES,
+    count: Annotated[int | None, typer.Option(min=1, help="At most so many of --images.")] = None,
+    labelled_channels: Annotated[str, typer.Option(help="For --labelled.")] = LABELLED_CHANNELS,
+    labelled_rates: Annotated[str, typer.Option(help="For --labelled.")] = LABELLED_RATES,
+    labelled_count: Annotated[int, typer.Option(min=1, help="At most so many of --labelled.")] = 100,
+    repeat: Annotated[int, typer.Option(min=1, max=1000, help="Channel seeds.")] = 5,
+    labelled_repeat: Annotated[int, typer.Option(min=1, max=1000, help="For --labelled.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="The first channel seed.")] = 0,
+    size: Annotated[int, typer.Option(help="Centre square crop of so many px, 64 to 1024.")] = 256,
+    payload_bytes: Payload = 105,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = max(1, os.cpu_count() or 1),
+    device: console.Device = "auto",
+    services: Annotated[
+        bool, typer.Option("--services", help="Send through running services, whose channel it sets.")
+    ] = False,
+    local: console.Local = False,
+    transmitter: console.Transmitter = TRANSMITTER,
+    receiver: console.Receiver = RECEIVER,
+    channel_address: console.ChannelAddress = CHANNEL,
+    paper: Annotated[
+        str | None, typer.Option(help=f"Figures and tables of a paper instead: {', '.join(PAPERS)}.")
+    ] = None,
+    street: Annotated[Path | None, typer.Option(exists=True, help="Street scenes, for --paper lami_go.")] = None,
+    as_json: console.Json = False,
+) -> None:
+    """Compare codecs on the same pictures, losses and total bytes; write a CSV and a page."""
+    if paper is not None:
+        _paper(paper, {"images": images, "labelled": labelled, "street": street}, out, count, device, as_json)
+        return
+    # They bring torch and matplotlib along, which no other command should wait for.
+    grids, run = (importlib.import_module(f"evaluation.sweep.{name}") for name in ("grid", "evaluate"))
+    sets = []
+    if images is not None:
+        sets.append(grids.picture_set("images", images, count, rates, channels, seed, repeat))
+    if labelled is not None:
+        chosen = labelled_rates, labelled_channels
+        sets.append(grids.picture_set("labelled", labelled, labelled_count, *chosen, seed, labelled_repeat))
+    grid = grids.make_grid(sets, codecs, size, LinkSettings(max_payload_bytes=payload_bytes))
+    settings: dict[str, Any] = {"device": device, "console": None if as_json else console.err}
+    line = " ".join(["gocom", *sys.argv[1:]])
+    if services or local:
+        target = Target(transmitter, receiver, channel_address, local, device)
+        with _services(target, grid) as engine:
+            page = run.evaluate(grid, out, line, engine=engine, **settings)
+    else:
+        page = run.evaluate(grid, out, line, workers=workers, **settings)
+    if as_json:
+        emit({"page": str(page), "results": str(out / "results.csv"), "cases": grid.cases})
+    else:
+        console.out.print(f"{grid.cases} cases: {out / 'results.csv'}, {page}", markup=False)
+
+
+@contextmanager
+def _services(target: Target, grid: Any) -> Iterator[Any]:
+    """An engine of the services, whose channel is afterwards what it was."""
+    engines: Any = importlib.import_module("evaluation.sweep.engine")
+    names = list(dict.fromkeys(method.codec for method in grid.methods))
+    with open_client(target, None, None, names) as client:
+        before = client.get_channel()
+        try:
+            yield engines.ServicesEngine(client, grid.link)
+        finally:
+            client.set_channel(before)
+
+
+def _paper(
+    name: str, sources: dict[str, Path | None], out: Path, limit: int | None, device: str, as_json: bool
+) -> None:
+    if name not in PAPERS:
+        raise UnknownName("paper", name, PAPERS)
+    if missing := [f"--{source}" for source, path in sources.items() if path is None]:
+        raise InvalidInput(f"paper: {name} also needs {', '.join(missing)}")
+    study: Any = importlib.import_module(f"evaluation.papers.{name}")
+    page = study.run(
+        sources, out, limit, device, lambda text: None if as_json else console.err.print(text, markup=False)
+    )
+    if as_json:
+        emit({"page": str(page)})
+    else:
+        console.out.print(str(page), markup=False)

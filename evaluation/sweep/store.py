@@ -1,0 +1,138 @@
+"""The folder of an evaluation: what is to be measured, what is done, and the files made of it.
+
+OUT/setting.json      the grid, the nets: another evaluation may not go on here
+OUT/parts/TASK.json   rows and timings of each task that is done, written in one go
+OUT/results.csv, timings.csv, results.json      of all of them
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from common.errors import InvalidInput
+from common.models import held_knowledge
+from evaluation.sweep.grid import Grid, Task
+from evaluation.sweep.rows import COLUMNS, TIMINGS, write_csv
+from evaluation.sweep.worker import Done
+
+PACKAGES = ("numpy", "torch", "diffusers", "pillow", "raptorq", "constriction")
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+class Store:
+    """One folder.
+
+    Args:
+        out: the folder; it is made.
+        grid: what is measured there.
+        engine: "pipeline" or "services".
+
+    Raises:
+        InvalidInput: there is another evaluation in it.
+    """
+
+    def __init__(self, out: Path, grid: Grid, engine: str) -> None:
+        self._out, self._grid = out, grid
+        self._setting = {"engine": engine, **grid.as_record(), "nets": nets(), "packages": packages()}
+        # As it is when it is read again: tuples are lists there.
+        self._setting = json.loads(json.dumps(self._setting))
+        self._parts.mkdir(parents=True, exist_ok=True)
+        path = out / "setting.json"
+        if path.is_file():
+            found = json.loads(path.read_text())
+            if other := sorted(k for k in self._setting.keys() | found.keys() if self._setting.get(k) != found.get(k)):
+                raise InvalidInput(f"out: {str(out)!r} has an evaluation with other {', '.join(other)}; choose another")
+        else:
+            write_json(path, self._setting)
+
+    @property
+    def _parts(self) -> Path:
+        return self._out / "parts"
+
+    def missing(self, tasks: Iterable[Task]) -> list[Task]:
+        """Those that are not done."""
+        return [task for task in tasks if not self._path(task).is_file()]
+
+    def keep(self, task: Task, done: Done) -> None:
+        """A task is done."""
+        write_json(self._path(task), asdict(done))
+
+    def finish(self, tasks: Sequence[Task], command: str, more: Mapping[str, Any]) -> None:
+        """The files of all tasks, in the grid's order; all must be done. `more` goes into results.json."""
+        parts = [json.loads(self._path(task).read_text()) for task in tasks]
+        write_csv(self._out / "results.csv", (row for part in parts for row in part["rows"]), COLUMNS)
+        write_csv(self._out / "timings.csv", (row for part in parts for row in part["timings"]), TIMINGS)
+        first = self._setting["sets"][0]
+        write_json(
+            self._out / "results.json",
+            {
+                "command": command,
+                "commit": commit(),
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "engine": self._setting["engine"],
+                "sets": {s["name"]: s for s in self._setting["sets"]},
+                "methods": self._setting["methods"],
+                "rates_bpp": first["rates_bpp"],
+                "channels": list(dict.fromkeys(c for s in self._setting["sets"] for c in s["channels"])),
+                "seeds": first["seeds"],
+                "size_px": self._grid.size_px,
+                "link": asdict(self._grid.link),
+                "environment": environment(),
+                "nets": self._setting["nets"],
+                **more,
+            },
+        )
+
+    def _path(self, task: Task) -> Path:
+        return self._parts / f"{task.name}.json"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """In one go: a run that is cut short leaves no half of it."""
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_text(json.dumps(value, indent=1) + "\n")
+    os.replace(unfinished, path)
+
+
+def nets() -> dict[str, str]:
+    """Fingerprints of the nets that are here."""
+    return {name: digest.hex() for name, digest in held_knowledge().items()}
+
+
+def packages() -> dict[str, str]:
+    """Versions of what pictures and bytes depend on."""
+    return {name: metadata.version(name) for name in PACKAGES}
+
+
+def environment() -> dict[str, Any]:
+    """What it ran on."""
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "cpus": os.cpu_count(),
+        "cpu_threads": 1,
+        "packages": packages(),
+    }
+
+
+def commit() -> str | None:
+    """Of the source, with "+" where it was changed since; None: it is no checkout."""
+    try:
+        head = _git("rev-parse", "HEAD")
+        return head + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], cwd=_ROOT, check=True, capture_output=True, text=True).stdout.strip()

@@ -1,0 +1,141 @@
+"""`gocom eval`: killed and begun again, by hand and through services, it comes to the same."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_parity import stack
+
+from client.client import Client
+from common.images import to_uint8
+from common.quality import psnr_db
+from common.types import LinkSettings
+from evaluation.setup import make_codec
+from evaluation.sweep.engine import PipelineEngine, ServicesEngine
+from evaluation.sweep.rows import KEYS, read_csv
+
+GRID = (
+    "--codecs", "lami_go:mask_ratio=0,jpeg,webp+arq", "--channels", "clean,packet_erasure:rate=0.2",
+    "--rates", "0.15,own", "--size", "128", "--repeat", "2", "--device", "cpu",
+)  # fmt: skip
+PHOTOS = ("astronaut", "coffee", "chelsea")
+
+
+def command(*words: object) -> list[str]:
+    return [sys.executable, "-m", "client.cli", "eval", *map(str, words)]
+
+
+def run(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*words), capture_output=True, text=True, timeout=280, check=False)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from skimage import data
+
+    folder = tmp_path_factory.mktemp("photos")
+    for name in PHOTOS:
+        Image.fromarray(np.ascontiguousarray(getattr(data, name)()[..., :3])).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("undisturbed")
+    done = run("--images", photos, "--out", out, "--workers", 2, *GRID)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.mark.timeout(600)
+def test_killed_and_begun_again_it_gives_the_same_csv(undisturbed: Path, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    words = ("--images", photos, "--out", out, *GRID)
+    process = subprocess.Popen(command(*words, "--workers", 2), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while len(list((out / "parts").glob("*.json"))) < 4:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = {path: path.stat().st_mtime_ns for path in (out / "parts").glob("*.json")}
+    assert not (out / "results.csv").exists() and 4 <= len(kept) < 15
+    done = run(*words, "--workers", 1)  # how many work at it does not matter either
+    assert done.returncode == 0, done.stderr
+    assert all(path.stat().st_mtime_ns == then for path, then in kept.items())
+    assert (out / "results.csv").read_bytes() == (undisturbed / "results.csv").read_bytes()
+    assert (out / "index.html").is_file()
+
+
+def test_the_csv_has_every_case_and_counts_every_byte(undisturbed: Path) -> None:
+    rows = read_csv(undisturbed / "results.csv")
+    assert len(rows) == 3 * 5 * 2 * 3 == len({tuple(row[key] for key in KEYS) for row in rows})
+    for row in rows:
+        parts = sum(json.loads(row["bytes_by_segment"]).values()) + row["bytes_header"] + row["bytes_feedback"]
+        assert row["bytes_total"] == parts and row["bpp"] == 8 * parts / 128**2
+        assert row["failed"] == bool(row["reason"]) and 0 <= row["packets_lost"] <= row["packets_sent"]
+        once = row["protection"] != "arq"
+        assert row["at_floor"] or row["budget_bytes"] is None or not once or row["bytes_total"] <= row["budget_bytes"]
+    record = json.loads((undisturbed / "results.json").read_text())
+    assert record["nets"] and record["environment"]["packages"]["torch"] and record["command"].startswith("gocom eval")
+
+
+def test_classical_methods_get_the_bytes_of_the_semantic_one(undisturbed: Path) -> None:
+    rows = read_csv(undisturbed / "results.csv")
+    anchor = {(r["picture"], r["rate_bpp"]): r["bytes_total"] for r in rows if r["codec"] == "lami_go"}
+    assert len(set(anchor.values())) > 2
+    for row in rows:
+        if row["codec"] != "lami_go":
+            assert row["budget_bytes"] == anchor[row["picture"], row["rate_bpp"]]
+
+
+@pytest.mark.timeout(240)
+async def test_by_hand_it_is_the_same(undisturbed: Path, photos: Path, tmp_path: Path) -> None:
+    """One picture, codec and channel: bytes as captured between the services, PSNR of the files that are written."""
+    rows = read_csv(undisturbed / "results.csv")
+    for codec, seed in (("lami_go", 1), ("jpeg", 0)):
+        (row,) = [
+            r for r in rows
+            if (r["picture"], r["codec"], r["protection"], r["rate_bpp"], r["channel"], r["seed"])
+            == ("chelsea", codec, "none", None, "packet_erasure:rate=0.2" if codec == "lami_go" else "clean", seed)
+        ]  # fmt: skip
+        out = tmp_path / codec
+        async with stack() as (_, recorder):
+            flags = [f"--{name}={address}" for name, address in recorder.addresses.items()]
+            index = sorted(PHOTOS).index("chelsea")  # the frame index keys the losses: send those before it, too
+            sent = [str(photos / f"{name}.png") for name in sorted(PHOTOS)[: index + 1]]
+            options = [f"--option={key}={value}" for key, value in json.loads(row["options"]).items()]
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "client.cli", "send", *sent, *flags, "--codec", codec, *options,
+                "--channel", row["channel"], "--seed", str(seed), "--size", "128", "--out", str(out), "--json",
+                stdout=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+            output, _ = await process.communicate()
+            last = json.loads(output.splitlines()[-1])
+            captured = frames_of(recorder.sent)[-1]
+        assert row["bytes_total"] == sum(map(len, captured)) == last["bytes_total"]
+        received = np.asarray(Image.open(out / f"chelsea.{codec}.received.png"))
+        from common.images import square_crop, to_float
+
+        original = square_crop(np.asarray(Image.open(photos / "chelsea.png")), 128)
+        assert psnr_db(to_float(original), to_float(received)) == row["psnr_db"]
+
+
+def frames_of(items: list[bytes]) -> list[list[bytes]]:
+    """Captured items, frame by frame."""
+    from gocom.v1 import link_pb2
+
+    frames: list[list[bytes]] = []
+    for item in items:
+        if link_pb2.SendRequest.FromString(item).WhichOneof("item") == "header":
+            frames.append([])
+        frames[-1].append(item)
+    return frames

@@ -1,0 +1,110 @@
+"""What `gocom eval` is asked for: specs taken apart, rates, methods, sets; and errors that name the choices."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common.errors import GoComError, InvalidInput, UnknownName
+from common.types import LinkSettings
+from evaluation.sweep.grid import Grid, chosen, erasure_rate, make_grid, parse_rates, picture_set
+from evaluation.sweep.methods import Method, Protection, parse_methods, split_specs
+from evaluation.sweep.rows import COLUMNS, read_csv, write_csv
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in "fedcba":
+        Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / f"{name}.png")
+    return tmp_path
+
+
+def test_specs_are_split_where_one_begins() -> None:
+    text = "lami_go:masking=none,caption=x, jpeg ,clean,gilbert_elliott:p=0.02,r=0.25+bit_flip:rate=1e-4,webp"
+    assert split_specs(text) == [
+        "lami_go:masking=none,caption=x", "jpeg", "clean", "gilbert_elliott:p=0.02,r=0.25+bit_flip:rate=1e-4", "webp",
+    ]  # fmt: skip
+
+
+def test_a_classical_codec_is_compared_in_three_ways() -> None:
+    names = [m.name for m in parse_methods(["lami_go:mask_ratio=0.3", "jpeg", "webp+fec", "avif:quality=20+none"])]
+    assert names == ["lami_go:mask_ratio=0.3", "jpeg", "jpeg+fec", "jpeg+arq", "webp+fec", "avif:quality=20"]
+    assert Method("jpeg", (), Protection.ARQ).classical and not Method("lami_go").classical
+
+
+@pytest.mark.parametrize(
+    ("specs", "kind", "words"),
+    [
+        (["jpg"], UnknownName, "no 'jpg'; there are avif, jpeg"),
+        (["jpeg:qualty=3"], InvalidInput, "qualty: no such option; there are quality"),
+        (["jpeg:quality=300"], InvalidInput, "quality: "),
+        (["jpeg:quality"], InvalidInput, "option 'quality' is not KEY=VALUE"),
+        (["jpeg+raid"], UnknownName, "no 'raid'; there are arq, fec, none"),
+        (["lami_go+fec"], InvalidInput, "fec is for jpeg, jpeg2000, webp, avif"),
+        (["jpeg", "jpeg+arq"], InvalidInput, "jpeg\\+arq given twice"),
+    ],
+)
+def test_methods_that_there_are_not(specs: list[str], kind: type[GoComError], words: str) -> None:
+    with pytest.raises(kind, match=words):
+        parse_methods(specs)
+
+
+def test_rates() -> None:
+    assert parse_rates("0.06, 0.1,own") == (0.06, 0.1, None)
+    for text in ("x", "0", "-1", "nan", "inf", "25", "", "0.1,0.10"):
+        with pytest.raises(InvalidInput, match="rates: "):
+            parse_rates(text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"channels": "clean,clean"}, "channels: one is given twice"),
+        ({"channels": ""}, "channels: none given for images"),
+        ({"channels": "packet_erasure:rate=2"}, "rate: "),
+        ({"channels": "wormhole:rate=2"}, "no 'wormhole'"),
+        ({"first_seed": (1 << 32) - 1}, "seed: .* is not below"),
+        ({"size": 32}, "size: 32 is not in 64 to 1024"),
+        ({"codecs": ""}, "codecs: none given"),
+    ],
+)
+def test_grids_that_cannot_be(folder: Path, changes: dict[str, object], words: str) -> None:
+    made = {"rates": "own", "channels": "clean", "first_seed": 0, "size": 256, "codecs": "jpeg"} | changes
+    with pytest.raises(GoComError, match=words):
+        pictures = picture_set("images", folder, None, made["rates"], made["channels"], made["first_seed"], 2)
+        make_grid([pictures], made["codecs"], made["size"], LinkSettings())
+    with pytest.raises(InvalidInput, match="give --images, --labelled or both"):
+        Grid((), (Method("jpeg"),))
+
+
+def test_tasks_are_in_order_and_clean_channels_take_one_seed(folder: Path) -> None:
+    pictures = picture_set("images", folder, 3, "0.1,own", "clean,packet_erasure:rate=0.2", 7, 5)
+    grid = make_grid([pictures], "lami_go,jpeg+none", 256, LinkSettings())
+    assert chosen(pictures) == [(0, "a"), (2, "c"), (4, "e")]
+    assert pictures.seeds == (7, 8, 9, 10, 11) and pictures.seeds_of("clean") == (7,)
+    tasks = list(grid.tasks())
+    assert [(t.picture, t.method.name) for t in tasks[:3]] == [("a", "lami_go"), ("a", "jpeg"), ("c", "lami_go")]
+    assert pictures.cases == 12 and grid.cases == 3 * 2 * 12 and grid.anchor == Method("lami_go")
+    assert len({task.name for task in tasks}) == 6
+    assert json.loads(json.dumps(grid.as_record()))["methods"] == ["lami_go", "jpeg"]
+
+
+def test_two_pictures_of_one_name(folder: Path) -> None:
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(folder / "a.jpg")
+    with pytest.raises(InvalidInput, match="two pictures are called 'a'"):
+        chosen(picture_set("images", folder, None, "own", "clean", 0, 1))
+
+
+def test_erasure_rate_of_channels() -> None:
+    assert erasure_rate("clean", 105) == 0 and erasure_rate("packet_erasure:rate=0.2", 105) == pytest.approx(0.2)
+    assert erasure_rate("bit_flip:rate=1e-3", 105) == pytest.approx(1 - 0.999**840)
+
+
+def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
+    texts = {name: 'a, "b"\nc' for name, kind in COLUMNS.items() if kind is str}
+    full = texts | {name: kind(7) / 3 if kind is float else 7 for name, kind in COLUMNS.items() if kind is not str}
+    empty = full | {name: None for name, kind in COLUMNS.items() if kind is not str} | {"psnr_db": float("inf")}
+    write_csv(tmp_path / "rows.csv", [full, empty])
+    assert read_csv(tmp_path / "rows.csv") == [full, empty]
