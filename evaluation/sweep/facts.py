@@ -1,0 +1,100 @@
+"""What was run, what is counted, and how it is decided who is better: in sentences."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from evaluation.judge import RESAMPLES
+from evaluation.sweep.rows import Row
+from evaluation.sweep.summary import MIN_PICTURES, PSNR_CAP_DB, Results
+from evaluation.sweep.tables import rate_words
+
+
+def ran(results: Results, about: Mapping[str, Any]) -> list[str]:
+    """Counts from the rows; command, commit, nets and environment from results.json, those there are."""
+    pictures = [
+        f"{len({r['picture'] for r in results.rows if r['set'] == name})} pictures of {_source(about, name)}"
+        for name in results.sets
+    ]
+    seeds = sorted({row["seed"] for row in results.rows})
+    found = [
+        f"{' and '.join(pictures)}; {_count(results.methods, 'method')} ({', '.join(results.methods)}), "
+        f"{_count(results.rates, 'rate')} ({', '.join(map(rate_words, results.rates))}), "
+        f"{_count(results.channels, 'channel')} ({'; '.join(results.channels)}), "
+        f"{_count(seeds, 'seed')} ({', '.join(map(str, seeds))}): {len(results.rows):,} frames. "
+        "A seed loses the same packets for every method."
+    ]
+    if about.get("size_px"):
+        found.append(f"Pictures are cut to their centre square and scaled to {about['size_px']} px a side.")
+    for name, title in (("command", "Command"), ("commit", "Commit"), ("created", "Made")):
+        if about.get(name):
+            found.append(f"{title}: {about[name]}")
+    for name, title in (("nets", "Nets"), ("environment", "Environment"), ("link", "Link")):
+        if about.get(name):
+            found.append(f"{title}: {_flat(about[name])}")
+    return found
+
+
+def counted(results: Results) -> list[str]:
+    """What the bytes are of, how failures are scored, and whether the parts add up."""
+    failed = sum(row["failed"] for row in results.rows)
+    found = [
+        "Bytes are all bytes of a frame: headers, packets, captions, masks, repair, every round, and feedback. "
+        f"A frame without a picture is scored as a mid-grey one: {failed:,} of {len(results.rows):,} frames."
+    ]
+    if results.capped:
+        found.append(
+            f"{results.capped:,} pictures came out equal to the original; their infinite PSNR counts as "
+            f"{PSNR_CAP_DB:g} dB."
+        )
+    wrong = sum(not _adds_up(row) for row in results.rows)
+    found.append(
+        "Header, segments and feedback add up to the total in every frame."
+        if not wrong
+        else f"Header, segments and feedback do not add up to the total in {wrong:,} of {len(results.rows):,} frames."
+    )
+    floor = sum(bool(row["at_floor"]) for row in results.rows)
+    if floor:
+        found.append(
+            f"In {floor:,} frames the smallest file that a codec can make took more than its budget: there bytes are "
+            "not equal, and the table of bytes says by how much."
+        )
+    return found
+
+
+def decided() -> list[str]:
+    """How a winner is called."""
+    return [
+        f"Intervals are 95 % bootstrap over pictures ({RESAMPLES} resamples) of the mean over seeds. Two methods are "
+        "compared by the difference over the pictures that both have: the better mean has won where the interval of "
+        "its difference to the next excludes 0, else they are level. Fewer than "
+        f"{MIN_PICTURES} pictures decide nothing. Of many comparisons of equals about one in twenty would still be "
+        "called a win or a loss.",
+    ]
+
+
+def _adds_up(row: Row) -> bool:
+    segments = sum(json.loads(row["bytes_by_segment"] or "{}").values())
+    return bool(row["bytes_header"] + segments + row["bytes_feedback"] == row["bytes_total"])
+
+
+def _source(about: Mapping[str, Any], set_name: str) -> str:
+    source = (about.get("sets") or {}).get(set_name, {}).get("source")
+    return f"{set_name} ({source})" if source and source != set_name else set_name
+
+
+def _count(items: Any, noun: str) -> str:
+    return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
+
+
+def _flat(values: Mapping[str, Any]) -> str:
+    """ "python 3.11, packages: torch 2.9, numpy 2.3"."""
+    texts = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            texts.append(f"{name}: {_flat(value)}")
+        else:
+            texts.append(f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}")
+    return ", ".join(texts)

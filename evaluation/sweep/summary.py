@@ -1,0 +1,307 @@
+"""Rows to statistics: the unit is the picture. Mean over seeds first, then 95 % bootstrap over pictures.
+
+Two methods are compared by the interval of their difference over the pictures that both have.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from common.systems.classical import CLASSICAL_CODECS
+from evaluation.judge import RESAMPLES, Interval, interval, paired
+from evaluation.sweep.axes import Axis, Kind, axis_of
+from evaluation.sweep.rows import Row
+
+PSNR_CAP_DB = 100.0
+"""Stands for the infinite PSNR of a picture that came out equal, which would break every mean."""
+MIN_PICTURES = 6
+"""Fewer cannot decide: were two methods equal, five differences would have one sign once in 16 times, and then the
+bootstrap interval excludes 0; six once in 32 times, which is below 5 %."""
+SEGMENT = "segment:"
+"""Before a segment's name: the field with its bytes, repair included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """How a picture is scored: field of a row, name in tables, digits, unit, and whether more is better."""
+
+    field: str
+    title: str
+    digits: int
+    unit: str = ""
+    higher: bool = True
+
+
+METRICS = (
+    Metric("psnr_db", "PSNR in dB", 2, "dB"),
+    Metric("ms_ssim", "MS-SSIM", 3),
+    Metric("distance", "deep-feature distance", 3, higher=False),
+    Metric("correct", "accuracy of 1000 classes in %", 1, "points"),
+    Metric("correct_10", "accuracy of ten classes in %", 1, "points"),
+    Metric("agrees", "agreement with the original in %", 1, "points"),
+)
+METRIC = {metric.field: metric for metric in METRICS}
+_SHARES = ("correct", "correct_10", "agrees", "failed", "at_floor")
+"""0 or 1 in rows, per cent here: a point of accuracy is 1."""
+_PLAIN = (
+    "bytes_total",
+    "bytes_header",
+    "bytes_feedback",
+    "bytes_repair",
+    "bpp",
+    "rounds",
+    "psnr_db",
+    "ms_ssim",
+    "distance",
+)
+_SECONDS = ("encode_s", "channel_s", "decode_s", "total_s")
+
+
+class Cell(NamedTuple):
+    """What is averaged over pictures and seeds."""
+
+    set: str
+    method: str
+    rate_bpp: float | None
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A method's codec and protection, and whether its file must arrive whole."""
+
+    codec: str
+    protection: str
+    classical: bool
+
+    @property
+    def group(self) -> str:
+        """Methods of a group belong in one panel."""
+        return self.protection if self.classical else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Who is best.
+
+    Attributes:
+        best: the best mean.
+        runner_up: the second; None: there is no other.
+        difference: best minus runner-up, paired; None: there is no other, or no picture that both have.
+        level: the best and all that cannot be told from it; empty: the best has won against the runner-up.
+    """
+
+    best: str
+    runner_up: str | None
+    difference: Interval | None
+    level: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A semantic codec against the classical methods: "won" against each, "lost" to some (margins: theirs minus its)
+    or "level"."""
+
+    outcome: str
+    beaten_by: tuple[tuple[str, Interval], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """From one rate of a method to the next: paired differences, and bytes per unit of gain; None: no clear gain."""
+
+    start: Cell
+    end: Cell
+    more_bytes: Interval
+    gain: Interval
+    price: Interval | None
+
+
+class Results:
+    """Rows of results.csv and of timings.csv, averaged over seeds.
+
+    Attributes:
+        rows: as they were given.
+        capped: how many had an infinite PSNR, taken as 100 dB.
+        methods, sets, rates, channels: in the order of tables.
+    """
+
+    def __init__(self, rows: Sequence[Row], timings: Sequence[Row] = (), order: Sequence[str] = ()) -> None:
+        self.rows, self.timings = list(rows), list(timings)
+        self.capped = sum(row["psnr_db"] == float("inf") for row in self.rows)
+        self.methods: dict[str, Kept] = {}
+        for row in sorted(self.rows, key=lambda row: _place(order, row["method"])):
+            codec, protection = row["codec"], row["protection"]
+            self.methods.setdefault(row["method"], Kept(codec, protection, codec in CLASSICAL_CODECS))
+        self.sets: list[str] = list(dict.fromkeys(row["set"] for row in self.rows))
+        self.rates: list[float | None] = sorted(
+            {row["rate_bpp"] for row in self.rows}, key=lambda r: (r is None, r or 0)
+        )
+        losses = {row["channel"]: row["packet_erasure_rate"] for row in self.rows}
+        self.axes: dict[str, Axis] = {channel: axis_of(channel, loss) for channel, loss in losses.items()}
+        self.channels: list[str] = sorted(losses, key=lambda channel: _order(self.axes[channel]))
+        self._values = _averaged(self.rows, self.timings)
+        self._intervals: dict[tuple[Any, ...], Interval | None] = {}
+
+    @cached_property
+    def semantic(self) -> list[str]:
+        """Methods that degrade."""
+        return [name for name, kept in self.methods.items() if not kept.classical]
+
+    @cached_property
+    def classical(self) -> list[str]:
+        """Methods whose file must arrive whole."""
+        return [name for name, kept in self.methods.items() if kept.classical]
+
+    def channels_of(self, *kinds: Kind) -> list[str]:
+        """Channels of these kinds, those of one family together and by their place on the axis."""
+        return [channel for channel in self.channels if self.axes[channel].kind in kinds]
+
+    def has(self, set_name: str, field: str) -> bool:
+        """Whether a row of the set has the field."""
+        return any(field in fields for cell, fields in self._values.items() if cell.set == set_name)
+
+    def metrics(self, set_name: str) -> list[Metric]:
+        """Those that the set has."""
+        return [metric for metric in METRICS if self.has(set_name, metric.field)]
+
+    def rates_of(self, set_name: str) -> list[float | None]:
+        """Rates at which the set was sent."""
+        return [rate for rate in self.rates if any(c.set == set_name and c.rate_bpp == rate for c in self._values)]
+
+    def pictures(self, cell: Cell, field: str) -> dict[str, float]:
+        """Picture -> mean over seeds; empty: nothing there."""
+        return self._values.get(cell, {}).get(field, {})
+
+    def segments(self, cell: Cell) -> list[str]:
+        """Names of the segments that a cell's frames had, in the order they came."""
+        return [field.removeprefix(SEGMENT) for field in self._values.get(cell, {}) if field.startswith(SEGMENT)]
+
+    def average(self, cell: Cell, field: str) -> Interval | None:
+        """Mean over pictures with its interval; None: no row has it."""
+        key = (cell, field)
+        if key not in self._intervals:
+            values = self.pictures(*key)
+            self._intervals[key] = interval(list(values.values())) if values else None
+        return self._intervals[key]
+
+    def difference(self, a: Cell, b: Cell, field: str) -> Interval | None:
+        """a minus b over the pictures that both have; None: there is none."""
+        key = (a, b, field)
+        if key not in self._intervals:
+            first, second = self._both(a, b, field)
+            self._intervals[key] = paired(first, second) if first else None
+        return self._intervals[key]
+
+    def _both(self, a: Cell, b: Cell, field: str) -> tuple[list[float], list[float]]:
+        first, second = self.pictures(a, field), self.pictures(b, field)
+        both = [picture for picture in first if picture in second]
+        return [first[picture] for picture in both], [second[picture] for picture in both]
+
+    def better(self, a: Cell, b: Cell, metric: Metric) -> int:
+        """1: a is better, -1: b is, and the interval of the difference excludes 0; 0: they cannot be told apart."""
+        found = self.difference(a, b, metric.field)
+        if found is None or len(self._both(a, b, metric.field)[0]) < MIN_PICTURES or found[1] <= 0 <= found[2]:
+            return 0
+        return 1 if (found[0] > 0) == metric.higher else -1
+
+    def verdict(self, place: Cell, metric: Metric) -> Verdict | None:
+        """Who is best at a place (its method does not matter); None: nobody was there."""
+        cells = [place._replace(method=name) for name in self.methods]
+        means = {cell: found[0] for cell in cells if (found := self.average(cell, metric.field))}
+        if not means:
+            return None
+        best, *others = sorted(means, key=lambda cell: -means[cell] if metric.higher else means[cell])
+        if not others:
+            return Verdict(best.method, None, None)
+        difference = self.difference(best, others[0], metric.field)
+        if self.better(best, others[0], metric) == 1:
+            return Verdict(best.method, others[0].method, difference)
+        level = (best, *(other for other in others if not self.better(best, other, metric)))
+        return Verdict(best.method, others[0].method, difference, tuple(cell.method for cell in level))
+
+    def standing(self, cell: Cell, metric: Metric, among: Sequence[str] = ()) -> Standing | None:
+        """A semantic codec's cell against the classical methods there, or those among some; None: a side is missing."""
+        named = [name for name in self.classical if not among or name in among]
+        peers = [peer for name in named if self.pictures(peer := cell._replace(method=name), metric.field)]
+        if not peers or not self.pictures(cell, metric.field):
+            return None
+        outcomes = {peer: self.better(cell, peer, metric) for peer in peers}
+        lost = [(peer.method, self.difference(peer, cell, metric.field)) for peer in peers if outcomes[peer] < 0]
+        if lost:
+            by_margin = sorted(((m, d) for m, d in lost if d is not None), key=lambda pair: -abs(pair[1][0]))
+            return Standing("lost", tuple(by_margin))
+        return Standing("won" if all(outcome > 0 for outcome in outcomes.values()) else "level")
+
+    def steps(self, place: Cell, metric: Metric) -> list[Step]:
+        """Between neighbouring rates of a method on a channel, by its mean bytes (the place's rate does not matter)."""
+        cells = [cell for rate in self.rates if self.pictures(cell := place._replace(rate_bpp=rate), metric.field)]
+        cells.sort(key=lambda cell: np.mean(list(self.pictures(cell, "bytes_total").values())))
+        found = []
+        for start, end in pairwise(cells):
+            more, gain = self.difference(end, start, "bytes_total"), self.difference(end, start, metric.field)
+            if more is not None and gain is not None:
+                price = self._price(start, end, metric) if self.better(end, start, metric) == 1 else None
+                found.append(Step(start, end, more, gain, price))
+        return found
+
+    def _price(self, start: Cell, end: Cell, metric: Metric) -> Interval:
+        """More bytes over better quality, ratio of means, with a bootstrap interval over pictures."""
+        gain = np.subtract(*self._both(end, start, metric.field))
+        cost = np.subtract(*self._both(end, start, "bytes_total"))
+        draws = np.random.default_rng(0).integers(len(gain), size=(RESAMPLES, len(gain)))
+        costs, gains = cost[draws].mean(1), gain[draws].mean(1)
+        # A draw without a gain has no price; of a clear gain they are fewer than those above the interval.
+        prices = np.divide(costs, gains, out=np.full(RESAMPLES, np.inf), where=gains > 0)
+        low, high = np.quantile(prices, [0.025, 0.975], method="lower")
+        return float(cost.mean() / gain.mean()), float(low), float(high)
+
+
+def _order(axis: Axis) -> tuple[int, str, float]:
+    return list(Kind).index(axis.kind), axis.family, axis.x or 0.0
+
+
+def _place(order: Sequence[str], name: str) -> int:
+    return order.index(name) if name in order else len(order)
+
+
+def _averaged(rows: Iterable[Row], timings: Iterable[Row]) -> dict[Cell, dict[str, dict[str, float]]]:
+    """Cell -> field -> picture -> mean over seeds."""
+    found: dict[Cell, dict[str, dict[str, list[float]]]] = {}
+    rows = [(row, json.loads(row["bytes_by_segment"] or "{}")) for row in rows]
+    names: dict[str, list[str]] = {}
+    for row, segments in rows:  # one that a frame lacks counts as no bytes
+        names[row["method"]] = list(dict.fromkeys([*names.get(row["method"], ()), *segments]))
+    for row, segments in rows:
+        every = {f"{SEGMENT}{name}": float(segments.get(name, 0)) for name in names[row["method"]]}
+        _collect(found, row, {**_scaled(row), **every})
+    for row in timings:
+        _collect(found, row, {name: row[name] for name in _SECONDS})
+    return {
+        cell: {field: {p: sum(v) / len(v) for p, v in pictures.items()} for field, pictures in fields.items()}
+        for cell, fields in found.items()
+    }
+
+
+def _scaled(row: Row) -> dict[str, float | None]:
+    values = {name: row[name] for name in _PLAIN}
+    if values["psnr_db"] is not None:
+        values["psnr_db"] = min(values["psnr_db"], PSNR_CAP_DB)
+    return values | {name: None if row[name] is None else 100.0 * row[name] for name in _SHARES}
+
+
+def _collect(
+    found: dict[Cell, dict[str, dict[str, list[float]]]], row: Row, values: Mapping[str, float | None]
+) -> None:
+    cell = Cell(row["set"], row["method"], row["rate_bpp"], row["channel"])
+    fields = found.setdefault(cell, {})
+    for name, value in values.items():
+        if value is not None:
+            fields.setdefault(name, {}).setdefault(row["picture"], []).append(value)

@@ -1,0 +1,193 @@
+"""The report's statistics against rows whose means are known."""
+
+import math
+
+import pytest
+from sweep_rows import ERASURES, SPREAD, row, steady, timing
+
+from evaluation.judge import interval, paired
+from evaluation.sweep import tables
+from evaluation.sweep.axes import Kind, axis_of
+from evaluation.sweep.costs import costs
+from evaluation.sweep.summary import METRIC, MIN_PICTURES, Cell, Results
+from evaluation.sweep.tables import Mark
+
+PSNR, DISTANCE = METRIC["psnr_db"], METRIC["distance"]
+AT = Cell("images", "lami_go", 0.1, "clean")
+
+
+def test_seeds_are_averaged_before_pictures():
+    values = {"a": [1.0, 3.0], "b": [10.0]}  # the mean over rows would be 14 / 3
+    rows = [row(picture=p, seed=i, psnr_db=v) for p, found in values.items() for i, v in enumerate(found)]
+    results = Results(rows)
+    assert results.pictures(AT, "psnr_db") == {"a": 2.0, "b": 10.0}
+    assert results.average(AT, "psnr_db") == interval([2.0, 10.0])
+    assert results.average(AT, "psnr_db")[0] == 6.0
+
+
+def test_differences_are_of_pictures_that_both_have():
+    rows = [row(picture=p, psnr_db=v) for p, v in {"a": 1.0, "b": 5.0, "c": 100.0}.items()]
+    rows += [row("jpeg", p, psnr_db=v) for p, v in {"d": 0.0, "b": 2.0, "a": 3.0}.items()]
+    assert Results(rows).difference(AT, AT._replace(method="jpeg"), "psnr_db") == paired([1.0, 5.0], [3.0, 2.0])
+
+
+def test_an_equal_picture_counts_as_100_db():
+    results = Results([row(picture="a", psnr_db=math.inf), row(picture="b", psnr_db=30.0)])
+    assert results.average(AT, "psnr_db")[0] == 65.0
+    assert results.capped == 1
+
+
+def test_what_is_missing_is_no_number():
+    results = Results([row(picture="a", ms_ssim=None), row(picture="b", ms_ssim=None)])
+    assert [metric.field for metric in results.metrics("images")] == ["psnr_db", "distance", "agrees"]
+    assert results.average(AT, "ms_ssim") is None and results.average(AT, "correct") is None
+
+
+def test_a_segment_that_some_frames_lack_has_no_bytes_there():
+    rows = [
+        row(picture="a", bytes_by_segment='{"tokens": 800, "text": 100}'),
+        row(picture="b", bytes_by_segment='{"tokens": 900}'),
+    ]
+    results = Results(rows)
+    assert results.segments(AT) == ["tokens", "text"]
+    assert results.average(AT, "segment:text")[0] == 50.0
+
+
+@pytest.mark.parametrize(
+    ("metric", "lami_go", "jpeg", "best"),
+    [(PSNR, 22.0, 20.0, "lami_go"), (PSNR, 20.0, 22.0, "jpeg"), (DISTANCE, 22.0, 20.0, "jpeg")],
+)
+def test_a_clear_winner(metric, lami_go, jpeg, best):
+    rows = [r | {"distance": r["psnr_db"] / 20} for r in steady("lami_go", lami_go) + steady("jpeg", jpeg)]
+    verdict = Results(rows).verdict(AT, metric)
+    scale = 1 if metric is PSNR else 1 / 20
+    gap = 2.0 * scale if metric is PSNR else -2.0 * scale
+    assert (verdict.best, verdict.level) == (best, ())
+    assert verdict.difference == pytest.approx((gap, gap, gap))
+
+
+def test_a_tie_is_level():
+    """jpeg is better by 0.1 in the mean, but as often worse; webp is far behind, and not among the level ones."""
+    uneven = [off + (1.0 if i % 2 else -1.0) for i, off in enumerate(SPREAD)]
+    rows = steady("lami_go", 20.0) + steady("jpeg", 20.1, spread=uneven) + steady("webp", 15.0)
+    results = Results(rows)
+    verdict = results.verdict(AT, PSNR)
+    assert (verdict.best, verdict.runner_up, verdict.level) == ("jpeg", "lami_go", ("jpeg", "lami_go"))
+    assert verdict.difference[0] == pytest.approx(0.1)
+    assert verdict.difference[1] < 0 < verdict.difference[2]
+    table = tables.winners(results, "images", PSNR, 0.1, ["clean"])
+    assert table.lines[0][-2] == Mark("level: jpeg, lami_go", "even")
+    assert results.standing(AT, PSNR).outcome == "level"
+    assert results.standing(AT, PSNR, ["webp"]).outcome == "won"
+
+
+def test_few_pictures_decide_nothing():
+    rows = steady("lami_go", 25.0) + steady("jpeg", 20.0)
+    few = [r for r in rows if int(r["picture"][1:]) < MIN_PICTURES - 1]
+    assert Results(few).verdict(AT, PSNR).level == ("lami_go", "jpeg")
+    enough = [r for r in rows if int(r["picture"][1:]) < MIN_PICTURES]
+    assert Results(enough).verdict(AT, PSNR).level == ()
+
+
+def test_one_method_has_no_rival():
+    results = Results(steady("lami_go", 20.0))
+    verdict = results.verdict(AT, PSNR)
+    assert (verdict.best, verdict.runner_up, verdict.difference, verdict.level) == ("lami_go", None, None, ())
+    assert tables.glance(results, "images") is None
+    assert results.standing(AT, PSNR) is None and tables.shares(results) is None and tables.losses(results) == []
+
+
+def over_losses():
+    """lami_go falls from 24 dB by one a loss; jpeg+fec has its dB at 5 %, one more at 10 % and 18 above; jpeg+arq 20.5."""
+    rows = []
+    for number, (channel, loss) in enumerate(ERASURES.items()):
+        at = {"channel": channel, "packet_erasure_rate": loss}
+        rows += steady("lami_go", 24.0 - number, seeds=(0, 1), **at)
+        rows += steady("jpeg+fec", (26.0, 23.0, 23.0, 18.0, 18.0)[number], seeds=(0, 1), bytes_total=1100, **at)
+        rows += steady("jpeg+arq", 20.5, seeds=(0, 1), **at)
+    return Results(rows)
+
+
+def test_who_is_best_at_each_loss():
+    table = tables.winners(over_losses(), "images", PSNR, 0.1, list(ERASURES))
+    assert table.head == ("channel", "lami_go", "jpeg+fec", "jpeg+arq", "winner", "winner minus the next")
+    assert [line[0] for line in table.lines] == ["0 %", "5 %", "10 %", "20 %", "50 %"]
+    assert [line[-2] for line in table.lines] == [
+        Mark("jpeg+fec", "classical"), Mark("level: lami_go, jpeg+fec", "even"), Mark("jpeg+fec", "classical"),
+        Mark("lami_go", "semantic"), Mark("jpeg+arq", "classical"),
+    ]  # fmt: skip
+
+
+def test_where_it_loses():
+    results = over_losses()
+    (table,) = [t for t in tables.losses(results) if "PSNR" in t.title]
+    low, high = interval([24.0 + off for off in SPREAD])[1:]
+    assert [line[:2] for line in table.lines] == [("0.1 bpp", "0 %"), ("0.1 bpp", "10 %"), ("0.1 bpp", "50 %")]
+    assert table.lines[0][2:] == (
+        f"24.00 ({low:.2f} to {high:.2f})", "jpeg+fec", "+2.00 (+2.00 to +2.00)", "1.10", "–"
+    )  # fmt: skip
+    assert table.lines[2][3:] == ("jpeg+arq", "+0.50 (+0.50 to +0.50)", "1.00", "–")
+    counts = {line[2]: line[4:] for line in tables.shares(results).lines}
+    assert counts["PSNR in dB"] == ("1 of 5", "1 of 5", "3 of 5")
+    assert counts["MS-SSIM"] == ("0 of 5", "5 of 5", "0 of 5")
+
+
+def test_a_dB_has_a_price():
+    """1000 bytes more and 4 dB more; then 1000 bytes for nothing."""
+    rows = []
+    for rate, size, psnr_db, correct in ((0.1, 1000, 20.0, 0), (0.2, 2000, 24.0, 1), (0.3, 3000, 24.0, 1)):
+        rows += steady("lami_go", psnr_db, rate_bpp=rate, bytes_total=size, correct=correct)
+    rows += steady("jpeg+arq", 22.0, bytes_total=1500, rounds=3, correct=0)
+    times = [timing(r, total_s=r["bytes_total"] / 1000) for r in rows]
+    results = Results(rows, times)
+    first, second = results.steps(AT, PSNR)
+    assert first.price == (250.0, 250.0, 250.0)
+    assert first.gain == (4.0, 4.0, 4.0) and first.more_bytes == (1000.0, 1000.0, 1000.0)
+    assert second.price is None and second.gain == (0.0, 0.0, 0.0)
+
+    lines = costs(results, "images", ["clean"], "psnr_db").lines
+    assert lines[0][1:7] == (
+        "lami_go", "0.1 bpp to 0.2 bpp", "1000 to 2000", "+4.00 (+4.00 to +4.00)", "250 (250 to 250)", "+0.250"
+    )  # fmt: skip
+    assert lines[1][4:7] == ("+0.00 (+0.00 to +0.00)", "–", "–")
+    assert lines[2][1:] == (
+        "jpeg+arq", "0.1 bpp", "1500 (1500 to 1500)", "–", "–", "–", "1.500 (1.500 to 1.500)", "2.00"
+    )  # fmt: skip
+    points = costs(results, "images", ["clean"], "correct").lines
+    assert points[0][4:6] == ("+100.0 (+100.0 to +100.0)", "10 (10 to 10)")
+
+
+def test_steps_go_by_bytes_that_were_taken():
+    rows = steady("lami_go", 20.0, rate_bpp=None, bytes_total=1500) + steady("lami_go", 19.0, rate_bpp=0.5)
+    (step,) = Results(rows).steps(AT, PSNR)
+    assert (step.start.rate_bpp, step.end.rate_bpp) == (0.5, None)
+
+
+def test_bytes_are_named_where_they_are_not_equal():
+    rows = steady("lami_go", 20.0) + steady("webp", 21.0, bytes_total=1300, at_floor=1)
+    table = tables.bytes_taken(Results(rows), "images", 0.1)
+    assert table.lines == (("0 %", "1000 (1000 to 1000)", "1300 (1300 to 1300), at its floor in 100 %"),)
+    assert table.notes == (
+        "The classical methods took from 1.30 times (webp, 0 %) to 1.30 times (webp, 0 %) the bytes of lami_go.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "kind", "x", "family"),
+    [
+        ("clean", Kind.ERASURE, 0.0, "packet_erasure"),
+        ("lossy", Kind.ERASURE, 0.2, "packet_erasure"),
+        ("packet_erasure:rate=0.5", Kind.ERASURE, 0.5, "packet_erasure"),
+        ("packet_erasure:rate=0.5,segment=1", Kind.OTHER, None, "packet_erasure:rate=0.5,segment=1"),
+        ("bit_flip:rate=1e-3,damage=deliver", Kind.BIT_FLIPS, 1e-3, "bit_flip:damage=deliver"),
+        ("bit_flip:rate=1e-4", Kind.BIT_FLIPS, 1e-4, "bit_flip"),
+        ("block_fading:snr_db=0", Kind.FADING, 0.0, "block_fading"),
+        ("block_fading:fading=rayleigh", Kind.OTHER, None, "block_fading:fading=rayleigh"),
+        ("gilbert_elliott:p=0.02,r=0.2", Kind.BURSTS, 0.09, "gilbert_elliott"),
+        ("light+noisy", Kind.OTHER, None, "light+noisy"),
+        ("gone.yaml", Kind.OTHER, None, "gone.yaml"),
+    ],
+)
+def test_channels_have_axes(spec, kind, x, family):
+    axis = axis_of(spec, 0.09)
+    assert (axis.kind, axis.x, axis.family) == (kind, x, family)
