@@ -7,11 +7,15 @@ called by another name here.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
 from common.errors import InvalidInput
-from evaluation.judge import Interval
+
+if TYPE_CHECKING:  # the judge needs torch
+    from evaluation.judge import Interval
 
 MIN_PICTURES = 500
 SUBSETS = 200

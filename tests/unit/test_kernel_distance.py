@@ -1,5 +1,7 @@
 """The kernel distance against a sum written out, and what it says of sets that do and do not agree."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -40,7 +42,7 @@ def test_it_grows_with_a_shift_and_the_interval_says_so():
     found = [kernel_distance(features(0), features(1, shift=shift)) for shift in (0.0, 0.1, 0.2, 0.4)]
     assert all(low < value < high for value, low, high in found)
     assert found[0][2] > 0 > found[0][1]
-    assert all(one[2] < other[1] for one, other in zip(found[1:], found[2:], strict=False))
+    assert all(one[2] < other[1] for one, other in pairwise(found[1:]))
     assert kernel_distance(features(0), features(1)) == found[0]
 
 
