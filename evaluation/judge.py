@@ -1,8 +1,9 @@
 """How good a picture is, and how sure the mean over pictures is: one judge for all studies.
 
-PSNR and MS-SSIM (common/quality.py), deep-feature distance (1 - cosine of EfficientNet-lite2's pooled features) and,
-for pictures with a label, whether that net's first guess of 1000 is right. Means come with a 95 % bootstrap interval
-over pictures; two methods are compared by the interval of their difference on the same pictures.
+PSNR and MS-SSIM (common/quality.py), deep-feature distance (1 - cosine of EfficientNet-lite2's pooled features),
+whether that net still sees what it sees in the original and, of pictures with a label, whether it sees that. Means
+come with a 95 % bootstrap interval over pictures; two methods are compared by the interval of their difference on the
+same pictures.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from common.quality import ms_ssim, psnr_db
 Interval = tuple[float, float, float]
 """(mean, low, high)."""
 RESAMPLES = 4000
+IMAGENETTE = (0, 217, 482, 491, 497, 566, 569, 571, 574, 701)
+"""Imagenette's classes among the 1000 of ImageNet."""
 _CPU_BATCH, _GPU_BATCH = 1, 64
 """On two CPU cores a batch is slower than its pictures one by one."""
 
@@ -44,6 +47,16 @@ def paired(a: npt.ArrayLike, b: npt.ArrayLike, seed: int = 0) -> Interval:
     return interval(np.asarray(a, np.float64) - np.asarray(b, np.float64), seed)
 
 
+def imagenet_class(label: int | None) -> int | None:
+    """Imagenette's class 0 to 9 -> ImageNet's of 1000."""
+    return None if label is None else IMAGENETTE[label]
+
+
+def grey_like(image: ImageArray) -> ImageArray:
+    """Mid-grey, 0.5 everywhere: float32 of the shape of `image`. What a picture that failed is scored as."""
+    return np.full_like(image, 0.5)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Original:
     """What reconstructions are compared with.
@@ -51,11 +64,13 @@ class Original:
     Attributes:
         image: float32 [3, H, W] in [0, 1].
         features: float32 [1280], on the CPU.
-        label: index among the 1000 classes of ImageNet; None: it has no label.
+        guess: the net's first of the 1000 classes of ImageNet.
+        label: index among them; None: it has no label.
     """
 
     image: ImageArray
     features: Tensor
+    guess: int
     label: int | None = None
 
 
@@ -74,7 +89,8 @@ class Judge:
 
     def original(self, image: ImageArray, label: int | None = None) -> Original:
         """A picture to compare others with."""
-        return Original(image, self.features([image])[0], label)
+        features = self.features([image])
+        return Original(image, features[0], self.guesses(features)[0], label)
 
     def distance(self, a: ImageArray, b: ImageArray) -> float:
         """1 - cosine of the features of two pictures, 0 to 2."""
@@ -82,13 +98,23 @@ class Judge:
         return float(1 - F.cosine_similarity(first, second, dim=0))
 
     @torch.inference_mode()
-    def guesses(self, features: Tensor) -> list[int]:
-        """Features [B, 1280] -> the first of 1000 classes for each: the net's last layer, its maps not made twice."""
+    def logits(self, features: Tensor) -> Tensor:
+        """Features [B, 1280] -> logits float32 [B, 1000], on the CPU: the net's last layer, its maps not made twice."""
         logits: Tensor = self.classifier.net._fc(features.to(self.classifier.device))
-        return [int(guess) for guess in logits.argmax(1)]
+        return logits.cpu()
+
+    def guesses(self, features: Tensor) -> list[int]:
+        """Features [B, 1280] -> the first of 1000 classes for each."""
+        return [int(guess) for guess in self.logits(features).argmax(1)]
 
     def scores(self, originals: Sequence[Original], images: Sequence[ImageArray]) -> list[dict[str, Any]]:
-        """For each picture: psnr_db, ms_ssim in [0, 1], distance, and correct (0 or 1) where it has a label."""
+        """How close each picture is to its original, and what the net sees in it.
+
+        Returns:
+            For each: psnr_db, ms_ssim in [0, 1] (None below 176 px), distance; agrees: 1 where the first guess is
+            that for the original, else 0. With a label also correct: 1 where the first guess is the label; and, if
+            the label is one of IMAGENETTE, correct_10: 1 where the likeliest of these ten is.
+        """
         if not images:
             return []
         features = self.features(images)
@@ -97,12 +123,21 @@ class Judge:
         truths = [original.image for original in originals]
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             similarities = list(pool.map(ms_ssim, truths, images))
-        rows: list[dict[str, Any]] = [
-            {"psnr_db": psnr_db(truth, image), "ms_ssim": similarity, "distance": distance}
-            for truth, image, similarity, distance in zip(truths, images, similarities, distances, strict=True)
+        seen = [_seen(original, logits) for original, logits in zip(originals, self.logits(features), strict=True)]
+        return [
+            {"psnr_db": psnr_db(truth, image), "ms_ssim": similarity, "distance": distance} | classes
+            for truth, image, similarity, distance, classes in zip(
+                truths, images, similarities, distances, seen, strict=True
+            )
         ]
-        if any(original.label is not None for original in originals):
-            for row, original, guess in zip(rows, originals, self.guesses(features), strict=True):
-                if original.label is not None:
-                    row["correct"] = int(guess == original.label)
-        return rows
+
+
+def _seen(original: Original, logits: Tensor) -> dict[str, int]:
+    """Logits [1000] of a reconstruction -> agrees, and what its label allows to say."""
+    guess = int(logits.argmax())
+    found = {"agrees": int(guess == original.guess)}
+    if original.label is not None:
+        found["correct"] = int(guess == original.label)
+    if original.label in IMAGENETTE:
+        found["correct_10"] = int(IMAGENETTE[int(logits[list(IMAGENETTE)].argmax())] == original.label)
+    return found

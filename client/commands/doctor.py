@@ -1,4 +1,4 @@
-"""`gocom doctor`: what is installed, which devices and nets there are, which services answer."""
+"""`gocom doctor`: what is installed, which devices, nets and metrics of others there are, which services answer."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from client.stack import is_serving
 from common.errors import NotReady
 from common.models import knowledge_hash, models_root
 from common.systems import SYSTEMS
+from evaluation.optional_metrics import READY, available
 
 PACKAGES = (
     "gocom", "grpcio", "protobuf", "numpy", "pillow", "pydantic", "constriction", "raptorq", "torch", "torchvision",
@@ -30,7 +31,7 @@ def doctor(
     channel_address: console.ChannelAddress = CHANNEL,
     as_json: console.Json = False,
 ) -> None:
-    """Say what is missing on this machine: packages, devices, nets, services."""
+    """Say what is missing on this machine: packages, devices, nets, metrics of others, services."""
     addresses = {"transmitter": transmitter, "channel": channel_address, "receiver": receiver}
     with spinner("looking (importing torch may take a while)"):
         record: dict[str, Any] = {
@@ -39,6 +40,7 @@ def doctor(
             "devices": _devices(),
             "models_root": str(models_root()),
             "models": _models(),
+            "optional_metrics": available(),
             "services": {
                 name: {"address": at, "serving": is_serving(at, security=console.security())}
                 for name, at in addresses.items()
@@ -89,6 +91,8 @@ def _print(record: dict[str, Any]) -> None:
     table.add_row("devices", ", ".join(record["devices"]))
     for name, digest in record["models"].items():
         table.add_row(f"net {name}", digest[:16] if digest else f"{missing} in {record['models_root']}")
+    for name, state in record["optional_metrics"].items():
+        table.add_row(f"{name} (optional)", f"[green]{state}[/]" if state == READY else f"[yellow]{state}[/]")
     for name, service in record["services"].items():
         state = "[green]serving[/]" if service["serving"] else "[yellow]not serving[/]"
         table.add_row(name, f"{state} at {service['address']}")

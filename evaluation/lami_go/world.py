@@ -24,7 +24,7 @@ from common.rounds import merge_rounds
 from common.systems.lami_go import TOKENS, LamiGoHeader, LamiGoOptions
 from common.types import Bools, Goal, Ints, ReceivedMessage, Reconstruction
 from common.wire import make_parameters
-from evaluation.judge import Judge, Original
+from evaluation.judge import Judge, Original, imagenet_class
 from evaluation.lami_go.counts import BATCH
 from evaluation.setup import Codec, make_codec, pictures
 from receiver.decoders.lami_go import LamiGoDecoder
@@ -32,9 +32,6 @@ from transmitter.encoders.lami_go import LamiGoEncoder, LamiGoSession, cut_capti
 
 Row = dict[str, Any]
 T = TypeVar("T")
-
-IMAGENETTE = (0, 217, 482, 491, 497, 566, 569, 571, 574, 701)
-"""Imagenette's classes among the 1000 of ImageNet."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -216,11 +213,6 @@ def spread(total: int, count: int) -> list[int]:
 def chunks(items: Sequence[T], size: int) -> list[Sequence[T]]:
     """In order, `size` at a time."""
     return [items[i : i + size] for i in range(0, len(items), size)]
-
-
-def imagenet_class(label: int | None) -> int | None:
-    """Imagenette's class 0 to 9 -> ImageNet's of 1000."""
-    return None if label is None else IMAGENETTE[label]
 
 
 def missing_share(sent: PipelineResult) -> float:

@@ -7,14 +7,14 @@ import pytest
 import typer
 
 from evaluation.fillers import most_frequent_received, nearest_received
-from evaluation.judge import interval, paired
+from evaluation.judge import imagenet_class, interval, paired
 from evaluation.lami_go import erasure, noise
 from evaluation.lami_go.__main__ import PARTS, choose
 from evaluation.lami_go.budgets import smallest_within
 from evaluation.lami_go.refinement import deciles
 from evaluation.lami_go.store import Part, read_result, write_readme, write_result
 from evaluation.lami_go.tables import average, difference, sizes, table, where, words
-from evaluation.lami_go.world import chunks, imagenet_class, spread
+from evaluation.lami_go.world import chunks, spread
 
 ABOUT = {
     "sources": {"street": "camvid.tar", "images": "kodak", "labelled": "val.tar"},

@@ -1,0 +1,154 @@
+"""LPIPS, DISTS and FID through their libraries, where a user has both the library and its weights.
+
+GO-COM depends on none of them and fetches nothing. A number from other weights must not bear these names, so there is
+nothing to fall back on. The libraries look for weights in torch hub's folder ($TORCH_HOME, else $XDG_CACHE_HOME/torch,
+else ~/.cache/torch; in it hub/checkpoints) and would download what is missing: that they are there is made sure first.
+
+- LPIPS v0.1, AlexNet: `lpips` (BSD-2-Clause), whose few linear weights are in the package.
+- DISTS: `torchmetrics` (Apache-2.0), whose alpha and beta are in the package.
+- FID: `torch-fidelity` (Apache-2.0), the Inception v3 of the original TensorFlow code.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.errors import InvalidInput, NotReady
+from common.images import ImageArray, to_uint8
+from evaluation.kernel_distance import MIN_PICTURES
+
+READY = "ready"
+
+
+@dataclass(frozen=True, slots=True)
+class _Metric:
+    """What a metric needs.
+
+    Attributes:
+        module: to import.
+        package: to install.
+        source: of the weights; they lie in torch hub's folder under the name that it ends in.
+    """
+
+    module: str
+    package: str
+    source: str
+
+    @property
+    def weights(self) -> Path:
+        """Where torch.hub.load_state_dict_from_url looks."""
+        cache_folder = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+        home = Path(os.environ.get("TORCH_HOME", f"{cache_folder}/torch")).expanduser()
+        return home / "hub" / "checkpoints" / self.source.rpartition("/")[2]
+
+
+_METRICS = {
+    "LPIPS": _Metric("lpips", "lpips", "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"),
+    "DISTS": _Metric("torchmetrics", "torchmetrics", "https://download.pytorch.org/models/vgg16-397923af.pth"),
+    "FID": _Metric(
+        "torch_fidelity", "torch-fidelity",
+        "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
+    ),
+}  # fmt: skip
+
+
+def available() -> dict[str, str]:
+    """LPIPS, DISTS, FID -> "ready", or what is missing and where it belongs. Imports neither libraries nor torch."""
+    return {name: _state(metric) for name, metric in _METRICS.items()}
+
+
+def lpips(a: ImageArray, b: ImageArray) -> float:
+    """LPIPS v0.1 with AlexNet (Zhang et al. 2018) of two pictures, 0: the same. On the CPU.
+
+    Args:
+        a, b: float32 [3, H, W] in [0, 1], of one shape.
+
+    Raises:
+        NotReady: the library or its weights are not there.
+    """
+    _demand("LPIPS")
+    return _of_two(_lpips_net(), 2 * a - 1, 2 * b - 1)  # the library's range is [-1, 1]
+
+
+def dists(a: ImageArray, b: ImageArray) -> float:
+    """DISTS (Ding et al. 2020) of two pictures, 0: the same. On the CPU.
+
+    Args:
+        a, b: float32 [3, H, W] in [0, 1], of one shape.
+
+    Raises:
+        NotReady: the library or its weights are not there.
+    """
+    _demand("DISTS")
+    return _of_two(_dists_net(), a, b)
+
+
+def fid(originals: Sequence[ImageArray], images: Sequence[ImageArray]) -> float:
+    """FID (Heusel et al. 2017) of two sets of pictures, on the CPU. Below some 2048 pictures it is biased upwards.
+
+    Args:
+        originals, images: float32 [3, H, W] in [0, 1], of one size; at least 500 in each.
+
+    Raises:
+        NotReady: the library or its weights are not there.
+        InvalidInput: fewer pictures.
+    """
+    for name, pictures in (("originals", originals), ("images", images)):
+        if len(pictures) < MIN_PICTURES:
+            raise InvalidInput(f"{name}: {len(pictures)} pictures; FID needs {MIN_PICTURES} at least")
+    _demand("FID")
+    found = import_module("torch_fidelity").calculate_metrics(
+        input1=_dataset(images), input2=_dataset(originals), fid=True, cuda=False, verbose=False, save_cpu_ram=True,
+        feature_extractor_weights_path=str(_METRICS["FID"].weights),
+    )  # fmt: skip
+    return float(found["frechet_inception_distance"])
+
+
+def _state(metric: _Metric) -> str:
+    if find_spec(metric.module) is None:
+        return f"the library is missing: pip install {metric.package}"
+    if not metric.weights.is_file():
+        return f"weights are missing: {metric.weights} from {metric.source}"
+    return READY
+
+
+def _demand(name: str) -> None:
+    if (state := _state(_METRICS[name])) != READY:
+        raise NotReady(f"{name}: {state}")
+
+
+@cache
+def _lpips_net() -> Any:
+    with warnings.catch_warnings(action="ignore"):  # it asks torchvision in a way that is deprecated
+        return import_module("lpips").LPIPS(net="alex", version="0.1", verbose=False)
+
+
+@cache
+def _dists_net() -> Any:
+    return import_module("torchmetrics.functional.image.dists").DISTSNetwork().eval()
+
+
+def _of_two(net: Any, a: ImageArray, b: ImageArray) -> float:
+    """A net that takes two float32 [1, 3, H, W]."""
+    torch = import_module("torch")
+    if a.shape != b.shape:
+        raise InvalidInput(f"image: shapes {a.shape} and {b.shape} cannot be compared")
+    with torch.inference_mode():
+        return float(net(torch.from_numpy(a[None]), torch.from_numpy(b[None])))
+
+
+def _dataset(images: Sequence[ImageArray]) -> Any:
+    """A torch Dataset of uint8 [3, H, W], as torch-fidelity wants it."""
+    torch, data = import_module("torch"), import_module("torch.utils.data")
+    pixels = np.stack([to_uint8(image).transpose(2, 0, 1) for image in images])
+    return data.Subset(torch.from_numpy(pixels), range(len(pixels)))
