@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from evaluation.sweep.distances import kernel_distances
 from evaluation.sweep.engine import Engine
 from evaluation.sweep.gallery import make_wall
 from evaluation.sweep.grid import Grid
@@ -38,6 +39,7 @@ def evaluate(
     """
     store, tasks = measure(grid, out, workers=workers, device=device, engine=engine, console=console)
     with one_thread():
-        wall = make_wall(grid, Worker(grid, device, engine), out)
-    store.finish(tasks, command, {"wall": wall})
+        worker = Worker(grid, device, engine)
+        more = {"wall": make_wall(grid, worker, out), "kernel_distance": kernel_distances(grid, tasks, store, worker)}
+    store.finish(tasks, command, more)
     return write_report(out)

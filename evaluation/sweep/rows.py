@@ -45,6 +45,8 @@ COLUMNS: dict[str, type] = {
     "psnr_db": float,  # inf: equal
     "ms_ssim": float,  # empty: a side is below 176 px
     "distance": float,  # 1 - cosine of EfficientNet-lite2 features, 0 to 2
+    "lpips": float,  # through its library, where that and its weights are there (`gocom doctor`); else empty
+    "dists": float,  # likewise
     "agrees": int,  # 1: the net's first guess of 1000 is that for the original
     "correct": int,  # 1: it is the label; empty: no label
     "correct_10": int,  # 1: the most likely of imagenette's ten classes is the label; empty: no label

@@ -18,11 +18,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from common.errors import InvalidInput
 from common.models import held_knowledge
 from evaluation.sweep.grid import Grid, Task
 from evaluation.sweep.rows import COLUMNS, TIMINGS, write_csv
-from evaluation.sweep.worker import Done
+from evaluation.sweep.worker import Done, more_metrics
 
 PACKAGES = ("numpy", "torch", "diffusers", "pillow", "raptorq", "constriction")
 _ROOT = Path(__file__).resolve().parents[2]
@@ -42,7 +45,13 @@ class Store:
 
     def __init__(self, out: Path, grid: Grid, engine: str) -> None:
         self._out, self._grid = out, grid
-        self._setting = {"engine": engine, **grid.as_record(), "nets": nets(), "packages": packages()}
+        self._setting = {
+            "engine": engine,
+            **grid.as_record(),
+            "nets": nets(),
+            "packages": packages(),
+            "more": more_metrics(),
+        }
         # As it is when it is read again: tuples are lists there.
         self._setting = json.loads(json.dumps(self._setting))
         self._parts.mkdir(parents=True, exist_ok=True)
@@ -64,7 +73,14 @@ class Store:
 
     def keep(self, task: Task, done: Done) -> None:
         """A task is done."""
-        write_json(self._path(task), asdict(done))
+        if done.features:
+            np.save(self._path(task).with_suffix(".npy"), np.stack(done.features))
+        write_json(self._path(task), {"rows": done.rows, "timings": done.timings})
+
+    def features(self, tasks: Sequence[Task]) -> npt.NDArray[np.float32] | None:
+        """Float32 [T, cases, D] of tasks that are done, as Done.features has them; None: none were kept."""
+        paths = [self._path(task).with_suffix(".npy") for task in tasks]
+        return np.stack([np.load(path) for path in paths]) if all(path.is_file() for path in paths) else None
 
     def finish(self, tasks: Sequence[Task], command: str, more: Mapping[str, Any]) -> None:
         """The files of all tasks, in the grid's order; all must be done. `more` goes into results.json."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,23 @@ from common.images import ImageArray, read_samples, square_crop, to_float
 from common.systems import SYSTEMS
 from common.types import Budget, Goal
 from common.wire import make_parameters
-from evaluation.judge import Judge, Original, imagenet_class
+from evaluation import optional_metrics
+from evaluation.judge import Judge, Original, grey_like, imagenet_class
+from evaluation.kernel_distance import MIN_PICTURES
 from evaluation.setup import Codec, make_codec
 from evaluation.sweep.engine import Engine, PipelineEngine, Sent
-from evaluation.sweep.grid import CLEAN, Grid, PictureSet, Task, erasure_rate
+from evaluation.sweep.grid import CLEAN, Grid, PictureSet, Task, chosen, erasure_rate
 from evaluation.sweep.plan import Plan, Planner
 from evaluation.sweep.rows import KEYS, Row
+
+MORE = {"lpips": optional_metrics.lpips, "dists": optional_metrics.dists}
+"""Columns that need what a user may not have."""
+
+
+def more_metrics() -> list[str]:
+    """Those of MORE that can be had here."""
+    found = optional_metrics.available()
+    return [name for name in MORE if found[name.upper()] == optional_metrics.READY]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +43,13 @@ class Done:
     Attributes:
         rows: in the order of the grid; see rows.py.
         timings: of each row.
+        features: float32 [D] of the judge, of the rows with the first seed; none where the set has too few pictures
+            for a kernel distance.
     """
 
-    rows: list[Row]
-    timings: list[Row]
+    rows: list[Row] = field(default_factory=list)
+    timings: list[Row] = field(default_factory=list)
+    features: list[npt.NDArray[np.float32]] = field(default_factory=list)
 
 
 class Worker:
@@ -53,14 +67,18 @@ class Worker:
         self._engine = engine or PipelineEngine(self._codecs, grid.link)
         self._planner = Planner(self._codecs, grid.link)
         self._judge = Judge(device)
+        self._more = {name: MORE[name] for name in more_metrics()}
         self._pictures: dict[PictureSet, dict[int, tuple[ImageArray, int | None]]] = {}
         self._current: _Picture | None = None
 
     def run(self, task: Task) -> Done:
         """All rows of a task."""
-        done = Done([], [])
+        done, many = Done(), len(chosen(task.set)) >= MIN_PICTURES
         for row, sent in self._sends(task):
             done.rows.append(row)
+            if many and row["seed"] == task.set.seeds[0]:
+                made = grey_like(self._picture(task).original.image) if sent.image is None else sent.image
+                done.features.append(self._judge.features([made])[0].numpy())
             keys = {name: row[name] for name in KEYS}
             done.timings.append(keys | {f"{stage}_s": seconds for stage, seconds in sent.seconds.items()})
         return done
@@ -69,6 +87,11 @@ class Worker:
         """Each row of a task with its picture; None where there is none."""
         for row, sent in self._sends(task):
             yield row, sent.image
+
+    def original_features(self, pictures: PictureSet) -> npt.NDArray[np.float32]:
+        """The judge's, float32 [N, D], of a set's pictures in order."""
+        loaded = self._load(pictures)
+        return self._judge.features([loaded[index][0] for index, _ in chosen(pictures)]).numpy()
 
     def _sends(self, task: Task) -> Iterator[tuple[Row, Sent]]:
         picture = self._picture(task)
@@ -118,8 +141,9 @@ class Worker:
         key = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
         if key not in picture.scores:
             (found,) = self._judge.scores([picture.original], [image])
-            names = ("psnr_db", "ms_ssim", "distance", "agrees", "correct", "correct_10")
-            picture.scores[key] = {name: found.get(name) for name in names}
+            more = {name: self._more[name](picture.original.image, image) for name in self._more}
+            names = ("psnr_db", "ms_ssim", "distance", "lpips", "dists", "agrees", "correct", "correct_10")
+            picture.scores[key] = {name: (found | more).get(name) for name in names}
         return picture.scores[key]
 
     def _budget(self, task: Task, picture: _Picture, rate: float | None) -> int | None:
@@ -165,9 +189,3 @@ class _Picture:
     original: Original
     scores: dict[bytes, Row]
     anchor_bytes: dict[float | None, int]
-
-
-def grey_like(image: ImageArray) -> ImageArray:
-    """What a picture that failed is scored as: mid grey, float32 of the shape of [3, H, W]."""
-    grey: npt.NDArray[np.float32] = np.full_like(image, 0.5)
-    return grey

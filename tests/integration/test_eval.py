@@ -2,12 +2,13 @@
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,12 +16,13 @@ from PIL import Image
 from test_parity import stack
 
 from client.client import Client
-from common.images import to_uint8
+from common.images import square_crop, to_float
 from common.quality import psnr_db
 from common.types import LinkSettings
-from evaluation.setup import make_codec
+from evaluation.setup import Codec
 from evaluation.sweep.engine import PipelineEngine, ServicesEngine
 from evaluation.sweep.rows import KEYS, read_csv
+from gocom.v1 import link_pb2
 
 GRID = (
     "--codecs", "lami_go:mask_ratio=0,jpeg,webp+arq", "--channels", "clean,packet_erasure:rate=0.2",
@@ -123,19 +125,66 @@ async def test_by_hand_it_is_the_same(undisturbed: Path, photos: Path, tmp_path:
             captured = frames_of(recorder.sent)[-1]
         assert row["bytes_total"] == sum(map(len, captured)) == last["bytes_total"]
         received = np.asarray(Image.open(out / f"chelsea.{codec}.received.png"))
-        from common.images import square_crop, to_float
-
         original = square_crop(np.asarray(Image.open(photos / "chelsea.png")), 128)
         assert psnr_db(to_float(original), to_float(received)) == row["psnr_db"]
 
 
 def frames_of(items: list[bytes]) -> list[list[bytes]]:
     """Captured items, frame by frame."""
-    from gocom.v1 import link_pb2
-
     frames: list[list[bytes]] = []
     for item in items:
         if link_pb2.SendRequest.FromString(item).WhichOneof("item") == "header":
             frames.append([])
         frames[-1].append(item)
     return frames
+
+
+SENDS = (
+    ("jpeg", "clean", 0, {"quality": 20}),
+    ("webp", "packet_erasure:rate=0.2", 3, {"quality": 5, "repair_overhead": 0.6}),
+    ("jpeg", "packet_erasure:rate=0.2", 4, {"quality": 5, "max_rounds": 8}),
+    ("jpeg", "packet_erasure:rate=0.9", 4, {"quality": 5, "max_rounds": 2}),
+    ("lami_go", "packet_erasure:rate=0.2", 5, {"mask_ratio": 0, "budget": 260}),
+)
+
+
+@pytest.mark.timeout(240)
+async def test_services_and_pipeline_engines_agree(codec: Callable[[str], Codec], photo: Callable[..., Any]) -> None:
+    link, image = LinkSettings(max_payload_bytes=80), photo("coffee", 128)
+    here = PipelineEngine({name: codec(name) for name in ("jpeg", "webp", "lami_go")}, link)
+    async with stack() as (_, recorder):
+        addresses = recorder.addresses
+        with Client(addresses["transmitter"], addresses["receiver"], addresses["channel-address"]) as client:
+            there = ServicesEngine(client, link)
+            for number, (name, channel, seed, settings) in enumerate(SENDS):
+                arguments = name, image, channel, seed, number, settings
+                # The services run in this thread's loop: the client waits in another one.
+                found, wanted = await asyncio.to_thread(there.send, *arguments), here.send(*arguments)
+                assert (found.image is None) == (wanted.image is None) == (number == 3), (name, found.reason)
+                assert wanted.image is None or np.array_equal(found.image, wanted.image)
+                assert dict(found.bytes) | {"repair": None} == dict(wanted.bytes) | {"repair": None}
+                for field in ("rounds", "by_segment", "packets_sent", "packets_lost"):
+                    assert getattr(found, field) == getattr(wanted, field), (name, field)
+                assert all(value >= 0 for value in (*found.seconds.values(), *wanted.seconds.values()))
+                again = here.send(*arguments)  # what was kept is what was made
+                assert again.bytes == wanted.bytes and again.seconds["encode"] > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "images: nothing to send; give --images, --labelled or both"),
+        (["--images", "{photos}", "--codecs", "jpg"], "no 'jpg'; there are avif, jpeg"),
+        (["--images", "{photos}", "--rates", "none"], "rates: 'none' is neither bits a pixel nor 'own'"),
+        (["--images", "{photos}", "--channels", "packet_erasure:rate=7"], "rate: 7"),
+        (["--paper", "lamigo"], "paper: no 'lamigo'; there are lami_go"),
+        (["--paper", "lami_go", "--images", "{photos}"], "paper: lami_go also needs --labelled, --street"),
+        (["--images", "{photos}", "--out", "{undisturbed}", "--codecs", "jpeg"], "has an evaluation with other "),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_line(
+    words: list[str], said: str, photos: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    filled = [word.format(photos=photos, undisturbed=undisturbed) for word in words]
+    done = run(*filled, *(() if "--out" in words else ("--out", tmp_path)))
+    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr, done.stderr
