@@ -11,8 +11,9 @@ from matplotlib.patches import Patch
 from evaluation.judge import Interval
 from evaluation.sweep import sentences, style
 from evaluation.sweep.axes import Kind
+from evaluation.sweep.cells import SEGMENT, Cell
 from evaluation.sweep.figures import Drawn, few_losses
-from evaluation.sweep.summary import SEGMENT, Cell, Results
+from evaluation.sweep.summary import Results
 from evaluation.sweep.tables import rate_words
 
 _PARTS = ("#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#8C510A", "#6A3D9A")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evaluation.judge import Interval
-from evaluation.sweep.summary import METRIC, Cell, Metric, Results, Step
+from evaluation.sweep.cells import Cell
+from evaluation.sweep.summary import METRIC, Metric, Results, Step
 from evaluation.sweep.tables import NOTHING, Table, rate_words, words
 
 

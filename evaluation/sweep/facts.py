@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from evaluation.judge import RESAMPLES
+from evaluation.sweep.cells import PSNR_CAP_DB
 from evaluation.sweep.rows import Row
-from evaluation.sweep.summary import MIN_PICTURES, PSNR_CAP_DB, Results
+from evaluation.sweep.summary import MIN_PICTURES, Results
 from evaluation.sweep.tables import rate_words
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from evaluation.judge import Interval
 from evaluation.sweep import sentences, style
 from evaluation.sweep.axes import Kind
-from evaluation.sweep.summary import Cell, Metric, Results
+from evaluation.sweep.cells import Cell
+from evaluation.sweep.summary import Metric, Results
 from evaluation.sweep.tables import rate_words
 
 Point = tuple[float, Interval]
@@ -122,6 +123,8 @@ def _against_axis(
                     axes.set_title(title, fontsize=10)
                     if kind is Kind.BIT_FLIPS and all(results.axes[channel].x for channel in channels):
                         axes.set_xscale("log")
+                    elif kind is Kind.FADING:
+                        axes.set_xticks([results.axes[channel].x or 0.0 for channel in channels])
             if not any(axes.has_data() for axes in figure.axes):
                 continue
             title = f"{set_name}: quality against {x_title} at {rate_words(rate)} ({family})"

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from evaluation.judge import Interval
 from evaluation.sweep.axes import Kind
-from evaluation.sweep.summary import SEGMENT, Cell, Results, Standing
+from evaluation.sweep.cells import SEGMENT, Cell
+from evaluation.sweep.summary import Results, Standing
 from evaluation.sweep.tables import rate_words, standings, words
 
 
@@ -25,14 +26,15 @@ def standing(
             if not places:
                 continue
             won, level, lost = (sum(p.outcome == o for *_, p in places) for o in ("won", "level", "lost"))
-            text = f"{_capital(metric.title)}: in {len(places)} comparisons {name} beats every classical method shown "
-            text += f"{_times(won)}, is beaten by at least one {_times(lost)}{_where(results, places)}"
-            found.append(f"{text}, and is level with the best of them {_times(level)}.")
+            text = f"{_capital(metric.title)}: of {len(places)} comparisons {name} wins {won} "
+            text += "(better than every classical method shown) and "
+            text += f"loses {lost} (at least one is better{_where(results, places)}); {level} "
+            found.append(f"{text}{'is' if level == 1 else 'are'} level.")
     return found
 
 
 def _where(results: Results, places: Sequence[tuple[float | None, str, Standing]]) -> str:
-    """ " (5 % at 0.1 bpp by jpeg+fec)", of the losses; nothing where there are none, many, or all are lost."""
+    """ ": at 5 % and 0.1 bpp by jpeg+fec", of the losses; nothing where there are none, many, or all are lost."""
     lost = [(rate, channel, place.beaten_by[0][0]) for rate, channel, place in places if place.beaten_by]
     if not lost or len(lost) == len(places) or len(lost) > 6:
         return ""
@@ -41,7 +43,7 @@ def _where(results: Results, places: Sequence[tuple[float | None, str, Standing]
         f"at {results.axes[channel].short}{f' and {rate_words(rate)}' if several else ''} by {by}"
         for rate, channel, by in lost
     ]
-    return f" ({'; '.join(texts)})"
+    return f": {'; '.join(texts)}"
 
 
 def falls(results: Results, set_name: str, rate: float | None, channels: Sequence[str]) -> list[str]:
@@ -76,10 +78,10 @@ def failures(results: Results, set_name: str) -> list[str]:
         elif at_worst:
             low, high = min(at_worst), max(at_worst)
             always.append(f"{name} {low:.0f} %" if round(low) == round(high) else f"{name} {low:.0f} to {high:.0f} %")
-    found = [f"Always a picture: {', '.join(never)}."] if never else []
+    said = [f"Always a picture: {', '.join(never)}."] if never else []
     if always:
-        found.append(f"Frames without one at {results.axes[worst].label} loss, over the rates: {', '.join(always)}.")
-    return found
+        said.append(f"Frames without one at {results.axes[worst].label} loss, over the rates: {', '.join(always)}.")
+    return said
 
 
 def sizes(results: Results, cells: Sequence[Cell]) -> list[str]:
@@ -107,10 +109,6 @@ def seconds(results: Results, cells: Sequence[Cell]) -> list[str]:
     (quick, first), (slow, last) = min(means), max(means)
     label = results.axes[cells[0].channel].label
     return [f"Over {label} loss {first} takes {quick:.3f} s a picture, the least, and {last} {slow:.3f} s, the most."]
-
-
-def _times(count: int) -> str:
-    return {0: "never", 1: "once"}.get(count, f"{count} times")
 
 
 def _mean(value: Interval | None) -> float:

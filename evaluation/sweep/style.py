@@ -98,7 +98,7 @@ def save(figure: Figure, path: Path, title: str, columns: int = 5, more: Mapping
 
 def y_title(metric: Metric) -> str:
     """A metric on an axis, and which way is better."""
-    return f"{fill(metric.title, 24)}\n({'more' if metric.higher else 'less'} is better)"
+    return f"{fill(metric.title, 29)}\n({'more' if metric.higher else 'less'} is better)"
 
 
 def bar_look(kept: Kept, colour: str) -> dict[str, Any]:

@@ -5,27 +5,23 @@ Two methods are compared by the interval of their difference over the pictures t
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from common.systems.classical import CLASSICAL_CODECS
 from evaluation.judge import RESAMPLES, Interval, interval, paired
 from evaluation.sweep.axes import Axis, Kind, axis_of
+from evaluation.sweep.cells import SEGMENT, Cell, averaged
 from evaluation.sweep.rows import Row
 
-PSNR_CAP_DB = 100.0
-"""Stands for the infinite PSNR of a picture that came out equal, which would break every mean."""
 MIN_PICTURES = 6
 """Fewer cannot decide: were two methods equal, five differences would have one sign once in 16 times, and then the
 bootstrap interval excludes 0; six once in 32 times, which is below 5 %."""
-SEGMENT = "segment:"
-"""Before a segment's name: the field with its bytes, repair included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,29 +44,6 @@ METRICS = (
     Metric("agrees", "agreement with the original in %", 1, "points"),
 )
 METRIC = {metric.field: metric for metric in METRICS}
-_SHARES = ("correct", "correct_10", "agrees", "failed", "at_floor")
-"""0 or 1 in rows, per cent here: a point of accuracy is 1."""
-_PLAIN = (
-    "bytes_total",
-    "bytes_header",
-    "bytes_feedback",
-    "bytes_repair",
-    "bpp",
-    "rounds",
-    "psnr_db",
-    "ms_ssim",
-    "distance",
-)
-_SECONDS = ("encode_s", "channel_s", "decode_s", "total_s")
-
-
-class Cell(NamedTuple):
-    """What is averaged over pictures and seeds."""
-
-    set: str
-    method: str
-    rate_bpp: float | None
-    channel: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +120,7 @@ class Results:
         losses = {row["channel"]: row["packet_erasure_rate"] for row in self.rows}
         self.axes: dict[str, Axis] = {channel: axis_of(channel, loss) for channel, loss in losses.items()}
         self.channels: list[str] = sorted(losses, key=lambda channel: _order(self.axes[channel]))
-        self._values = _averaged(self.rows, self.timings)
+        self._values = averaged(self.rows, self.timings)
         self._intervals: dict[tuple[Any, ...], Interval | None] = {}
 
     @cached_property
@@ -270,38 +243,3 @@ def _order(axis: Axis) -> tuple[int, str, float]:
 
 def _place(order: Sequence[str], name: str) -> int:
     return order.index(name) if name in order else len(order)
-
-
-def _averaged(rows: Iterable[Row], timings: Iterable[Row]) -> dict[Cell, dict[str, dict[str, float]]]:
-    """Cell -> field -> picture -> mean over seeds."""
-    found: dict[Cell, dict[str, dict[str, list[float]]]] = {}
-    rows = [(row, json.loads(row["bytes_by_segment"] or "{}")) for row in rows]
-    names: dict[str, list[str]] = {}
-    for row, segments in rows:  # one that a frame lacks counts as no bytes
-        names[row["method"]] = list(dict.fromkeys([*names.get(row["method"], ()), *segments]))
-    for row, segments in rows:
-        every = {f"{SEGMENT}{name}": float(segments.get(name, 0)) for name in names[row["method"]]}
-        _collect(found, row, {**_scaled(row), **every})
-    for row in timings:
-        _collect(found, row, {name: row[name] for name in _SECONDS})
-    return {
-        cell: {field: {p: sum(v) / len(v) for p, v in pictures.items()} for field, pictures in fields.items()}
-        for cell, fields in found.items()
-    }
-
-
-def _scaled(row: Row) -> dict[str, float | None]:
-    values = {name: row[name] for name in _PLAIN}
-    if values["psnr_db"] is not None:
-        values["psnr_db"] = min(values["psnr_db"], PSNR_CAP_DB)
-    return values | {name: None if row[name] is None else 100.0 * row[name] for name in _SHARES}
-
-
-def _collect(
-    found: dict[Cell, dict[str, dict[str, list[float]]]], row: Row, values: Mapping[str, float | None]
-) -> None:
-    cell = Cell(row["set"], row["method"], row["rate_bpp"], row["channel"])
-    fields = found.setdefault(cell, {})
-    for name, value in values.items():
-        if value is not None:
-            fields.setdefault(name, {}).setdefault(row["picture"], []).append(value)

@@ -8,7 +8,8 @@ from typing import Any
 
 from evaluation.judge import Interval
 from evaluation.sweep.axes import Kind
-from evaluation.sweep.summary import Cell, Metric, Results, Standing, Verdict
+from evaluation.sweep.cells import Cell
+from evaluation.sweep.summary import Metric, Results, Standing, Verdict
 
 NOTHING = "–"
 

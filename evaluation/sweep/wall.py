@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from evaluation.sweep import style
-from evaluation.sweep.axes import axis_of
+from evaluation.sweep.axes import Kind, axis_of
 from evaluation.sweep.figures import Drawn
 from evaluation.sweep.summary import Results
 
@@ -86,7 +86,8 @@ def _channels(results: Results, entries: Sequence[Mapping[str, Any]]) -> list[st
 
 
 def _label(results: Results, channel: str) -> str:
-    return (results.axes.get(channel) or axis_of(channel)).label
+    axis = results.axes.get(channel) or axis_of(channel)
+    return f"{axis.label} lost" if axis.kind is Kind.ERASURE else axis.label
 
 
 def _said(results: Results, entries: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> str:

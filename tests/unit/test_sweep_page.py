@@ -172,8 +172,8 @@ def test_sentences_are_of_these_numbers(tmp_path):
         rows += steady("lami_go", ours, **at) + steady("jpeg", theirs, failed=int(loss > 0), **at)
     page = report(tmp_path, rows)
     assert (
-        "PSNR in dB: in 2 comparisons lami_go beats every classical method shown once, is beaten by at least one once "
-        "(at 0 % by jpeg), and is level with the best of them never." in page
+        "PSNR in dB: of 2 comparisons lami_go wins 1 (better than every classical method shown) and loses 1 "
+        "(at least one is better: at 0 % by jpeg); 0 are level." in page
     )
     assert "changes from 0 % to 20 %: lami_go -1.00 (-1.00 to -1.00); jpeg -10.00 (-10.00 to -10.00)." in page
     assert "Always a picture: lami_go." in page and "jpeg 100 %" in page

@@ -8,8 +8,9 @@ from sweep_rows import ERASURES, SPREAD, row, steady, timing
 from evaluation.judge import interval, paired
 from evaluation.sweep import tables
 from evaluation.sweep.axes import Kind, axis_of
+from evaluation.sweep.cells import Cell
 from evaluation.sweep.costs import costs
-from evaluation.sweep.summary import METRIC, MIN_PICTURES, Cell, Results
+from evaluation.sweep.summary import METRIC, MIN_PICTURES, Results
 from evaluation.sweep.tables import Mark
 
 PSNR, DISTANCE = METRIC["psnr_db"], METRIC["distance"]
@@ -98,7 +99,7 @@ def test_one_method_has_no_rival():
 
 
 def over_losses():
-    """lami_go falls from 24 dB by one a loss; jpeg+fec has its dB at 5 %, one more at 10 % and 18 above; jpeg+arq 20.5."""
+    """lami_go falls from 24 dB by one a loss; jpeg+fec ahead, even, ahead, and then at 18 dB; jpeg+arq always 20.5."""
     rows = []
     for number, (channel, loss) in enumerate(ERASURES.items()):
         at = {"channel": channel, "packet_erasure_rate": loss}
