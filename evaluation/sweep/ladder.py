@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,8 @@ from common.csi import Csi
 from common.errors import InvalidInput
 from common.images import ImageArray
 from common.packetizer import Cut, lay_out
+from common.packets import PacketBatch
+from common.pipeline import sampler_generator
 from common.systems import SYSTEMS
 from common.systems.classical import FILE
 from common.types import Budget, FrameHeader, Goal, GoMessage, LinkSettings, ReceivedMessage, ReceivedSegment
@@ -91,7 +92,9 @@ class Ladder:
             file = message.segments[0].elements
             frame = FrameHeader(message.codec, message.header, message.width_px, message.height_px, ())
             segment = ReceivedSegment(FILE, file, np.ones(len(file), bool))
-            *_, final = self._codec.decoder.reconstruct([ReceivedMessage(frame, (segment,), 1, 1)], generator=None)
+            *_, final = self._codec.decoder.reconstruct(
+                [ReceivedMessage(frame, (segment,), 1, 1)], generator=sampler_generator(0, 0, 0)
+            )
             self._scores[quality] = min(_BEST, self._quality_of(self._image, final.image))
         return self._scores[quality]
 
@@ -153,10 +156,9 @@ class Sizes:
 
     def header(self, file_bytes: int) -> FrameHeader:
         """Of a first round without repair packets."""
-        header: FrameHeader = self._lay_out(file_bytes, 0, False)[0]
-        return header
+        return self._lay_out(file_bytes, 0, False)[0]
 
-    def _lay_out(self, file_bytes: int, repair: int, later: bool) -> Any:
+    def _lay_out(self, file_bytes: int, repair: int, later: bool) -> tuple[FrameHeader, PacketBatch]:
         full = self.payload_bytes(repair > 0)
         counts = [min(full, file_bytes - first) for first in range(0, file_bytes, full)]
         sources = [(index * full, count, bytes(count)) for index, count in enumerate(counts)]

@@ -19,6 +19,7 @@ from evaluation.sweep.fates import DRAWS, FIRST_SEED, Fates
 from evaluation.sweep.ladder import Ladder
 from evaluation.sweep.methods import Method, Protection
 from evaluation.sweep.plan import Planner
+from evaluation.sweep.repair import _chances, _Option
 from evaluation.sweep.resending import Resending
 from transmitter.resend import resend
 
@@ -134,51 +135,59 @@ def test_resending_takes_the_best_quality_that_fits(planner, codecs, image, chan
     exact = Resending(ladder.sizes(8), Fates(channel, FRAME))
 
     def mean(quality):
-        return np.mean([exact.sent(ladder.file_bytes(quality), draw) for draw in range(60)])
+        return np.mean([exact.sent(ladder.file_bytes(quality), draw) for draw in range(100)])
 
     chosen = plan.settings["quality"]
     assert not plan.at_floor
     assert plan.settings == {"quality": chosen, "max_rounds": 8}
-    assert mean(chosen) <= 1.03 * budget
+    assert mean(chosen) <= 1.01 * budget
     above = next(q for q in range(chosen + 1, 101) if ladder.file_bytes(q) > 1.06 * ladder.file_bytes(chosen))
     assert mean(above) > budget
 
 
-def brute_force(codec, image, channel, budget):
-    """Best expected PSNR of all qualities and all numbers of repair packets, each layout drawn on its own."""
-    fates, grey = Fates(channel, FRAME), psnr_db(image, np.full_like(image, 0.5))
-    chances, best = {}, []
-    for repair in range(budget // 100):
-        for quality in range(101):
-            ladder = LADDERS.setdefault(id(image), ladder_of(codec, image))
-            size = ladder.file_bytes(quality)
-            if ladder.sizes().round_bytes(size, repair) > budget:
-                break
-            full = fec.source_payload_bytes(LINK.max_payload_bytes) if repair else LINK.max_payload_bytes
-            source = -(-size // full)
-            last = size - (source - 1) * full
-            key = source, last, repair
-            if key not in chances:
-                lengths = np.array([full] * (source - 1) + [last] + [100] * repair)
-                came = np.stack([fates.arrived(draw, lengths) for draw in range(DRAWS)])
-                extra = came.sum(1) - source
-                solved = np.where(extra >= 0, 1 - 256.0 ** -(extra + 1.0), 0)
-                chances[key] = np.where(came[:, :source].all(1), 1, solved).mean()
-            best.append((chances[key] * ladder.score(quality) + (1 - chances[key]) * grey, -repair, quality))
-    return max(best)
-
-
-LADDERS = {}
+def drawn(fates, source_bytes, repair, full):
+    """Chance that a file arrives, its layout drawn as a whole."""
+    source = -(-source_bytes // full)
+    lengths = np.array([full] * (source - 1) + [source_bytes - (source - 1) * full] + [100] * repair)
+    came = np.stack([fates.arrived(draw, lengths) for draw in range(DRAWS)])
+    extra = came.sum(1) - source
+    solved = np.where(extra >= 0, 1 - 256.0 ** -(extra + 1.0), 0)
+    return np.where(came[:, :source].all(1), 1, solved).mean()
 
 
 @pytest.mark.parametrize("channel", CHANNELS[:4])
+def test_chances_are_those_of_whole_layouts(codecs, image, channel):
+    """Though packets of many files are drawn together, and some of several sizes under one number."""
+    sizes, fates, options, alone = ladder_of(codecs["jpeg"], image).sizes(), Fates(channel, FRAME), [], []
+    for file_bytes, repair in ((500, 0), (525, 0), (526, 0), (440, 1), (441, 1), (450, 3), (700, 2), (1000, 9)):
+        full = 88 if repair else 105
+        options.append(_Option(10, file_bytes, -(-file_bytes // full), repair))
+        alone.append(drawn(fates, file_bytes, repair, full))
+    assert _chances(options, sizes, fates) == pytest.approx(alone, abs=1e-12)
+    assert 0 < min(alone) < max(alone)
+
+
+@pytest.mark.parametrize("channel", [ERASURE, "gilbert_elliott:p=0.05,r=0.25"])
 def test_no_redundancy_is_better(planner, codecs, image, channel):
-    budget = 1300
+    """Of all qualities and numbers of repair packets. PSNR does not quite rise with quality: that may cost 0.1 dB."""
+    budget, ladder, fates = 1100, ladder_of(codecs["jpeg"], image), Fates(channel, FRAME)
+    grey = psnr_db(image, np.full_like(image, 0.5))
     chosen = planner.protect(Method("jpeg", (), FEC), image, FRAME, channel, budget)
-    score, repair, quality = brute_force(codecs["jpeg"], image, channel, budget)
     assert chosen.repair_packets > 0
-    assert chosen.score == pytest.approx(score, abs=1e-9)
-    assert (chosen.quality, chosen.repair_packets) == (quality, -repair)
+    chances, scores = {}, {}
+    for repair in range(budget // 100):
+        for quality in range(101):
+            size = ladder.file_bytes(quality)
+            if ladder.sizes().round_bytes(size, repair) > budget:
+                break
+            full = 88 if repair else 105
+            key = -(-size // full), repair
+            if key not in chances:
+                chances[key] = drawn(fates, size, repair, full)
+            scores[quality, repair] = chances[key] * ladder.score(quality) + (1 - chances[key]) * grey
+    assert scores[chosen.quality, chosen.repair_packets] == pytest.approx(chosen.score, abs=1e-9)
+    assert chosen.score > max(scores.values()) - 0.1
+    assert chosen.score >= scores[ladder.plain(budget), 0] + 1
 
 
 def test_redundancy_for_independent_losses(planner, codecs, image):
@@ -259,7 +268,7 @@ def test_plans_do_not_depend_on_what_was_asked_before(codecs, image):
         for name in ("webp", "jpeg")
         for protection in (FEC, ARQ)
         for channel in (ERASURE, CHANNELS[1])
-        for budget in (1500, 5000)
+        for budget in (1200, 2000)
     ]
     planner = Planner(codecs, LINK)
     forward = [planner.plan(method, image, FRAME, channel, budget) for method, channel, budget in cases]
