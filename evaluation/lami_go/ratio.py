@@ -37,6 +37,8 @@ QUALITY = 40
 RATIO, FILE = "ratio", "file"
 AT_QUALITY, AT_PRM = f"at JPEG {QUALITY}'s bytes", "at PRM 0.25's bytes"
 ORIGINAL = "original (PNG)"
+BYTES = (250, 500, 1000, 2000, 4000, 8000)
+"""Of the plot's axis."""
 
 _peer = cache(make_codec)
 
@@ -155,7 +157,7 @@ def _panel(rows: list[Row], name: str, field: str) -> Panel:
         x, y = [size[0] for size, _ in points if size], [value for _, value in points if value]
         # Between two files of a codec nothing was measured: neither a line nor a shade joins them.
         lines.append(Line(label, x, [v[0] for v in y], [v[1:] for v in y] if style == "-o" else (), style))
-    return Panel("bytes of a frame", METRICS[field][0], lines, name, log_x=True)
+    return Panel("bytes of a frame", METRICS[field][0], lines, name, log_x=True, ticks=(BYTES, [str(b) for b in BYTES]))
 
 
 PART = Part("ratio", "Share withheld, and bytes", measure, report, draw)
