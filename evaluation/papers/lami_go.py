@@ -84,7 +84,7 @@ def _measured(found: Mapping[str, Mapping[str, Any]]) -> str:
         nets = ", ".join(f"{net} {digest}" for net, digest in result["nets"].items())
         limit = "" if result["limit"] is None else f", at most {result['limit']} pictures of a set"
         sets = ", ".join(f"{name} of {source}" for name, source in result["sources"].items())
-        where = f"{sets or 'sets not named'}; {result['device']}, {result['machine']}, {result['torch_threads']} torch threads"
-        groups.setdefault(f"{where}{limit}; nets {nets}", []).append(name)
+        machine = f"{result['device']}, {result['machine']}, {result['torch_threads']} torch threads"
+        groups.setdefault(f"{sets or 'sets not named'}{limit}; {machine}; nets {nets}", []).append(name)
     said = [f"{', '.join(names)}: {setting}" for setting, names in groups.items()]
     return f"Measured on: {'. '.join(said)}." if said else "Nothing has been measured yet."
