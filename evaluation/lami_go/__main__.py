@@ -16,13 +16,13 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from evaluation.lami_go import coding, denoiser, erasure, noise, policies, refinement, showtime, steps
+from evaluation.lami_go import coding, denoiser, erasure, mixture, noise, policies, ratio, refinement, showtime, steps
 from evaluation.lami_go.store import Part, read_result, setting, stale, write_readme, write_result
 from evaluation.lami_go.world import World
 
 PARTS: dict[str, Part] = {
     module.PART.name: module.PART
-    for module in (denoiser, coding, policies, steps, noise, erasure, refinement, showtime)
+    for module in (denoiser, coding, policies, ratio, steps, mixture, noise, erasure, refinement, showtime)
 }
 
 

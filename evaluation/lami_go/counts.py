@@ -29,6 +29,8 @@ class Counts:
     refinement: int = 24
     refinement_seeds: int = 3
     showtime: int = 8
+    ratio: int = 12
+    mixture: int = 8
 
 
 COUNTS = Counts()

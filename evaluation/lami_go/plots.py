@@ -66,4 +66,5 @@ def _fill(axes, panel: Panel) -> None:  # type: ignore[no-untyped-def]
         axes.set_xscale("log")
     if panel.ticks is not None:
         axes.set_xticks(panel.ticks[0], panel.ticks[1])
+        axes.minorticks_off()  # of a logarithmic axis they have labels of their own
     axes.grid(alpha=0.3)

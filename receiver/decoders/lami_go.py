@@ -30,7 +30,7 @@ from common.systems.lami_go import (
 )
 from common.types import Bools, Bytes, Floats, Ints, Provenance, ReceivedMessage, ReceivedSegment, Reconstruction
 from receiver.decoders import DECODERS
-from receiver.samplers.latent_mixture import SamplerSettings, Step, sample
+from receiver.samplers.latent_mixture import Denoise, SamplerSettings, Step, sample
 
 Rounds = Sequence[ReceivedMessage]
 
@@ -132,6 +132,19 @@ class LamiGoDecoder:
         """
         tokens, received = tokens.to(self.device), received.to(self.device)
         known = received.float() if trusted else torch.zeros_like(received, dtype=torch.float32)
+        conditional, unconditional = self.bind(captions, known)
+        yield from sample(
+            conditional, tokens, received, codebook=self.tokenizer.codebook, settings=settings,
+            generators=generators, unconditional=unconditional,
+        )  # fmt: skip
+
+    def bind(self, captions: Sequence[str | None], known: Tensor) -> tuple[Denoise, Denoise | None]:
+        """The denoiser of B frames with their text, and without it (None: they have none).
+
+        Args:
+            captions: B; None or empty: no text.
+            known: float32 [B,h,w] on this device, what its trusted channel says; 1: received.
+        """
         text, text_mask = self._text(captions)
 
         def conditional(x: Tensor, t: Tensor) -> Tensor:
@@ -142,10 +155,7 @@ class LamiGoDecoder:
             logits: Tensor = self.denoiser(x, t, known)
             return logits
 
-        yield from sample(
-            conditional, tokens, received, codebook=self.tokenizer.codebook, settings=settings,
-            generators=generators, unconditional=None if text is None else unconditional,
-        )  # fmt: skip
+        return conditional, None if text is None else unconditional
 
     def _text(self, captions: Sequence[str | None]) -> tuple[Tensor | None, Tensor | None]:
         """Features [B,T,384] and mask [B,T], with the net's stand-in for no text where there is none in this frame."""

@@ -4,17 +4,20 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from common.images import png_bytes, to_uint8
-from common.systems.lami_go import MaskingPolicy
+from common.pipeline import sampler_generator
+from common.systems.lami_go import MaskingPolicy, TSchedule
 from common.types import FeedbackPolicy, LinkSettings
 from evaluation.judge import Judge
 from evaluation.lami_go import __main__ as study
-from evaluation.lami_go import erasure
+from evaluation.lami_go import erasure, mixture, ratio
 from evaluation.lami_go.budgets import AtOnce, fit
 from evaluation.lami_go.counts import ERASURE, Counts
 from evaluation.lami_go.world import World
+from receiver.samplers.latent_mixture import SamplerSettings
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +89,6 @@ def test_fitted_options_are_what_the_budget_gives(world, policy):
 
 
 def test_the_judge_guesses_as_its_net_does(world):
-    import torch
-
     images = [picture.image for picture in world.pictures("images", 2)]
     judge: Judge = world.judge
     assert (
@@ -97,6 +98,74 @@ def test_the_judge_guesses_as_its_net_does(world):
     same, other = judge.scores([original, original], images)
     assert same["correct"] == 1 and other["correct"] == 0
     assert same["distance"] == pytest.approx(0, abs=1e-5) and other["distance"] > 0.1
+
+
+def test_without_mixture_nothing_is_held(world):
+    pictures = world.pictures("images", 2)
+    truth, received = world.tokens_of(pictures), mixture._received(world, pictures)
+    assert received.mean() == 0.75
+    made = {}
+    for label, arm in mixture.ARMS.items():
+        settings = SamplerSettings(**({"num_inference_steps": 3, "renoise_steps": 2} | dict(arm.settings)))
+        made[label] = [
+            mixture.fill(
+                world, pictures, truth, received, arm, settings, [sampler_generator(0, i, 0) for i in range(2)]
+            )
+            for _ in range(2)
+        ]
+        tokens, again = made[label]
+        assert (tokens == again).all() and tokens.min() >= 0 and tokens.max() < 1024
+        held = (tokens == truth)[received].mean()
+        assert held == 1 if arm.mixture else 0 < held < 0.6
+    gentle = (made[f"without: {kind}"][0] == truth for kind in ("t matched, no re-noising", "Paella's t and draws"))
+    more, less = (hit[received].mean() for hit in gentle)
+    assert more > less
+
+
+def test_without_mixture_the_first_look_has_what_was_received(world):
+    pictures = world.pictures("images", 1)
+    truth, received = world.tokens_of(pictures), mixture._received(world, pictures)
+    looked = []
+    real = world.decoder.bind
+
+    class Watched:
+        device, tokenizer = world.decoder.device, world.decoder.tokenizer
+
+        def bind(self, captions, known):
+            assert not known.any()
+            denoise, other = real(captions, known)
+            return lambda x, t: looked.append((x.numpy().copy(), float(t[0]))) or denoise(x, t), other
+
+    def look(settings):
+        looked.clear()
+        tokens, known = (torch.from_numpy(a) for a in (truth, received))
+        mixture._without(Watched(), tokens, known, ["a cat"], settings, [sampler_generator(0, 0, 0)])
+        return list(looked)
+
+    first, second = look(SamplerSettings(num_inference_steps=2, renoise_steps=0))
+    assert (first[0][received] == truth[received]).all() and (first[0] != truth)[~received].mean() > 0.9
+    assert not (second[0][received] == truth[received]).all()
+    assert first[1] == pytest.approx(0.25) and second[1] == pytest.approx(0.125)
+    first, second = look(SamplerSettings(num_inference_steps=2, t_schedule=TSchedule.PAPER))
+    assert (first[1], second[1]) == (1.0, 0.5)
+
+
+def test_shares_withheld_and_files(world, monkeypatch):
+    monkeypatch.setattr(ratio, "COUNTS", Counts(ratio=1))
+    monkeypatch.setattr(ratio, "RATIOS", (0.0, 0.25, 0.35))
+    monkeypatch.setattr(ratio, "SETS", ("images",))
+    rows = ratio.measure(world)
+    sent = [row["bytes"] for row in rows if row["experiment"] == ratio.RATIO]
+    assert sent == sorted(sent, reverse=True) and len(sent) == 3
+    files = {(row["codec"], row["at"]): row for row in rows if row["experiment"] == ratio.FILE}
+    jpeg, jpeg2000 = (files[codec, ratio.AT_QUALITY] for codec in ratio.PEERS)
+    assert jpeg2000["bytes"] <= jpeg["bytes"] < files[ratio.ORIGINAL, ""]["bytes"]
+    for codec in ratio.PEERS:
+        row = files[codec, ratio.AT_PRM]
+        assert row["bytes"] <= sent[1] or row["at_floor"]
+        assert row["psnr_db"] < files[codec, ratio.AT_QUALITY]["psnr_db"]
+    text = ratio.report(rows)
+    assert "| images | original (PNG) |" in text and "| images | lami_go, PRM p = 0.35 |" in text
 
 
 def test_a_study_end_to_end_goes_on_where_it_ended(photos, world, tmp_path, monkeypatch):

@@ -1,0 +1,119 @@
+"""Plots of LaMI-GO's page: the study's own, and two with the paper's numbers in a panel beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from PIL import Image
+
+from evaluation.lami_go import mixture, noise, ratio, steps
+from evaluation.lami_go.plots import Line, Panel, plot
+from evaluation.lami_go.store import Part
+from evaluation.lami_go.tables import METRICS, average, sizes, where
+from evaluation.lami_go.world import Row
+from evaluation.papers import lami_go_numbers as paper
+from evaluation.papers.items import Results
+from evaluation.papers.lami_go_tables import POLICIES
+
+POLICIES_PNG, LOSS_PNG = "paper_policies.png", "paper_loss.png"
+STUDY: dict[str, Part] = {
+    "steps_convergence.png": steps.PART,
+    "noise.png": noise.PART,
+    "mixture.png": mixture.PART,
+    "ratio.png": ratio.PART,
+}
+"""The study's plots that the page shows -> part."""
+
+
+def draw(results: Results, out: Path) -> list[str]:
+    """Write what there are rows for into `out`; the names of the PNGs."""
+    made = []
+    with TemporaryDirectory() as folder:
+        for name, part in STUDY.items():
+            if (rows := list(results.get(part.name, ()))) and name in part.draw(rows, Path(folder)):
+                made.append(name)
+        if rows := list(results.get("steps", ())):
+            _policies(where(rows, experiment=steps.POLICY), Path(folder) / POLICIES_PNG)
+            _loss(where(rows, experiment=steps.LOSS), Path(folder) / LOSS_PNG)
+            made += [POLICIES_PNG, LOSS_PNG]
+        for name in made:
+            # A palette keeps the page small. By octree: a median cut gives thin lines each other's colours.
+            picture = Image.open(Path(folder) / name).convert("RGB")
+            picture.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(out / name, optimize=True)
+    return made
+
+
+def _line(label: str, rows: Sequence[Row], field: str, color: str) -> Line:
+    """Means by steps, with their intervals."""
+    points = {i: average(where(rows, steps=total), field) for i, (_, total) in enumerate(steps.STEPS)}
+    found = {i: value for i, value in points.items() if value is not None}
+    return Line(label, list(found), [v[0] for v in found.values()], [v[1:] for v in found.values()], color=color)
+
+
+def _policies(rows: list[Row], path: Path) -> None:
+    """Figures 8 and 9 with table IV: the paper's LPIPS and FID, and our distance and PSNR, street."""
+    theirs = (range(len(paper.STEPS)), paper.STEPS)
+    ours = (range(len(steps.STEPS)), [f"{tau}/{total}" for tau, total in steps.STEPS])
+    top = [
+        Panel(
+            "steps (tau/T)",
+            name,
+            [
+                Line(
+                    POLICIES[policy],
+                    list(theirs[0]),
+                    [float(pair[i]) for pair in data["Cityscapes"]],
+                    color=f"C{number}",
+                )
+                for number, (policy, data) in enumerate(paper.TABLE_IV.items())
+            ],
+            f"paper, Cityscapes, {name} (table IV)",
+            ticks=theirs,
+        )
+        for i, name in enumerate(("LPIPS", "FID"))
+    ]
+    labels = [*POLICIES.values(), "PRM 0.35"]
+    street = where(rows, set="street")
+    bottom = [
+        Panel(
+            "steps (tau/T)",
+            METRICS[field][0],
+            [_line(label, where(street, policy=label), field, f"C{i}") for i, label in enumerate(labels)],
+            f"here, street, {METRICS[field][0]}",
+            ticks=ours,
+        )
+        for field in ("distance", "psnr_db")
+    ]
+    plot([top, bottom], f"A quarter of the tokens withheld, no loss, by policy and steps\nhere: {sizes(street)}", path)
+
+
+def _loss(rows: list[Row], path: Path) -> None:
+    """Figure 16 with table VIII: the paper's LPIPS and FID at 10 %, our distance and PSNR at 10 and 50 %."""
+    ticks = (range(len(steps.STEPS)), [f"{tau}/{total}" for tau, total in steps.STEPS])
+    top = [
+        Panel(
+            "steps (tau/T)",
+            name,
+            [Line("10 % lost", list(range(len(paper.STEPS))), [float(line[i]) for line in paper.TABLE_VIII])],
+            f"paper, Cityscapes, {name} (table VIII)",
+            ticks=(range(len(paper.STEPS)), paper.STEPS),
+        )
+        for i, name in ((1, "LPIPS"), (0, "FID"))
+    ]
+    street = where(rows, set="street")
+    bottom = [
+        Panel(
+            "steps (tau/T)",
+            METRICS[field][0],
+            [
+                _line(f"{rate:.0%} lost", where(street, rate=rate), field, f"C{number}")
+                for number, rate in enumerate(steps.RATES)
+            ],
+            f"here, street, {METRICS[field][0]}",
+            ticks=ticks,
+        )
+        for field in ("distance", "psnr_db")
+    ]
+    plot([top, bottom], f"Packets lost, by steps, PRM 0.25\nhere: {sizes(street)}", path)
