@@ -39,9 +39,9 @@ def evaluate(
     labelled: Annotated[
         Path | None, typer.Option(exists=True, help="Folder or tar of pictures with imagenette's class numbers.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of results; a run that was cut short goes on there.")] = Path(
-        "out/eval"
-    ),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of results (default: out/eval); a run that was cut short goes on there.")
+    ] = None,
     codecs: Annotated[
         str,
         typer.Option(help="CODEC[:KEY=VALUE,...][+none|fec|arq], comma-separated; jpeg and its like go all 3 ways."),
@@ -73,6 +73,7 @@ def evaluate(
     as_json: console.Json = False,
 ) -> None:
     """Compare codecs on the same pictures, losses and total bytes; write a CSV and a page."""
+    out = out or Path("out/eval" if paper is None else f"out/paper/{paper}")
     if paper is not None:
         _paper(paper, {"images": images, "labelled": labelled, "street": street}, out, count, device, as_json)
         return
