@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 from skimage import data
 
-from common.images import to_uint8
+from common.images import square_crop, to_uint8
 from evaluation.sweep.grid import Grid, PictureSet, Task, erasure_rate
 from evaluation.sweep.methods import Method, Protection
 from evaluation.sweep.worker import Worker
@@ -24,7 +25,11 @@ def make_wall(grid: Grid, worker: Worker, out: Path) -> list[dict[str, Any]]:
     folder.mkdir(parents=True, exist_ok=True)
     channels = sorted(first.channels, key=lambda channel: erasure_rate(channel, grid.link.max_payload_bytes))
     shown = PictureSet("wall", _photo(folder), None, first.rates_bpp[-1:], tuple(channels), first.seeds[:1])
-    tiles = []
+    original = square_crop(_pixels(), grid.size_px)
+    Image.fromarray(original).save(folder / "original.png")
+    tiles: list[dict[str, Any]] = [
+        {"photo": PHOTO, "method": "original", "channel": channel, "file": "wall/original.png"} for channel in channels
+    ]
     for number, method in enumerate(_methods(grid)):
         for place, (row, image) in enumerate(worker.pictures(Task(shown, 0, PHOTO, method))):
             file = folder / f"{number}-{place}.png"
@@ -40,8 +45,12 @@ def make_wall(grid: Grid, worker: Worker, out: Path) -> list[dict[str, Any]]:
 
 def _photo(folder: Path) -> Path:
     path = folder / f"{PHOTO}.png"
-    Image.fromarray(np.ascontiguousarray(getattr(data, PHOTO)()[..., :3])).save(path)
+    Image.fromarray(_pixels()).save(path)
     return path
+
+
+def _pixels() -> npt.NDArray[np.uint8]:
+    return np.ascontiguousarray(getattr(data, PHOTO)()[..., :3])
 
 
 def _methods(grid: Grid) -> list[Method]:

@@ -24,6 +24,11 @@ MIN_PICTURES = 6
 bootstrap interval excludes 0; six once in 32 times, which is below 5 %."""
 
 
+OVERSPENT = 1.05
+"""A method that takes more than so many times the bytes of the semantic one does not compete with it: at equal bytes it
+has nothing to show. (Retransmissions meet their bytes in the mean over losses that did not happen, not exactly.)"""
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """How a picture is scored: field of a row, name in tables, digits, unit, and whether more is better."""
@@ -185,9 +190,22 @@ class Results:
             return 0
         return 1 if (found[0] > 0) == metric.higher else -1
 
+    def byte_ratio(self, cell: Cell, other: str) -> float | None:
+        """Mean bytes of a cell over those of another method there; None: one is missing."""
+        theirs, base = self.average(cell, "bytes_total"), self.average(cell._replace(method=other), "bytes_total")
+        return theirs[0] / base[0] if theirs and base and base[0] else None
+
+    def overspent(self, cell: Cell) -> bool:
+        """Whether a classical method took more than its bytes: those of the first semantic codec, if there is one."""
+        if not self.semantic or not self.methods[cell.method].classical:
+            return False
+        ratio = self.byte_ratio(cell, self.semantic[0])
+        return ratio is not None and ratio > OVERSPENT
+
     def verdict(self, place: Cell, metric: Metric) -> Verdict | None:
-        """Who is best at a place (its method does not matter); None: nobody was there."""
-        cells = [place._replace(method=name) for name in self.methods]
+        """Who is best at a place (its method does not matter) of those within their bytes; None: nobody was there."""
+        everybody = [place._replace(method=name) for name in self.methods]
+        cells = [cell for cell in everybody if not self.overspent(cell)]
         means = {cell: found[0] for cell in cells if (found := self.average(cell, metric.field))}
         if not means:
             return None
@@ -201,9 +219,10 @@ class Results:
         return Verdict(best.method, others[0].method, difference, tuple(cell.method for cell in level))
 
     def standing(self, cell: Cell, metric: Metric, among: Sequence[str] = ()) -> Standing | None:
-        """A semantic codec's cell against the classical methods there, or those among some; None: a side is missing."""
-        named = [name for name in self.classical if not among or name in among]
-        peers = [peer for name in named if self.pictures(peer := cell._replace(method=name), metric.field)]
+        """A semantic codec's cell against the classical methods there (or those `among`) that are within their bytes;
+        None: a side is missing."""
+        named = [cell._replace(method=name) for name in self.classical if not among or name in among]
+        peers = [peer for peer in named if self.pictures(peer, metric.field) and not self.overspent(peer)]
         if not peers or not self.pictures(cell, metric.field):
             return None
         outcomes = {peer: self.better(cell, peer, metric) for peer in peers}

@@ -64,7 +64,7 @@ def winners(
     if not lines:
         return None
     better = "more" if metric.higher else "less"
-    notes = (f"{metric.title[0].upper()}{metric.title[1:]}: {better} is better.",)
+    notes = (f"{metric.title[0].upper()}{metric.title[1:]}: {better} is better.{_brackets(lines)}",)
     title = f"{set_name}: {metric.title} at {rate_words(rate)}"
     return Table(title, notes, ("channel", *methods, "winner", "winner minus the next"), tuple(lines))
 
@@ -75,12 +75,21 @@ def _winner_line(results: Results, place: Cell, metric: Metric, methods: Sequenc
         return ()
     cells: list[str | Mark] = []
     for name in methods:
-        text = words(results.average(place._replace(method=name), metric.field), metric.digits)
+        cell = place._replace(method=name)
+        text = words(results.average(cell, metric.field), metric.digits)
+        if results.overspent(cell):
+            text = f"[{text}]"
         cells.append(Mark(text, "best") if name == verdict.best and verdict.runner_up else text)
     difference = words(verdict.difference, metric.digits, sign=True)
     against = f" {verdict.runner_up}" if verdict.difference is not None else ""
     label = results.axes[place.channel].label
     return (label, *cells, winner_mark(results, verdict), difference + against)
+
+
+def _brackets(lines: Sequence[Sequence[str | Mark]]) -> str:
+    if not any(isinstance(cell, str) and cell.startswith("[") for line in lines for cell in line):
+        return ""
+    return " In brackets: took more bytes than it had, and does not compete."
 
 
 def winner_mark(results: Results, verdict: Verdict, most: int = 99) -> str | Mark:
@@ -143,20 +152,13 @@ def _equality(results: Results, set_name: str, rate: float | None) -> tuple[str,
             (ratio, peer, channel)
             for channel in results.channels
             for peer in results.classical
-            if (ratio := byte_ratio(results, Cell(set_name, peer, rate, channel), name)) is not None
+            if (ratio := results.byte_ratio(Cell(set_name, peer, rate, channel), name)) is not None
         ]
         if ratios:
             low, high = min(ratios), max(ratios)
             least, most = (f"{r:.2f} times ({peer}, {results.axes[c].label})" for r, peer, c in (low, high))
             found.append(f"The classical methods took from {least} to {most} the bytes of {name}.")
     return tuple(found)
-
-
-def byte_ratio(results: Results, cell: Cell, other: str) -> float | None:
-    """Mean bytes of a cell over those of another method there; None: one is missing."""
-    theirs = results.average(cell, "bytes_total")
-    base = results.average(cell._replace(method=other), "bytes_total")
-    return theirs[0] / base[0] if theirs and base and base[0] else None
 
 
 def shares(results: Results) -> Table | None:
@@ -211,7 +213,7 @@ def _loss_line(results: Results, cell: Cell, metric: Metric, standing: Standing)
     if not standing.beaten_by:
         return ()
     (worst, margin), *others = standing.beaten_by
-    ratio = byte_ratio(results, cell._replace(method=worst), cell.method)
+    ratio = results.byte_ratio(cell._replace(method=worst), cell.method)
     return (
         rate_words(cell.rate_bpp), results.axes[cell.channel].label,
         words(results.average(cell, metric.field), metric.digits), worst, words(margin, metric.digits, sign=True),

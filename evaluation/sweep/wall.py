@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from evaluation.sweep.axes import Kind, axis_of
 from evaluation.sweep.figures import Drawn
 from evaluation.sweep.summary import Results
 
+_TOGETHER = 7
+"""Columns of a wall that are wide enough to be looked at."""
 GREY = 0.5
 """Of every channel: what stands, and is scored, for a picture that never came."""
 
@@ -32,15 +34,20 @@ def walls(results: Results, entries: Sequence[Mapping[str, Any]], out: Path) -> 
         shown = [entry for entry in entries if entry["photo"] == photo]
         known = {entry["method"] for entry in shown}
         extra = [name for name in dict.fromkeys(e["method"] for e in shown) if name not in results.methods]
-        for part, (title, methods) in enumerate(style.groups(results)):
+        for part, (title, methods) in enumerate(_groups(results, known)):
             named = [*extra, *(name for name in methods if name in known)]
-            if not named:
+            if not set(named) - set(extra):
                 continue
             path = out / "figures" / f"wall_{number + 1}{f'_{part + 1}' if title else ''}.png"
             caption = f"{photo}{', ' if title else ''}{title}"
             _draw(results, shown, named, path, caption)
             said = [_said(results, shown, named)]
             yield Drawn(path, f"Picture wall: {caption}", tuple(filter(None, said)))
+
+
+def _groups(results: Results, known: Collection[str]) -> Sequence[tuple[str, Sequence[str]]]:
+    """Methods that belong in one figure: all of a few."""
+    return [("", list(results.methods))] if len(known) <= _TOGETHER else style.groups(results)
 
 
 def _draw(

@@ -104,7 +104,7 @@ def over_losses():
     for number, (channel, loss) in enumerate(ERASURES.items()):
         at = {"channel": channel, "packet_erasure_rate": loss}
         rows += steady("lami_go", 24.0 - number, seeds=(0, 1), **at)
-        rows += steady("jpeg+fec", (26.0, 23.0, 23.0, 18.0, 18.0)[number], seeds=(0, 1), bytes_total=1100, **at)
+        rows += steady("jpeg+fec", (26.0, 23.0, 23.0, 18.0, 18.0)[number], seeds=(0, 1), bytes_total=1040, **at)
         rows += steady("jpeg+arq", 20.5, seeds=(0, 1), **at)
     return Results(rows)
 
@@ -125,7 +125,7 @@ def test_where_it_loses():
     low, high = interval([24.0 + off for off in SPREAD])[1:]
     assert [line[:2] for line in table.lines] == [("0.1 bpp", "0 %"), ("0.1 bpp", "10 %"), ("0.1 bpp", "50 %")]
     assert table.lines[0][2:] == (
-        f"24.00 ({low:.2f} to {high:.2f})", "jpeg+fec", "+2.00 (+2.00 to +2.00)", "1.10", "–"
+        f"24.00 ({low:.2f} to {high:.2f})", "jpeg+fec", "+2.00 (+2.00 to +2.00)", "1.04", "–"
     )  # fmt: skip
     assert table.lines[2][3:] == ("jpeg+arq", "+0.50 (+0.50 to +0.50)", "1.00", "–")
     counts = {line[2]: line[4:] for line in tables.shares(results).lines}
@@ -192,3 +192,18 @@ def test_bytes_are_named_where_they_are_not_equal():
 def test_channels_have_axes(spec, kind, x, family):
     axis = axis_of(spec, 0.09)
     assert (axis.kind, axis.x, axis.family) == (kind, x, family)
+
+
+def test_who_takes_more_bytes_does_not_compete():
+    """jpeg is best by far, with 6 % more bytes; webp is worse than lami_go, with 4 % more."""
+    spent = {"lami_go": (20.0, 1000), "jpeg": (25.0, 1060), "webp": (19.0, 1040)}
+    rows = [made for name, (db, size) in spent.items() for made in steady(name, db, bytes_total=size)]
+    results = Results(rows)
+    assert [results.overspent(AT._replace(method=name)) for name in spent] == [False, True, False]
+    verdict = results.verdict(AT, PSNR)
+    assert verdict is not None and (verdict.best, verdict.runner_up, verdict.level) == ("lami_go", "webp", ())
+    assert results.standing(AT, PSNR).outcome == "won"
+    table = tables.winners(results, "images", PSNR, 0.1, ["clean"])
+    assert table.lines[0][2].startswith("[25.00 (") and "In brackets" in table.notes[0]
+    alone = Results([made for made in rows if made["method"] != "lami_go"])
+    assert alone.verdict(AT, PSNR).best == "jpeg"  # nobody sets the bytes
