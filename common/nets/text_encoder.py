@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from common.errors import NotReady
 
@@ -28,6 +29,7 @@ class TextEncoder:
 
     def __init__(self, device: str = "cpu") -> None:
         folder = minilm_folder()
+        disable_progress_bar()  # 90 MB from disk are no wait worth a line on everybody's terminal
         self.device = torch.device(device)
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.model = AutoModel.from_pretrained(folder, dtype=torch.float32).to(self.device).eval()

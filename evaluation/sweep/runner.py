@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from tqdm import tqdm
 
 from common.errors import NotReady
 from evaluation.sweep.engine import Engine
@@ -96,6 +97,8 @@ def _over_processes(
 def _start(grid: Grid, device: str) -> None:
     global _worker  # noqa: PLW0603 - a pool's processes have no other place
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to deal with
+    # Its own lock is a semaphore that outlives a process which is terminated.
+    tqdm.set_lock(threading.RLock())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
@@ -120,16 +123,21 @@ def _progress(tasks: Sequence[Task], console: Console | None) -> Iterator[Callab
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"), TimeElapsedColumn(),
         TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
-    done, cases, total = 0, 0, sum(task.set.cases for task in tasks)
+    cases, total = 0, sum(task.set.cases for task in tasks)
     with Progress(*columns, console=console, disable=console is None) as bar:
         shown = bar.add_task("cases", total=sum(map(_weight, tasks)), count=f"0 of {total}")
 
         def advance(task: Task) -> None:
-            nonlocal done, cases
-            done, cases = done + 1, cases + task.set.cases
+            nonlocal cases
+            cases += task.set.cases
             bar.update(shown, advance=_weight(task), count=f"{cases} of {total}")
 
-        yield advance
+        try:
+            yield advance
+        except KeyboardInterrupt:
+            if console is not None:
+                console.print(f"stopped after {cases} of {total} cases; the same command goes on from there")
+            raise
 
 
 def _weight(task: Task) -> float:

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from test_parity import stack
+from typer.testing import CliRunner
 
+from client.cli import app
 from client.client import Client
 from common.images import square_crop, to_float
 from common.quality import psnr_db
@@ -75,6 +77,19 @@ def test_killed_and_begun_again_it_gives_the_same_csv(undisturbed: Path, photos:
     assert all(path.stat().st_mtime_ns == then for path, then in kept.items())
     assert (out / "results.csv").read_bytes() == (undisturbed / "results.csv").read_bytes()
     assert (out / "index.html").is_file()
+
+
+@pytest.mark.timeout(120)
+def test_an_interrupt_says_how_to_go_on(photos: Path, tmp_path: Path) -> None:
+    words = command("--images", photos, "--out", tmp_path, "--workers", 2, *GRID)
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    while not list((tmp_path / "parts").glob("*.json")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    printed, said = process.communicate(timeout=30)
+    assert process.returncode == 130 and "of 90 cases; the same command goes on from there" in said, said
+    assert not printed and "Traceback" not in said and "leaked" not in said
 
 
 def test_the_csv_has_every_case_and_counts_every_byte(undisturbed: Path) -> None:
@@ -186,5 +201,5 @@ def test_what_cannot_be_done_is_said_in_a_line(
     words: list[str], said: str, photos: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     filled = [word.format(photos=photos, undisturbed=undisturbed) for word in words]
-    done = run(*filled, *(() if "--out" in words else ("--out", tmp_path)))
-    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr, done.stderr
+    done = CliRunner().invoke(app, ["eval", *filled, *(() if "--out" in words else ("--out", str(tmp_path)))])
+    assert done.exit_code == 2 and said in " ".join(done.output.split()), done.output
