@@ -8,7 +8,9 @@ A codec that degrades keeps to a budget itself. For one whose file must arrive w
     retransmissions      the best picture of those whose bytes of all rounds and feedback are expected to fit
                          (resending.py)
 
-What scales and qualities come to is in scales.py. All of a round's headers are in its bytes. What a channel is likely to do is drawn with seeds that no evaluation has
+What scales and qualities come to is in scales.py.
+
+All of a round's headers are in its bytes. What a channel is likely to do is drawn with seeds that no evaluation has
 (fates.py): a sender that knows the channel, and not its luck. On a channel without faults the three are one.
 """
 
@@ -87,7 +89,7 @@ class Planner:
             image: float32 [3, H, W] in [0, 1].
             frame_index: as it will be sent; fates depend on it.
             channel: SPEC.
-            budget_bytes: of all rounds, every byte counted; None: the codec's own scale and quality, whatever that takes.
+            budget_bytes: of all rounds, every byte counted; None: the codec's own file, whatever that takes.
 
         Raises:
             InvalidInput: of the channel, or of an option of the method that is chosen here.

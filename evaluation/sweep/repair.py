@@ -63,8 +63,9 @@ def best_protection(scales: Scales, fates: Fates, budget_bytes: int | None, grey
     """Scale, quality and repair packets with the best score to expect; None: not even the smallest file fits.
 
     Of equals the one with the fewest repair packets, of these the largest picture, and then the highest quality. At one
-    scale scores are taken to rise with quality: of files of as many packets the best is weighed, and what cannot be the best of all is neither decoded nor
-    scored. PSNR does nearly so; what that misses are hundredths of a dB. It is never worse than no repair packets.
+    scale scores are taken to rise with quality: of files of as many packets the best is weighed, and what cannot be the
+    best of all is neither decoded nor scored. PSNR does nearly so; what that misses are hundredths of a dB. It is never
+    worse than no repair packets.
 
     Args:
         scales: the files.

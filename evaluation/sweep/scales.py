@@ -1,7 +1,7 @@
 """The files that a codec can make of one picture: of every scale and quality, as far as they are of use.
 
-At few bytes a smaller picture is better than a worse one. Between two scales there is a file size up to which the smaller
-picture is the better one: it is found once, and only the better one is looked at on either side.
+At few bytes a smaller picture is better than a worse one. Of each scale some qualities are looked at first; where
+another scale makes a clearly better picture of the same bytes, the others near them are not.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from operator import ge
 from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from common.errors import InvalidInput
 from common.images import ImageArray
@@ -22,6 +25,10 @@ from evaluation.sweep.ladder import Ladder, QualityOf, Sizes
 from transmitter.encoders.classical import DEFAULT_QUALITY
 
 SEARCHED = ("quality", "scale")
+_LOOKED_AT = (0, 5, *range(10, 101, 10))
+"""Qualities of each scale."""
+_CLOSE = 1.0
+"""dB by which a scale may be worse than another, as far as those tell, and be tried nevertheless."""
 
 
 class Point(NamedTuple):
@@ -93,9 +100,9 @@ class Scales:
         return self._ladders[self.default.scale].sizes(max_rounds)
 
     def tops(self, fits: Callable[[int], bool]) -> list[Point]:
-        """Of each scale that is of use the highest quality whose file fits, by its bytes; the floor where there is none.
+        """Of each scale that is of use the highest quality whose file fits, by its bytes.
 
-        None at all: not even the floor fits.
+        The floor where there is none; where not even that fits, nothing.
         """
         if not fits(self.file_bytes(self.floor)):
             return []
@@ -121,38 +128,31 @@ class Scales:
         return None if quality is None else Point(scale, quality)
 
     def _useful(self) -> dict[Scale, Ladder]:
-        """The ladders, without what a file that is no larger is better than."""
+        """The ladders, each narrowed to the qualities that may be the best of files that are no larger."""
         if self._useful_ladders is None:
             _ = self.floor
-            scales = sorted(self._ladders, reverse=True)
-            for index, larger in enumerate(scales):
-                for smaller in scales[:index]:
-                    _divide(self._ladders[larger], self._ladders[smaller])
-            self._useful_ladders = {s: ladder for s, ladder in self._ladders.items() if ladder.lowest <= ladder.highest}
+            curves = {scale: _Curve(ladder) for scale, ladder in self._ladders.items()}
+            self._useful_ladders = {}
+            for scale, curve in curves.items():
+                others = [other.at(curve.file_bytes) for each, other in curves.items() if each is not scale]
+                kept = np.flatnonzero(np.all([curve.scores >= other - _CLOSE for other in others], axis=0))
+                if not others or kept.size:
+                    ladder = self._useful_ladders[scale] = self._ladders[scale]
+                    if others:
+                        first, last = max(0, kept[0] - 1), min(len(curve.qualities) - 1, kept[-1] + 1)
+                        ladder.lowest, ladder.highest = curve.qualities[first], curve.qualities[last]
         return self._useful_ladders
 
 
-def _divide(larger: Ladder, smaller: Ladder) -> None:
-    """Narrow two ladders, of a larger picture and a smaller one, to the file sizes at which either is the better one."""
+class _Curve:
+    """What some qualities of a ladder cost and are worth: file bytes int64 [n], scores float64 [n], n at most 12."""
 
-    def rival(quality: int) -> int | None:
-        return larger.best(partial(ge, smaller.file_bytes(quality)))
+    def __init__(self, ladder: Ladder) -> None:
+        self.qualities = sorted({min(max(quality, ladder.lowest), ladder.highest) for quality in _LOOKED_AT})
+        self.file_bytes = np.array([ladder.file_bytes(quality) for quality in self.qualities])
+        self.scores = np.array([ladder.score(quality) for quality in self.qualities])
 
-    def better(quality: int) -> bool:
-        other = rival(quality)
-        return other is None or smaller.score(quality) > larger.score(other)
-
-    low, high, found = smaller.lowest, smaller.highest, None
-    while low <= high:
-        middle = (low + high) // 2
-        # JPEG2000's lowest qualities are all of one size, and say nothing.
-        if smaller.file_bytes(middle) == smaller.file_bytes(smaller.lowest) or better(middle):
-            low, found = middle + 1, middle
-        else:
-            high = middle - 1
-    if found is None or not better(found):
-        smaller.highest = smaller.lowest - 1
-        return
-    smaller.highest, beaten = found, rival(found)
-    if beaten is not None:
-        larger.lowest = beaten + 1
+    def at(self, file_bytes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """float64 [m]: the score of files of so many bytes, int64 [m]; between two on a line in log bytes."""
+        sizes, scores = np.maximum.accumulate(self.file_bytes), np.maximum.accumulate(self.scores)
+        return np.interp(np.log(file_bytes), np.log(sizes), scores, left=-np.inf)
