@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -15,6 +16,20 @@ MAX_FILE_BYTES = 4 << 20
 CLASSICAL_CODECS = ("jpeg", "jpeg2000", "webp", "avif")
 
 
+class Scale(IntEnum):
+    """By how much each side of the picture is divided before it is encoded."""
+
+    FULL = 1
+    HALF = 2
+    QUARTER = 4
+    EIGHTH = 8
+
+
+def shrunk(width_px: int, height_px: int, scale: int) -> tuple[int, int]:
+    """Width and height of the picture in the file, rounded up."""
+    return -(-width_px // scale), -(-height_px // scale)
+
+
 class ClassicalHeader(Parameters):
     """Nothing: the file says it all."""
 
@@ -25,6 +40,7 @@ class ClassicalOptions(Parameters):
     quality: Annotated[int, Field(ge=0, le=100)] | None = None
     target_bytes: Annotated[int, Field(ge=1)] | None = None
     repair_overhead: Annotated[float, Field(ge=0, le=8)] = 0.0
+    scale: Scale = Scale.FULL
 
     @model_validator(mode="after")
     def _one_of_two(self) -> ClassicalOptions:

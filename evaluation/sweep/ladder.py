@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,17 +10,15 @@ import numpy as np
 from common import fec
 from common.account import laid_out_bytes
 from common.csi import Csi
-from common.errors import InvalidInput
 from common.images import ImageArray
 from common.packetizer import Cut, lay_out
 from common.packets import PacketBatch
 from common.pipeline import sampler_generator
 from common.systems import SYSTEMS
-from common.systems.classical import FILE
+from common.systems.classical import FILE, Scale
 from common.types import Budget, FrameHeader, Goal, GoMessage, LinkSettings, ReceivedMessage, ReceivedSegment
 from common.wire import make_parameters
 from evaluation.setup import Codec
-from transmitter.encoders.classical import DEFAULT_QUALITY
 
 QualityOf = Callable[[ImageArray, ImageArray], float]
 """The picture and what became of it -> how good that is, more being better."""
@@ -29,30 +27,28 @@ _BEST = 100.0
 
 
 class Ladder:
-    """The qualities 0 to 100 of one codec whose file must arrive whole, for one picture.
+    """The qualities 0 to 100 of one codec whose file must arrive whole, for one picture at one scale.
 
     Args:
         codec: both ends.
         image: float32 [3, H, W] in [0, 1].
-        options: of the codec, as they were given; a quality among them leaves no other.
+        quality: the only one there is; None: all.
         frame_index, link: as the file is sent.
         quality_of: how a decoded picture is scored.
+        scale: by which the picture is shrunk.
 
-    Raises:
-        InvalidInput: an option that is chosen here.
+    Attributes:
+        lowest, highest: qualities; what is searched may be narrowed to those that are of use.
     """
 
     def __init__(
-        self, codec: Codec, image: ImageArray, options: Mapping[str, str], frame_index: int, link: LinkSettings,
-        quality_of: QualityOf,
+        self, codec: Codec, image: ImageArray, quality: int | None, frame_index: int, link: LinkSettings,
+        quality_of: QualityOf, scale: Scale = Scale.FULL,
     ) -> None:  # fmt: skip
-        if chosen := sorted(set(options) - {"quality"}):
-            raise InvalidInput(f"codecs: {codec.name}: {chosen[0]}: is chosen for each rate and channel; name quality")
         self._codec, self._image, self._quality_of = codec, image, quality_of
-        self._goal = Goal(SYSTEMS.get(codec.name).options(), frame_index, link=link)
-        fixed = options.get("quality")
-        self.default = DEFAULT_QUALITY if fixed is None else int(fixed)
-        self.lowest, self.highest = (0, 100) if fixed is None else (self.default, self.default)
+        self._goal, self._scale = Goal(SYSTEMS.get(codec.name).options(), frame_index, link=link), scale
+        self._any = quality or 0
+        self.lowest, self.highest = (0, 100) if quality is None else (quality, quality)
         self._messages: dict[int, GoMessage] = {}
         self._scores: dict[int, float] = {}
         self._sizes: dict[int, Sizes] = {}
@@ -72,19 +68,6 @@ class Ladder:
                 high = middle - 1
         return best
 
-    def plain(self, budget_bytes: int | None, repair_packets: int = 0) -> int | None:
-        """The highest quality that fits in one round with so many repair packets; without a budget the codec's own."""
-        if budget_bytes is None:
-            return self.default
-        room, sizes = budget_bytes, self.sizes()
-        # What is too much by itself need not be laid out.
-        return self.best(
-            lambda size: (
-                size + repair_packets * sizes.repair_bytes(size) <= room
-                and sizes.round_bytes(size, repair_packets) <= room
-            )
-        )
-
     def score(self, quality: int) -> float:
         """Of the picture, all of its file arrived."""
         if quality not in self._scores:
@@ -102,12 +85,12 @@ class Ladder:
         """What rounds cost, where there may be so many."""
         if max_rounds not in self._sizes:
             goal = replace(self._goal, max_rounds=max_rounds)
-            self._sizes[max_rounds] = Sizes(replace(self._message(self.lowest), rounds=goal.rounds), goal.link)
+            self._sizes[max_rounds] = Sizes(replace(self._message(self._any), rounds=goal.rounds), goal.link)
         return self._sizes[max_rounds]
 
     def _message(self, quality: int) -> GoMessage:
         if quality not in self._messages:
-            options = make_parameters(type(self._goal.options), {"quality": quality})
+            options = make_parameters(type(self._goal.options), {"quality": quality, "scale": self._scale})
             session = self._codec.encoder.open(self._image, replace(self._goal, options=options))
             self._messages[quality] = session.first(Csi(), Budget())
         return self._messages[quality]
@@ -153,6 +136,14 @@ class Sizes:
         if key not in self._known:
             self._known[key] = laid_out_bytes(*self._lay_out(*key), self.link)
         return self._known[key]
+
+    def fits(self, budget_bytes: int, repair_packets: int = 0) -> Callable[[int], bool]:
+        """Whether a file of so many bytes fits in one round with so many repair packets."""
+        # What is too much by itself need not be laid out.
+        return lambda size: (
+            size + repair_packets * self.repair_bytes(size) <= budget_bytes
+            and self.round_bytes(size, repair_packets) <= budget_bytes
+        )
 
     def header(self, file_bytes: int) -> FrameHeader:
         """Of a first round without repair packets."""

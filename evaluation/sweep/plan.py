@@ -2,10 +2,13 @@
 
 A codec that degrades keeps to a budget itself. For one whose file must arrive whole, the best there is within it:
 
-    without protection   the highest quality that fits
-    RaptorQ              the quality and number of repair packets with the best picture to expect, a file that does not
-                         arrive counted as a grey one (repair.py)
-    retransmissions      the highest quality whose bytes of all rounds and feedback are expected to fit (resending.py)
+    without protection   the scale and quality with the best picture of those that fit
+    RaptorQ              scale, quality and number of repair packets with the best picture to expect, a file that does
+                         not arrive counted as a grey one (repair.py)
+    retransmissions      the best picture of those whose bytes of all rounds and feedback are expected to fit
+                         (resending.py)
+
+What scales and qualities come to is in scales.py.
 
 All of a round's headers are in its bytes. What a channel is likely to do is drawn with seeds that no evaluation has
 (fates.py): a sender that knows the channel, and not its luck. On a channel without faults the three are one.
@@ -29,10 +32,11 @@ from common.types import Budget, Goal, LinkSettings
 from common.wire import make_parameters
 from evaluation.setup import Codec
 from evaluation.sweep.fates import Fates
-from evaluation.sweep.ladder import Ladder, QualityOf
+from evaluation.sweep.ladder import QualityOf
 from evaluation.sweep.methods import Method, Protection
 from evaluation.sweep.repair import Protected, best_protection
 from evaluation.sweep.resending import Resending
+from evaluation.sweep.scales import Point, Scales
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ class Planner:
         codecs: by name.
         link: how they are sent.
         max_rounds: of a method with retransmissions.
-        quality_of: what repair packets are chosen by.
+        quality_of: what scales and repair packets are chosen by.
     """
 
     def __init__(
@@ -71,7 +75,7 @@ class Planner:
     def forget(self) -> None:
         """The picture, and all that was worked out for it."""
         self._image: ImageArray | None = None
-        self._ladders: dict[tuple[str, tuple[tuple[str, str], ...]], Ladder] = {}
+        self._scales: dict[tuple[str, tuple[tuple[str, str], ...]], Scales] = {}
         self._sessions: dict[Method, EncoderSession] = {}
         self._floors: dict[tuple[Method, int], int | None] = {}
         self._fates: dict[str, Fates] = {}
@@ -85,7 +89,7 @@ class Planner:
             image: float32 [3, H, W] in [0, 1].
             frame_index: as it will be sent; fates depend on it.
             channel: SPEC.
-            budget_bytes: of all rounds, every byte counted; None: the codec's own quality, whatever that takes.
+            budget_bytes: of all rounds, every byte counted; None: the codec's own file, whatever that takes.
 
         Raises:
             InvalidInput: of the channel, or of an option of the method that is chosen here.
@@ -96,21 +100,20 @@ class Planner:
         protection = Protection.NONE if self._fates_of(channel).idle else method.protection
         if protection is Protection.ARQ:
             return self._arq(method, channel, budget_bytes)
-        ladder = self._ladder(method)
+        scales = self._scales_of(method)
         if protection is Protection.FEC:
             chosen = self.protect(method, image, frame_index, channel, budget_bytes)
             if chosen is not None:
                 return Plan(chosen.settings, False, budget_bytes)
-        quality = ladder.plain(budget_bytes)
-        return Plan({"quality": ladder.lowest if quality is None else quality}, quality is None, budget_bytes)
+        return _whole(scales, scales.plain(budget_bytes), budget_bytes)
 
     def protect(
         self, method: Method, image: ImageArray, frame_index: int, channel: str, budget_bytes: int | None
     ) -> Protected | None:
-        """What RaptorQ is to do for a method, and what to expect of that; None: not even the lowest quality fits."""
+        """What RaptorQ is to do for a method, and what to expect of that; None: not even the smallest file fits."""
         self._take(image, frame_index)
         grey = self._quality_of(image, np.full_like(image, 0.5))
-        return best_protection(self._ladder(method), self._fates_of(channel), budget_bytes, grey)
+        return best_protection(self._scales_of(method), self._fates_of(channel), budget_bytes, grey)
 
     def _take(self, image: ImageArray, frame_index: int) -> None:
         if image is not self._image or frame_index != self._frame_index:
@@ -141,27 +144,31 @@ class Planner:
         return None
 
     def _arq(self, method: Method, channel: str, budget_bytes: int | None) -> Plan:
-        ladder = self._ladder(method)
-        quality: int | None = ladder.default
+        scales = self._scales_of(method)
+        point: Point | None = scales.default
         if budget_bytes is not None:
             if channel not in self._resending:
-                self._resending[channel] = Resending(ladder.sizes(self._max_rounds), self._fates_of(channel))
+                self._resending[channel] = Resending(scales.sizes(self._max_rounds), self._fates_of(channel))
             resending = self._resending[channel]
-            quality = ladder.best(lambda file_bytes: resending.fits(file_bytes, budget_bytes))
-        chosen = ladder.lowest if quality is None else quality
-        return Plan({"quality": chosen, "max_rounds": self._max_rounds}, quality is None, budget_bytes)
+            point = scales.best(lambda file_bytes: resending.fits(file_bytes, budget_bytes))
+        return _whole(scales, point, budget_bytes, max_rounds=self._max_rounds)
 
-    def _ladder(self, method: Method) -> Ladder:
+    def _scales_of(self, method: Method) -> Scales:
         key = (method.codec, method.options)
-        if key not in self._ladders:
+        if key not in self._scales:
             assert self._image is not None
-            self._ladders[key] = Ladder(
+            self._scales[key] = Scales(
                 self._codecs[method.codec], self._image, dict(method.options), self._frame_index, self._link,
                 self._quality_of,
             )  # fmt: skip
-        return self._ladders[key]
+        return self._scales[key]
 
     def _fates_of(self, channel: str) -> Fates:
         if channel not in self._fates:
             self._fates[channel] = Fates(channel, self._frame_index)
         return self._fates[channel]
+
+
+def _whole(scales: Scales, point: Point | None, budget_bytes: int | None, **settings: Any) -> Plan:
+    """A plan without repair packets; None: the smallest file, though it does not fit."""
+    return Plan((point or scales.floor).settings | settings, point is None, budget_bytes)

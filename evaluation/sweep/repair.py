@@ -1,15 +1,13 @@
-"""The best RaptorQ redundancy for a file on a channel: how good a file, and how many repair packets, within a budget.
+"""The best RaptorQ redundancy for a file on a channel: which file, and how many repair packets, within a budget.
 
     numbers of repair packets x file sizes --> chance to decode (fates.py) --> score to expect --> the best
 
-Lower qualities are weighed also where a higher one fits: fewer packets can get lost.
+Smaller pictures and lower qualities are weighed also where better ones fit: fewer packets can get lost.
 """
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,8 @@ import numpy.typing as npt
 
 from common.types import Bools
 from evaluation.sweep.fates import Fates
-from evaluation.sweep.ladder import Ladder, Sizes
+from evaluation.sweep.ladder import Sizes
+from evaluation.sweep.scales import Point, Scales
 
 MAX_OVERHEAD = 8
 """Repair packets for each source packet; no codec takes more."""
@@ -32,13 +31,13 @@ class Protected:
     """A file with repair packets.
 
     Attributes:
-        quality: of the file.
+        point: what the file is made with.
         source_packets, repair_packets: how many.
         decodes: chance that the file arrives, 0 to 1.
         score: to expect, a grey picture taken where it does not.
     """
 
-    quality: int
+    point: Point
     source_packets: int
     repair_packets: int
     decodes: float
@@ -48,49 +47,57 @@ class Protected:
     def settings(self) -> dict[str, Any]:
         """Options of the codec that make it send exactly so many repair packets."""
         if not self.repair_packets:
-            return {"quality": self.quality}
-        return {"quality": self.quality, "repair_overhead": self.repair_packets / self.source_packets}
+            return self.point.settings
+        return {**self.point.settings, "repair_overhead": self.repair_packets / self.source_packets}
 
 
 @dataclass(frozen=True, slots=True)
 class _Option:
-    quality: int
+    point: Point
     file_bytes: int
     source_packets: int
     repair_packets: int
 
 
-def best_protection(ladder: Ladder, fates: Fates, budget_bytes: int | None, grey: float) -> Protected | None:
-    """Quality and number of repair packets with the best score to expect; None: not even the lowest quality fits.
+def best_protection(scales: Scales, fates: Fates, budget_bytes: int | None, grey: float) -> Protected | None:
+    """Scale, quality and repair packets with the best score to expect; None: not even the smallest file fits.
 
-    Of equals the one with the fewest repair packets, and of these the highest quality. Scores are taken to rise with
-    quality: of files of as many packets the best is weighed, and what cannot be the best of all is neither decoded nor
-    scored. PSNR does nearly so; what that misses are hundredths of a dB. It is never worse than no repair packets.
+    Of equals the one with the fewest repair packets, of these the largest picture, and then the highest quality. At one
+    scale scores are taken to rise with quality: of files of as many packets the best is weighed, and what cannot be the
+    best of all is neither decoded nor scored. PSNR does nearly so; what that misses are hundredths of a dB. It is never
+    worse than no repair packets.
 
     Args:
-        ladder: the files.
+        scales: the files.
         fates: the channel.
-        budget_bytes: every byte counted; None: no limit, and the codec's own quality.
+        budget_bytes: every byte counted; None: no limit, and the codec's own scale and quality.
         grey: score where the file does not arrive.
     """
-    options = _options(ladder, budget_bytes)
+    options = _options(scales, budget_bytes)
     if not options:
         return None
-    chance = _chances(options, ladder.sizes(), fates)
-    quality = np.array([option.quality for option in options])
-    # The score itself where it is known, else that of the next better file that is.
+    chance = _chances(options, scales.sizes(), fates)
+    scale, quality = np.array([option.point for option in options]).T
+    # The score itself where it is known, else that of the next better file of that scale that is.
     score, known = np.full(len(options), np.inf), np.zeros(len(options), bool)
-    best = int(quality.argmax())
-    while not known[best]:
-        same = quality == quality[best]
-        found = ladder.score(int(quality[best]))
-        score = np.where(same, found, np.where(quality < quality[best], np.minimum(score, found), score))
+
+    def look_at(index: int) -> None:
+        nonlocal score, known
+        found = scales.score(options[index].point)
+        below = (scale == scale[index]) & (quality <= quality[index])
+        same = below & (quality == quality[index])
+        score = np.where(same, found, np.where(below & ~known, np.minimum(score, found), score))
         known |= same
+
+    for each in np.unique(scale):
+        look_at(int(np.where(scale == each, quality, -1).argmax()))
+    expected = chance * score + (1 - chance) * grey
+    while not known[best := int(expected.argmax())]:
+        look_at(best)
         expected = chance * score + (1 - chance) * grey
-        best = int(expected.argmax())
     chosen = options[best]
     return Protected(
-        chosen.quality, chosen.source_packets, chosen.repair_packets, float(chance[best]), float(expected[best])
+        chosen.point, chosen.source_packets, chosen.repair_packets, float(chance[best]), float(expected[best])
     )
 
 
@@ -119,36 +126,38 @@ def _chance(option: _Option, sizes: Sizes, fates: Fates, last: Bools, most: int)
     return float(np.where(came == source, 1.0, np.where(extra < 0, 0.0, 1 - fails)).mean())
 
 
-def _options(ladder: Ladder, budget_bytes: int | None) -> list[_Option]:
-    """By number of repair packets, then from the best file down."""
-    sizes = ladder.sizes()
-    lowest = ladder.file_bytes(ladder.default if budget_bytes is None else ladder.lowest)
+def _options(scales: Scales, budget_bytes: int | None) -> list[_Option]:
+    """By number of repair packets, then then by scale, from the best file down."""
+    sizes = scales.sizes()
+    lowest = scales.file_bytes(scales.default if budget_bytes is None else scales.floor)
     most = MAX_OVERHEAD * sizes.source_packets(lowest, True)
     if budget_bytes is not None:
         most = budget_bytes // sizes.repair_bytes(lowest)
     found: list[_Option] = []
     for repair in _spread(0, most, _REPAIRS):
-        top = ladder.plain(budget_bytes, repair)
-        if top is None:
-            break
-        files = [top] if budget_bytes is None else _files(ladder, top, repair > 0)
-        for quality in files:
-            file_bytes = ladder.file_bytes(quality)
+        if budget_bytes is None:
+            files = [scales.default]
+        else:
+            tops = scales.tops(sizes.fits(budget_bytes, repair))
+            files = [point for top in tops for point in _files(scales, top, repair > 0)]
+        for point in files:
+            file_bytes = scales.file_bytes(point)
             source = sizes.source_packets(file_bytes, repair > 0)
             if repair <= MAX_OVERHEAD * source:
-                found.append(_Option(quality, file_bytes, source, repair))
+                found.append(_Option(point, file_bytes, source, repair))
     return found
 
 
-def _files(ladder: Ladder, top: int, protected: bool) -> list[int]:
-    """This quality, and those of the best files that are some packets shorter, downwards."""
-    sizes, full = ladder.sizes(), ladder.sizes().payload_bytes(protected)
-    fewest, most = (sizes.source_packets(ladder.file_bytes(q), protected) for q in (ladder.lowest, top))
+def _files(scales: Scales, top: Point, protected: bool) -> list[Point]:
+    """This one, and the best files of its scale that are some packets shorter, downwards."""
+    sizes, full = scales.sizes(), scales.sizes().payload_bytes(protected)
+    lowest = min(top, scales.lowest(top.scale))
+    fewest, most = (sizes.source_packets(scales.file_bytes(point), protected) for point in (lowest, top))
     found = {top}
     for count in _spread(fewest, most - 1, _SIZES):
-        quality = ladder.best(partial(operator.ge, count * full))
-        if quality is not None and quality < top:
-            found.add(quality)
+        point = scales.within(top.scale, count * full)
+        if point is not None and point < top:
+            found.add(point)
     return sorted(found, reverse=True)
 
 

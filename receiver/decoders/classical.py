@@ -1,4 +1,4 @@
-"""jpeg, jpeg2000, webp, avif: the whole file or nothing."""
+"""jpeg, jpeg2000, webp, avif: the whole file or nothing. A smaller picture in it is enlarged to the frame's size."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from common.errors import DecodeFailed
 from common.images import to_float
 from common.rounds import merge_rounds
-from common.systems.classical import CLASSICAL_CODECS, FILE
+from common.systems.classical import CLASSICAL_CODECS, FILE, Scale, shrunk
 from common.types import Provenance, ReceivedMessage, Reconstruction
 from receiver.decoders import DECODERS
 
@@ -44,25 +45,30 @@ class ClassicalDecoder:
             raise DecodeFailed(f"{self.codec}: no file in this frame")
         if missing := int((~file.received).sum()):
             raise DecodeFailed(f"{self.codec}: {missing} of {len(file.elements)} bytes are missing")
+        pixels = self._pixels(file.elements.astype(np.uint8).tobytes(), frame.width_px, frame.height_px)
+        provenance = np.full(pixels.shape[:2], Provenance.RECEIVED, np.uint8)
+        yield Reconstruction(to_float(pixels), provenance, seconds={"decode": time.perf_counter() - start})
+
+    def _pixels(self, file: bytes, width_px: int, height_px: int) -> npt.NDArray[np.uint8]:
+        """uint8 [height, width, 3]; of a file with a smaller picture, enlarged."""
+        size = width_px, height_px
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Pillow warns of damage that it then raises for
-                with Image.open(
-                    io.BytesIO(file.elements.astype(np.uint8).tobytes()), formats=[FORMATS[self.codec]]
-                ) as p:
-                    if p.size != (frame.width_px, frame.height_px):
-                        raise DecodeFailed(
-                            f"{self.codec}: file says {p.size}, header {frame.width_px}x{frame.height_px}"
-                        )
-                    pixels = np.asarray(p.convert("RGB"), np.uint8)
+                with Image.open(io.BytesIO(file), formats=[FORMATS[self.codec]]) as p:
+                    if p.size not in {shrunk(*size, scale) for scale in Scale}:
+                        raise DecodeFailed(f"{self.codec}: file says {p.size}, header {width_px}x{height_px}")
+                    picture = p.convert("RGB")
         except DecodeFailed:
             raise
         except UnidentifiedImageError:  # its text has the address of an object
             raise DecodeFailed(f"{self.codec}: what arrived is no such file") from None
         except Exception as error:  # Pillow's readers raise many types on damaged files
             raise DecodeFailed(f"{self.codec}: {error}") from error
-        provenance = np.full(pixels.shape[:2], Provenance.RECEIVED, np.uint8)
-        yield Reconstruction(to_float(pixels), provenance, seconds={"decode": time.perf_counter() - start})
+        if picture.size != size:
+            # Of photos the PSNR is up to 0.3 dB better than with bicubic interpolation, and hardly ever worse.
+            picture = picture.resize(size, Image.Resampling.LANCZOS)
+        return np.asarray(picture, np.uint8)
 
 
 for _codec in CLASSICAL_CODECS:

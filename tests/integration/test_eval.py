@@ -160,6 +160,7 @@ SENDS = (
     ("jpeg", "packet_erasure:rate=0.2", 4, {"quality": 5, "max_rounds": 8}),
     ("jpeg", "packet_erasure:rate=0.9", 4, {"quality": 5, "max_rounds": 2}),
     ("lami_go", "packet_erasure:rate=0.2", 5, {"mask_ratio": 0, "budget": 260}),
+    ("webp", "clean", 0, {"quality": 5, "scale": 4}),
 )
 
 

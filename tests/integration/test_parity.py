@@ -31,6 +31,7 @@ from transmitter.delivery import Delivery
 CASES = [
     ("jpeg", "clean", {}),
     ("webp", "packet_erasure:rate=0.3", {}),
+    ("webp", "packet_erasure:rate=0.1", {"scale": 2, "quality": 30, "repair_overhead": 0.5}),
     ("jpeg", "reorder:rate=0.3,distance=9+duplicate:rate=0.4,copies=3+delay:delay_ms=30,jitter_ms=25", {}),
     ("webp", "delay:delay_ms=30,jitter_ms=20,deadline_ms=45+rate_limit:rate_kbps=900,queue_ms=40", {}),
     ("lami_go", "clean", {"masking": "none"}),

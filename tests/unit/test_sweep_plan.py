@@ -12,7 +12,7 @@ from common.account import cost
 from common.csi import Csi
 from common.errors import BudgetTooSmall, InvalidInput
 from common.quality import psnr_db
-from common.systems.classical import CLASSICAL_CODECS, FILE, ClassicalOptions
+from common.systems.classical import CLASSICAL_CODECS, FILE, ClassicalOptions, Scale
 from common.types import Budget, Feedback, Goal, LinkSettings
 from evaluation.setup import Codec, make_codec
 from evaluation.sweep.fates import DRAWS, FIRST_SEED, Fates
@@ -21,6 +21,7 @@ from evaluation.sweep.methods import Method, Protection
 from evaluation.sweep.plan import Planner
 from evaluation.sweep.repair import _chances, _Option
 from evaluation.sweep.resending import Resending
+from evaluation.sweep.scales import Point, Scales
 from transmitter.resend import resend
 
 LINK = LinkSettings()
@@ -54,7 +55,15 @@ def planner(codecs):
 
 
 def ladder_of(codec, image, **options):
-    return Ladder(codec, image, options, FRAME, LINK, psnr_db)
+    return Ladder(codec, image, None, FRAME, LINK, psnr_db, **options)
+
+
+def scales_of(codec, image, **options):
+    return Scales(codec, image, options, FRAME, LINK, psnr_db)
+
+
+def points():
+    return [Point(scale, quality) for scale in Scale for quality in range(101)]
 
 
 def sent(codec, image, settings, channel="clean", seed=0):
@@ -63,11 +72,11 @@ def sent(codec, image, settings, channel="clean", seed=0):
 
 @pytest.mark.parametrize("name", CLASSICAL_CODECS)
 def test_rounds_take_the_bytes_that_are_sent(codecs, image, name):
-    ladder = ladder_of(codecs[name], image)
-    for quality in (0, 30, 90):
+    for quality, scale in ((0, 1), (30, 2), (90, 1), (90, 8)):
+        ladder = ladder_of(codecs[name], image, scale=Scale(scale))
         for repair in (0, 1, 7, 130):
             source = ladder.sizes().source_packets(ladder.file_bytes(quality), repair > 0)
-            settings = {"quality": quality, "repair_overhead": min(8.0, repair / source)}
+            settings = {"quality": quality, "scale": scale, "repair_overhead": min(8.0, repair / source)}
             result = sent(codecs[name], image, settings)
             frame = result.rounds[0].frame.segments[0]
             assert (frame.source_packets, frame.repair_packets) == (source, min(repair, 8 * source))
@@ -87,7 +96,7 @@ def test_a_later_round_takes_the_bytes_of_an_answer(codecs, image):
 
 def test_a_file_of_one_packet_is_repeated(codecs, image):
     link = LinkSettings(max_payload_bytes=4000)
-    ladder = Ladder(codecs["jpeg"], image, {}, FRAME, link, psnr_db)
+    ladder = Ladder(codecs["jpeg"], image, None, FRAME, link, psnr_db)
     result = codecs["jpeg"].send(image, "clean", seed=0, frame_index=FRAME, link=link, quality=10, repair_overhead=3)
     size = ladder.file_bytes(10)
     assert ladder.sizes().repair_bytes(size) == size
@@ -127,22 +136,32 @@ def test_resending_costs_on_average_what_was_expected(codecs, image, channel):
     assert expected == pytest.approx(np.mean(real), rel=0.05)
 
 
-@pytest.mark.parametrize("channel", CHANNELS)
-def test_resending_takes_the_best_quality_that_fits(planner, codecs, image, channel):
-    budget = 2500
-    plan = planner.plan(Method("jpeg", (), ARQ), image, FRAME, channel, budget)
-    ladder = ladder_of(codecs["jpeg"], image)
-    exact = Resending(ladder.sizes(8), Fates(channel, FRAME))
+@pytest.mark.parametrize(
+    ("channel", "codec", "budget"),
+    [*((channel, "jpeg", 2500) for channel in CHANNELS), (ERASURE, "webp", 300), (CHANNELS[1], "jpeg2000", 500)],
+)
+def test_resending_takes_the_best_picture_that_fits(planner, codecs, image, channel, codec, budget):
+    plan = planner.plan(Method(codec, (), ARQ), image, FRAME, channel, budget)
+    scales = scales_of(codecs[codec], image)
+    exact = Resending(scales.sizes(8), Fates(channel, FRAME))
+    means = {}
 
-    def mean(quality):
-        return np.mean([exact.sent(ladder.file_bytes(quality), draw) for draw in range(100)])
+    def mean(point):
+        size = scales.file_bytes(point)
+        if size not in means:
+            means[size] = np.mean([exact.sent(size, draw) for draw in range(100)])
+        return means[size]
 
-    chosen = plan.settings["quality"]
+    chosen = Point(Scale(plan.settings.get("scale", 1)), plan.settings["quality"])
     assert not plan.at_floor
-    assert plan.settings == {"quality": chosen, "max_rounds": 8}
+    assert plan.settings == {**chosen.settings, "max_rounds": 8}
     assert mean(chosen) <= 1.01 * budget
-    above = next(q for q in range(chosen + 1, 101) if ladder.file_bytes(q) > 1.06 * ladder.file_bytes(chosen))
-    assert mean(above) > budget
+    score = scales.score(chosen)
+    size = scales.file_bytes(chosen)
+    better = [p for p in points() if scales.score(p) > score + 0.1 and scales.file_bytes(p) <= 1.2 * size]
+    assert all(mean(point) > 0.97 * budget for point in better)
+    above = next(q for q in range(101) if scales.file_bytes(chosen._replace(quality=q)) > 1.06 * size)
+    assert mean(chosen._replace(quality=above)) > budget
 
 
 def drawn(fates, source_bytes, repair, full):
@@ -161,55 +180,56 @@ def test_chances_are_those_of_whole_layouts(codecs, image, channel):
     sizes, fates, options, alone = ladder_of(codecs["jpeg"], image).sizes(), Fates(channel, FRAME), [], []
     for file_bytes, repair in ((500, 0), (525, 0), (526, 0), (440, 1), (441, 1), (450, 3), (700, 2), (1000, 9)):
         full = 88 if repair else 105
-        options.append(_Option(10, file_bytes, -(-file_bytes // full), repair))
+        options.append(_Option(Point(Scale.FULL, 10), file_bytes, -(-file_bytes // full), repair))
         alone.append(drawn(fates, file_bytes, repair, full))
     assert _chances(options, sizes, fates) == pytest.approx(alone, abs=1e-12)
     assert 0 < min(alone) < max(alone)
 
 
 @pytest.mark.parametrize("channel", [ERASURE, "gilbert_elliott:p=0.05,r=0.25"])
-def test_no_redundancy_is_better(planner, codecs, image, channel):
-    """Of all qualities and numbers of repair packets. PSNR does not quite rise with quality: that may cost 0.1 dB."""
-    budget, ladder, fates = 1100, ladder_of(codecs["jpeg"], image), Fates(channel, FRAME)
+@pytest.mark.parametrize(("codec", "budget"), [("jpeg", 1100), ("webp", 600)])
+def test_no_redundancy_is_better(planner, codecs, image, channel, codec, budget):
+    """Of all scales, qualities and repair packets. PSNR does not quite rise with quality: that may cost 0.1 dB."""
+    scales, fates = scales_of(codecs[codec], image), Fates(channel, FRAME)
     grey = psnr_db(image, np.full_like(image, 0.5))
-    chosen = planner.protect(Method("jpeg", (), FEC), image, FRAME, channel, budget)
+    chosen = planner.protect(Method(codec, (), FEC), image, FRAME, channel, budget)
     assert chosen.repair_packets > 0
     chances, scores = {}, {}
     for repair in range(budget // 100):
-        for quality in range(101):
-            size = ladder.file_bytes(quality)
-            if ladder.sizes().round_bytes(size, repair) > budget:
-                break
+        for point in points():
+            size = scales.file_bytes(point)
+            if scales.sizes().round_bytes(size, repair) > budget:
+                continue
             full = 88 if repair else 105
             key = -(-size // full), repair
             if key not in chances:
                 chances[key] = drawn(fates, size, repair, full)
-            scores[quality, repair] = chances[key] * ladder.score(quality) + (1 - chances[key]) * grey
-    assert scores[chosen.quality, chosen.repair_packets] == pytest.approx(chosen.score, abs=1e-9)
+            scores[point, repair] = chances[key] * scales.score(point) + (1 - chances[key]) * grey
+    assert scores[chosen.point, chosen.repair_packets] == pytest.approx(chosen.score, abs=1e-9)
     assert chosen.score > max(scores.values()) - 0.1
-    assert chosen.score >= scores[ladder.plain(budget), 0] + 1
+    assert chosen.score >= scores[scales.plain(budget), 0] + 1
 
 
 def test_redundancy_for_independent_losses(planner, codecs, image):
     """Against the binomial distribution, where 200 draws may be some hundredths off."""
     budget, rate = 1300, 0.2
     grey = psnr_db(image, np.full_like(image, 0.5))
-    ladder = ladder_of(codecs["jpeg"], image)
+    scales = scales_of(codecs["jpeg"], image)
 
-    def expected(quality, repair):
-        source = ladder.sizes().source_packets(ladder.file_bytes(quality), repair > 0)
+    def expected(point, repair):
+        source = scales.sizes().source_packets(scales.file_bytes(point), repair > 0)
         count = source + repair
         chance = sum(math.comb(count, n) * (1 - rate) ** n * rate ** (count - n) for n in range(source, count + 1))
-        return chance * ladder.score(quality) + (1 - chance) * grey, chance
+        return chance * scales.score(point) + (1 - chance) * grey, chance
 
     found = planner.protect(Method("jpeg", (), FEC), image, FRAME, ERASURE, budget)
-    score, chance = expected(found.quality, found.repair_packets)
+    score, chance = expected(found.point, found.repair_packets)
     assert found.decodes == pytest.approx(chance, abs=0.05)
     best = max(
-        expected(quality, repair)[0] for repair in range(13) if (quality := ladder.plain(budget, repair)) is not None
+        expected(point, repair)[0] for repair in range(13) for point in scales.tops(scales.sizes().fits(budget, repair))
     )
     assert score > best - 0.5
-    assert score > expected(ladder.plain(budget), 0)[0] + 3
+    assert score > expected(scales.plain(budget), 0)[0] + 3
 
 
 @pytest.mark.parametrize("channel", CHANNELS[:4])
@@ -227,8 +247,37 @@ def test_files_arrive_as_often_as_was_expected(planner, codecs, image, channel):
 def test_on_a_clean_channel_all_are_one(planner, codecs, image, name):
     plans = [planner.plan(Method(name, (), protection), image, FRAME, "clean", 1500) for protection in Protection]
     assert plans[0] == plans[1] == plans[2]
-    by_codec = sent(codecs[name], image, {"budget": 1500})
+    by_codec = sent(codecs[name], image, {"budget": 1500, "scale": plans[0].settings.get("scale", 1)})
     assert sent(codecs[name], image, plans[0].settings).bytes.total_bytes == by_codec.bytes.total_bytes <= 1500
+
+
+@pytest.mark.parametrize("name", CLASSICAL_CODECS)
+def test_no_scale_and_quality_is_better(planner, codecs, image, name):
+    """Of all that fit. PSNR and size do not quite rise with quality: that may cost 0.1 dB."""
+    scales, chosen = scales_of(codecs[name], image), set()
+    for budget in (130, 180, 220, 260, 320, 400, 500, 600, 800, 1000, 1300, 1800, 2500, 4000):
+        plan = planner.plan(Method(name), image, FRAME, ERASURE, budget)
+        fitting = [p for p in points() if scales.sizes().round_bytes(scales.file_bytes(p)) <= budget]
+        assert plan.at_floor == (not fitting)
+        point = Point(Scale(plan.settings.get("scale", 1)), plan.settings["quality"])
+        assert plan.settings == point.settings
+        if fitting:
+            assert point in fitting
+            assert scales.score(point) > max(map(scales.score, fitting)) - 0.1
+            chosen.add(point.scale)
+    assert len(chosen) > 1
+
+
+@pytest.mark.parametrize(("name", "budget"), [("webp", 500), ("avif", 500), ("jpeg2000", 500), ("jpeg", 900)])
+def test_a_small_picture_is_within_few_bytes(planner, codecs, photo, name, budget):
+    image = photo("astronaut", 256)
+    plan = planner.plan(Method(name), image, FRAME, "clean", budget)
+    assert not plan.at_floor
+    assert plan.settings["scale"] > 1
+    result = sent(codecs[name], image, plan.settings)
+    assert result.bytes.total_bytes <= budget
+    grey = psnr_db(image, np.full_like(image, 0.5))
+    assert psnr_db(image, result.reconstruction.image) > grey + 4
 
 
 @pytest.mark.parametrize("channel", ["packet_erasure:rate=0", "packet_erasure:rate=1"])
@@ -241,13 +290,15 @@ def test_too_small_a_budget(planner, image):
     for protection in Protection:
         plan = planner.plan(Method("jpeg", (), protection), image, FRAME, ERASURE, 200)
         assert plan.at_floor
-        assert plan.settings["quality"] == 0
+        assert (plan.settings["quality"], plan.settings["scale"]) == (0, 8)
         assert "repair_overhead" not in plan.settings
 
 
 def test_without_a_budget(planner, image):
     plans = [planner.plan(Method("jpeg", (), p), image, FRAME, ERASURE, None) for p in Protection]
     assert [plan.settings["quality"] for plan in plans] == [50, 50, 50]
+    assert not any("scale" in plan.settings for plan in plans)
+    assert planner.plan(Method("jpeg", (("scale", "4"),)), image, FRAME, ERASURE, None).settings["scale"] == 4
     assert not any(plan.at_floor for plan in plans)
     assert planner.protect(Method("jpeg", (), FEC), image, FRAME, ERASURE, None).decodes > 0.99
 
@@ -258,8 +309,25 @@ def test_a_quality_that_is_given_is_the_only_one(planner, image):
         plan = planner.plan(Method("jpeg", options, protection), image, FRAME, ERASURE, 4000)
         assert (plan.settings["quality"], plan.at_floor) == (30, False)
         assert planner.plan(Method("jpeg", options, protection), image, FRAME, ERASURE, 300).at_floor
+    few = planner.plan(Method("webp", options), image, FRAME, ERASURE, 400)
+    assert few.settings == {"quality": 30, "scale": few.settings["scale"]}
+    assert not few.at_floor
     with pytest.raises(InvalidInput, match="target_bytes"):
         planner.plan(Method("jpeg", (("target_bytes", "900"),)), image, FRAME, ERASURE, 4000)
+
+
+def test_a_scale_that_is_given_is_the_only_one(planner, image):
+    options = (("scale", "2"),)
+    for protection in Protection:
+        plans = [planner.plan(Method("webp", options, protection), image, FRAME, ERASURE, b) for b in (900, 3000)]
+        assert [plan.settings["scale"] for plan in plans] == [2, 2]
+        assert plans[0].settings["quality"] < plans[1].settings["quality"]
+        assert planner.plan(Method("webp", options, protection), image, FRAME, ERASURE, 150).at_floor
+    full = planner.plan(Method("webp", (("scale", "1"),)), image, FRAME, ERASURE, 200)
+    assert (full.settings, full.at_floor) == ({"quality": 0}, True)
+    assert not planner.plan(Method("webp"), image, FRAME, ERASURE, 200).at_floor
+    with pytest.raises(InvalidInput, match="scale: Input should be 1, 2, 4 or 8"):
+        planner.plan(Method("webp", (("scale", "3"),)), image, FRAME, ERASURE, 900)
 
 
 def test_plans_do_not_depend_on_what_was_asked_before(codecs, image):
@@ -268,7 +336,7 @@ def test_plans_do_not_depend_on_what_was_asked_before(codecs, image):
         for name in ("webp", "jpeg")
         for protection in (FEC, ARQ)
         for channel in (ERASURE, CHANNELS[1])
-        for budget in (1200, 2000)
+        for budget in (700, 1200, 2000)
     ]
     planner = Planner(codecs, LINK)
     forward = [planner.plan(method, image, FRAME, channel, budget) for method, channel, budget in cases]

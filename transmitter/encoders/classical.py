@@ -1,4 +1,7 @@
-"""jpeg, jpeg2000, webp, avif through Pillow: a file of a chosen quality, or the best one within a byte budget."""
+"""jpeg, jpeg2000, webp, avif through Pillow: a file of a chosen quality, or the best one within a byte budget.
+
+Where bytes are few, a smaller picture is better than a worse one: `scale`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from common.account import cost
 from common.csi import Csi
 from common.errors import BudgetTooSmall
 from common.images import ImageArray, to_uint8
-from common.systems.classical import CLASSICAL_CODECS, FILE, ClassicalHeader, ClassicalOptions
+from common.systems.classical import CLASSICAL_CODECS, FILE, ClassicalHeader, ClassicalOptions, Scale, shrunk
 from common.types import Budget, ElementCoding, Feedback, Goal, GoMessage, Segment
 from transmitter.encoders import ENCODERS
 from transmitter.resend import resend
@@ -44,6 +47,10 @@ class ClassicalSession:
         assert isinstance(goal.options, ClassicalOptions)
         self.options = goal.options
         self.picture = Image.fromarray(to_uint8(image))
+        self.width_px, self.height_px = self.picture.size
+        if self.options.scale is not Scale.FULL:
+            size = shrunk(self.width_px, self.height_px, self.options.scale)
+            self.picture = self.picture.resize(size, Image.Resampling.LANCZOS)
         self.sent: GoMessage | None = None
 
     def first(self, csi: Csi, budget: Budget) -> GoMessage:
@@ -92,7 +99,7 @@ class ClassicalSession:
         )  # fmt: skip
         goal = self.goal
         return GoMessage(
-            self.codec, ClassicalHeader(), self.picture.width, self.picture.height, (segment,),
+            self.codec, ClassicalHeader(), self.width_px, self.height_px, (segment,),
             goal.frame_index, 0, goal.rounds,
         )  # fmt: skip
 

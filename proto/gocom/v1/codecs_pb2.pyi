@@ -428,33 +428,43 @@ class ClassicalOptions(_message.Message):
     QUALITY_FIELD_NUMBER: _builtins.int
     TARGET_BYTES_FIELD_NUMBER: _builtins.int
     REPAIR_OVERHEAD_FIELD_NUMBER: _builtins.int
+    SCALE_FIELD_NUMBER: _builtins.int
     quality: _builtins.int
     """Encoder quality, 0 to 100; default 50. Excludes target_bytes."""
     target_bytes: _builtins.int
     """Best quality whose file is at most this long."""
     repair_overhead: _builtins.float
     """RaptorQ repair packets as a share of the source packets; default 0."""
+    scale: _builtins.int
+    """Each side of the picture is divided by this before it is encoded, 1, 2, 4 or 8, and the receiver enlarges what it
+    finds in the file; default 1.
+    """
     def __init__(
         self,
         *,
         quality: _builtins.int | None = ...,
         target_bytes: _builtins.int | None = ...,
         repair_overhead: _builtins.float | None = ...,
+        scale: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_quality", b"_quality", "_repair_overhead", b"_repair_overhead", "_target_bytes", b"_target_bytes", "quality", b"quality", "repair_overhead", b"repair_overhead", "target_bytes", b"target_bytes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_quality", b"_quality", "_repair_overhead", b"_repair_overhead", "_scale", b"_scale", "_target_bytes", b"_target_bytes", "quality", b"quality", "repair_overhead", b"repair_overhead", "scale", b"scale", "target_bytes", b"target_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quality", b"_quality", "_repair_overhead", b"_repair_overhead", "_target_bytes", b"_target_bytes", "quality", b"quality", "repair_overhead", b"repair_overhead", "target_bytes", b"target_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quality", b"_quality", "_repair_overhead", b"_repair_overhead", "_scale", b"_scale", "_target_bytes", b"_target_bytes", "quality", b"quality", "repair_overhead", b"repair_overhead", "scale", b"scale", "target_bytes", b"target_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__quality: _TypeAlias = _typing.Literal["quality"]  # noqa: Y015
     _WhichOneofArgType__quality: _TypeAlias = _typing.Literal["_quality", b"_quality"]  # noqa: Y015
     _WhichOneofReturnType__repair_overhead: _TypeAlias = _typing.Literal["repair_overhead"]  # noqa: Y015
     _WhichOneofArgType__repair_overhead: _TypeAlias = _typing.Literal["_repair_overhead", b"_repair_overhead"]  # noqa: Y015
+    _WhichOneofReturnType__scale: _TypeAlias = _typing.Literal["scale"]  # noqa: Y015
+    _WhichOneofArgType__scale: _TypeAlias = _typing.Literal["_scale", b"_scale"]  # noqa: Y015
     _WhichOneofReturnType__target_bytes: _TypeAlias = _typing.Literal["target_bytes"]  # noqa: Y015
     _WhichOneofArgType__target_bytes: _TypeAlias = _typing.Literal["_target_bytes", b"_target_bytes"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__quality) -> _WhichOneofReturnType__quality | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__repair_overhead) -> _WhichOneofReturnType__repair_overhead | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__scale) -> _WhichOneofReturnType__scale | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__target_bytes) -> _WhichOneofReturnType__target_bytes | None: ...
 
