@@ -37,14 +37,23 @@ class BudgetTooSmall(InvalidInput):
 
     def __init__(self, codec: str, budget_bytes: int, floor_bytes: int) -> None:
         super().__init__(f"budget_bytes: {codec} needs at least {floor_bytes} bytes for this image, got {budget_bytes}")
-        self.codec, self.floor_bytes = codec, floor_bytes
+        self.codec, self.budget_bytes, self.floor_bytes = codec, budget_bytes, floor_bytes
+
+    def __reduce__(self) -> tuple[type, tuple[str, int, int]]:
+        """From one process to another: what it is made of, not its words."""
+        return type(self), (self.codec, self.budget_bytes, self.floor_bytes)
 
 
 class UnknownName(GoComError):
     """A name that no registry entry answers to."""
 
     def __init__(self, kind: str, name: str, choices: Iterable[str]) -> None:
-        super().__init__(f"{kind}: no {name!r}; there are {', '.join(sorted(choices))}")
+        self._made_of = kind, name, sorted(choices)
+        super().__init__(f"{kind}: no {name!r}; there are {', '.join(self._made_of[2])}")
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, list[str]]]:
+        """From one process to another: what it is made of, not its words."""
+        return type(self), self._made_of
 
 
 class TooLarge(GoComError):

@@ -53,7 +53,7 @@ def evaluate(
     labelled_rates: Annotated[str, typer.Option(help="For --labelled.")] = LABELLED_RATES,
     labelled_count: Annotated[int, typer.Option(min=1, help="At most so many of --labelled.")] = 100,
     repeat: Annotated[int, typer.Option(min=1, max=1000, help="Channel seeds.")] = 5,
-    labelled_repeat: Annotated[int, typer.Option(min=1, max=1000, help="For --labelled.")] = 2,
+    labelled_repeat: Annotated[int, typer.Option(min=1, max=1000, help="For --labelled.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="The first channel seed.")] = 0,
     size: Annotated[int, typer.Option(help="Centre square crop of so many px, 64 to 1024.")] = 256,
     payload_bytes: Payload = 105,

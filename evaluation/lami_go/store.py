@@ -20,8 +20,8 @@ from receiver.samplers.latent_mixture import SamplerSettings
 
 ABSENT = (
     "FID and LPIPS, which the paper reports, need weights that are not here: deep-feature distance (1 - cosine of "
-    "EfficientNet-lite2's features, 0 is best) stands for LPIPS; a kernel distance between sets of pictures comes with "
-    "the evaluation issue."
+    "EfficientNet-lite2's features, 0 is best) stands for LPIPS; `gocom eval` has a kernel distance for sets of 500 "
+    "pictures and more."
 )
 COUNTED = (
     "Bytes are all bytes of a frame: headers, packets, captions, masks, repair, all rounds and feedback. Intervals are "

@@ -15,18 +15,12 @@ from evaluation.sweep.tables import rate_words
 
 def ran(results: Results, about: Mapping[str, Any]) -> list[str]:
     """Counts from the rows; command, commit, nets and environment from results.json, those there are."""
-    pictures = [
-        f"{len({r['picture'] for r in results.rows if r['set'] == name})} pictures of {_source(about, name)}"
-        for name in results.sets
-    ]
-    seeds = sorted({row["seed"] for row in results.rows})
-    found = [
-        f"{' and '.join(pictures)}; {_count(results.methods, 'method')} ({', '.join(results.methods)}), "
-        f"{_count(results.rates, 'rate')} ({', '.join(map(rate_words, results.rates))}), "
-        f"{_count(results.channels, 'channel')} ({'; '.join(results.channels)}), "
-        f"{_count(seeds, 'seed')} ({', '.join(map(str, seeds))}): {len(results.rows):,} frames. "
-        "A seed loses the same packets for every method."
-    ]
+    found = [f"{_count(results.methods, 'method')}: {', '.join(results.methods)}."]
+    found += [_of_set(results, about, name) for name in results.sets]
+    found.append(
+        f"{len(results.rows):,} frames. A channel that leaves nothing to chance is sent over with the first seed only. "
+        "With the same seed every method meets the same losses, as far as they do not depend on the size of packets."
+    )
     if about.get("size_px"):
         found.append(f"Pictures are cut to their centre square and scaled to {about['size_px']} px a side.")
     for name, title in (("command", "Command"), ("commit", "Commit"), ("created", "Made")):
@@ -36,6 +30,20 @@ def ran(results: Results, about: Mapping[str, Any]) -> list[str]:
         if about.get(name):
             found.append(f"{title}: {_flat(about[name])}")
     return found
+
+
+def _of_set(results: Results, about: Mapping[str, Any], name: str) -> str:
+    rows = [row for row in results.rows if row["set"] == name]
+    pictures = len({row["picture"] for row in rows})
+    rates = [rate for rate in results.rates if any(row["rate_bpp"] == rate for row in rows)]
+    channels = [channel for channel in results.channels if any(row["channel"] == channel for row in rows)]
+    seeds = sorted({row["seed"] for row in rows})
+    return (
+        f"{pictures} picture{'' if pictures == 1 else 's'} of {_source(about, name)}, "
+        f"{_count(rates, 'rate')} ({', '.join(map(rate_words, rates))}), "
+        f"{_count(channels, 'channel')} ({'; '.join(channels)}), "
+        f"{_count(seeds, 'channel seed')} ({', '.join(map(str, seeds))})."
+    )
 
 
 def counted(results: Results) -> list[str]:
@@ -70,10 +78,10 @@ def decided() -> list[str]:
     """How a winner is called."""
     return [
         f"Intervals are 95 % bootstrap over pictures ({RESAMPLES} resamples) of the mean over seeds. Two methods are "
-        "compared by the difference over the pictures that both have: the better mean has won where the interval of "
-        "its difference to the next excludes 0, else they are level. Fewer than "
-        f"{MIN_PICTURES} pictures decide nothing. Of many comparisons of equals about one in twenty would still be "
-        "called a win or a loss.",
+        "compared by the difference over the pictures that both have: the best mean has won where the intervals of "
+        "its differences to all others exclude 0, the bootstrap's and Student's (the former is too narrow for few "
+        f"pictures), else they are level. Fewer than {MIN_PICTURES} pictures decide nothing. Of many comparisons of "
+        "equals about one in twenty would still be called a win or a loss.",
     ]
 
 

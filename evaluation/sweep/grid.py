@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -13,8 +14,11 @@ from common.channel_spec import parse_spec
 from common.errors import InvalidInput
 from common.images import read_samples
 from common.types import MAX_SIDE_PX, MIN_SIDE_PX, LinkSettings
+from evaluation.judge import IMAGENETTE
 from evaluation.sweep.methods import Method, parse_methods, split_specs
 
+LABELLED = "labelled"
+"""The set whose pictures have a class of imagenette's."""
 OWN = "own"
 """The rate that a codec's options come to, no budget being set."""
 MAX_BPP = 24.0
@@ -67,8 +71,9 @@ class Task:
     @property
     def name(self) -> str:
         """Unique in a grid, and fit for a file's name."""
-        method = "".join(c if c.isalnum() or c in "+-._" else "_" for c in self.method.name)
-        return f"{self.set.name}-{self.index:05d}-{method}"
+        readable = "".join(c if c.isascii() and (c.isalnum() or c in "+-._") else "_" for c in self.method.name)[:60]
+        digest = hashlib.blake2b(self.method.name.encode(), digest_size=4).hexdigest()
+        return f"{self.set.name}-{self.index:05d}-{readable}-{digest}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +128,19 @@ class Grid:
 
 @cache
 def chosen(pictures: PictureSet) -> list[tuple[int, str]]:
-    """Index and name of each picture that is sent. Raises InvalidInput where there is none, or two of one name."""
-    names = [sample.key for sample in read_samples(pictures.source)]
+    """Index and name of each picture that is sent.
+
+    Raises:
+        InvalidInput: there is none, or two of one name; a name that is no line of text; where labels count, one that
+            is not imagenette's.
+    """
+    samples = [(sample.key, sample.label) for sample in read_samples(pictures.source)]
+    names = [name for name, _ in samples]
+    for name, label in samples:
+        if not name.isprintable():
+            raise InvalidInput(f"{pictures.name}: {name!a} cannot be a picture's name in a table")
+        if pictures.name == LABELLED and label not in range(len(IMAGENETTE)):
+            raise InvalidInput(f"labelled: {name!r} has class {label}; it must be 0 to {len(IMAGENETTE) - 1}")
     if doubled := sorted({name for name in names if names.count(name) > 1}):
         raise InvalidInput(f"{pictures.name}: two pictures are called {doubled[0]!r}")
     count = len(names) if pictures.limit is None else min(pictures.limit, len(names))
@@ -165,6 +181,8 @@ def _check(pictures: PictureSet) -> None:
         raise InvalidInput("channels: one is given twice")
     for channel in pictures.channels:
         Chain.from_profile(parse_spec(channel))  # says what is wrong with it
+        if any(fault.WhichOneof("kind") == "trace_replay" for fault in parse_spec(channel).impairments):
+            raise InvalidInput("channels: trace_replay: who plans for it knows its losses, and not only their rate")
 
 
 def picture_set(

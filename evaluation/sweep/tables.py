@@ -226,9 +226,9 @@ def kernel_distances(entries: Sequence[dict[str, Any]]) -> Table | None:
     if not entries:
         return None
     lines = tuple(
-        (e["method"], e["channel"], rate_words(e.get("rate_bpp")), words((e["value"], e["low"], e["high"]), 4),
-         str(e.get("pictures", NOTHING)))
+        (e.get("set", NOTHING), e["method"], e["channel"], rate_words(e.get("rate_bpp")),
+         words((e["value"], e["low"], e["high"]), 4), str(e.get("pictures", NOTHING)))
         for e in entries
     )  # fmt: skip
-    notes = ("Between all reconstructions and all originals of a set: less is better.",)
-    return Table("Kernel distance", notes, ("method", "channel", "rate", "kernel distance", "pictures"), lines)
+    notes = ("Between all reconstructions with the first seed and all originals of a set: less is better.",)
+    return Table("Kernel distance", notes, ("set", "method", "channel", "rate", "kernel distance", "pictures"), lines)

@@ -22,7 +22,7 @@ from evaluation.judge import Judge, Original, grey_like, imagenet_class
 from evaluation.kernel_distance import MIN_PICTURES
 from evaluation.setup import Codec, make_codec
 from evaluation.sweep.engine import Engine, PipelineEngine, Sent
-from evaluation.sweep.grid import CLEAN, Grid, PictureSet, Task, chosen, erasure_rate
+from evaluation.sweep.grid import CLEAN, LABELLED, Grid, PictureSet, Task, chosen, erasure_rate
 from evaluation.sweep.plan import Plan, Planner
 from evaluation.sweep.rows import KEYS, Row
 
@@ -174,9 +174,14 @@ class Worker:
 
     def _load(self, pictures: PictureSet) -> dict[int, tuple[ImageArray, int | None]]:
         if pictures not in self._pictures:
+            wanted = dict(chosen(pictures))
             self._pictures[pictures] = {
-                index: (to_float(square_crop(sample.pixels, self._grid.size_px)), sample.label)
+                index: (
+                    to_float(square_crop(sample.pixels, self._grid.size_px)),
+                    sample.label if pictures.name == LABELLED else None,
+                )
                 for index, sample in enumerate(read_samples(pictures.source))
+                if index in wanted
             }
         return self._pictures[pictures]
 

@@ -1,17 +1,22 @@
 """What `gocom eval` is asked for: specs taken apart, rates, methods, sets; and errors that name the choices."""
 
+import io
 import json
+import pickle
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from common.errors import GoComError, InvalidInput, UnknownName
+from common.errors import BudgetTooSmall, GoComError, InvalidInput, UnknownName
+from common.images import png_bytes
 from common.types import LinkSettings
 from evaluation.sweep.grid import Grid, chosen, erasure_rate, make_grid, parse_rates, picture_set
 from evaluation.sweep.methods import Method, Protection, parse_methods, split_specs
 from evaluation.sweep.rows import COLUMNS, read_csv, write_csv
+from evaluation.sweep.store import Store
 
 
 @pytest.fixture
@@ -65,6 +70,7 @@ def test_rates() -> None:
         ({"channels": ""}, "channels: none given for images"),
         ({"channels": "packet_erasure:rate=2"}, "rate: "),
         ({"channels": "wormhole:rate=2"}, "no 'wormhole'"),
+        ({"codecs": "jpeg:repair_overhead=1"}, "repair_overhead is chosen here; quality, scale may be given"),
         ({"first_seed": (1 << 32) - 1}, "seed: .* is not below"),
         ({"size": 32}, "size: 32 is not in 64 to 1024"),
         ({"codecs": ""}, "codecs: none given"),
@@ -108,3 +114,54 @@ def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
     empty = full | {name: None for name, kind in COLUMNS.items() if kind is not str} | {"psnr_db": float("inf")}
     write_csv(tmp_path / "rows.csv", [full, empty])
     assert read_csv(tmp_path / "rows.csv") == [full, empty]
+
+
+def test_methods_that_look_alike_have_files_of_their_own(folder: Path) -> None:
+    pictures = picture_set("images", folder, 1, "own", "clean", 0, 1)
+    long = "x" * 255
+    grid = make_grid([pictures], f"lami_go:caption=a?,lami_go:caption=a!,lami_go:caption={long}", 256, LinkSettings())
+    names = [task.name for task in grid.tasks()]
+    assert len(set(names)) == 3 and max(map(len, names)) < 100
+
+
+@pytest.mark.parametrize(("label", "fits"), [("3", True), ("12", False), ("-1", False), (None, False)])
+def test_labels_are_imagenettes_where_they_count(tmp_path: Path, label: str | None, fits: bool) -> None:
+    tar = tmp_path / "pictures.tar"
+    with tarfile.open(tar, "w") as archive:
+        for name, data in (("a.png", png_bytes(np.zeros((64, 64, 3), np.uint8))), ("a.cls", (label or "").encode())):
+            if data:
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+    assert chosen(picture_set("images", tar, None, "own", "clean", 0, 1)) == [(0, "a")]
+    if fits:
+        assert chosen(picture_set("labelled", tar, None, "own", "clean", 0, 1)) == [(0, "a")]
+    else:
+        with pytest.raises(InvalidInput, match="labelled: 'a' has class .*; it must be 0 to 9"):
+            chosen(picture_set("labelled", tar, None, "own", "clean", 0, 1))
+
+
+def test_names_that_are_no_line_of_text(folder: Path) -> None:
+    (folder / "a.png").rename(folder / "x\ny.png")
+    with pytest.raises(InvalidInput, match="cannot be a picture's name"):
+        chosen(picture_set("images", folder, None, "own", "clean", 0, 1))
+
+
+def test_a_folder_takes_one_evaluation(folder: Path, tmp_path: Path) -> None:
+    grid = make_grid([picture_set("images", folder, None, "own", "clean", 0, 1)], "jpeg", 64, LinkSettings())
+    out = tmp_path / "out"
+    Store(out, grid, "pipeline", "cpu")
+    Store(out, grid, "pipeline", "cpu")
+    with pytest.raises(InvalidInput, match="other device; choose another"):
+        Store(out, grid, "pipeline", "cuda")
+    Image.fromarray(np.full((64, 64, 3), 9, np.uint8)).save(folder / "c.png")
+    with pytest.raises(InvalidInput, match="other pictures; choose another"):
+        Store(out, grid, "pipeline", "cpu")
+    with pytest.raises(InvalidInput, match="cannot be made"):
+        Store(folder / "a.png" / "out", grid, "pipeline", "cpu")
+
+
+def test_errors_come_whole_out_of_another_process() -> None:
+    for error in (BudgetTooSmall("jpeg", 10, 400), UnknownName("codec", "jpg", ["webp", "jpeg"])):
+        again = pickle.loads(pickle.dumps(error))
+        assert type(again) is type(error) and str(again) == str(error)

@@ -100,7 +100,7 @@ def test_page_needs_nothing_else(made):
 def test_page_says_what_was_run(made):
     _, page = made
     for text in ("gocom eval --images &lt;kodak&gt;", "0123abc", "2026-01-01T00:00:00Z", "vq_tokenizer 1b2b59ab",
-                 "6 pictures of images (kodak) and 6 pictures of labelled", "torch 2.9", "0.0123",
+                 "6 pictures of images (kodak), ", "6 pictures of labelled, ", "torch 2.9", "0.0123",
                  "Header, segments and feedback add up to the total in every frame."):  # fmt: skip
         assert text in page, text
 

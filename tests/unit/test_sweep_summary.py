@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from sweep_rows import ERASURES, SPREAD, row, steady, timing
 
@@ -205,5 +206,46 @@ def test_who_takes_more_bytes_does_not_compete():
     assert results.standing(AT, PSNR).outcome == "won"
     table = tables.winners(results, "images", PSNR, 0.1, ["clean"])
     assert table.lines[0][2].startswith("[25.00 (") and "In brackets" in table.notes[0]
+    second = Results(rows + steady("lami_go:mask_ratio=0", 30.0, bytes_total=1500))
+    assert second.overspent(AT._replace(method="lami_go:mask_ratio=0"))  # the first one sets the bytes for all
+    assert second.verdict(AT, PSNR).best == "lami_go"
     alone = Results([made for made in rows if made["method"] != "lami_go"])
     assert alone.verdict(AT, PSNR).best == "jpeg"  # nobody sets the bytes
+
+
+def test_bad_luck_is_not_overspending():
+    """Retransmissions that took 10 % more in the mean, far more for some pictures and less for others."""
+    sizes = [1000 + 100 + (-1) ** i * 400 for i in range(8)]
+    rows = steady("lami_go", 20.0) + [row("jpeg+arq", f"p{i}", bytes_total=size) for i, size in enumerate(sizes)]
+    assert not Results(rows).overspent(AT._replace(method="jpeg+arq"))
+
+
+def test_the_winner_has_won_against_all():
+    """b is clearly worse than a; c, worse still, differs too much from picture to picture to say so."""
+    rows = steady("lami_go", 22.0) + steady("jpeg", 21.5)
+    rows += [row("webp", f"p{i}", psnr_db=21.4 + SPREAD[i] + (-1) ** i * 4) for i in range(8)]
+    assert Results(rows).verdict(AT, PSNR).level == ("lami_go", "webp")
+
+
+def test_twins_are_one():
+    """Where nothing is lost, protection changes nothing."""
+    rows = [made for name in ("webp", "webp+fec", "webp+arq") for made in steady(name, 25.0)] + steady("lami_go", 20.0)
+    verdict = Results(rows).verdict(AT, PSNR)
+    assert (verdict.best, verdict.runner_up, verdict.level) == ("webp", "lami_go", ())
+
+
+def test_nobody_wins_where_nobody_set_the_bytes():
+    rows = steady("jpeg", 20.0, rate_bpp=None) + steady("avif", 30.0, rate_bpp=None, bytes_total=9000)
+    assert Results(rows).verdict(AT._replace(rate_bpp=None), PSNR) is None
+
+
+@pytest.mark.parametrize("pictures", [MIN_PICTURES, 12, 24])
+def test_equals_are_told_apart_once_in_twenty(pictures):
+    """Normal differences without an effect: 5 % of 400 are 20 (sd 4.4); the bootstrap alone would be at 30 to 60."""
+    rng, told = np.random.default_rng(1), 0
+    for _ in range(400):
+        pairs = rng.normal(20, 1, (2, pictures))
+        rows = [row(m, f"p{i}", psnr_db=v) for m, of in zip(("lami_go", "jpeg"), pairs, strict=True)
+                for i, v in enumerate(of)]  # fmt: skip
+        told += Results(rows).better(AT, AT._replace(method="jpeg"), PSNR) != 0
+    assert 4 <= told <= 36
