@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import platform
 from importlib import metadata
@@ -16,7 +17,6 @@ from client.stack import is_serving
 from common.errors import NotReady
 from common.models import knowledge_hash, models_root
 from common.systems import SYSTEMS
-from evaluation.optional_metrics import READY, available
 
 PACKAGES = (
     "gocom", "grpcio", "protobuf", "numpy", "pillow", "pydantic", "constriction", "raptorq", "torch", "torchvision",
@@ -40,7 +40,7 @@ def doctor(
             "devices": _devices(),
             "models_root": str(models_root()),
             "models": _models(),
-            "optional_metrics": available(),
+            "optional_metrics": _optional_metrics(),
             "services": {
                 name: {"address": at, "serving": is_serving(at, security=console.security())}
                 for name, at in addresses.items()
@@ -50,6 +50,15 @@ def doctor(
         emit(record)
     else:
         _print(record)
+
+
+def _optional_metrics() -> dict[str, str]:
+    """What of it is there; nothing where evaluations cannot run, as in the containers of services."""
+    if importlib.util.find_spec("evaluation") is None:
+        return {}
+    metrics: Any = importlib.import_module("evaluation.optional_metrics")
+    found: dict[str, str] = metrics.available()
+    return found
 
 
 def _version(package: str) -> str | None:
@@ -92,7 +101,7 @@ def _print(record: dict[str, Any]) -> None:
     for name, digest in record["models"].items():
         table.add_row(f"net {name}", digest[:16] if digest else f"{missing} in {record['models_root']}")
     for name, state in record["optional_metrics"].items():
-        table.add_row(f"{name} (optional)", f"[green]{state}[/]" if state == READY else f"[yellow]{state}[/]")
+        table.add_row(f"{name} (optional)", f"[green]{state}[/]" if state == "ready" else f"[yellow]{state}[/]")
     for name, service in record["services"].items():
         state = "[green]serving[/]" if service["serving"] else "[yellow]not serving[/]"
         table.add_row(name, f"{state} at {service['address']}")

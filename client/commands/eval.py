@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from client import console
 from client.commands.send import Payload
 from client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit
 from client.targets import Target, open_client
-from common.errors import InvalidInput, UnknownName
+from common.errors import InvalidInput, NotReady, UnknownName
 from common.types import LinkSettings
 
 CODECS = "lami_go:mask_ratio=0,jpeg,jpeg2000,webp,avif"
@@ -73,6 +74,8 @@ def evaluate(
     as_json: console.Json = False,
 ) -> None:
     """Compare codecs on the same pictures, losses and total bytes; write a CSV and a page."""
+    if importlib.util.find_spec("evaluation") is None:
+        raise NotReady("eval: the package evaluation is not installed here; run it from the source (`make setup`)")
     out = out or Path("out/eval" if paper is None else f"out/paper/{paper}")
     if paper is not None:
         _paper(paper, {"images": images, "labelled": labelled, "street": street}, out, count, device, as_json)

@@ -38,6 +38,20 @@ def test_no_torch_outside_the_nets(module):
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
+def test_the_command_starts_where_evaluation_is_not_installed():
+    """The images of services leave it out."""
+    code = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("evaluation", "training"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+import client.cli
+"""
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
 def test_files_are_short_and_none_is_called_utils():
     for room in ROOMS:
         for path in (ROOT / room).rglob("*.py"):
