@@ -207,8 +207,8 @@ def _mean_burst(rate: float, pair: float) -> float:
     """Mean length of a run of erasures, PLR / (PLR - P11); 1 when nothing is erased, inf when everything is."""
     if rate == 0:
         return 1.0
-    # Of a chain that hardly ever moves the difference is lost in rounding.
-    return rate / (rate - pair) if pair < rate < 1 else math.inf
+    # Of a chain that hardly ever moves the difference is lost in rounding, which can also take a run below one packet.
+    return max(1.0, rate / (rate - pair)) if pair < rate < 1 else math.inf
 
 
 def _flipped(rates: Iterable[float]) -> float:

@@ -124,6 +124,13 @@ STAGES = {
 }
 
 
+ENDS = {
+    "cancelled": {grpc.StatusCode.CANCELLED},
+    # grpc.aio says INTERNAL where the deadline comes in the middle of a write.
+    "deadline": {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.INTERNAL},
+}
+
+
 async def play(call, messages, sign):
     """Write messages, and read until the sign that the stage is reached."""
     for message in messages:
@@ -145,8 +152,7 @@ async def test_a_call_that_is_given_up_frees_its_slot(full, stage, how):
             await play(call, messages(f"gone{number}"), sign)
         if how == "cancelled":
             call.cancel()
-        expected = grpc.StatusCode.CANCELLED if how == "cancelled" else grpc.StatusCode.DEADLINE_EXCEEDED
-        assert await call.code() == expected
+        assert await call.code() in ENDS[how]
     await slots.all_free()
 
 

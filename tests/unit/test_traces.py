@@ -316,6 +316,7 @@ def test_what_a_trace_implies() -> None:
     assert csi.packet_erasure_rate == pytest.approx(5 / 12) and csi.mean_burst_packets == pytest.approx(5 / 4)
     assert csi.bit_error_rate == 0
     assert chain_of(fates("...")).csi(105).mean_burst_packets == 1
+    assert chain_of(fates("..x")).csi(105).mean_burst_packets == 1  # and not a rounding less
     assert chain_of(fates("xxx")).csi(105).mean_burst_packets == math.inf
     flips = Round(packets=2, erased=b"\x02", flip_packet=[0], flip_bit=[5])
     fault = TraceReplay(read_trace([flips]))
