@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -22,12 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from common.errors import InvalidInput, NotReady
 from common.images import ImageArray, to_uint8
 from evaluation.kernel_distance import MIN_PICTURES
 
 READY = "ready"
+Features = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,25 +94,42 @@ def dists(a: ImageArray, b: ImageArray) -> float:
     return _of_two(_dists_net(), a, b)
 
 
-def fid(originals: Sequence[ImageArray], images: Sequence[ImageArray]) -> float:
-    """FID (Heusel et al. 2017) of two sets of pictures, on the CPU. Below some 2048 pictures it is biased upwards.
+def inception_features(image: ImageArray) -> Features:
+    """What FID compares, of one picture: float32 [2048], on the CPU.
 
     Args:
-        originals, images: float32 [3, H, W] in [0, 1], of one size; at least 500 in each.
+        image: float32 [3, H, W] in [0, 1].
 
     Raises:
         NotReady: the library or its weights are not there.
+    """
+    _demand("FID")
+    torch = import_module("torch")
+    with torch.inference_mode():
+        (found,) = _inception_net()(torch.from_numpy(to_uint8(image).transpose(2, 0, 1)[None].copy()))
+    features: Features = found[0].numpy()
+    return features
+
+
+def fid(originals: Features, images: Features) -> float:
+    """FID (Heusel et al. 2017) of two sets. Below some 2048 pictures it is biased upwards.
+
+    Args:
+        originals, images: float32 [N, 2048], [M, 2048] of `inception_features`; at least 500 pictures in each.
+
+    Raises:
+        NotReady: the library is not there.
         InvalidInput: fewer pictures.
     """
-    for name, pictures in (("originals", originals), ("images", images)):
-        if len(pictures) < MIN_PICTURES:
-            raise InvalidInput(f"{name}: {len(pictures)} pictures; FID needs {MIN_PICTURES} at least")
+    for name, features in (("originals", originals), ("images", images)):
+        if len(features) < MIN_PICTURES:
+            raise InvalidInput(f"{name}: {len(features)} pictures; FID needs {MIN_PICTURES} at least")
     _demand("FID")
-    found = import_module("torch_fidelity").calculate_metrics(
-        input1=_dataset(images), input2=_dataset(originals), fid=True, cuda=False, verbose=False, save_cpu_ram=True,
-        feature_extractor_weights_path=str(_METRICS["FID"].weights),
-    )  # fmt: skip
-    return float(found["frechet_inception_distance"])
+    library, torch = import_module("torch_fidelity.metric_fid"), import_module("torch")
+    of_originals, of_images = (
+        library.fid_features_to_statistics(torch.from_numpy(features)) for features in (originals, images)
+    )
+    return float(library.fid_statistics_to_metric(of_images, of_originals, verbose=False)[library.KEY_METRIC_FID])
 
 
 def _state(metric: _Metric) -> str:
@@ -138,6 +156,13 @@ def _dists_net() -> Any:
     return import_module("torchmetrics.functional.image.dists").DISTSNetwork().eval()
 
 
+@cache
+def _inception_net() -> Any:
+    return import_module("torch_fidelity.feature_extractor_inceptionv3").FeatureExtractorInceptionV3(
+        "inception", ["2048"], feature_extractor_weights_path=str(_METRICS["FID"].weights)
+    )
+
+
 def _of_two(net: Any, a: ImageArray, b: ImageArray) -> float:
     """A net that takes two float32 [1, 3, H, W]."""
     torch = import_module("torch")
@@ -145,10 +170,3 @@ def _of_two(net: Any, a: ImageArray, b: ImageArray) -> float:
         raise InvalidInput(f"image: shapes {a.shape} and {b.shape} cannot be compared")
     with torch.inference_mode():
         return float(net(torch.from_numpy(a[None]), torch.from_numpy(b[None])))
-
-
-def _dataset(images: Sequence[ImageArray]) -> Any:
-    """A torch Dataset of uint8 [3, H, W], as torch-fidelity wants it."""
-    torch, data = import_module("torch"), import_module("torch.utils.data")
-    pixels = np.stack([to_uint8(image).transpose(2, 0, 1) for image in images])
-    return data.Subset(torch.from_numpy(pixels), range(len(pixels)))

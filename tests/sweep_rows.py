@@ -48,6 +48,17 @@ def steady(method, psnr_db, seeds=(0,), spread=SPREAD, **values):
     ]
 
 
+def over_losses():
+    """lami_go falls from 24 dB by one a loss; jpeg+fec ahead, even, ahead, and then at 18 dB; jpeg+arq always 20.5."""
+    rows = []
+    for number, (channel, loss) in enumerate(ERASURES.items()):
+        at = {"channel": channel, "packet_erasure_rate": loss}
+        rows += steady("lami_go", 24.0 - number, seeds=(0, 1), **at)
+        rows += steady("jpeg+fec", (26.0, 23.0, 23.0, 18.0, 18.0)[number], seeds=(0, 1), bytes_total=1040, **at)
+        rows += steady("jpeg+arq", 20.5, seeds=(0, 1), **at)
+    return rows
+
+
 METHODS = tuple(["lami_go", *(f"{codec}{kept}" for codec in ("jpeg", "webp", "avif") for kept in ("", "+fec", "+arq"))])
 CHANNELS = {
     **ERASURES, "gilbert_elliott:p=0.02,r=0.2": 0.09, "gilbert_elliott:p=0.05,r=0.1": 0.33,

@@ -26,16 +26,18 @@ CHANNELS = (
     "gilbert_elliott:p=0.02,r=0.25,bit_flip:rate=1e-5,bit_flip:rate=1e-4,bit_flip:rate=1e-3,"
     "block_fading:snr_db=10,coherence=4,block_fading:snr_db=15,coherence=4,block_fading:snr_db=20,coherence=4"
 )
-RATES = "0.06,0.1,0.14,own"
+RATES = "0.06,0.1,own"
 LABELLED_CHANNELS = (
     "clean,packet_erasure:rate=0.05,packet_erasure:rate=0.1,packet_erasure:rate=0.2,packet_erasure:rate=0.5"
 )
 LABELLED_RATES = "0.1,own"
 PAPERS = ("lami_go",)
+_OF_PAPERS = {"paper", "images", "labelled", "street", "out", "count", "device", "as_json"}
 
 
 @command
 def evaluate(
+    context: typer.Context,
     images: Annotated[Path | None, typer.Option(exists=True, help="Folder or tar of pictures.")] = None,
     labelled: Annotated[
         Path | None, typer.Option(exists=True, help="Folder or tar of pictures with imagenette's class numbers.")
@@ -77,6 +79,7 @@ def evaluate(
     if importlib.util.find_spec("evaluation") is None:
         raise NotReady("eval: the package evaluation is not installed here; run it from the source (`make setup`)")
     out = out or Path("out/eval" if paper is None else f"out/paper/{paper}")
+    _belong_together(context, paper)
     if paper is not None:
         _paper(paper, {"images": images, "labelled": labelled, "street": street}, out, count, device, as_json)
         return
@@ -101,6 +104,19 @@ def evaluate(
         emit({"page": str(page), "results": str(out / "results.csv"), "cases": grid.cases})
     else:
         console.out.print(f"{grid.cases} cases: {out / 'results.csv'}, {page}", markup=False)
+
+
+def _belong_together(context: typer.Context, paper: str | None) -> None:
+    """Options that would be ignored are refused."""
+    given = {
+        name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    }
+    if paper is None and "street" in given:
+        raise InvalidInput("street: is for --paper; --images and --labelled are what codecs are compared on")
+    if paper is not None and (others := sorted(given - _OF_PAPERS)):
+        raise InvalidInput(
+            f"{others[0]}: has no meaning with --paper, which takes {', '.join(sorted(_OF_PAPERS - {'as_json'}))}"
+        )
 
 
 @contextmanager

@@ -1,6 +1,6 @@
-"""`gocom eval`: codecs x channels x rates over pictures, every byte counted.
+"""`gocom eval`, the measuring: codecs x channels x rates over pictures, every byte counted.
 
 Grid --tasks--> Worker: plan (operating point) --> pipeline or services --> judge --> rows --> results.csv
-                                                                                        |
-                                                          summary --> tables, figures, index.html
+
+What is made of the rows is in evaluation/report.
 """

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from evaluation.sweep.distances import kernel_distances
+from evaluation.report.page import write_report
+from evaluation.sweep.distances import distances
 from evaluation.sweep.engine import Engine
 from evaluation.sweep.gallery import make_wall
 from evaluation.sweep.grid import Grid
-from evaluation.sweep.page import write_report
 from evaluation.sweep.runner import measure, one_thread
 from evaluation.sweep.worker import Worker
 
@@ -40,6 +40,6 @@ def evaluate(
     store, tasks = measure(grid, out, workers=workers, device=device, engine=engine, console=console)
     with one_thread():
         worker = Worker(grid, device, engine)
-        more = {"wall": make_wall(grid, worker, out), "kernel_distance": kernel_distances(grid, tasks, store, worker)}
+        more = {"wall": make_wall(grid, worker, out), **distances(grid, tasks, store, worker)}
     store.finish(tasks, command, more)
     return write_report(out)

@@ -79,7 +79,7 @@ class Planner:
         self._sessions: dict[Method, EncoderSession] = {}
         self._floors: dict[tuple[Method, int], int | None] = {}
         self._fates: dict[str, Fates] = {}
-        self._resending: dict[str, Resending] = {}
+        self._resending: dict[tuple[Method, str], Resending] = {}
 
     def plan(self, method: Method, image: ImageArray, frame_index: int, channel: str, budget_bytes: int | None) -> Plan:
         """The operating point. The same for the same arguments, whatever was asked before.
@@ -147,9 +147,9 @@ class Planner:
         scales = self._scales_of(method)
         point: Point | None = scales.default
         if budget_bytes is not None:
-            if channel not in self._resending:
-                self._resending[channel] = Resending(scales.sizes(self._max_rounds), self._fates_of(channel))
-            resending = self._resending[channel]
+            if (method, channel) not in self._resending:
+                self._resending[method, channel] = Resending(scales.sizes(self._max_rounds), self._fates_of(channel))
+            resending = self._resending[method, channel]
             point = scales.best(lambda file_bytes: resending.fits(file_bytes, budget_bytes))
         return _whole(scales, point, budget_bytes, max_rounds=self._max_rounds)
 

@@ -6,10 +6,12 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -26,6 +28,7 @@ from evaluation.sweep.worker import Done, Worker
 
 _CLASSICAL_WEIGHT = 0.1
 """What a case of a classical codec takes beside one of a net."""
+_LINE_EACH_S = 30.0
 _worker: Worker | None = None
 
 
@@ -127,14 +130,19 @@ def _progress(tasks: Sequence[Task], console: Console | None) -> Iterator[Callab
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"), TimeElapsedColumn(),
         TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
-    cases, total = 0, sum(task.set.cases for task in tasks)
-    with Progress(*columns, console=console, disable=console is None) as bar:
+    cases, total, told = 0, sum(task.set.cases for task in tasks), time.monotonic()
+    with Progress(*columns, console=console, disable=console is None or not console.is_terminal) as bar:
         shown = bar.add_task("cases", total=sum(map(_weight, tasks)), count=f"0 of {total}")
 
         def advance(task: Task) -> None:
-            nonlocal cases
+            nonlocal cases, told
             cases += task.set.cases
             bar.update(shown, advance=_weight(task), count=f"{cases} of {total}")
+            # A log takes lines instead of a bar.
+            if console is not None and not console.is_terminal and time.monotonic() - told > _LINE_EACH_S:
+                told, now = time.monotonic(), bar.tasks[shown]
+                left = (now.elapsed or 0) * (1 / (now.percentage / 100) - 1)
+                console.print(f"{cases} of {total} cases, about {timedelta(seconds=round(left))} left", highlight=False)
 
         try:
             yield advance

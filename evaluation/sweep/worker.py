@@ -28,12 +28,14 @@ from evaluation.sweep.rows import KEYS, Row
 
 MORE = {"lpips": optional_metrics.lpips, "dists": optional_metrics.dists}
 """Columns that need what a user may not have."""
+KERNEL, FID = "kernel_distance", "fid"
+"""Distances between sets of pictures."""
 
 
 def more_metrics() -> list[str]:
-    """Those of MORE that can be had here."""
+    """Those of MORE and FID that can be had here."""
     found = optional_metrics.available()
-    return [name for name in MORE if found[name.upper()] == optional_metrics.READY]
+    return [name for name in (*MORE, FID) if found[name.upper()] == optional_metrics.READY]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +45,13 @@ class Done:
     Attributes:
         rows: in the order of the grid; see rows.py.
         timings: of each row.
-        features: float32 [D] of the judge, of the rows with the first seed; none where the set has too few pictures
-            for a kernel distance.
+        features: by the distance between sets that they are for (see distances.py) float32 [D] of each row with the
+            first seed; none where the set has too few pictures for that.
     """
 
     rows: list[Row] = field(default_factory=list)
     timings: list[Row] = field(default_factory=list)
-    features: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    features: dict[str, list[npt.NDArray[np.float32]]] = field(default_factory=dict)
 
 
 class Worker:
@@ -67,7 +69,7 @@ class Worker:
         self._engine = engine or PipelineEngine(self._codecs, grid.link)
         self._planner = Planner(self._codecs, grid.link)
         self._judge = Judge(device)
-        self._more = {name: MORE[name] for name in more_metrics()}
+        self._more = {name: MORE[name] for name in more_metrics() if name in MORE}
         self._pictures: dict[PictureSet, dict[int, tuple[ImageArray, int | None]]] = {}
         self._current: _Picture | None = None
 
@@ -78,7 +80,8 @@ class Worker:
             done.rows.append(row)
             if many and row["seed"] == task.set.seeds[0]:
                 made = grey_like(self._picture(task).original.image) if sent.image is None else sent.image
-                done.features.append(self._judge.features([made])[0].numpy())
+                for name, features in self._features(made).items():
+                    done.features.setdefault(name, []).append(features)
             keys = {name: row[name] for name in KEYS}
             done.timings.append(keys | {f"{stage}_s": seconds for stage, seconds in sent.seconds.items()})
         return done
@@ -88,10 +91,15 @@ class Worker:
         for row, sent in self._sends(task):
             yield row, sent.image
 
-    def original_features(self, pictures: PictureSet) -> npt.NDArray[np.float32]:
-        """The judge's, float32 [N, D], of a set's pictures in order."""
+    def original_features(self, pictures: PictureSet) -> dict[str, npt.NDArray[np.float32]]:
+        """Float32 [N, D] by distance, of a set's pictures in order."""
         loaded = self._load(pictures)
-        return self._judge.features([loaded[index][0] for index, _ in chosen(pictures)]).numpy()
+        found = [self._features(loaded[index][0]) for index, _ in chosen(pictures)]
+        return {name: np.stack([features[name] for features in found]) for name in found[0]}
+
+    def _features(self, image: ImageArray) -> dict[str, npt.NDArray[np.float32]]:
+        found = {KERNEL: self._judge.features([image])[0].numpy()}
+        return found | ({FID: optional_metrics.inception_features(image)} if FID in more_metrics() else {})
 
     def _sends(self, task: Task) -> Iterator[tuple[Row, Sent]]:
         picture = self._picture(task)

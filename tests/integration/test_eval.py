@@ -195,6 +195,8 @@ async def test_services_and_pipeline_engines_agree(codec: Callable[[str], Codec]
         (["--images", "{photos}", "--channels", "packet_erasure:rate=7"], "rate: 7"),
         (["--paper", "lamigo"], "paper: no 'lamigo'; there are lami_go"),
         (["--paper", "lami_go", "--images", "{photos}"], "paper: lami_go also needs --labelled, --street"),
+        (["--paper", "lami_go", "--codecs", "jpeg"], "codecs: has no meaning with --paper, which takes count, "),
+        (["--images", "{photos}", "--street", "{photos}"], "street: is for --paper"),
         (["--images", "{photos}", "--out", "{undisturbed}", "--codecs", "jpeg"], "has an evaluation with other "),
     ],
 )

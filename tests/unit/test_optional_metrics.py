@@ -9,7 +9,7 @@ import pytest
 
 from common.errors import InvalidInput, NotReady
 from evaluation import optional_metrics
-from evaluation.optional_metrics import available, dists, fid, lpips
+from evaluation.optional_metrics import available, dists, fid, inception_features, lpips
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = {
@@ -17,6 +17,7 @@ WEIGHTS = {
     "DISTS": "vgg16-397923af.pth",
     "FID": "weights-inception-2015-12-05-6726825d.pth",
 }
+NETS = optional_metrics._lpips_net, optional_metrics._dists_net, optional_metrics._inception_net
 NET = """
 import torch
 class Net:
@@ -33,14 +34,24 @@ class Net:
 STUBS = {
     "lpips.py": NET + "LPIPS = Net\n",
     "torchmetrics/functional/image/dists.py": NET + "DISTSNetwork = Net\n",
-    "torch_fidelity.py": """
+    "torch_fidelity/feature_extractor_inceptionv3.py": """
 import torch
-def calculate_metrics(*, input1, input2, **settings):
+class FeatureExtractorInceptionV3:
+    def __init__(self, name, features_list, feature_extractor_weights_path=None):
+        assert features_list == ["2048"]
+        self.weights = feature_extractor_weights_path
+    def __call__(self, x):
+        assert x.dtype == torch.uint8 and x.shape == (1, 3, 4, 5) and torch.is_inference_mode_enabled()
+        return (x.float().mean() * torch.ones(1, 2048),)
+""",
+    "torch_fidelity/metric_fid.py": """
+KEY_METRIC_FID = "frechet_inception_distance"
+def fid_features_to_statistics(features):
+    return features.mean(), len(features)
+def fid_statistics_to_metric(stat_1, stat_2, verbose):
     global seen
-    assert isinstance(input1, torch.utils.data.Dataset) and input1[0].dtype == torch.uint8
-    batch = next(iter(torch.utils.data.DataLoader(input1, batch_size=64)))
-    seen = settings | {"batch": batch, "first": input2[0]}
-    return {"frechet_inception_distance": 1.5}
+    seen = stat_1, stat_2
+    return {KEY_METRIC_FID: 1.5}
 """,
 }
 
@@ -51,10 +62,10 @@ def hub(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     folder = tmp_path / "torch" / "hub" / "checkpoints"
     folder.mkdir(parents=True)
-    for net in (optional_metrics._lpips_net, optional_metrics._dists_net):
+    for net in NETS:
         net.cache_clear()
     yield folder
-    for net in (optional_metrics._lpips_net, optional_metrics._dists_net):
+    for net in NETS:
         net.cache_clear()
 
 
@@ -69,7 +80,7 @@ def libraries(tmp_path, monkeypatch):
         path = tmp_path / "stubs" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(code)
-    for folder in ("torchmetrics", "torchmetrics/functional", "torchmetrics/functional/image"):
+    for folder in ("torchmetrics", "torchmetrics/functional", "torchmetrics/functional/image", "torch_fidelity"):
         (tmp_path / "stubs" / folder / "__init__.py").touch()
     forget()
     monkeypatch.syspath_prepend(str(tmp_path / "stubs"))
@@ -89,11 +100,12 @@ def weights(hub):
     return hub
 
 
+FEATURES = np.zeros((500, 2048), np.float32)
 IMAGE, OTHER = np.zeros((3, 4, 5), np.float32), np.ones((3, 4, 5), np.float32)
 CALLS = {
     "LPIPS": lambda: lpips(IMAGE, OTHER),
     "DISTS": lambda: dists(IMAGE, OTHER),
-    "FID": lambda: fid([IMAGE] * 500, [OTHER] * 500),
+    "FID": lambda: inception_features(IMAGE),
 }
 
 
@@ -134,11 +146,11 @@ def test_libraries_are_called_as_they_want_it(libraries, weights):
     assert dists(IMAGE, OTHER) == 1.0
     assert sys.modules["torchmetrics.functional.image.dists"].Net.seen == (0.0, 1.0)
 
-    assert fid([IMAGE] * 500, [OTHER / 2] * 501) == 1.5
-    seen = sys.modules["torch_fidelity"].seen
-    assert seen.pop("feature_extractor_weights_path") == str(weights / WEIGHTS["FID"])
-    assert seen["batch"].shape == (64, 3, 4, 5) and int(seen["batch"].max()) == 128 and int(seen["first"].max()) == 0
-    assert seen["fid"] is True and seen["cuda"] is False
+    features = inception_features(OTHER / 2)
+    assert features.shape == (2048,) and features.dtype == np.float32 and features[0] == 128
+    assert optional_metrics._inception_net().weights == str(weights / WEIGHTS["FID"])
+    assert fid(FEATURES, np.stack([features] * 501)) == 1.5
+    assert sys.modules["torch_fidelity.metric_fid"].seen == ((128, 501), (0, 500))
 
 
 def test_what_cannot_be_compared(libraries, weights):
@@ -146,7 +158,7 @@ def test_what_cannot_be_compared(libraries, weights):
         with pytest.raises(InvalidInput, match="image: shapes"):
             metric(IMAGE, OTHER[:, :2])
     with pytest.raises(InvalidInput, match="images: 499 pictures; FID needs 500"):
-        fid([IMAGE] * 500, [OTHER] * 499)
+        fid(FEATURES, FEATURES[1:])
 
 
 def test_saying_what_there_is_imports_nothing_heavy():

@@ -9,17 +9,20 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from evaluation.sweep import sentences, tables
-from evaluation.sweep.axes import Kind
-from evaluation.sweep.bars import bars
-from evaluation.sweep.costs import costs
-from evaluation.sweep.facts import counted, decided, ran
-from evaluation.sweep.figures import Drawn, curves, few_losses
-from evaluation.sweep.render import html_table, markdown_table
+from evaluation.report import tables
+from evaluation.report.axes import Kind
+from evaluation.report.bars import bars
+from evaluation.report.costs import costs
+from evaluation.report.equal_quality import equal_quality
+from evaluation.report.facts import channels_met, counted, decided, meant, ran
+from evaluation.report.figures import Drawn, curves, few_losses
+from evaluation.report.metrics import METRIC
+from evaluation.report.outcomes import in_short, outcome_maps
+from evaluation.report.render import html_table, markdown_table
+from evaluation.report.summary import Results
+from evaluation.report.tables import Table
+from evaluation.report.wall import walls
 from evaluation.sweep.rows import TIMINGS, read_csv
-from evaluation.sweep.summary import Results
-from evaluation.sweep.tables import Table
-from evaluation.sweep.wall import walls
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -51,11 +54,14 @@ def write_report(out: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.png"):
         old.unlink()
-    drawn = [*curves(results, folder), *bars(results, folder)]
-    drawn = [*walls(results, about.get("wall") or [], out), *drawn]
-    (out / "README.md").write_text(_readme(results, about, drawn), "utf-8")
+    drawn = [
+        *outcome_maps(results, folder), *walls(results, about.get("wall") or [], out), *curves(results, folder),
+        *bars(results, folder),
+    ]  # fmt: skip
+    equal = _equal(results)
+    (out / "README.md").write_text(_readme(results, about, drawn, equal), "utf-8")
     page = out / "index.html"
-    page.write_text(_page(results, about, drawn), "utf-8")
+    page.write_text(_page(results, about, drawn, equal), "utf-8")
     return page
 
 
@@ -70,16 +76,6 @@ def _best(results: Results, kinds: Sequence[Kind]) -> Iterator[tuple[bool, Table
                     yield rate == rates[len(rates) // 2], table
 
 
-def _in_short(results: Results) -> list[str]:
-    """Over all losses and rates, how often each semantic codec wins and loses."""
-    channels = results.channels_of(Kind.ERASURE)
-    return [
-        f"{name}: {said}"
-        for name in results.sets
-        for said in sentences.standing(results, name, channels, results.rates_of(name), list(results.methods))
-    ]
-
-
 def _costs(results: Results, channels: Sequence[str]) -> list[Table]:
     """(b): what a dB or a point of accuracy costs."""
     found = [
@@ -91,39 +87,64 @@ def _costs(results: Results, channels: Sequence[str]) -> list[Table]:
     return [table for table in found if table is not None]
 
 
+def _equal(results: Results) -> list[Table]:
+    """(b), the other way round: what the same quality costs others."""
+    fields = ("psnr_db", "distance", "correct", "correct_10")
+    found = [
+        equal_quality(results, name, METRIC[field], few_losses(results))
+        for name in results.sets
+        for field in fields
+        if results.has(name, field)
+    ]
+    return [table for table in found if table is not None]
+
+
+def _words(results: Results) -> Table:
+    fields = {metric.field: metric for name in results.sets for metric in results.metrics(name)}
+    return meant(results, list(fields.values()))
+
+
 def _sizes(results: Results) -> list[Table]:
     found = [tables.bytes_taken(results, name, rate) for name in results.sets for rate in results.rates_of(name)]
     return [table for table in found if table is not None]
 
 
-def _glances(results: Results) -> list[Table]:
-    return [table for name in results.sets if (table := tables.glance(results, name))]
+def _set_distances(about: Mapping[str, Any]) -> list[Table]:
+    named = (("Kernel distance", "kernel_distance"), ("FID", "fid"))
+    return [t for title, name in named if (t := tables.set_distances(title, about.get(name) or []))]
 
 
 OTHERS = tuple(kind for kind in Kind if kind is not Kind.ERASURE)
 
 
-def _page(results: Results, about: Mapping[str, Any], drawn: Sequence[Drawn]) -> str:
+def _page(results: Results, about: Mapping[str, Any], drawn: Sequence[Drawn], equal: Sequence[Table]) -> str:
     few = few_losses(results, (0.0, 0.2)) or results.channels[:1]
     shares, losses = tables.shares(results), tables.losses(results)
-    kernel = tables.kernel_distances(about.get("kernel_distance") or [])
     others = [html_table(table) for _, table in _best(results, OTHERS)]
+    short, met = in_short(results), channels_met(results)
+    maps = [figure for figure in drawn if "outcomes" in figure.path.name]
     parts = [
-        _section("run", "What was run", _list(ran(results, about)) + _list(counted(results))),
+        _section("short", "In short", (html_table(short, titled=False) if short else "") + "".join(map(_figure, maps))),
+        _section(
+            "run", "What was run",
+            html_table(_words(results)) + _list(ran(results, about)) + _list(counted(results))
+            + (html_table(met) if met else ""),
+        ),
         _section(
             "best", "At equal total bytes, who is best",
-            _list(decided()) + _tables(_glances(results)) + _list(_in_short(results))
+            _list(decided()) + _tables(tables.glances(results))
             + "".join(_unfolds(table, middle) for middle, table in _best(results, [Kind.ERASURE]))
             + _folded("Bursts, bit errors, fading and other channels", "".join(others))
             + _folded("Bytes that each method took", _tables(_sizes(results))),
         ),
         _section(
             "costs", "What a dB or a point of accuracy costs",
-            _tables(_costs(results, few)) + _folded("At every loss", _tables(_all_costs(results, few))),
+            _tables(equal) + _tables(_costs(results, few))
+            + _folded("At every loss", _tables(_all_costs(results, few))),
         ),
         _section("losses", "Where the semantic codec loses", _losses(shares, losses)),
-        _section("figures", "Figures", "".join(map(_figure, drawn))),
-        _section("kernel", "Kernel distance", html_table(kernel)) if kernel else "",
+        _section("figures", "Figures", "".join(_figure(figure) for figure in drawn if figure not in maps)),
+        _section("sets", "Distances between sets of pictures", _tables(_set_distances(about))),
     ]  # fmt: skip
     return f"""<!doctype html>
 <html lang="en">
@@ -132,7 +153,8 @@ def _page(results: Results, about: Mapping[str, Any], drawn: Sequence[Drawn]) ->
 <title>GO-COM evaluation</title>
 <style>{STYLE}</style>
 <h1>GO-COM evaluation</h1>
-<nav><a href="#run">run</a><a href="#best">who is best</a><a href="#costs">costs</a><a href="#losses">where it loses</a>
+<nav><a href="#short">in short</a><a href="#run">run</a>
+<a href="#best">who is best</a><a href="#costs">costs</a><a href="#losses">where it loses</a>
 <a href="#figures">figures</a></nav>
 {"".join(parts)}</html>
 """
@@ -178,31 +200,31 @@ def _figure(drawn: Drawn) -> str:
     return f'<figure><h3>{title}</h3>{said}<img alt="{title}" src="data:image/png;base64,{data}"></figure>\n'
 
 
-def _readme(results: Results, about: Mapping[str, Any], drawn: Sequence[Drawn]) -> str:
+def _readme(results: Results, about: Mapping[str, Any], drawn: Sequence[Drawn], equal: Sequence[Table]) -> str:
     few = few_losses(results, (0.0, 0.2)) or results.channels[:1]
     shares = tables.shares(results)
-    kernel = tables.kernel_distances(about.get("kernel_distance") or [])
-    parts = [
-        "# Evaluation\n",
-        *(f"{line}\n" for line in ran(results, about)),
-        *(f"{line}\n" for line in counted(results)),
-    ]
+    short, met = in_short(results), channels_met(results)
+    maps = [figure for figure in drawn if "outcomes" in figure.path.name]
+    parts = ["# Evaluation\n", *([markdown_table(short, 2)] if short else []), *map(_markdown_figure, maps)]
+    parts += ["## What was run\n", markdown_table(_words(results))]
+    parts += [f"{line}\n" for line in (*ran(results, about), *counted(results))]
+    parts += [markdown_table(met)] if met else []
     parts.append("The same with every channel and all tables, in one file that works offline: `index.html`.\n")
     parts += ["## At equal total bytes, who is best\n", *(f"{line}\n" for line in decided())]
     parts += [
-        markdown_table(table) for table in (*_glances(results), *(table for _, table in _best(results, [Kind.ERASURE])))
+        markdown_table(table)
+        for table in (*tables.glances(results), *(table for _, table in _best(results, [Kind.ERASURE])))
     ]
-    parts += [f"{line}\n" for line in _in_short(results)]
-    parts += ["## What a dB or a point of accuracy costs\n", *map(markdown_table, _costs(results, few))]
+    parts += ["## What a dB or a point of accuracy costs\n", *map(markdown_table, equal)]
+    parts += map(markdown_table, _costs(results, few))
     if shares is not None:
         parts += ["## Where the semantic codec loses\n", *map(markdown_table, (shares, *tables.losses(results)))]
-    if kernel is not None:
-        parts += [markdown_table(kernel, 2)]
-    parts += ["## Figures\n"]
-    for figure in drawn:
-        parts += [
-            f"### {figure.title}\n",
-            *(f"{line}\n" for line in figure.sentences),
-            f"![{figure.title}](figures/{figure.path.name})\n",
-        ]
+    parts += [markdown_table(table, 2) for table in _set_distances(about)]
+    parts += ["## Bytes that each method took\n", *map(markdown_table, _sizes(results))]
+    parts += ["## Figures\n", *(_markdown_figure(figure) for figure in drawn if figure not in maps)]
     return "\n".join(parts)
+
+
+def _markdown_figure(drawn: Drawn) -> str:
+    said = "".join(f"{line}\n\n" for line in drawn.sentences)
+    return f"### {drawn.title}\n\n{said}![{drawn.title}](figures/{drawn.path.name})\n"

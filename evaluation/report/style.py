@@ -9,10 +9,12 @@ from textwrap import fill
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from PIL import Image
 
+from evaluation.report.metrics import Metric
+from evaluation.report.summary import Kept, Results
 from evaluation.sweep.methods import Protection
-from evaluation.sweep.summary import Kept, Metric, Results
 
 # Okabe and Ito's palette, which the colour-blind can tell apart; without its yellow, too pale for a line.
 COLOURS = {
@@ -75,6 +77,11 @@ def new_figure(rows: int, columns: int, height_in: float = 2.9, same_y: bool = T
     width = WIDTH_IN if columns > 2 else 4.4 * columns + 1.6
     figure = Figure(figsize=(width, height_in * rows + 0.9), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, sharey="row" if same_y else "none")
+
+
+def tile(column: int, row: int, colour: str) -> Rectangle:
+    """A field of a map, its middle at (column, row)."""
+    return Rectangle((column - 0.48, row - 0.46), 0.96, 0.92, facecolor=colour, edgecolor="none")
 
 
 def save(figure: Figure, path: Path, title: str, columns: int = 5, more: Mapping[str, Any] | None = None) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 from matplotlib.patches import Patch
 
 from evaluation.judge import Interval
-from evaluation.sweep import sentences, style
-from evaluation.sweep.axes import Kind
-from evaluation.sweep.cells import SEGMENT, Cell
-from evaluation.sweep.figures import Drawn, few_losses
-from evaluation.sweep.summary import Results
-from evaluation.sweep.tables import rate_words
+from evaluation.report import sentences, style
+from evaluation.report.axes import Kind
+from evaluation.report.cells import SEGMENT, Cell
+from evaluation.report.figures import Drawn, few_losses
+from evaluation.report.summary import Results
+from evaluation.report.tables import rate_words
 
 _PARTS = ("#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#8C510A", "#6A3D9A")
 _HEADER, _FEEDBACK = "#4D4D4D", "#E69F00"
@@ -43,7 +43,9 @@ def _bytes(
         for row, name in enumerate(results.methods):
             cell = Cell(set_name, name, rate, channel)
             left = _stack(axes, row, [(_mean(results, cell, field), label, colour) for field, label, colour in parts])
-            if repair := _mean(results, cell, "bytes_repair"):
+            # A classical codec's only segment is its file; of several it is not known whose the repair is.
+            repair = _mean(results, cell, "bytes_repair") if results.methods[name].classical else 0.0
+            if repair:
                 axes.barh(
                     row,
                     repair,
@@ -58,7 +60,7 @@ def _bytes(
             _total(axes, row, results.average(cell, "bytes_total"), "{:.0f}")
         _rows(axes, results, f"{results.axes[channel].label} of packets lost", "bytes, all rounds")
     path, title = folder / f"{set_name}_bytes.png", f"{set_name}: what the bytes are at {rate_words(rate)}"
-    some = any(_mean(results, cell, "bytes_repair") for cell in cells)
+    some = any(_mean(results, cell, "bytes_repair") for cell in cells if results.methods[cell.method].classical)
     hatched = {"of it repair": Patch(facecolor="0.6", edgecolor="white", hatch="////", linewidth=0)}
     style.save(figure, path, title, columns=6, more=hatched if some else None)
     yield Drawn(path, title, tuple(sentences.sizes(results, cells)))
@@ -83,7 +85,7 @@ def _latency(
     path, title = folder / f"{set_name}_latency.png", f"{set_name}: what the seconds are at {rate_words(rate)}"
     style.save(figure, path, title)
     said_of = [cell for cell in cells if cell.channel == channels[-1]]
-    waits = "Round trips wait for the link and are not in the seconds."
+    waits = "Of frames that brought a picture. Round trips are counted; their seconds are the network's."
     yield Drawn(path, title, (*sentences.seconds(results, said_of), waits))
 
 
@@ -127,7 +129,7 @@ def _mean(results: Results, cell: Cell, field: str) -> float:
 def _bursts(results: Results, set_name: str, folder: Path) -> Iterator[Drawn]:
     channels = results.channels_of(Kind.BURSTS)
     metrics = results.metrics(set_name)
-    if not channels:
+    if len(channels) < 2:  # one says no more than its table
         return
     for rate in results.rates_of(set_name):
         cells = [Cell(set_name, name, rate, channel) for channel in channels for name in results.methods]

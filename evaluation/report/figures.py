@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.judge import Interval
-from evaluation.sweep import sentences, style
-from evaluation.sweep.axes import Kind
-from evaluation.sweep.cells import Cell
-from evaluation.sweep.summary import Metric, Results
-from evaluation.sweep.tables import rate_words
+from evaluation.report import sentences, style
+from evaluation.report.axes import Kind
+from evaluation.report.cells import Cell
+from evaluation.report.metrics import Metric
+from evaluation.report.summary import Results
+from evaluation.report.tables import rate_words
 
 Point = tuple[float, Interval]
 LOSSES = (0.0, 0.05, 0.2, 0.5)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evaluation.judge import Interval
-from evaluation.sweep.axes import Kind
-from evaluation.sweep.cells import SEGMENT, Cell
-from evaluation.sweep.summary import Results, Standing
-from evaluation.sweep.tables import rate_words, standings, words
+from evaluation.report.axes import Kind
+from evaluation.report.cells import SEGMENT, Cell
+from evaluation.report.summary import Results, Standing
+from evaluation.report.tables import rate_words, standings, words
 
 
 def standing(
@@ -26,15 +26,16 @@ def standing(
             if not places:
                 continue
             won, level, lost = (sum(p.outcome == o for *_, p in places) for o in ("won", "level", "lost"))
-            text = f"{_capital(metric.title)}: of {len(places)} comparisons {name} wins {won} "
-            text += "(better than every classical method shown) and "
-            text += f"loses {lost} (at least one is better{_where(results, places)}); {level} "
-            found.append(f"{text}{'is' if level == 1 else 'are'} level.")
+            text = (
+                f"{_capital(metric.title)}, in {len(places)} place{'' if len(places) == 1 else 's'}: {name} is better "
+            )
+            text += f"than every classical method shown in {won}, worse than one at least in {lost}"
+            found.append(f"{text}{_where(results, places)}, level in {level}.")
     return found
 
 
 def _where(results: Results, places: Sequence[tuple[float | None, str, Standing]]) -> str:
-    """ ": at 5 % and 0.1 bpp by jpeg+fec", of the losses; nothing where there are none, many, or all are lost."""
+    """ " (at 5 % and 0.1 bpp by jpeg+fec)", of the losses; nothing where there are none, many, or all are lost."""
     lost = [(rate, channel, place.beaten_by[0][0]) for rate, channel, place in places if place.beaten_by]
     if not lost or len(lost) == len(places) or len(lost) > 6:
         return ""
@@ -43,7 +44,7 @@ def _where(results: Results, places: Sequence[tuple[float | None, str, Standing]
         f"at {results.axes[channel].short}{f' and {rate_words(rate)}' if several else ''} by {by}"
         for rate, channel, by in lost
     ]
-    return f": {'; '.join(texts)}"
+    return f" ({'; '.join(texts)})"
 
 
 def falls(results: Results, set_name: str, rate: float | None, channels: Sequence[str]) -> list[str]:
@@ -108,7 +109,8 @@ def seconds(results: Results, cells: Sequence[Cell]) -> list[str]:
         return []
     (quick, first), (slow, last) = min(means), max(means)
     label = results.axes[cells[0].channel].label
-    return [f"Over {label} loss {first} takes {quick:.3f} s a picture, the least, and {last} {slow:.3f} s, the most."]
+    text = f"Over {label} loss, where a picture came, {first} took {quick:.3f} s, the least, and {last} {slow:.3f} s, "
+    return [f"{text}the most."]
 
 
 def _mean(value: Interval | None) -> float:

@@ -69,7 +69,7 @@ def axis_of(spec: str, packet_erasure_rate: float | None = None) -> Axis:
     if name == "gilbert_elliott":
         bursts = fault.gilbert_elliott
         lost = "" if packet_erasure_rate is None else f"{percent(round(packet_erasure_rate, 3))}, "
-        mean = f"bad spells of {1 / bursts.r:.3g}" if bursts.r else "a bad spell without end"
+        mean = f"bursts of {1 / bursts.r:.3g} packets" if bursts.r else "a burst without end"
         return Axis(Kind.BURSTS, name, packet_erasure_rate, f"{lost}{mean} (p={bursts.p:g}, r={bursts.r:g})")
     if name not in _AXES or not (words := _without(format_spec(profile), _AXES[name][1])):
         return Axis(Kind.OTHER, spec, None, spec)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evaluation.judge import Interval
-from evaluation.sweep.cells import Cell
-from evaluation.sweep.summary import METRIC, Metric, Results, Step
-from evaluation.sweep.tables import NOTHING, Table, rate_words, words
+from evaluation.report.cells import Cell
+from evaluation.report.metrics import METRIC, Metric
+from evaluation.report.summary import Results, Step
+from evaluation.report.tables import NOTHING, Table, rate_words, words
 
 
 def costs(results: Results, set_name: str, channels: Sequence[str], field: str) -> Table | None:
@@ -27,14 +28,17 @@ def costs(results: Results, set_name: str, channels: Sequence[str], field: str) 
         return None
     one = "dB" if metric.unit == "dB" else "point"
     notes = (
-        f"From one rate of a method to its next: more bytes over more {one}s, ratio of means over the same pictures. "
-        f"{NOTHING}: one rate only, or no gain whose interval excludes 0. Round trips are those for retransmission.",
+        f"From one rate of a method to its next: more bytes over more {one}s, ratio of means over the same pictures. A "
+        "method that begins badly has cheap steps: what equal quality costs is in the table above. "
+        f"{NOTHING}: one rate only, or no gain, or no more seconds, whose interval excludes 0. Seconds are of frames "
+        "that brought a picture; a semantic decoder takes fewer where more arrives and less has to be made up. Round "
+        "trips are those for retransmission.",
     )
     head = (
         "lost", "method", "rate", "bytes", f"{one}s gained", f"bytes for a {one}", f"seconds for a {one}",
         "seconds a picture", "round trips",
     )  # fmt: skip
-    return Table(f"{set_name}: what a {one} costs ({metric.title})", notes, head, tuple(lines))
+    return Table(f"{set_name}: what the next {one} costs ({metric.title})", notes, head, tuple(lines))
 
 
 def _lines(results: Results, place: Cell, metric: Metric) -> list[tuple[str, ...]]:
@@ -56,14 +60,15 @@ def _step_cells(results: Results, step: Step, metric: Metric) -> tuple[str, ...]
     sizes = f"{before[0]:.0f} to {after[0]:.0f}" if before and after else NOTHING
     price = words(step.price, 0 if step.price and abs(step.price[0]) >= 10 else 1)
     gain = words(step.gain, metric.digits, sign=True)
-    return (rates, sizes, gain, price, _seconds_for(results, step), *_end_cells(results, step.end))
+    return (rates, sizes, gain, price, _seconds_for(results, step, metric), *_end_cells(results, step.end))
 
 
-def _seconds_for(results: Results, step: Step) -> str:
+def _seconds_for(results: Results, step: Step, metric: Metric) -> str:
+    """Where it is clear that there are more, or fewer."""
     more: Interval | None = results.difference(step.end, step.start, "total_s")
-    if more is None or step.price is None:
+    if more is None or step.price is None or more[1] <= 0 <= more[2]:
         return NOTHING
-    return f"{more[0] / step.gain[0]:+.3f}"
+    return words(results.price(step.start, step.end, metric, "total_s"), 3, sign=True)
 
 
 def _end_cells(results: Results, cell: Cell) -> tuple[str, str]:

@@ -5,7 +5,6 @@ Two methods are compared by the interval of their difference over the pictures t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,45 +12,19 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from scipy.stats import t
 
 from common.systems.classical import CLASSICAL_CODECS
 from evaluation.judge import RESAMPLES, Interval, interval, paired
-from evaluation.sweep.axes import Axis, Kind, axis_of
-from evaluation.sweep.cells import SEGMENT, Cell, averaged
+from evaluation.report.axes import Axis, Kind, axis_of
+from evaluation.report.cells import SEGMENT, Cell, averaged
+from evaluation.report.decide import LEVEL, holm, p_value
+from evaluation.report.metrics import METRICS, Metric
+from evaluation.sweep.methods import Protection
 from evaluation.sweep.rows import Row
-
-MIN_PICTURES = 6
-"""Fewer decide nothing: Student's interval is right for normal differences, and those of a handful may be others."""
-
 
 OVERSPENT = 1.05
 """A method that takes more than so many times the bytes of the semantic one does not compete with it: at equal bytes it
 has nothing to show. (Retransmissions meet their bytes in the mean over losses that did not happen, not exactly.)"""
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """How a picture is scored: field of a row, name in tables, digits, unit, and whether more is better."""
-
-    field: str
-    title: str
-    digits: int
-    unit: str = ""
-    higher: bool = True
-
-
-METRICS = (
-    Metric("psnr_db", "PSNR in dB", 2, "dB"),
-    Metric("ms_ssim", "MS-SSIM", 3),
-    Metric("distance", "deep-feature distance", 3, higher=False),
-    Metric("lpips", "LPIPS", 3, higher=False),
-    Metric("dists", "DISTS", 3, higher=False),
-    Metric("correct", "accuracy of 1000 classes in %", 1, "points"),
-    Metric("correct_10", "accuracy of ten classes in %", 1, "points"),
-    Metric("agrees", "agreement with the original in %", 1, "points"),
-)
-METRIC = {metric.field: metric for metric in METRICS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +60,8 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A semantic codec against the classical methods: "won" against each, "lost" to some (margins: theirs minus its)
-    or "level"."""
+    """A semantic codec against the classical methods: "won" against each, "lost" to some (margins: theirs minus its;
+    Holm's correction for how many they are) or "level"."""
 
     outcome: str
     beaten_by: tuple[tuple[str, Interval], ...] = ()
@@ -112,6 +85,7 @@ class Results:
         rows: as they were given.
         capped: how many had an infinite PSNR, taken as 100 dB.
         methods, sets, rates, channels: in the order of tables.
+        promised: packet erasure rate by channel, closed form.
     """
 
     def __init__(self, rows: Sequence[Row], timings: Sequence[Row] = (), order: Sequence[str] = ()) -> None:
@@ -125,9 +99,9 @@ class Results:
         self.rates: list[float | None] = sorted(
             {row["rate_bpp"] for row in self.rows}, key=lambda r: (r is None, r or 0)
         )
-        losses = {row["channel"]: row["packet_erasure_rate"] for row in self.rows}
-        self.axes: dict[str, Axis] = {channel: axis_of(channel, loss) for channel, loss in losses.items()}
-        self.channels: list[str] = sorted(losses, key=lambda channel: _order(self.axes[channel]))
+        self.promised: dict[str, float] = {row["channel"]: row["packet_erasure_rate"] for row in self.rows}
+        self.axes: dict[str, Axis] = {channel: axis_of(channel, loss) for channel, loss in self.promised.items()}
+        self.channels: list[str] = sorted(self.promised, key=lambda channel: _order(self.axes[channel]))
         self._values = averaged(self.rows, self.timings)
         self._intervals: dict[tuple[Any, ...], Interval | None] = {}
 
@@ -140,6 +114,11 @@ class Results:
     def classical(self) -> list[str]:
         """Methods whose file must arrive whole."""
         return [name for name, kept in self.methods.items() if kept.classical]
+
+    @cached_property
+    def one_transmission(self) -> list[str]:
+        """Methods that need no way back: all but those with retransmissions."""
+        return [name for name, kept in self.methods.items() if kept.protection != Protection.ARQ]
 
     def channels_of(self, *kinds: Kind) -> list[str]:
         """Channels of these kinds, those of one family together and by their place on the axis."""
@@ -156,6 +135,16 @@ class Results:
     def rates_of(self, set_name: str) -> list[float | None]:
         """Rates at which the set was sent."""
         return [rate for rate in self.rates if any(c.set == set_name and c.rate_bpp == rate for c in self._values)]
+
+    @property
+    def cells(self) -> list[Cell]:
+        """All that there are."""
+        return list(self._values)
+
+    def packets(self, channel: str) -> tuple[int, int]:
+        """(sent, lost) over a channel, everything together."""
+        rows = [row for row in self.rows if row["channel"] == channel]
+        return sum(row["packets_sent"] for row in rows), sum(row["packets_lost"] for row in rows)
 
     def pictures(self, cell: Cell, field: str) -> dict[str, float]:
         """Picture -> mean over seeds; empty: nothing there."""
@@ -187,18 +176,18 @@ class Results:
         return [first[picture] for picture in both], [second[picture] for picture in both]
 
     def better(self, a: Cell, b: Cell, metric: Metric) -> int:
-        """1: a is better, -1: b is, and both intervals of the difference exclude 0; 0: they cannot be told apart.
+        """1: a is better, -1: b is, by both tests of the difference; 0: they cannot be told apart.
 
         The bootstrap's is too narrow for a dozen pictures: it tells one in ten equals apart, with Student's one in 20.
         """
         found = self.difference(a, b, metric.field)
-        first, second = self._both(a, b, metric.field)
-        if found is None or len(first) < MIN_PICTURES or found[1] <= 0 <= found[2]:
-            return 0
-        off = np.subtract(first, second)
-        if abs(off.mean()) <= t.ppf(0.975, len(off) - 1) * off.std(ddof=1) / math.sqrt(len(off)):
+        if found is None or found[1] <= 0 <= found[2] or self.p_value(a, b, metric) >= LEVEL:
             return 0
         return 1 if (found[0] > 0) == metric.higher else -1
+
+    def p_value(self, a: Cell, b: Cell, metric: Metric) -> float:
+        """Student's, of no difference."""
+        return p_value(np.subtract(*self._both(a, b, metric.field)))
 
     def byte_ratio(self, cell: Cell, other: str) -> float | None:
         """Mean bytes of a cell over those of another method there; None: one is missing."""
@@ -206,7 +195,8 @@ class Results:
         return theirs[0] / base[0] if theirs and base and base[0] else None
 
     def overspent(self, cell: Cell) -> bool:
-        """Whether a method clearly took more than its bytes: those of the first semantic codec, if there is one.
+        """Whether a method took more than 1.05 times its bytes, those of the first semantic codec if there is one; and
+        not by luck: clearly so, or because even the least that it can do is too much.
 
         Retransmissions meet their bytes in expectation: luck alone, of a few pictures, is not held against them.
         """
@@ -214,13 +204,16 @@ class Results:
             return False
         theirs, base = self._both(cell, cell._replace(method=self.semantic[0]), "bytes_total")
         over = np.subtract(theirs, np.multiply(OVERSPENT, base))
-        return bool(len(over)) and interval(over)[1] > 0
+        if not len(over) or over.mean() <= 0:
+            return False
+        return any(self.pictures(cell, "at_floor").values()) or interval(over)[1] > 0
 
-    def verdict(self, place: Cell, metric: Metric) -> Verdict | None:
-        """Who is best at a place (its method does not matter) of those within their bytes; None: nobody was there."""
+    def verdict(self, place: Cell, metric: Metric, among: Sequence[str] = ()) -> Verdict | None:
+        """Who is best at a place (its method does not matter) of all methods (or those `among`) that are within their
+        bytes; None: nobody was there."""
         if not self.semantic and place.rate_bpp is None:
             return None  # nobody set the bytes
-        everybody = [place._replace(method=name) for name in self.methods]
+        everybody = [place._replace(method=name) for name in self.methods if not among or name in among]
         cells = self._different([cell for cell in everybody if not self.overspent(cell)], metric)
         means = {cell: found[0] for cell in cells if (found := self.average(cell, metric.field))}
         if not means:
@@ -248,7 +241,9 @@ class Results:
         if not peers or not self.pictures(cell, metric.field):
             return None
         outcomes = {peer: self.better(cell, peer, metric) for peer in peers}
-        lost = [(peer.method, self.difference(peer, cell, metric.field)) for peer in peers if outcomes[peer] < 0]
+        counts = holm([self.p_value(cell, peer, metric) for peer in peers])
+        beat = [peer for peer, counted in zip(peers, counts, strict=True) if counted and outcomes[peer] < 0]
+        lost = [(peer.method, self.difference(peer, cell, metric.field)) for peer in beat]
         if lost:
             by_margin = sorted(((m, d) for m, d in lost if d is not None), key=lambda pair: -abs(pair[1][0]))
             return Standing("lost", tuple(by_margin))
@@ -262,14 +257,20 @@ class Results:
         for start, end in pairwise(cells):
             more, gain = self.difference(end, start, "bytes_total"), self.difference(end, start, metric.field)
             if more is not None and gain is not None:
-                price = self._price(start, end, metric) if self.better(end, start, metric) == 1 else None
+                clear = self.better(end, start, metric) == 1
+                price = self.price(start, end, metric, "bytes_total") if clear else None
                 found.append(Step(start, end, more, gain, price))
         return found
 
-    def _price(self, start: Cell, end: Cell, metric: Metric) -> Interval:
-        """More bytes over better quality, ratio of means, with a bootstrap interval over pictures."""
-        gain = np.subtract(*self._both(end, start, metric.field))
-        cost = np.subtract(*self._both(end, start, "bytes_total"))
+    def price(self, start: Cell, end: Cell, metric: Metric, field: str) -> Interval | None:
+        """More of a field (bytes, seconds) over better quality, ratio of means, with a bootstrap interval; None: it is
+        not there."""
+        kept = [self.pictures(cell, f) for f in (metric.field, field) for cell in (start, end)]
+        names = [name for name in kept[0] if all(name in values for values in kept)]
+        if not names:
+            return None
+        values = np.array([[one[name] for name in names] for one in kept])
+        gain, cost = values[1] - values[0], values[3] - values[2]
         draws = np.random.default_rng(0).integers(len(gain), size=(RESAMPLES, len(gain)))
         costs, gains = cost[draws].mean(1), gain[draws].mean(1)
         # A draw without a gain has no price; of a clear gain they are fewer than those above the interval.

@@ -4,15 +4,17 @@ import math
 
 import numpy as np
 import pytest
-from sweep_rows import ERASURES, SPREAD, row, steady, timing
+from sweep_rows import ERASURES, SPREAD, over_losses, row, steady, timing
 
 from evaluation.judge import interval, paired
-from evaluation.sweep import tables
-from evaluation.sweep.axes import Kind, axis_of
-from evaluation.sweep.cells import Cell
-from evaluation.sweep.costs import costs
-from evaluation.sweep.summary import METRIC, MIN_PICTURES, Results
-from evaluation.sweep.tables import Mark
+from evaluation.report import tables
+from evaluation.report.axes import Kind, axis_of
+from evaluation.report.cells import Cell
+from evaluation.report.costs import costs
+from evaluation.report.decide import MIN_PICTURES
+from evaluation.report.metrics import METRIC
+from evaluation.report.summary import Results
+from evaluation.report.tables import Mark
 
 PSNR, DISTANCE = METRIC["psnr_db"], METRIC["distance"]
 AT = Cell("images", "lami_go", 0.1, "clean")
@@ -95,24 +97,20 @@ def test_one_method_has_no_rival():
     results = Results(steady("lami_go", 20.0))
     verdict = results.verdict(AT, PSNR)
     assert (verdict.best, verdict.runner_up, verdict.difference, verdict.level) == ("lami_go", None, None, ())
-    assert tables.glance(results, "images") is None
+    assert tables.glances(results) == []
     assert results.standing(AT, PSNR) is None and tables.shares(results) is None and tables.losses(results) == []
 
 
-def over_losses():
-    """lami_go falls from 24 dB by one a loss; jpeg+fec ahead, even, ahead, and then at 18 dB; jpeg+arq always 20.5."""
-    rows = []
-    for number, (channel, loss) in enumerate(ERASURES.items()):
-        at = {"channel": channel, "packet_erasure_rate": loss}
-        rows += steady("lami_go", 24.0 - number, seeds=(0, 1), **at)
-        rows += steady("jpeg+fec", (26.0, 23.0, 23.0, 18.0, 18.0)[number], seeds=(0, 1), bytes_total=1040, **at)
-        rows += steady("jpeg+arq", 20.5, seeds=(0, 1), **at)
-    return Results(rows)
-
-
 def test_who_is_best_at_each_loss():
-    table = tables.winners(over_losses(), "images", PSNR, 0.1, list(ERASURES))
-    assert table.head == ("channel", "lami_go", "jpeg+fec", "jpeg+arq", "winner", "winner minus the next")
+    table = tables.winners(Results(over_losses()), "images", PSNR, 0.1, list(ERASURES))
+    assert table.head == (
+        "channel",
+        "lami_go",
+        "jpeg+fec",
+        "jpeg+arq",
+        "best, or not told apart from it",
+        "best minus second",
+    )
     assert [line[0] for line in table.lines] == ["0 %", "5 %", "10 %", "20 %", "50 %"]
     assert [line[-2] for line in table.lines] == [
         Mark("jpeg+fec", "classical"), Mark("level: lami_go, jpeg+fec", "even"), Mark("jpeg+fec", "classical"),
@@ -120,8 +118,21 @@ def test_who_is_best_at_each_loss():
     ]  # fmt: skip
 
 
+def test_who_is_best_without_a_way_back():
+    everybody, once = (t for t in tables.glances(Results(over_losses())))
+    assert everybody.title == "images: who is best, at a glance" and "in one transmission" in once.title
+    best = [[Mark("jpeg+fec", "classical"), Mark("level: lami_go, jpeg+fec", "even"), Mark("jpeg+fec", "classical"),
+             Mark("lami_go", "semantic"), Mark(last, kind)] for last, kind in (("jpeg+arq", "classical"),
+             ("lami_go", "semantic"))]  # fmt: skip
+    for table, marks in zip((everybody, once), best, strict=True):
+        (line,) = [line for line in table.lines if line[0] == "PSNR in dB"]
+        assert list(line[2:]) == marks
+    no_way_back = Results([row for row in over_losses() if row["protection"] != "arq"])
+    assert len(tables.glances(no_way_back)) == 1
+
+
 def test_where_it_loses():
-    results = over_losses()
+    results = Results(over_losses())
     (table,) = [t for t in tables.losses(results) if "PSNR" in t.title]
     low, high = interval([24.0 + off for off in SPREAD])[1:]
     assert [line[:2] for line in table.lines] == [("0.1 bpp", "0 %"), ("0.1 bpp", "10 %"), ("0.1 bpp", "50 %")]
@@ -130,8 +141,8 @@ def test_where_it_loses():
     )  # fmt: skip
     assert table.lines[2][3:] == ("jpeg+arq", "+0.50 (+0.50 to +0.50)", "1.00", "–")
     counts = {line[2]: line[4:] for line in tables.shares(results).lines}
-    assert counts["PSNR in dB"] == ("1 of 5", "1 of 5", "3 of 5")
-    assert counts["MS-SSIM"] == ("0 of 5", "5 of 5", "0 of 5")
+    assert counts["PSNR in dB"] == ("1 of 5", "1 of 5", "3 of 5", "2 / 1 / 2")
+    assert counts["MS-SSIM"] == ("0 of 5", "5 of 5", "0 of 5", "0 / 5 / 0")
 
 
 def test_a_dB_has_a_price():
@@ -149,7 +160,8 @@ def test_a_dB_has_a_price():
 
     lines = costs(results, "images", ["clean"], "psnr_db").lines
     assert lines[0][1:7] == (
-        "lami_go", "0.1 bpp to 0.2 bpp", "1000 to 2000", "+4.00 (+4.00 to +4.00)", "250 (250 to 250)", "+0.250"
+        "lami_go", "0.1 bpp to 0.2 bpp", "1000 to 2000", "+4.00 (+4.00 to +4.00)", "250 (250 to 250)",
+        "+0.250 (+0.250 to +0.250)",
     )  # fmt: skip
     assert lines[1][4:7] == ("+0.00 (+0.00 to +0.00)", "–", "–")
     assert lines[2][1:] == (
@@ -218,6 +230,13 @@ def test_bad_luck_is_not_overspending():
     sizes = [1000 + 100 + (-1) ** i * 400 for i in range(8)]
     rows = steady("lami_go", 20.0) + [row("jpeg+arq", f"p{i}", bytes_total=size) for i, size in enumerate(sizes)]
     assert not Results(rows).overspent(AT._replace(method="jpeg+arq"))
+
+
+def test_the_smallest_file_that_is_too_large_does_not_compete():
+    """As above, but because there is nothing smaller."""
+    sizes = [1000 + 100 + (-1) ** i * 400 for i in range(8)]
+    rows = [row("jpeg+arq", f"p{i}", bytes_total=size, at_floor=1) for i, size in enumerate(sizes)]
+    assert Results(rows + steady("lami_go", 20.0)).overspent(AT._replace(method="jpeg+arq"))
 
 
 def test_the_winner_has_won_against_all():

@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from evaluation.sweep import style
-from evaluation.sweep.axes import Kind, axis_of
-from evaluation.sweep.figures import Drawn
-from evaluation.sweep.summary import Results
+from evaluation.report import style
+from evaluation.report.axes import Kind, axis_of
+from evaluation.report.figures import Drawn
+from evaluation.report.summary import Results
 
 _TOGETHER = 7
 """Columns of a wall that are wide enough to be looked at."""

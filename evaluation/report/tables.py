@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluation.judge import Interval
-from evaluation.sweep.axes import Kind
-from evaluation.sweep.cells import Cell
-from evaluation.sweep.summary import Metric, Results, Standing, Verdict
+from evaluation.report.axes import Kind
+from evaluation.report.cells import Cell
+from evaluation.report.metrics import Metric
+from evaluation.report.summary import Results, Standing, Verdict
 
 NOTHING = "–"
 
@@ -66,7 +67,9 @@ def winners(
     better = "more" if metric.higher else "less"
     notes = (f"{metric.title[0].upper()}{metric.title[1:]}: {better} is better.{_brackets(lines)}",)
     title = f"{set_name}: {metric.title} at {rate_words(rate)}"
-    return Table(title, notes, ("channel", *methods, "winner", "winner minus the next"), tuple(lines))
+    return Table(
+        title, notes, ("channel", *methods, "best, or not told apart from it", "best minus second"), tuple(lines)
+    )
 
 
 def _winner_line(results: Results, place: Cell, metric: Metric, methods: Sequence[str]) -> tuple[str | Mark, ...]:
@@ -93,34 +96,48 @@ def _brackets(lines: Sequence[Sequence[str | Mark]]) -> str:
 
 
 def winner_mark(results: Results, verdict: Verdict, most: int = 99) -> str | Mark:
-    """The winner's name, or "level: a, b" with `most` names, set off by the side: both sides level is nobody's."""
+    """The winner's name, or "level: a, b" with `most` names, the semantic ones always among them; set off by the side:
+    both sides level is nobody's."""
     if verdict.runner_up is None:
         return NOTHING
-    names = verdict.level or (verdict.best,)
+    best, *others = verdict.level or (verdict.best,)
+    names = [best, *sorted(others, key=lambda name: results.methods[name].classical)]
     sides = {results.methods[name].classical for name in names}
     kind = "even" if len(sides) > 1 else "classical" if sides.pop() else "semantic"
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return Mark(f"level: {', '.join(names[:most])}{more}" if verdict.level else verdict.best, kind)
 
 
-def glance(results: Results, set_name: str) -> Table | None:
-    """Winners only: a line a metric and rate, a column a loss; None: there is nobody to win against."""
+def glances(results: Results) -> list[Table]:
+    """Winners only, a table a set: of all methods, and of those that need no way back where others do."""
+    found = []
+    for set_name in results.sets:
+        found.append(_glance(results, set_name, f"{set_name}: who is best, at a glance", list(results.methods)))
+        if len(results.one_transmission) < len(results.methods):
+            title = f"{set_name}: who is best in one transmission (broadcast, or no time for round trips)"
+            found.append(_glance(results, set_name, title, results.one_transmission))
+    return [table for table in found if table is not None]
+
+
+def _glance(results: Results, set_name: str, title: str, among: Sequence[str]) -> Table | None:
+    """A line a metric and rate, a column a loss; None: there is nobody to win against."""
     channels = results.channels_of(Kind.ERASURE)
     lines = []
     for metric in results.metrics(set_name):
         for rate in results.rates_of(set_name):
-            verdicts = [results.verdict(Cell(set_name, "", rate, channel), metric) for channel in channels]
+            verdicts = [results.verdict(Cell(set_name, "", rate, channel), metric, among) for channel in channels]
             if any(verdict and verdict.runner_up for verdict in verdicts):
                 marks = (winner_mark(results, verdict, 3) if verdict else NOTHING for verdict in verdicts)
                 lines.append((metric.title, rate_words(rate), *marks))
     if not lines:
         return None
     notes = (
-        "Bold: semantic codecs are best. In the page also by colour: orange, semantic codecs are best; blue, classical "
-        "ones; grey, the two sides are level.",
+        "Level: the best mean first, then what cannot be told apart from it, which is not to say that it is as good. "
+        "Bold: a semantic codec is best. In the page also by colour: orange, a semantic codec is best; blue, a "
+        "classical method; grey, they are level.",
     )
     heads = (f"{results.axes[channel].label} lost" for channel in channels)
-    return Table(f"{set_name}: who is best, at a glance", notes, ("metric", "rate", *heads), tuple(lines))
+    return Table(title, notes, ("metric", "rate", *heads), tuple(lines))
 
 
 def bytes_taken(results: Results, set_name: str, rate: float | None) -> Table | None:
@@ -168,18 +185,27 @@ def shares(results: Results) -> Table | None:
         for set_name in results.sets:
             for metric in results.metrics(set_name):
                 for rate in results.rates_of(set_name):
-                    found = [s.outcome for _, s in standings(results, set_name, name, rate, metric)]
-                    if found:
-                        counts = [f"{found.count(o)} of {len(found)}" for o in ("won", "level", "lost")]
-                        lines.append((name, set_name, metric.title, rate_words(rate), *counts))
+                    counts = _counts(standings(results, set_name, name, rate, metric))
+                    once = _counts(standings(results, set_name, name, rate, metric, among=results.one_transmission))
+                    if any(counts):
+                        many = (f"{count} of {sum(counts)}" for count in counts)
+                        alone = " / ".join(map(str, once)) if any(once) else NOTHING
+                        lines.append((name, set_name, metric.title, rate_words(rate), *many, alone))
     if not lines:
         return None
-    head = ("semantic codec", "set", "metric", "rate", "won", "level", "lost")
+    head = ("semantic codec", "set", "metric", "rate", "won", "level", "lost", "sent once: won / level / lost")
     notes = (
         "Of the channels: won, better than every classical method; lost, at least one is better than it; level, "
-        "neither. Only an interval that excludes 0 decides.",
+        "neither. The last column has the same three against those that send once: a retransmission needs a way "
+        "back, and the time for it.",
     )
     return Table("Won, level and lost", notes, head, tuple(lines))
+
+
+def _counts(found: Sequence[tuple[str, Standing]]) -> list[int]:
+    """How many are won, level and lost."""
+    outcomes = [standing.outcome for _, standing in found]
+    return [outcomes.count(outcome) for outcome in ("won", "level", "lost")]
 
 
 def standings(
@@ -205,7 +231,9 @@ def losses(results: Results) -> list[Table]:
                 ]
                 if lines:
                     head = ("rate", "channel", name, "beaten most by", "by", "their bytes / its", "also by")
-                    found.append(Table(f"{set_name}: {name} loses in {metric.title}", (), head, tuple(lines)))
+                    better = "more" if metric.higher else "less"
+                    title = f"{set_name}: {name} loses in {metric.title}"
+                    found.append(Table(title, (f"By: theirs minus its; {better} is better.",), head, tuple(lines)))
     return found
 
 
@@ -221,14 +249,15 @@ def _loss_line(results: Results, cell: Cell, metric: Metric, standing: Standing)
     )  # fmt: skip
 
 
-def kernel_distances(entries: Sequence[dict[str, Any]]) -> Table | None:
-    """As results.json has them; None: there are none."""
+def set_distances(title: str, entries: Sequence[dict[str, Any]]) -> Table | None:
+    """Kernel distance or FID, as results.json has them; None: there are none."""
     if not entries:
         return None
     lines = tuple(
         (e.get("set", NOTHING), e["method"], e["channel"], rate_words(e.get("rate_bpp")),
-         words((e["value"], e["low"], e["high"]), 4), str(e.get("pictures", NOTHING)))
+         words((e["value"], e["low"], e["high"]), 4) if "low" in e else f"{e['value']:.2f}",
+         str(e.get("pictures", NOTHING)))
         for e in entries
     )  # fmt: skip
     notes = ("Between all reconstructions with the first seed and all originals of a set: less is better.",)
-    return Table("Kernel distance", notes, ("set", "method", "channel", "rate", "kernel distance", "pictures"), lines)
+    return Table(title, notes, ("set", "method", "channel", "rate", title.lower(), "pictures"), lines)

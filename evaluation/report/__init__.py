@@ -1,0 +1,4 @@
+"""`gocom eval`, the report: results.csv --> summary --> tables, figures, index.html.
+
+It measures nothing: `python -m evaluation.report OUT` draws the page of a folder anew.
+"""

@@ -1,0 +1,67 @@
+"""The report's answers: what counts where many are compared, what equal quality costs, where it wins and loses."""
+
+import numpy as np
+import pytest
+from sweep_rows import SPREAD, over_losses, row, steady, timing
+
+from evaluation.report.cells import Cell
+from evaluation.report.decide import holm, p_value
+from evaluation.report.equal_quality import bytes_at, equal_quality
+from evaluation.report.metrics import METRIC
+from evaluation.report.outcomes import in_short
+from evaluation.report.summary import Results
+
+PSNR = METRIC["psnr_db"]
+AT = Cell("images", "lami_go", 0.1, "clean")
+
+
+def test_of_many_equals_one_may_be_better_by_chance():
+    """Twelve peers whose differences have p of about 0.03 by luck: each alone would count, of twelve none does."""
+    off = np.array([1, -1, 1, -1, 1, -1, 1, -1]) * 0.9
+    peers = ["jpeg+fec", *(f"jpeg:quality={q}+fec" for q in range(11))]
+    rows = steady("lami_go", 20.0)
+    for name in peers:
+        rows += [row(name, f"p{i}", codec="jpeg", psnr_db=20.0 + SPREAD[i] + 0.9 + off[i]) for i in range(8)]
+    results = Results(rows)
+    peer = AT._replace(method=peers[0])
+    assert 0.01 < results.p_value(AT, peer, PSNR) < 0.05 and results.better(AT, peer, PSNR) == -1
+    assert results.standing(AT, PSNR).outcome == "level"
+    assert results.standing(AT, PSNR, peers[:1]).outcome == "lost"
+
+
+def test_holm():
+    assert holm([0.02, 0.001, 0.04]) == [True, True, True]  # against 0.05 / 2, 0.05 / 3, 0.05
+    assert holm([0.03, 0.001, 0.04]) == [False, True, False]
+    assert holm([0.02, 0.02, 0.02]) == [False] * 3 and holm([]) == []
+    assert p_value(np.array([1.0, 1.0, 1.0])) == 1.0 and p_value(np.ones(8)) == 0.0 and p_value(np.zeros(8)) == 1.0
+
+
+def test_to_give_up_early_is_not_to_be_quick():
+    rows = steady("jpeg", 20.0)
+    rows[0]["failed"] = 1
+    results = Results(rows, [timing(r, total_s=0.1 if r["failed"] else 0.3) for r in rows])
+    assert results.average(AT._replace(method="jpeg"), "total_s")[0] == pytest.approx(0.3)
+
+
+def test_what_equal_quality_costs():
+    """jpeg+fec: 500 bytes 20 dB, 1000 bytes 24 dB; lami_go: 800 bytes 21 dB, 1000 bytes 25 dB, 400 bytes 10 dB."""
+    rows = []
+    for rate, size, psnr_db in ((0.1, 800, 21.0), (None, 1000, 25.0), (0.05, 400, 10.0)):
+        rows += steady("lami_go", psnr_db, rate_bpp=rate, bytes_total=size)
+    for rate, size, psnr_db in ((0.1, 500, 20.0), (None, 1000, 24.0)):
+        rows += steady("jpeg+fec", psnr_db, rate_bpp=rate, bytes_total=size)
+    rows += steady("jpeg", 30.0)
+    table = equal_quality(Results(rows), "images", PSNR, ["clean"])
+    assert table.head == ("lost", "rate", "lami_go", "jpeg+fec")  # without protection it would say little
+    assert [line[2:] for line in table.lines] == [
+        ("400 bytes", "<1.25"), ("800 bytes", "0.78 (0.78 to 0.78)"), ("1000 bytes", ">1.00")
+    ]  # fmt: skip
+    assert bytes_at(3.0, np.array([1.0, 5.0, 4.0]), np.array([100.0, 200.0, 300.0])) == 150.0
+
+
+def test_in_short():
+    everything, *_ = in_short(Results(over_losses())).lines
+    assert everything == (
+        "lami_go", "images", "PSNR in dB", "1 / 1 / 3", "2 / 1 / 2",
+        "+3.00 from jpeg+fec (20 %, 0.1 bpp)", "-2.00 from jpeg+fec (0 %, 0.1 bpp)",
+    )  # fmt: skip
