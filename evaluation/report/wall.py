@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from evaluation.report import style
-from evaluation.report.axes import Kind, axis_of
+from evaluation.report.axes import Axis, Kind, axis_of
 from evaluation.report.figures import Drawn
 from evaluation.report.summary import Results
 
@@ -19,6 +20,11 @@ _TOGETHER = 7
 """Columns of a wall that are wide enough to be looked at."""
 GREY = 0.5
 """Of every channel: what stands, and is scored, for a picture that never came."""
+_LOSSES = 3
+"""So many packet loss rates make a wall of their own, without other channels."""
+_ONE_DRAW = "One draw of the losses: at neighbouring rates the same packets may be the ones lost."
+_LABEL_CHARACTERS = 26
+"""Of a line beside a tile."""
 
 
 def walls(results: Results, entries: Sequence[Mapping[str, Any]], out: Path) -> Iterator[Drawn]:
@@ -40,9 +46,10 @@ def walls(results: Results, entries: Sequence[Mapping[str, Any]], out: Path) -> 
                 continue
             path = out / "figures" / f"wall_{number + 1}{f'_{part + 1}' if title else ''}.png"
             caption = f"{photo}{', ' if title else ''}{title}"
-            _draw(results, shown, named, path, caption)
-            said = [_said(results, shown, named)]
-            yield Drawn(path, f"Picture wall: {caption}", tuple(filter(None, said)))
+            rows = _rising(results, _channels(results, shown))
+            drawn = [entry for entry in shown if entry["channel"] in rows]
+            _draw(results, drawn, named, path, caption)
+            yield Drawn(path, f"Picture wall: {caption}", (_said(results, drawn, named), _ONE_DRAW))
 
 
 def _groups(results: Results, known: Collection[str]) -> Sequence[tuple[str, Sequence[str]]]:
@@ -65,7 +72,7 @@ def _draw(
             for spine in axes.spines.values():
                 spine.set_visible(False)
             if axes is line[0]:
-                axes.set_ylabel(_label(results, channel), fontsize=9)
+                axes.set_ylabel(fill(_label(results, channel), _LABEL_CHARACTERS), fontsize=9)
             if row == 0:
                 axes.set_title(method, fontsize=9.5)
             if (entry := tiles.get((channel, method))) is not None:
@@ -92,8 +99,18 @@ def _channels(results: Results, entries: Sequence[Mapping[str, Any]]) -> list[st
     return sorted(named, key=lambda c: results.channels.index(c) if c in results.channels else len(results.channels))
 
 
+def _rising(results: Results, channels: Sequence[str]) -> list[str]:
+    """Those of rising packet loss where there are some; else all."""
+    losses = [channel for channel in channels if _axis(results, channel).kind is Kind.ERASURE]
+    return losses if len(losses) >= _LOSSES else list(channels)
+
+
+def _axis(results: Results, channel: str) -> Axis:
+    return results.axes.get(channel) or axis_of(channel)
+
+
 def _label(results: Results, channel: str) -> str:
-    axis = results.axes.get(channel) or axis_of(channel)
+    axis = _axis(results, channel)
     return f"{axis.label} lost" if axis.kind is Kind.ERASURE else axis.label
 
 

@@ -11,6 +11,8 @@ from sweep_rows import ERASURES, full_grid, row, steady, timing
 
 from evaluation.report import style
 from evaluation.report.page import write_report
+from evaluation.report.summary import Results
+from evaluation.report.wall import walls
 from evaluation.sweep.rows import TIMINGS, write_csv
 
 FEW = {"clean": 0.0, "packet_erasure:rate=0.2": 0.2, "gilbert_elliott:p=0.02,r=0.2": 0.09,
@@ -133,6 +135,22 @@ def test_a_failed_tile_is_grey(made):
     area = 30 * 30
     assert found.get((127, 127, 127), 0) + found.get((128, 128, 128), 0) > area
     assert sum(count for (r, g, b), count in found.items() if r > 180 and g < 60 and b < 60) > area
+
+
+def test_a_wall_is_of_rising_loss_where_there_is_some(tmp_path):
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "figures").mkdir()
+    heights = []
+    fading = "block_fading:snr_db=10,fading=rayleigh"
+    for channels in (["clean", fading], ["clean", "packet_erasure:rate=0.1", "packet_erasure:rate=0.5", fading]):
+        rows, _ = full_grid(pictures=2, methods=("lami_go",), channels=dict.fromkeys(channels, 0.1))
+        tiles = [
+            {"photo": "cat", "method": "lami_go", "channel": c, "file": "a.png", "psnr_db": 20.0} for c in channels
+        ]
+        (drawn,) = walls(Results(rows), tiles, tmp_path)
+        with Image.open(drawn.path) as picture:
+            heights.append(picture.height)
+    assert heights[0] / 2 == pytest.approx(heights[1] / 3, rel=0.15)  # fading is in the first alone
 
 
 def test_the_same_rows_give_the_same_files(tmp_path):
