@@ -93,12 +93,25 @@ def _withheld(segment: Segment | SegmentFrame) -> int:
 def transmission_order(first: FrameHeader, segment: SegmentFrame, link: LinkSettings) -> Ints:
     """int64 [N]: a first round's elements in the order in which its packets hold them, then those withheld."""
     keep = known_keep(first.codec, first, segment, segment.element_count)
-    return np.concatenate([_order(np.flatnonzero(keep), link), np.flatnonzero(~keep)])
+    sent = np.flatnonzero(keep)
+    return np.concatenate([_order(sent, link, unit_of(first.codec, first, segment)), np.flatnonzero(~keep)])
 
 
-def _order(sent: Ints, link: LinkSettings) -> Ints:
-    """Indices of the elements in the order in which packets hold them."""
-    return sent[interleaver(len(sent), link)]
+def unit_of(codec: str, message: GoMessage | FrameHeader, segment: Segment | SegmentFrame) -> int:
+    """Elements that stay together (SegmentSpec.unit); 1 in later rounds, whose elements are any."""
+    unit = spec_of(codec, segment.kind).unit
+    if unit is None or message.round > 0:
+        return 1
+    return unit(message.header, message.width_px, message.height_px)
+
+
+def _order(sent: Ints, link: LinkSettings, unit: int) -> Ints:
+    """Indices of the elements in the order in which packets hold them; those of a unit stay in a row."""
+    if unit == 1:
+        return sent[interleaver(len(sent), link)]
+    units, member = np.unique(sent // unit, return_inverse=True)
+    place = np.argsort(interleaver(len(units), link))  # of each unit among them
+    return sent[np.argsort(place[member], kind="stable")]
 
 
 def _positions(indices: Ints, spans: Ints | None) -> Ints:
@@ -106,8 +119,11 @@ def _positions(indices: Ints, spans: Ints | None) -> Ints:
     return indices if spans is None else span_positions(spans)[indices]
 
 
-def _cut(elements: Ints, positions: Ints, coder: ElementCoder, limit: int) -> list[tuple[int, bytes]]:
-    """Greedy cut into runs whose coded bytes are at most `limit`: (number of elements, bytes) each."""
+def _cut(elements: Ints, positions: Ints, coder: ElementCoder, limit: int, unit: int) -> list[tuple[int, bytes]]:
+    """Greedy cut into runs whose coded bytes are at most `limit`: (number of elements, bytes) each.
+
+    A run that can hold a whole unit ends with one.
+    """
 
     def sizes(start: int, stop: int) -> Ints:
         bits = coder.bits(elements[start:stop], positions[start:stop])
@@ -128,6 +144,9 @@ def _cut(elements: Ints, positions: Ints, coder: ElementCoder, limit: int) -> li
                     break
                 size = (len(data) * 8) << _SHIFT
             stop -= max(1, (size - room) * (stop - start) // (2 * size))
+        if stop > start and unit > 1 and (whole := (stop - start) // unit * unit) not in (0, stop - start):
+            stop = start + whole
+            data = coder.encode(elements[start:stop], positions[start:stop])
         if stop == start:
             raise InvalidInput(f"link.max_payload_bytes: one element does not fit {limit} bytes")
         runs.append((stop - start, data))
@@ -180,11 +199,12 @@ def cut_segment(message: GoMessage, segment: Segment, link: LinkSettings, protec
         segment.coding, message.width_px, message.height_px, (withheld, count) if withheld else None
     )
     elements = segment.elements if segment.keep is None else np.where(segment.keep, segment.elements, -1)
-    order = _order(np.flatnonzero(known_keep(message.codec, message, segment, count)), link)
+    unit = unit_of(message.codec, message, segment)
+    order = _order(np.flatnonzero(known_keep(message.codec, message, segment, count)), link, unit)
     limit = fec.source_payload_bytes(link.max_payload_bytes) if protected else link.max_payload_bytes
     sources: list[fec.SourcePacket] = []
     first = 0
-    for run, data in _cut(elements[order], _positions(order, segment.spans), coder, limit):
+    for run, data in _cut(elements[order], _positions(order, segment.spans), coder, limit, unit):
         sources.append((first, run, data))
         first += run
     size = fec.symbol_bytes(link.max_payload_bytes) if protected and len(sources) > 1 else 0
@@ -281,7 +301,7 @@ def _receive(header: FrameHeader, index: int, batch: PacketBatch, base: int, lin
     sources = _sources(segment, int(np.count_nonzero(keep)), batch, base, link)
     # Where these elements belong is not known when the feedback that named them is forgotten.
     if sources and not (segment.as_requested and segment.spans is None):
-        order = _order(np.flatnonzero(keep), link)
+        order = _order(np.flatnonzero(keep), link, unit_of(header.codec, header, segment))
         coder = spec_of(header.codec, segment.kind).coder(
             segment.coding, header.width_px, header.height_px,
             (segment.withheld_count, total) if segment.withheld_count else None,

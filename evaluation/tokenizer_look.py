@@ -24,7 +24,7 @@ from common.nets.loading import load_net, resolve_device
 from common.nets.vq_tokenizer import VQTokenizer
 from common.quality import ms_ssim, psnr_db
 from evaluation.judge import Interval, interval
-from training.vq_decoder import blockiness
+from training.pictures import blockiness
 
 PHOTOS = (
     "astronaut",

@@ -12,7 +12,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.images import Sample, to_float
-from common.nets.vq_tokenizer import PATCH_PX, VQTokenizer
+from common.nets.autoencoder import PATCH_PX
+from common.nets.vq_tokenizer import VQTokenizer
 
 
 def tokenise(

@@ -19,30 +19,13 @@ import typer
 from torch import Tensor
 from torch.nn import functional as F
 
-from common.images import square_crop, to_float
 from common.nets.classifier import Classifier
 from common.nets.loading import load_net, resolve_device
-from common.nets.vq_tokenizer import PATCH_PX, VQTokenizer
-from training.data import CropSampler, find_sources, load_samples
+from common.nets.vq_tokenizer import VQTokenizer
 from training.export import save_half
 from training.loop import LoopOptions, train
 from training.perceptual import PerceptualDistance
-
-
-def blockiness(x: Tensor) -> float:
-    """Mean step across patch borders over mean step elsewhere, of x [B, 3, H, W]; 1 where borders do not show."""
-    steps = []
-    for dim in (2, 3):
-        step = x.diff(dim=dim).abs().mean([d for d in range(4) if d != dim])
-        border = (torch.arange(len(step), device=x.device) + 1) % PATCH_PX == 0
-        steps.append(step[border].mean() / step[~border].mean())
-    return float(torch.stack(steps).mean())
-
-
-def gradient_l1(x_hat: Tensor, x: Tensor) -> Tensor:
-    """L1 of the differences between neighbouring pixels, both directions."""
-    rows = F.l1_loss(x_hat.diff(dim=2), x.diff(dim=2))
-    return rows + F.l1_loss(x_hat.diff(dim=3), x.diff(dim=3))
+from training.pictures import Pictures, blockiness, feature_distance, gradient_l1, psnr_db
 
 
 def with_more_blocks(old: VQTokenizer, blocks: int) -> VQTokenizer:
@@ -83,18 +66,11 @@ class VQDecoderRecipe:
         self.perceptual, self.gradient = perceptual, gradient
         self.distance = PerceptualDistance(self.device)
         self.judge = Classifier("lite2", str(self.device))
-        sources = find_sources(data)
-        groups = [load_samples([s]) for s in sources]
-        self.count = sum(len(g) for g in groups)
-        self.data_names = ", ".join(s.name for s in sources)
-        self.sampler = CropSampler(groups, crop_px, np.random.default_rng(seed))
-        self.held_out_name = held_out.name
-        self.held_out = [square_crop(s.pixels, 256) for s in load_samples([held_out])]
-        self.batch = batch
+        self.pictures = Pictures(data, held_out, batch, crop_px, self.device, seed)
         self.before = self.evaluate()
 
     def loss(self, progress: float) -> dict[str, Tensor]:
-        x = self.sampler.draw(self.batch).to(self.device, memory_format=torch.channels_last)
+        x = self.pictures.draw()
         with torch.no_grad():
             words = self.model.codewords(self.model.encode(x)[0])
         x_hat = self.model.decode_latent(words)
@@ -114,15 +90,13 @@ class VQDecoderRecipe:
     @torch.inference_mode()
     def evaluate(self) -> dict[str, float]:
         psnr, border, distance, used = [], [], [], torch.zeros(len(self.model.codebook), dtype=torch.bool)
-        for pixels in self.held_out:
-            x = torch.from_numpy(to_float(pixels))[None].to(self.device)
+        for x in self.pictures.judged():
             tokens, _ = self.model.encode(x)
             used[tokens.flatten().cpu()] = True
             x_hat = self.model.decode(tokens)
-            psnr.append(float(-10 * torch.log10(F.mse_loss(x_hat, x))))
+            psnr.append(psnr_db(x_hat, x))
             border.append(blockiness(x_hat) / blockiness(x))
-            a, b = self.judge.features(torch.cat([x, x_hat]))
-            distance.append(1 - float(F.cosine_similarity(a, b, dim=0)))
+            distance.append(feature_distance(self.judge, x_hat, x))
         return {
             "psnr_db": float(np.mean(psnr)),
             "feature_distance": float(np.mean(distance)),
@@ -142,11 +116,9 @@ class VQDecoderRecipe:
             "stages": "encoder, codebook and a first decoder by training/vq_tokenizer.py (L1 + MSE, 45 min, 24.2 dB), "
             "then this: the decoder alone by training/vq_decoder.py; minutes and steps are of this stage",
             "loss": f"L1 + 2 MSE + {self.perceptual:g} perceptual (EfficientNet-lite0) + {self.gradient:g} gradient L1",
-            "data": f"{self.data_names}: {self.count} pictures, {self.sampler.size_px} px crops, batch {self.batch}",
-            "data terms": "research use (imagenette, Flickr8k, BSDS500), per-image CC (COCO), CC BY-NC (CamVid)",
-            "held out": f"{self.held_out_name}: {len(self.held_out)} pictures, centre square, 256x256; "
-            "feature_distance is 1 - cosine of EfficientNet-lite2 features, blockiness the steps at patch borders "
-            "relative to the photo's",
+            **self.pictures.lines,
+            "metrics": "feature_distance is 1 - cosine of EfficientNet-lite2 features, blockiness the steps at patch "
+            "borders relative to the photo's",
             "before this stage": ", ".join(f"{k} {v:.4g}" for k, v in self.before.items()),
             "limits": "10 bits for 64 pixels: fine texture is smoothed; few faces and little text in the data",
         }

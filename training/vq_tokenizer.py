@@ -19,11 +19,10 @@ import typer
 from torch import Tensor
 from torch.nn import functional as F
 
-from common.images import square_crop, to_float
 from common.nets.vq_tokenizer import VQTokenizer
-from training.data import CropSampler, find_sources, load_samples
 from training.export import save_half
 from training.loop import LoopOptions, train
+from training.pictures import Pictures, psnr_db
 
 WARMUP_SHARE = 0.08
 DECAY = 0.99
@@ -37,16 +36,9 @@ class VQTokenizerRecipe:
 
     def __init__(self, data: Path, held_out: Path, batch: int, crop_px: int, device: str, seed: int) -> None:
         torch.manual_seed(seed)
-        rng = np.random.default_rng(seed)
         self.device = torch.device(device)
         self.model = VQTokenizer().to(self.device, memory_format=torch.channels_last)
-        groups = [load_samples([s]) for s in find_sources(data)]
-        self.count = sum(len(g) for g in groups)
-        self.data_names = ", ".join(s.name for s in find_sources(data))
-        self.sampler = CropSampler(groups, crop_px, rng)
-        self.held_out_name = held_out.name
-        self.held_out = [square_crop(s.pixels, 256) for s in load_samples([held_out])]
-        self.batch = batch
+        self.pictures = Pictures(data, held_out, batch, crop_px, self.device, seed)
         size = self.model.codebook.shape[0]
         self.counts = torch.full((size,), FLOOR, device=self.device)
         self.sums = self.model.codebook.clone() * FLOOR
@@ -54,7 +46,7 @@ class VQTokenizerRecipe:
         self.latest: tuple[Tensor, Tensor] | None = None
 
     def loss(self, progress: float) -> dict[str, Tensor]:
-        x = self.sampler.draw(self.batch).to(self.device, memory_format=torch.channels_last)
+        x = self.pictures.draw()
         quantize = progress >= WARMUP_SHARE
         if quantize and not self.seeded:
             self._seed_codebook()
@@ -100,7 +92,7 @@ class VQTokenizerRecipe:
     def _seed_codebook(self) -> None:
         """Lloyd's k-means (12 rounds) over the latents of about 25,000 patches."""
         self.seeded = True
-        latents = [self.model.encode_latent(self.sampler.draw(16).to(self.device)) for _ in range(12)]
+        latents = [self.model.encode_latent(self.pictures.draw(16)) for _ in range(12)]
         flat = torch.cat([z.permute(0, 2, 3, 1).reshape(-1, z.shape[1]) for z in latents])
         size = self.counts.shape[0]
         centres = flat[torch.randperm(len(flat))[:size]].clone()
@@ -115,12 +107,10 @@ class VQTokenizerRecipe:
 
     def evaluate(self) -> dict[str, float]:
         psnr, used = [], torch.zeros(self.counts.shape[0], dtype=torch.bool)
-        for pixels in self.held_out:
-            x = torch.from_numpy(to_float(pixels))[None].to(self.device)
+        for x in self.pictures.judged():
             tokens, _ = self.model.encode(x)
             used[tokens.flatten().cpu()] = True
-            mse = F.mse_loss(self.model.decode(tokens), x)
-            psnr.append(float(-10 * torch.log10(mse)))
+            psnr.append(psnr_db(self.model.decode(tokens), x))
         return {"psnr_db": float(np.mean(psnr)), "codebook_used": float(used.float().mean())}
 
     def save(self, folder: Path) -> None:
@@ -131,9 +121,7 @@ class VQTokenizerRecipe:
         return {
             "summary": "f8 VQ autoencoder: image to a grid of indices into a shared codebook, and back (lami_go).",
             "architecture": f"K={c.codebook_size}, D={c.codebook_dim}, widths {c.quarter_channels}/{c.eighth_channels}",
-            "data": f"{self.data_names}: {self.count} pictures, {self.sampler.size_px} px crops, batch {self.batch}",
-            "data terms": "research use (imagenette, Flickr8k, BSDS500), per-image CC (COCO), CC BY-NC (CamVid)",
-            "held out": f"{self.held_out_name}: {len(self.held_out)} pictures, centre square, 256x256 (PSNR, codebook)",
+            **self.pictures.lines,
             "limits": "trained on L1 + MSE: fine texture is smoothed; few faces and little text in the data",
         }
 

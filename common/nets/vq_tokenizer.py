@@ -12,13 +12,10 @@ from __future__ import annotations
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from common.nets.blocks import residual_stack
-
-PATCH_PX = 8
-"""Pixels a token covers in each direction."""
+from common.nets.autoencoder import patch_decoder, patch_encoder
 
 
 class VQTokenizer(ModelMixin, ConfigMixin):
@@ -46,25 +43,8 @@ class VQTokenizer(ModelMixin, ConfigMixin):
         decoder_blocks: tuple[int, int] = (4, 2),
     ) -> None:
         super().__init__()
-        self.encoder = nn.Sequential(
-            nn.PixelUnshuffle(4),
-            nn.Conv2d(48, quarter_channels, 3, padding=1),
-            residual_stack(quarter_channels, encoder_blocks[0]),
-            nn.Conv2d(quarter_channels, eighth_channels, 4, stride=2, padding=1),
-            residual_stack(eighth_channels, encoder_blocks[1]),
-            nn.SiLU(),
-            nn.Conv2d(eighth_channels, codebook_dim, 1),
-        )
-        self.decoder = nn.Sequential(
-            nn.Conv2d(codebook_dim, eighth_channels, 3, padding=1),
-            residual_stack(eighth_channels, decoder_blocks[0]),
-            nn.Conv2d(eighth_channels, 4 * quarter_channels, 1),
-            nn.PixelShuffle(2),
-            residual_stack(quarter_channels, decoder_blocks[1]),
-            nn.SiLU(),
-            nn.Conv2d(quarter_channels, 48, 3, padding=1),
-            nn.PixelShuffle(4),
-        )
+        self.encoder = patch_encoder(codebook_dim, quarter_channels, eighth_channels, encoder_blocks)
+        self.decoder = patch_decoder(codebook_dim, quarter_channels, eighth_channels, decoder_blocks)
         self.register_buffer("codebook", torch.randn(codebook_size, codebook_dim))
 
     def encode_latent(self, x: Tensor) -> Tensor:

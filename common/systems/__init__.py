@@ -29,6 +29,8 @@ class SegmentSpec:
             announce any number.
         keep: (header, width_px, height_px) -> bool [N], the elements that are sent, where both ends know that from
             the frame header; None, or a None from it: all of them.
+        unit: (header, width_px, height_px) -> how many neighbouring elements belong together: in a first round the
+            interleaver moves them as one, and a packet that can hold a unit ends with a whole one; None: 1.
         limit: most elements it may announce; None: what the receiver's settings allow.
         whole: it is of no use unless all of it arrives.
     """
@@ -40,6 +42,7 @@ class SegmentSpec:
     columns: Callable[[int, int], int] | None = None
     count: Callable[[int, int], int] | None = None
     keep: Callable[[Parameters, int, int], Bools | None] | None = None
+    unit: Callable[[Parameters, int, int], int] | None = None
     limit: int | None = None
     whole: bool = False
 

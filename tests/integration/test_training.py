@@ -11,8 +11,10 @@ import torch
 from PIL import Image
 
 from common.nets.loading import load_net
+from common.nets.vae import Vae
 from common.nets.vq_tokenizer import VQTokenizer
 from training.loop import LoopOptions, learning_rate_at, train
+from training.vae import VaeRecipe, begin_from
 from training.vq_tokenizer import VQTokenizerRecipe
 
 
@@ -26,11 +28,15 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.timeout(200)
-def test_train_resume_export(folder, monkeypatch):
-    clock = itertools.count()  # a step takes a second, however busy the machine is
-    monkeypatch.setattr("training.loop.time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+@pytest.fixture
+def clock(monkeypatch):
+    """A step takes a second, however busy the machine is."""
+    count = itertools.count()
+    monkeypatch.setattr("training.loop.time", SimpleNamespace(monotonic=lambda: float(next(count))))
 
+
+@pytest.mark.timeout(200)
+def test_train_resume_export(folder, clock):
     def recipe():
         return VQTokenizerRecipe(folder / "data", folder / "data", batch=2, crop_px=32, device="cpu", seed=0)
 
@@ -48,6 +54,43 @@ def test_train_resume_export(folder, monkeypatch):
     net = load_net(VQTokenizer, folder / "out", torch.device("cpu"))
     x = torch.rand(1, 3, 64, 64)
     assert net.decode(net.encode(x)[0]).shape == x.shape
+
+
+@pytest.mark.timeout(200)
+def test_a_vae_begins_with_a_tokenizer_and_has_a_latent_of_unit_variance(folder, clock):
+    data = folder / "data"
+    tokenizer = VQTokenizerRecipe(data, data, batch=2, crop_px=32, device="cpu", seed=0)
+    tokenizer.save(folder / "words")
+    options = LoopOptions(minutes=0.5, warmup_steps=5, work_dir=folder / "work", out_dir=folder / "vae")
+    recipe = VaeRecipe(data, data, batch=4, crop_px=32, device="cpu", seed=0, start_from=folder / "words")
+    done = train(recipe, options)
+    assert done.losses[-1][1]["l1"] < recipe.pictures.draw().sub(0.5).abs().mean()
+    assert "perceptual" in done.losses[-1][1]
+    card = (folder / "vae" / "CARD.md").read_text()
+    assert "| began with | the weights of words |" in card and "psnr_db" in card
+    net = load_net(Vae, folder / "vae", torch.device("cpu"))
+    with torch.inference_mode():
+        y = net.encode(recipe.pictures.draw(64))
+        assert y.std(dim=(0, 2, 3)).sub(1).abs().max() < 0.3 and y.mean(dim=(0, 2, 3)).abs().max() < 0.3
+        assert net.decode(y).shape == (64, 3, 32, 32)
+    again = VaeRecipe(data, data, batch=4, crop_px=32, device="cpu", seed=0, start_from=folder / "vae")
+    assert again.evaluate()["psnr_db"] == pytest.approx(done.metrics[-1][1]["psnr_db"], abs=0.1)
+
+
+def test_a_projected_tokenizer_loses_what_was_projected_away_and_no_more():
+    torch.manual_seed(0)
+    old = VQTokenizer(codebook_dim=4, quarter_channels=8, eighth_channels=8).eval()
+    new = Vae(latent_channels=4, quarter_channels=8, eighth_channels=8, decoder_blocks=(4, 2)).eval()
+    x = torch.rand(4, 3, 64, 64)
+    with torch.no_grad():
+        z = old.encode_latent(x)
+        begin_from(new, old, z.permute(0, 2, 3, 1).reshape(-1, 4))
+        mean, _ = new.posterior(x)
+        torch.testing.assert_close(mean.std(dim=(0, 2, 3)), torch.ones(4), rtol=0.01, atol=0.01)
+        # All four directions are kept, so nothing is lost where no border's padding is seen.
+        inner = (..., slice(16, 48), slice(16, 48))
+        errors = (new.decode_latent(mean) - old.decode_latent(z)).abs()
+        assert errors[inner].max() < 1e-4
 
 
 def test_learning_rate_warms_up_and_ends_near_zero():

@@ -9,7 +9,8 @@ from common.entropy.tables import TOTAL, NeighbourTables, row_frequencies
 from common.nets.vq_tokenizer import VQTokenizer
 from training.corruption import corrupt, rectangles
 from training.lami_go_tables import byte_classes, count_grid, count_text, lean, token_classes
-from training.vq_decoder import blockiness, gradient_l1, with_more_blocks
+from training.pictures import blockiness, gradient_l1
+from training.vq_decoder import with_more_blocks
 
 
 def windows(batch=400):
