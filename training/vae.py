@@ -95,7 +95,7 @@ class VaeRecipe:
 
     def _new(self, latent_channels: int) -> Vae:
         """Small noise at first; the weights of another vae or of a tokenizer, where they are given."""
-        if self.start_from is not None and self.start_from.name.startswith("vae"):
+        if self.start_from is not None and Vae.load_config(self.start_from)["_class_name"] == Vae.__name__:
             return load_net(Vae, self.start_from, self.device)
         model = Vae(latent_channels=latent_channels)
         last = _conv(model.encoder[6])

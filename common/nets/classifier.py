@@ -59,3 +59,20 @@ class Classifier:
         """float32 [B,3,H,W] in [0,1] -> pooled features [B,1280]."""
         maps: Tensor = self.net.extract_features(self._prepare(images))
         return maps.mean((2, 3))
+
+    @torch.inference_mode()
+    def activation_map(self, images: Tensor, target: int | None = None) -> Tensor:
+        """Where the evidence for a class is: class activation map (Zhou et al. 2016; Grad-CAM's of such a net).
+
+        Args:
+            images: float32 [B,3,H,W] in [0,1].
+            target: class 0 to 999; None: the likeliest of each picture.
+
+        Returns:
+            float32 [B,h,w], 0 or more, at the resolution of the last features (a 32nd of the net's input).
+        """
+        maps: Tensor = self.net.extract_features(self._prepare(images))
+        weight, bias = self.net._fc.weight, self.net._fc.bias
+        best = (maps.mean((2, 3)) @ weight.T + bias).argmax(1)
+        chosen = best if target is None else torch.full_like(best, target)
+        return torch.einsum("bchw,bc->bhw", maps, weight[chosen]).clamp_min(0)

@@ -30,6 +30,7 @@ from common.systems.lami_go import (
 )
 from common.types import Bools, Bytes, Floats, Ints, Provenance, ReceivedMessage, ReceivedSegment, Reconstruction
 from receiver.decoders import DECODERS
+from receiver.grouping import in_groups
 from receiver.samplers.latent_mixture import Denoise, SamplerSettings, Step, sample
 
 Rounds = Sequence[ReceivedMessage]
@@ -99,16 +100,10 @@ class LamiGoDecoder:
         self, frames: Sequence[Rounds], *, generators: Sequence[torch.Generator]
     ) -> list[Reconstruction]:
         """The picture of each frame; those of one grid shape and the same sampler settings are made together."""
-        groups: dict[tuple[tuple[int, ...], SamplerSettings | None], list[tuple[int, Frame]]] = {}
-        for index, (rounds, generator) in enumerate(zip(frames, generators, strict=True)):
-            frame = _frame(rounds, generator)
-            groups.setdefault((frame.grid.tokens.shape, frame.settings), []).append((index, frame))
-        pictures: dict[int, Reconstruction] = {}
-        for group in groups.values():
-            indices, members = zip(*group, strict=True)
-            *_, final = self._pictures(members, previews=False)
-            pictures |= zip(indices, final, strict=True)
-        return [pictures[index] for index in range(len(frames))]
+        arrived = [_frame(rounds, generator) for rounds, generator in zip(frames, generators, strict=True)]
+        return in_groups(
+            arrived, lambda f: (f.grid.tokens.shape, f.settings), lambda group: list(self._pictures(group, False))[-1]
+        )
 
     @torch.inference_mode()
     def fill(

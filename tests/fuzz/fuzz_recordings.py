@@ -14,6 +14,7 @@ from common.csi import Csi
 from common.images import ImageArray, png_bytes, to_uint8
 from common.packetizer import packetize
 from common.systems import SYSTEMS
+from common.systems.feature_imputing import LATENT_CHANNELS, FeatureImputingOptions, PacketOrder
 from common.systems.lami_go import LamiGoOptions, MaskingPolicy
 from common.types import Budget, ElementCoding, Feedback, FeedbackPolicy, Goal, GoMessage, LinkSettings
 from common.wire import link_to_proto, make_parameters
@@ -46,6 +47,16 @@ def lami_go_session(image: ImageArray, goal: Goal):
     return LamiGoSession(image, tokens, rng.random(count).astype(np.float32), caption, goal)
 
 
+def feature_imputing_session(image: ImageArray, goal: Goal):
+    """The same of feature_imputing."""
+    from transmitter.encoders.feature_imputing import FeatureImputingSession
+
+    rng = np.random.default_rng(goal.frame_index)
+    shape = -(-image.shape[1] // 8), -(-image.shape[2] // 8)
+    levels = np.clip(rng.normal(64, 12, (*shape, LATENT_CHANNELS)), 0, 127).astype(np.int64)
+    return FeatureImputingSession(image, levels, rng.random(shape).astype(np.float32), goal)
+
+
 @cache
 def frames() -> dict[str, list[Items]]:
     """Rounds of one frame of each codec, coding and masking policy, by name."""
@@ -55,6 +66,12 @@ def frames() -> dict[str, list[Items]]:
             overhead = 0.0 if coding is ElementCoding.FIXED else 0.5
             options = LamiGoOptions(coding=coding, masking=masking, repair_overhead=overhead)
             found[f"lami_go_{coding.value}_{masking.value}"] = _rounds(lami_go_session, options, len(found))
+    for coding in SYSTEMS.get("feature_imputing").segments[0].codings:
+        for order in PacketOrder:
+            options = FeatureImputingOptions(coding=coding, packet_order=order, withhold=0.2 * len(found) % 0.9)
+            found[f"feature_imputing_{coding.value}_{order.value}"] = _rounds(
+                feature_imputing_session, options, len(found)
+            )
     for codec in ("jpeg", "jpeg2000", "webp", "avif"):
         for overhead in (0, 0.4):
             options = make_parameters(SYSTEMS.get(codec).options, {"repair_overhead": overhead, "quality": 5})

@@ -29,4 +29,4 @@ def test_valid_traffic_gets_through(name):
 
 def test_recordings_are_of_every_codec():
     codecs = {item.header.WhichOneof("codec") for items in conversations() for item in items if item.HasField("header")}
-    assert codecs == {"lami_go", "jpeg", "jpeg2000", "webp", "avif", "extension"}
+    assert codecs == {"lami_go", "feature_imputing", "jpeg", "jpeg2000", "webp", "avif", "extension"}

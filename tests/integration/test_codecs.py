@@ -20,7 +20,7 @@ from transmitter.encoders import ENCODERS
 # Those of this repository; other suites register toys of their own in the same process.
 CODECS = [name for name in SYSTEMS if SYSTEMS.get(name).header.__module__.startswith("common.systems")]
 CLIFF = {"jpeg", "jpeg2000", "webp", "avif"}
-FLOOR_DB = dict.fromkeys(CLIFF, 26.0) | {"lami_go": 22.5}
+FLOOR_DB = dict.fromkeys(CLIFF, 26.0) | {"lami_go": 22.5, "feature_imputing": 24.0}
 
 
 def serialized(result):
@@ -83,9 +83,10 @@ def test_odd_sizes(codec, photo, name, size):
     assert result.reconstruction.provenance.shape == size
 
 
-def test_the_largest_size(codec, photo):
+@pytest.mark.parametrize(("name", "options"), [("lami_go", {"renoise_steps": 1}), ("feature_imputing", {})])
+def test_the_largest_size(codec, photo, name, options):
     image = np.tile(photo("coffee", 256), (1, 4, 4))
-    result = codec("lami_go").send(image, "packet_erasure:rate=0.1", seed=0, num_inference_steps=2, renoise_steps=1)
+    result = codec(name).send(image, "packet_erasure:rate=0.1", seed=0, num_inference_steps=2, **options)
     assert result.reconstruction.image.shape == (3, 1024, 1024)
 
 
@@ -179,7 +180,7 @@ def test_no_interleaver_and_large_payloads(codec, photo):
     assert result.rounds[0].packets_sent == 3  # caption twice, tokens once
 
 
-@pytest.mark.parametrize("name", ["jpeg", "lami_go"])
+@pytest.mark.parametrize("name", ["jpeg", "lami_go", "feature_imputing"])
 def test_further_rounds_bring_what_is_missing(codec, photo, name):
     spec = "packet_erasure:rate=0.4"
     once = codec(name).send(photo("astronaut", 256), spec, seed=2)

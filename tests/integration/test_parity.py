@@ -38,6 +38,8 @@ CASES = [
     ("lami_go", "packet_erasure:rate=0.3", {"mask_ratio": 0.35}),
     ("lami_go", "gilbert_elliott:p=0.1,r=0.3+bit_flip:rate=1e-4", {"coding": "huffman"}),
     ("lami_go", "bit_flip:rate=1e-2,damage=deliver", {"coding": "fixed"}),
+    ("feature_imputing", "packet_erasure:rate=0.2", {"coding": "range", "withhold": 0.25}),
+    ("feature_imputing", "block_fading:snr_db=12,coherence=4", {"packet_order": "channel", "num_inference_steps": 3}),
 ]
 
 

@@ -8,11 +8,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from diffusers.models.unets.unet_2d import UNet2DModel
 from PIL import Image
 
+from common.errors import InvalidInput
 from common.nets.loading import load_net
 from common.nets.vae import Vae
 from common.nets.vq_tokenizer import VQTokenizer
+from common.systems.feature_imputing import LATENT_CHANNELS
+from receiver.samplers.feature_imputation import ImputerSettings, impute
+from training.export import save_half
+from training.feature_imputer import FeatureImputerRecipe
+from training.feature_masks import LEAST, MOST, draw_masks
 from training.loop import LoopOptions, learning_rate_at, train
 from training.vae import VaeRecipe, begin_from
 from training.vq_tokenizer import VQTokenizerRecipe
@@ -75,6 +82,46 @@ def test_a_vae_begins_with_a_tokenizer_and_has_a_latent_of_unit_variance(folder,
         assert net.decode(y).shape == (64, 3, 32, 32)
     again = VaeRecipe(data, data, batch=4, crop_px=32, device="cpu", seed=0, start_from=folder / "vae")
     assert again.evaluate()["psnr_db"] == pytest.approx(done.metrics[-1][1]["psnr_db"], abs=0.1)
+
+
+@pytest.mark.timeout(200)
+def test_a_feature_imputer_learns_what_is_missing(folder, clock):
+    torch.manual_seed(0)
+    save_half(Vae(quarter_channels=8, eighth_channels=8), folder / "vae")
+    for path in (folder / "data").iterdir():
+        Image.open(path).resize((136, 136)).save(path)
+
+    def recipe():
+        return FeatureImputerRecipe(
+            folder / "data", folder / "data", "cpu", 0, folder / "vae", folder / "work", channels=(16, 32, 32)
+        )
+
+    options = LoopOptions(
+        minutes=0.5, warmup_steps=5, learning_rate=3e-3, work_dir=folder / "work", out_dir=folder / "out"
+    )
+    first = train(recipe(), options)
+    second = train(recipe(), replace(options, minutes=1.0))
+    assert second.step > first.step and second.losses[-1][1]["loss"] < first.losses[0][1]["loss"]
+    card = (folder / "out" / "CARD.md").read_text()
+    assert "rmse_50%" in card and "decay 0.999" in card
+    net = load_net(UNet2DModel, folder / "out", torch.device("cpu"))
+    y = torch.randn(1, LATENT_CHANNELS, 16, 16)
+    *_, filled = impute(net, y, torch.zeros(y.shape, dtype=torch.bool), ImputerSettings(2), [torch.Generator()])
+    assert filled.shape == y.shape and torch.isfinite(filled).all()
+
+
+def test_small_pictures_are_refused(folder):
+    save_half(Vae(quarter_channels=8, eighth_channels=8), folder / "vae")
+    with pytest.raises(InvalidInput, match="128 px"):
+        FeatureImputerRecipe(folder / "data", folder / "data", "cpu", 0, folder / "vae", folder / "work")
+
+
+def test_masks_are_of_packets_and_of_all_orders():
+    masks = draw_masks(np.random.default_rng(0), 300, 16, 16)
+    assert masks.shape == (300, LATENT_CHANNELS, 16, 16) and set(masks.unique().tolist()) <= {0.0, 1.0}
+    whole = (masks == masks[:, :1]).flatten(1).all(1)
+    assert 0.35 < whole.float().mean() < 0.65, "about half are of the spatial order"
+    assert masks.mean() == pytest.approx(1 - (LEAST + MOST) / 2, abs=0.04)
 
 
 def test_a_projected_tokenizer_loses_what_was_projected_away_and_no_more():

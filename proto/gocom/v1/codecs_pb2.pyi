@@ -141,6 +141,58 @@ TOKEN_DRAW_EXPECTED: TokenDraw.ValueType  # 3
 """Drawn, and at the last step the one nearest to the expected codeword: the least squared error."""
 Global___TokenDraw: _TypeAlias = TokenDraw  # noqa: Y015
 
+class _PacketOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PacketOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PacketOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PACKET_ORDER_UNSPECIFIED: _PacketOrder.ValueType  # 0
+    """Not said: spatial."""
+    PACKET_ORDER_SPATIAL: _PacketOrder.ValueType  # 1
+    """All channels of a patch."""
+    PACKET_ORDER_CHANNEL: _PacketOrder.ValueType  # 2
+    """A group of channels."""
+    PACKET_ORDER_RANDOM: _PacketOrder.ValueType  # 3
+    """Features from anywhere."""
+
+class PacketOrder(_PacketOrder, metaclass=_PacketOrderEnumTypeWrapper):
+    """What of feature_imputing's features shares a packet."""
+
+PACKET_ORDER_UNSPECIFIED: PacketOrder.ValueType  # 0
+"""Not said: spatial."""
+PACKET_ORDER_SPATIAL: PacketOrder.ValueType  # 1
+"""All channels of a patch."""
+PACKET_ORDER_CHANNEL: PacketOrder.ValueType  # 2
+"""A group of channels."""
+PACKET_ORDER_RANDOM: PacketOrder.ValueType  # 3
+"""Features from anywhere."""
+Global___PacketOrder: _TypeAlias = PacketOrder  # noqa: Y015
+
+class _Importance:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ImportanceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Importance.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    IMPORTANCE_UNSPECIFIED: _Importance.ValueType  # 0
+    """Not said: cam."""
+    IMPORTANCE_CAM: _Importance.ValueType  # 1
+    """What a class activation map says of its patch."""
+    IMPORTANCE_UNIFORM: _Importance.ValueType  # 2
+    """All are alike."""
+
+class Importance(_Importance, metaclass=_ImportanceEnumTypeWrapper):
+    """What a feature is worth to the transmitter, which spends power and repair packets by it."""
+
+IMPORTANCE_UNSPECIFIED: Importance.ValueType  # 0
+"""Not said: cam."""
+IMPORTANCE_CAM: Importance.ValueType  # 1
+"""What a class activation map says of its patch."""
+IMPORTANCE_UNIFORM: Importance.ValueType  # 2
+"""All are alike."""
+Global___Importance: _TypeAlias = Importance  # noqa: Y015
+
 @_typing.final
 class LamiGoHeader(_message.Message):
     """Header of a lami_go frame."""
@@ -350,6 +402,132 @@ class LamiGoOptions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature) -> _WhichOneofReturnType__temperature | None: ...
 
 Global___LamiGoOptions: _TypeAlias = LamiGoOptions  # noqa: Y015
+
+@_typing.final
+class FeatureImputingHeader(_message.Message):
+    """Header of a feature_imputing frame."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PACKET_ORDER_FIELD_NUMBER: _builtins.int
+    WITHHELD_PERMILLE_FIELD_NUMBER: _builtins.int
+    NUM_INFERENCE_STEPS_FIELD_NUMBER: _builtins.int
+    ETA_FIELD_NUMBER: _builtins.int
+    DETERMINISTIC_FIELD_NUMBER: _builtins.int
+    packet_order: Global___PacketOrder.ValueType
+    """What shares a packet."""
+    withheld_permille: _builtins.int
+    """Share of patches that were not sent, in thousandths, up to 950; which ones follows from it."""
+    num_inference_steps: _builtins.int
+    """Steps of the diffusion the sender asks for; absent: the receiver's default."""
+    eta: _builtins.float
+    """Noise added at each step, 0 (DDIM) to 1 (DDPM); absent: 0."""
+    deterministic: _builtins.bool
+    """Begin with no noise and add none: the same picture whatever the seed; absent: the receiver's default."""
+    def __init__(
+        self,
+        *,
+        packet_order: Global___PacketOrder.ValueType = ...,
+        withheld_permille: _builtins.int = ...,
+        num_inference_steps: _builtins.int | None = ...,
+        eta: _builtins.float | None = ...,
+        deterministic: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_deterministic", b"_deterministic", "_eta", b"_eta", "_num_inference_steps", b"_num_inference_steps", "deterministic", b"deterministic", "eta", b"eta", "num_inference_steps", b"num_inference_steps"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deterministic", b"_deterministic", "_eta", b"_eta", "_num_inference_steps", b"_num_inference_steps", "deterministic", b"deterministic", "eta", b"eta", "num_inference_steps", b"num_inference_steps", "packet_order", b"packet_order", "withheld_permille", b"withheld_permille"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__deterministic: _TypeAlias = _typing.Literal["deterministic"]  # noqa: Y015
+    _WhichOneofArgType__deterministic: _TypeAlias = _typing.Literal["_deterministic", b"_deterministic"]  # noqa: Y015
+    _WhichOneofReturnType__eta: _TypeAlias = _typing.Literal["eta"]  # noqa: Y015
+    _WhichOneofArgType__eta: _TypeAlias = _typing.Literal["_eta", b"_eta"]  # noqa: Y015
+    _WhichOneofReturnType__num_inference_steps: _TypeAlias = _typing.Literal["num_inference_steps"]  # noqa: Y015
+    _WhichOneofArgType__num_inference_steps: _TypeAlias = _typing.Literal["_num_inference_steps", b"_num_inference_steps"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__deterministic) -> _WhichOneofReturnType__deterministic | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__eta) -> _WhichOneofReturnType__eta | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__num_inference_steps) -> _WhichOneofReturnType__num_inference_steps | None: ...
+
+Global___FeatureImputingHeader: _TypeAlias = FeatureImputingHeader  # noqa: Y015
+
+@_typing.final
+class FeatureImputingOptions(_message.Message):
+    """Options of feature_imputing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PACKET_ORDER_FIELD_NUMBER: _builtins.int
+    WITHHOLD_FIELD_NUMBER: _builtins.int
+    CODING_FIELD_NUMBER: _builtins.int
+    NUM_INFERENCE_STEPS_FIELD_NUMBER: _builtins.int
+    ETA_FIELD_NUMBER: _builtins.int
+    DETERMINISTIC_FIELD_NUMBER: _builtins.int
+    IMPORTANCE_FIELD_NUMBER: _builtins.int
+    TARGET_CLASS_FIELD_NUMBER: _builtins.int
+    REPAIR_OVERHEAD_FIELD_NUMBER: _builtins.int
+    packet_order: Global___PacketOrder.ValueType
+    """What shares a packet; default spatial."""
+    withhold: _builtins.float
+    """Share of patches not to send, 0 to 0.95; default 0."""
+    coding: Global___ElementCoding.ValueType
+    """Coding of the features; default fixed."""
+    num_inference_steps: _builtins.int
+    """Steps of the diffusion, 1 to 1000; default 10."""
+    eta: _builtins.float
+    """Noise added at each step, 0 (DDIM) to 1 (DDPM); default 0."""
+    deterministic: _builtins.bool
+    """Begin with no noise and add none; default true."""
+    importance: Global___Importance.ValueType
+    """What a feature is worth; default cam."""
+    target_class: _builtins.int
+    """ImageNet class (0 to 999) that the map is for; default: the likeliest."""
+    repair_overhead: _builtins.float
+    """RaptorQ repair packets as a share of the source packets; default 0."""
+    def __init__(
+        self,
+        *,
+        packet_order: Global___PacketOrder.ValueType = ...,
+        withhold: _builtins.float | None = ...,
+        coding: Global___ElementCoding.ValueType = ...,
+        num_inference_steps: _builtins.int | None = ...,
+        eta: _builtins.float | None = ...,
+        deterministic: _builtins.bool | None = ...,
+        importance: Global___Importance.ValueType = ...,
+        target_class: _builtins.int | None = ...,
+        repair_overhead: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_deterministic", b"_deterministic", "_eta", b"_eta", "_num_inference_steps", b"_num_inference_steps", "_repair_overhead", b"_repair_overhead", "_target_class", b"_target_class", "_withhold", b"_withhold", "deterministic", b"deterministic", "eta", b"eta", "num_inference_steps", b"num_inference_steps", "repair_overhead", b"repair_overhead", "target_class", b"target_class", "withhold", b"withhold"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deterministic", b"_deterministic", "_eta", b"_eta", "_num_inference_steps", b"_num_inference_steps", "_repair_overhead", b"_repair_overhead", "_target_class", b"_target_class", "_withhold", b"_withhold", "coding", b"coding", "deterministic", b"deterministic", "eta", b"eta", "importance", b"importance", "num_inference_steps", b"num_inference_steps", "packet_order", b"packet_order", "repair_overhead", b"repair_overhead", "target_class", b"target_class", "withhold", b"withhold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__deterministic: _TypeAlias = _typing.Literal["deterministic"]  # noqa: Y015
+    _WhichOneofArgType__deterministic: _TypeAlias = _typing.Literal["_deterministic", b"_deterministic"]  # noqa: Y015
+    _WhichOneofReturnType__eta: _TypeAlias = _typing.Literal["eta"]  # noqa: Y015
+    _WhichOneofArgType__eta: _TypeAlias = _typing.Literal["_eta", b"_eta"]  # noqa: Y015
+    _WhichOneofReturnType__num_inference_steps: _TypeAlias = _typing.Literal["num_inference_steps"]  # noqa: Y015
+    _WhichOneofArgType__num_inference_steps: _TypeAlias = _typing.Literal["_num_inference_steps", b"_num_inference_steps"]  # noqa: Y015
+    _WhichOneofReturnType__repair_overhead: _TypeAlias = _typing.Literal["repair_overhead"]  # noqa: Y015
+    _WhichOneofArgType__repair_overhead: _TypeAlias = _typing.Literal["_repair_overhead", b"_repair_overhead"]  # noqa: Y015
+    _WhichOneofReturnType__target_class: _TypeAlias = _typing.Literal["target_class"]  # noqa: Y015
+    _WhichOneofArgType__target_class: _TypeAlias = _typing.Literal["_target_class", b"_target_class"]  # noqa: Y015
+    _WhichOneofReturnType__withhold: _TypeAlias = _typing.Literal["withhold"]  # noqa: Y015
+    _WhichOneofArgType__withhold: _TypeAlias = _typing.Literal["_withhold", b"_withhold"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__deterministic) -> _WhichOneofReturnType__deterministic | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__eta) -> _WhichOneofReturnType__eta | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__num_inference_steps) -> _WhichOneofReturnType__num_inference_steps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__repair_overhead) -> _WhichOneofReturnType__repair_overhead | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__target_class) -> _WhichOneofReturnType__target_class | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__withhold) -> _WhichOneofReturnType__withhold | None: ...
+
+Global___FeatureImputingOptions: _TypeAlias = FeatureImputingOptions  # noqa: Y015
 
 @_typing.final
 class JpegHeader(_message.Message):

@@ -275,6 +275,7 @@ class FrameHeader(_message.Message):
     JPEG2000_FIELD_NUMBER: _builtins.int
     WEBP_FIELD_NUMBER: _builtins.int
     AVIF_FIELD_NUMBER: _builtins.int
+    FEATURE_IMPUTING_FIELD_NUMBER: _builtins.int
     EXTENSION_FIELD_NUMBER: _builtins.int
     frame_index: _builtins.int
     """Position of the frame in its session; keys the channel's randomness."""
@@ -321,6 +322,10 @@ class FrameHeader(_message.Message):
         """AVIF."""
 
     @_builtins.property
+    def feature_imputing(self) -> _codecs_pb2.FeatureImputingHeader:
+        """feature_imputing."""
+
+    @_builtins.property
     def extension(self) -> _codecs_pb2.ExtensionHeader:
         """A codec from outside."""
 
@@ -342,13 +347,14 @@ class FrameHeader(_message.Message):
         jpeg2000: _codecs_pb2.Jpeg2000Header | None = ...,
         webp: _codecs_pb2.WebpHeader | None = ...,
         avif: _codecs_pb2.AvifHeader | None = ...,
+        feature_imputing: _codecs_pb2.FeatureImputingHeader | None = ...,
         extension: _codecs_pb2.ExtensionHeader | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["avif", b"avif", "codec", b"codec", "extension", b"extension", "jpeg", b"jpeg", "jpeg2000", b"jpeg2000", "lami_go", b"lami_go", "webp", b"webp"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["avif", b"avif", "codec", b"codec", "extension", b"extension", "feature_imputing", b"feature_imputing", "jpeg", b"jpeg", "jpeg2000", b"jpeg2000", "lami_go", b"lami_go", "webp", b"webp"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["avif", b"avif", "codec", b"codec", "extension", b"extension", "feedback_policy", b"feedback_policy", "frame_index", b"frame_index", "height_px", b"height_px", "jpeg", b"jpeg", "jpeg2000", b"jpeg2000", "lami_go", b"lami_go", "max_rounds", b"max_rounds", "quality_target_permille", b"quality_target_permille", "repeated", b"repeated", "round", b"round", "round_budget_bytes", b"round_budget_bytes", "segments", b"segments", "webp", b"webp", "width_px", b"width_px"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["avif", b"avif", "codec", b"codec", "extension", b"extension", "feature_imputing", b"feature_imputing", "feedback_policy", b"feedback_policy", "frame_index", b"frame_index", "height_px", b"height_px", "jpeg", b"jpeg", "jpeg2000", b"jpeg2000", "lami_go", b"lami_go", "max_rounds", b"max_rounds", "quality_target_permille", b"quality_target_permille", "repeated", b"repeated", "round", b"round", "round_budget_bytes", b"round_budget_bytes", "segments", b"segments", "webp", b"webp", "width_px", b"width_px"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_codec: _TypeAlias = _typing.Literal["lami_go", "jpeg", "jpeg2000", "webp", "avif", "extension"]  # noqa: Y015
+    _WhichOneofReturnType_codec: _TypeAlias = _typing.Literal["lami_go", "jpeg", "jpeg2000", "webp", "avif", "feature_imputing", "extension"]  # noqa: Y015
     _WhichOneofArgType_codec: _TypeAlias = _typing.Literal["codec", b"codec"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_codec) -> _WhichOneofReturnType_codec | None: ...
 

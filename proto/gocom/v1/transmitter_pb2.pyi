@@ -153,6 +153,7 @@ class TransmitRequest(_message.Message):
     JPEG2000_FIELD_NUMBER: _builtins.int
     WEBP_FIELD_NUMBER: _builtins.int
     AVIF_FIELD_NUMBER: _builtins.int
+    FEATURE_IMPUTING_FIELD_NUMBER: _builtins.int
     EXTENSION_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """Chosen by the client, 1 to 64 characters of [A-Za-z0-9_-]."""
@@ -207,6 +208,10 @@ class TransmitRequest(_message.Message):
         """AVIF."""
 
     @_builtins.property
+    def feature_imputing(self) -> _codecs_pb2.FeatureImputingOptions:
+        """feature_imputing."""
+
+    @_builtins.property
     def extension(self) -> _codecs_pb2.ExtensionOptions:
         """A codec from outside."""
 
@@ -231,13 +236,14 @@ class TransmitRequest(_message.Message):
         jpeg2000: _codecs_pb2.ClassicalOptions | None = ...,
         webp: _codecs_pb2.ClassicalOptions | None = ...,
         avif: _codecs_pb2.ClassicalOptions | None = ...,
+        feature_imputing: _codecs_pb2.FeatureImputingOptions | None = ...,
         extension: _codecs_pb2.ExtensionOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["avif", b"avif", "codec", b"codec", "extension", b"extension", "jpeg", b"jpeg", "jpeg2000", b"jpeg2000", "lami_go", b"lami_go", "link", b"link", "unequal_protection", b"unequal_protection", "webp", b"webp"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["avif", b"avif", "codec", b"codec", "extension", b"extension", "feature_imputing", b"feature_imputing", "jpeg", b"jpeg", "jpeg2000", b"jpeg2000", "lami_go", b"lami_go", "link", b"link", "unequal_protection", b"unequal_protection", "webp", b"webp"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["avif", b"avif", "budget_bytes", b"budget_bytes", "codec", b"codec", "extension", b"extension", "feedback_policy", b"feedback_policy", "frame_index", b"frame_index", "image", b"image", "jpeg", b"jpeg", "jpeg2000", b"jpeg2000", "lami_go", b"lami_go", "link", b"link", "max_rounds", b"max_rounds", "power_allocation", b"power_allocation", "quality_target_permille", b"quality_target_permille", "resumption", b"resumption", "round_budget_bytes", b"round_budget_bytes", "seed", b"seed", "session_id", b"session_id", "unequal_protection", b"unequal_protection", "webp", b"webp"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["avif", b"avif", "budget_bytes", b"budget_bytes", "codec", b"codec", "extension", b"extension", "feature_imputing", b"feature_imputing", "feedback_policy", b"feedback_policy", "frame_index", b"frame_index", "image", b"image", "jpeg", b"jpeg", "jpeg2000", b"jpeg2000", "lami_go", b"lami_go", "link", b"link", "max_rounds", b"max_rounds", "power_allocation", b"power_allocation", "quality_target_permille", b"quality_target_permille", "resumption", b"resumption", "round_budget_bytes", b"round_budget_bytes", "seed", b"seed", "session_id", b"session_id", "unequal_protection", b"unequal_protection", "webp", b"webp"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_codec: _TypeAlias = _typing.Literal["lami_go", "jpeg", "jpeg2000", "webp", "avif", "extension"]  # noqa: Y015
+    _WhichOneofReturnType_codec: _TypeAlias = _typing.Literal["lami_go", "jpeg", "jpeg2000", "webp", "avif", "feature_imputing", "extension"]  # noqa: Y015
     _WhichOneofArgType_codec: _TypeAlias = _typing.Literal["codec", b"codec"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_codec) -> _WhichOneofReturnType_codec | None: ...
 

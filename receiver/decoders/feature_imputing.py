@@ -1,0 +1,150 @@
+"""feature_imputing at the receiver: what arrived is kept, what was erased is imputed by conditional diffusion."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from diffusers.models.unets.unet_2d import UNet2DModel
+from torch import Tensor
+
+from common.errors import DecodeFailed
+from common.models import model_folder
+from common.nets.loading import load_net, resolve_device
+from common.nets.vae import Vae
+from common.rounds import merge_rounds, missing_spans
+from common.systems.feature_imputing import (
+    FEATURES,
+    LATENT_CHANNELS,
+    PATCH_PX,
+    FeatureImputingHeader,
+    element_order,
+    feature_quantizer,
+    grid_shape,
+)
+from common.types import Bytes, Ints, Provenance, ReceivedMessage, ReceivedSegment, Reconstruction
+from receiver.decoders import DECODERS
+from receiver.grouping import in_groups
+from receiver.samplers.feature_imputation import ImputerSettings, impute
+
+Rounds = Sequence[ReceivedMessage]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """What arrived of a picture.
+
+    Attributes:
+        width_px, height_px: of the picture.
+        order: see element_order.
+        segment: its elements, in that order.
+        features: float32 [C, h, w]; 0, their mean, where nothing arrived.
+        received: bool [C, h, w].
+        settings: of the sampler; None: nothing is missing.
+        generator: on the CPU.
+    """
+
+    width_px: int
+    height_px: int
+    order: Ints
+    segment: ReceivedSegment
+    features: Tensor
+    received: Tensor
+    settings: ImputerSettings | None
+    generator: torch.Generator
+
+    def provenance(self) -> Bytes:
+        """uint8 [H, W]: a patch counts as received where all of it was."""
+        shape = (*self.features.shape[1:], LATENT_CHANNELS)
+        fates = np.full(self.segment.received.shape, Provenance.ERASED, np.uint8)
+        if self.segment.withheld is not None:
+            fates[self.segment.withheld] = Provenance.WITHHELD
+        fates[self.segment.received] = Provenance.RECEIVED
+        placed = np.empty_like(fates)
+        placed[self.order] = fates
+        worst: Bytes = placed.reshape(shape).max(2)
+        return worst.repeat(PATCH_PX, 0).repeat(PATCH_PX, 1)[: self.height_px, : self.width_px]
+
+
+@DECODERS.register("feature_imputing")
+class FeatureImputingDecoder:
+    """Autoencoder and imputer of one device."""
+
+    def __init__(self, device: str) -> None:
+        self.device = resolve_device(device)
+        self.vae = load_net(Vae, model_folder("vae"), self.device)
+        self.imputer = load_net(UNet2DModel, model_folder("feature_imputer"), self.device)
+
+    def reconstruct(
+        self, rounds: Rounds, *, generator: torch.Generator, previews: bool = False
+    ) -> Iterator[Reconstruction]:
+        """A preview a step if wanted, then the picture. Nothing missing: no diffusion runs."""
+        for (picture,) in self._pictures([_frame(rounds, generator)], previews):
+            yield picture
+
+    def reconstruct_batch(
+        self, frames: Sequence[Rounds], *, generators: Sequence[torch.Generator]
+    ) -> list[Reconstruction]:
+        """The picture of each frame; those of one grid shape and the same settings are made together."""
+        arrived = [_frame(rounds, generator) for rounds, generator in zip(frames, generators, strict=True)]
+        return in_groups(
+            arrived, lambda f: (f.features.shape, f.settings), lambda group: list(self._pictures(group, False))[-1]
+        )
+
+    @torch.inference_mode()
+    def _pictures(self, frames: Sequence[Frame], previews: bool) -> Iterator[list[Reconstruction]]:
+        """Pictures of frames of one group, step by step; seconds are a frame's share of what its group took."""
+        y = torch.stack([frame.features for frame in frames]).to(self.device)
+        settings, sampling, start = frames[0].settings, 0.0, time.perf_counter()
+        if settings is not None:
+            received = torch.stack([frame.received for frame in frames]).to(self.device)
+            generators = [frame.generator for frame in frames]
+            for step, filled in enumerate(impute(self.imputer, y, received, settings, generators), 1):
+                y, sampling = filled, sampling + time.perf_counter() - start
+                if previews and step < settings.num_inference_steps:
+                    yield self._decode(frames, y, {"sample": sampling / len(frames)}, step, final=False)
+                start = time.perf_counter()
+        yield self._decode(frames, y, {"sample": sampling / len(frames)} if settings else {}, 0, final=True)
+
+    def _decode(
+        self, frames: Sequence[Frame], y: Tensor, seconds: dict[str, float], step: int, final: bool
+    ) -> list[Reconstruction]:
+        start = time.perf_counter()
+        images = self.vae.decode(y).cpu().numpy()
+        stages = seconds | {"decode": (time.perf_counter() - start) / len(frames)}
+        return [
+            Reconstruction(
+                image[:, : frame.height_px, : frame.width_px], frame.provenance(), step, final, stages,
+                wanted=_wanted(frame) if final else {},
+            )
+            for image, frame in zip(images, frames, strict=True)
+        ]  # fmt: skip
+
+
+def _frame(rounds: Rounds, generator: torch.Generator) -> Frame:
+    first = rounds[0].frame
+    header = first.header
+    assert isinstance(header, FeatureImputingHeader)
+    rows, columns = grid_shape(first.width_px, first.height_px)
+    count, segment = rows * columns * LATENT_CHANNELS, merge_rounds(rounds).get(FEATURES)
+    if segment is None or len(segment.elements) != count:
+        got = 0 if segment is None else len(segment.elements)
+        raise DecodeFailed(f"feature_imputing: {got} features announced, a picture of this size has {count}")
+    order = element_order(header.packet_order, rows, columns)
+    levels, received = np.zeros(count, np.int64), np.zeros(count, bool)
+    levels[order], received[order] = segment.elements, segment.received
+    shape = (rows, columns, LATENT_CHANNELS)
+    features = np.where(received.reshape(shape), feature_quantizer().dequantize(levels.reshape(shape)), np.float32(0))
+    # Names are the same in both; what the header leaves open is for the sampler's defaults.
+    said = header.model_dump(include={f.name for f in fields(ImputerSettings)}, exclude_none=True)
+    planes = (torch.from_numpy(np.ascontiguousarray(a.transpose(2, 0, 1))) for a in (features, received.reshape(shape)))
+    settings = None if received.all() else ImputerSettings(**said)
+    return Frame(first.width_px, first.height_px, order, segment, *planes, settings, generator)
+
+
+def _wanted(frame: Frame) -> dict[int, Ints]:
+    """Features that were sent and did not arrive."""
+    return {FEATURES: missing_spans(~frame.segment.erased)} if frame.segment.erased.any() else {}

@@ -1,0 +1,115 @@
+"""feature_imputing with its nets: what arrived is kept, what was erased is imputed, and worth follows the map."""
+
+import numpy as np
+import pytest
+
+from common.quality import psnr_db
+from common.systems.feature_imputing import (
+    LATENT_CHANNELS,
+    FeatureImputingOptions,
+    PacketOrder,
+    element_order,
+    feature_quantizer,
+)
+from common.types import Goal, LinkSettings
+
+NAME = "feature_imputing"
+
+
+def session(codec, image, **options):
+    return codec(NAME).encoder.open(image, Goal(FeatureImputingOptions(**options)))
+
+
+@pytest.mark.parametrize("order", PacketOrder)
+def test_nothing_lost_nothing_imputed(codec, photo, order):
+    image = photo("astronaut", 256)
+    result = codec(NAME).send(image, "clean", seed=0, packet_order=order.value)
+    (segment,) = result.rounds[0].segments
+    sent = session(codec, image).levels
+    assert segment.received.all()
+    assert (segment.elements == sent.ravel()[element_order(order, *sent.shape[:2])]).all()
+    assert "sample" not in result.reconstruction.seconds
+
+
+@pytest.mark.parametrize("coding", ["fixed", "huffman", "range"])
+def test_codings_agree_on_the_picture(codec, photo, coding):
+    sent = codec(NAME).send(photo(), "clean", seed=0, coding=coding)
+    assert (sent.reconstruction.image == codec(NAME).send(photo(), "clean", seed=0).reconstruction.image).all()
+
+
+def test_seven_bits_cost_little(codec, photo):
+    import torch
+
+    image = photo("astronaut", 256)
+    vae = codec(NAME).encoder.vae
+    with torch.inference_mode():
+        unquantized = vae.decode(vae.encode(torch.from_numpy(image)[None]))[0].numpy()
+    sent = codec(NAME).send(image, "clean", seed=0).reconstruction.image
+    assert psnr_db(image, sent) > psnr_db(image, unquantized) - 0.3
+
+
+@pytest.mark.parametrize("order", PacketOrder)
+def test_imputing_is_better_than_the_mean(codec, photo, order):
+    """Of the features that were erased: closer to the truth than 0, which is their mean."""
+    image = photo("chelsea", 256)
+    result = codec(NAME).send(image, "packet_erasure:rate=0.3", seed=1, packet_order=order.value)
+    (segment,) = result.rounds[0].segments
+    levels = session(codec, image).levels
+    where = np.zeros(levels.size, bool)
+    where[element_order(order, *levels.shape[:2])] = segment.received
+    zeros = np.where(where.reshape(levels.shape), feature_quantizer().dequantize(levels), np.float32(0))
+    import torch
+
+    with torch.inference_mode():
+        filled = codec(NAME).decoder.vae.decode(torch.from_numpy(zeros.transpose(2, 0, 1).copy())[None])[0].numpy()
+    assert psnr_db(image, result.reconstruction.image) > psnr_db(image, filled) + 0.5
+
+
+def test_deterministic_is_the_same_whatever_the_seed(codec, photo):
+    spec = "packet_erasure:rate=0.4"
+    pictures = [
+        codec(NAME).send(photo(), spec, seed=3, sampler_seed=s, deterministic=fixed).reconstruction.image
+        for fixed in (True, False)
+        for s in (1, 2)
+    ]
+    assert (pictures[0] == pictures[1]).all() and not (pictures[2] == pictures[3]).all()
+
+
+def test_previews_come_step_by_step_and_are_batched_alike(codec, photo):
+    import torch
+
+    result = codec(NAME).send(photo(), "packet_erasure:rate=0.3", seed=1, deterministic=False)
+    decoder = codec(NAME).decoder
+    steps = list(decoder.reconstruct(result.rounds, generator=torch.Generator().manual_seed(0), previews=True))
+    assert [(s.step, s.final) for s in steps] == [*((n, False) for n in range(1, 10)), (0, True)]
+    generators = [torch.Generator().manual_seed(0), torch.Generator().manual_seed(5)]
+    both = decoder.reconstruct_batch([result.rounds] * 2, generators=generators)
+    assert psnr_db(both[0].image, steps[-1].image) > 45
+    assert psnr_db(both[1].image, steps[-1].image) < 45
+
+
+def test_the_map_says_what_a_patch_is_worth(codec, photo):
+    """What carries the class is worth more than what does not; any class can be asked for."""
+    image = photo("chelsea", 256)
+    guessed, cat, flat = (
+        session(codec, image, **options).worth for options in ({}, {"target_class": 281}, {"importance": "uniform"})
+    )
+    assert guessed.shape == (32, 32) and guessed.max() == 1 and 0 < guessed.min() < 0.3
+    assert (flat == 1).all() and not np.allclose(cat, session(codec, image, target_class=817).worth)
+    message = session(codec, image).first(None, type("Budget", (), {"max_bytes": None}))
+    assert (message.segments[0].importance.reshape(-1, LATENT_CHANNELS) == guessed.reshape(-1, 1)).all()
+
+
+def test_a_budget_withholds_patches(codec, photo):
+    image = photo("chelsea", 256)
+    result = codec(NAME).send(image, "clean", seed=0, budget=3000)
+    assert 2600 < result.bytes.total_bytes <= 3000
+    (segment,) = result.rounds[0].segments
+    assert 0.5 < segment.withheld.mean() < 0.75 and not segment.erased.any()
+    assert psnr_db(image, result.reconstruction.image) > 15
+
+
+def test_large_packets_hold_whole_patches(codec, photo):
+    result = codec(NAME).send(photo("astronaut", 256), "packet_erasure:rate=0.3", seed=2, link=LinkSettings(500))
+    received = result.rounds[0].segments[0].received.reshape(-1, LATENT_CHANNELS)
+    assert (received.all(1) | ~received.any(1)).all() and not received.all()

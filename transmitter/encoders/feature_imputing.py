@@ -1,0 +1,117 @@
+"""feature_imputing at the transmitter: 7-bit VAE features, and what a class activation map says of their worth."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from common.account import cost
+from common.csi import Csi
+from common.errors import BudgetTooSmall
+from common.images import ImageArray
+from common.models import model_folder
+from common.nets.classifier import Classifier
+from common.nets.loading import load_net, resolve_device
+from common.nets.vae import Vae
+from common.systems.feature_imputing import (
+    FEATURES,
+    LATENT_CHANNELS,
+    PATCH_PX,
+    FeatureImputingHeader,
+    FeatureImputingOptions,
+    Importance,
+    element_order,
+    feature_quantizer,
+)
+from common.types import Budget, Feedback, Floats, Goal, GoMessage, Ints, Segment
+from transmitter.encoders import ENCODERS
+from transmitter.resend import resend
+
+MOST_WITHHELD = 950
+"""Patches in thousandths; with fewer than a twentieth of them there is nothing to impute from."""
+LEAST_WORTH = 0.05
+"""Of a patch where the map sees no evidence: background counts, too."""
+
+
+class FeatureImputingSession:
+    """One image's levels, patch by patch."""
+
+    def __init__(self, image: ImageArray, levels: Ints, worth: Floats, goal: Goal) -> None:
+        assert isinstance(goal.options, FeatureImputingOptions)
+        self.goal, self.options = goal, goal.options
+        self.height_px, self.width_px = image.shape[1:]
+        self.levels, self.worth = levels, worth
+        self.sent: GoMessage | None = None
+
+    def first(self, csi: Csi, budget: Budget) -> GoMessage:
+        """All patches but those withheld; where that is over the budget, as many as fit."""
+        permille = round(1000 * self.options.withhold)
+        message = self._message(permille)
+        if budget.max_bytes and cost(message, self.goal.link) > budget.max_bytes:
+            message = self._fit(permille, budget.max_bytes)
+        self.sent = message
+        return message
+
+    def refine(self, feedback: Feedback) -> GoMessage | None:
+        """Send the named features again."""
+        return resend(self.sent, feedback, self.goal.link) if self.sent else None
+
+    def _fit(self, least: int, max_bytes: int) -> GoMessage:
+        """Bisect the share of patches withheld."""
+        low, high, best = least, MOST_WITHHELD, None
+        while low <= high:
+            middle = (low + high) // 2
+            message = self._message(middle)
+            if cost(message, self.goal.link) <= max_bytes:
+                high, best = middle - 1, message
+            else:
+                low = middle + 1
+        if best is None:
+            raise BudgetTooSmall("feature_imputing", max_bytes, cost(self._message(MOST_WITHHELD), self.goal.link))
+        return best
+
+    def _message(self, withheld_permille: int) -> GoMessage:
+        options, goal = self.options, self.goal
+        header = FeatureImputingHeader(
+            packet_order=options.packet_order,
+            withheld_permille=withheld_permille,
+            num_inference_steps=options.num_inference_steps,
+            eta=options.eta,
+            deterministic=options.deterministic,
+        )
+        order = element_order(options.packet_order, *self.levels.shape[:2])
+        worth = self.worth.ravel().repeat(LATENT_CHANNELS)
+        segment = Segment(FEATURES, self.levels.ravel()[order], worth[order], options.coding, options.repair_overhead)
+        return GoMessage(
+            "feature_imputing", header, self.width_px, self.height_px, (segment,), goal.frame_index, 0, goal.rounds
+        )
+
+
+@ENCODERS.register("feature_imputing")
+class FeatureImputingEncoder:
+    """Autoencoder and classifier of one device."""
+
+    def __init__(self, device: str) -> None:
+        self.device = resolve_device(device)
+        self.vae = load_net(Vae, model_folder("vae"), self.device)
+        self.classifier = Classifier("lite0", str(self.device))
+
+    @torch.inference_mode()
+    def open(self, image: ImageArray, goal: Goal) -> FeatureImputingSession:
+        """Take an image: its features as levels, and what each patch is worth."""
+        assert isinstance(goal.options, FeatureImputingOptions)
+        bottom, right = -image.shape[1] % PATCH_PX, -image.shape[2] % PATCH_PX
+        padded = np.pad(image, ((0, 0), (0, bottom), (0, right)), mode="edge")
+        y = self.vae.encode(torch.from_numpy(padded)[None].to(self.device))[0].permute(1, 2, 0).cpu().numpy()
+        return FeatureImputingSession(image, feature_quantizer().quantize(y), self._worth(image, y.shape, goal), goal)
+
+    def _worth(self, image: ImageArray, shape: tuple[int, ...], goal: Goal) -> Floats:
+        """float32 [h, w] in [0, 1], the largest 1."""
+        assert isinstance(goal.options, FeatureImputingOptions)
+        if goal.options.importance is Importance.UNIFORM:
+            return np.ones(shape[:2], np.float32)
+        found = self.classifier.activation_map(torch.from_numpy(image)[None], goal.options.target_class)
+        map_ = F.interpolate(found[None], shape[:2], mode="bilinear", align_corners=False)[0, 0]
+        worth: Floats = (map_ / map_.max().clamp_min(1e-6)).clamp_min(LEAST_WORTH).cpu().numpy()
+        return worth
