@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from common.nets.autoencoder import PATCH_PX
 from common.nets.classifier import Classifier
 from training.data import CropSampler, find_sources, load_samples
 
+Terms = dict[str, Tensor]
+Distance = Callable[[Tensor, Tensor], Tensor]
 JUDGED_PX = 256
 TERMS = "research use (imagenette, Flickr8k, BSDS500), per-image CC (COCO), CC BY-NC (CamVid)"
 
@@ -50,6 +53,19 @@ class Pictures:
     def judged(self) -> list[Tensor]:
         """Held-out pictures, float32 [1, 3, 256, 256] in [0, 1] each."""
         return [torch.from_numpy(to_float(pixels))[None].to(self.device) for pixels in self.held_out]
+
+
+def reconstruction_terms(x_hat: Tensor, x: Tensor, gradient: float, perceptual: float, distance: Distance) -> Terms:
+    """L1 + 2 MSE + gradient * gradient_l1 + perceptual * distance(x_hat, x) as "loss", and what it is made of.
+
+    Where `perceptual` is 0 the distance is not computed.
+    """
+    terms = {"l1": F.l1_loss(x_hat, x), "mse": F.mse_loss(x_hat, x), "gradient": gradient_l1(x_hat, x)}
+    loss = terms["l1"] + 2 * terms["mse"] + gradient * terms["gradient"]
+    if perceptual:
+        terms["perceptual"] = distance(x_hat, x)
+        loss = loss + perceptual * terms["perceptual"]
+    return {"loss": loss, **terms}
 
 
 def gradient_l1(x_hat: Tensor, x: Tensor) -> Tensor:

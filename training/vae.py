@@ -17,7 +17,6 @@ import numpy as np
 import torch
 import typer
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from common.nets.classifier import Classifier
 from common.nets.loading import load_net, resolve_device
@@ -26,7 +25,7 @@ from common.nets.vq_tokenizer import VQTokenizer
 from training.export import save_half
 from training.loop import LoopOptions, train
 from training.perceptual import PerceptualDistance
-from training.pictures import Pictures, blockiness, feature_distance, gradient_l1, psnr_db
+from training.pictures import Pictures, blockiness, feature_distance, psnr_db, reconstruction_terms
 
 KL_WEIGHT = 1e-3
 """Noise of about 0.04 of the latent's own deviation: a step of a 7-bit quantizer."""
@@ -112,13 +111,10 @@ class VaeRecipe:
     def loss(self, progress: float) -> dict[str, Tensor]:
         x = self.pictures.draw()
         x_hat, mean, log_variance = self.model(x)
-        terms = {"l1": F.l1_loss(x_hat, x), "mse": F.mse_loss(x_hat, x), "gradient": gradient_l1(x_hat, x)}
-        terms["kl"] = kl_divergence(mean, log_variance)
-        loss = terms["l1"] + 2 * terms["mse"] + self.gradient * terms["gradient"] + KL_WEIGHT * terms["kl"]
-        if self.perceptual and progress >= PERCEPTUAL_FROM:
-            terms["perceptual"] = self.distance(x_hat, x)
-            loss = loss + self.perceptual * terms["perceptual"]
-        return {"loss": loss, **terms}
+        perceptual = self.perceptual if progress >= PERCEPTUAL_FROM else 0.0
+        terms = reconstruction_terms(x_hat, x, self.gradient, perceptual, self.distance)
+        kl = kl_divergence(mean, log_variance)
+        return terms | {"kl": kl, "loss": terms["loss"] + KL_WEIGHT * kl}
 
     def after_step(self, progress: float) -> None:
         """Nothing to do."""

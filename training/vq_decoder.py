@@ -17,7 +17,6 @@ import numpy as np
 import torch
 import typer
 from torch import Tensor
-from torch.nn import functional as F
 
 from common.nets.classifier import Classifier
 from common.nets.loading import load_net, resolve_device
@@ -25,7 +24,7 @@ from common.nets.vq_tokenizer import VQTokenizer
 from training.export import save_half
 from training.loop import LoopOptions, train
 from training.perceptual import PerceptualDistance
-from training.pictures import Pictures, blockiness, feature_distance, gradient_l1, psnr_db
+from training.pictures import Pictures, blockiness, feature_distance, psnr_db, reconstruction_terms
 
 
 def with_more_blocks(old: VQTokenizer, blocks: int) -> VQTokenizer:
@@ -74,12 +73,7 @@ class VQDecoderRecipe:
         with torch.no_grad():
             words = self.model.codewords(self.model.encode(x)[0])
         x_hat = self.model.decode_latent(words)
-        terms = {"l1": F.l1_loss(x_hat, x), "mse": F.mse_loss(x_hat, x), "gradient": gradient_l1(x_hat, x)}
-        loss = terms["l1"] + 2 * terms["mse"] + self.gradient * terms["gradient"]
-        if self.perceptual:
-            terms["perceptual"] = self.distance(x_hat, x)
-            loss = loss + self.perceptual * terms["perceptual"]
-        return {"loss": loss, **terms}
+        return reconstruction_terms(x_hat, x, self.gradient, self.perceptual, self.distance)
 
     def resumed(self, progress: float) -> None:
         """Nothing to restore."""
