@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib
 import numpy as np
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+
+_TITLE_CHARACTERS = 100
+"""Of a line that is as wide as the figure."""
 
 
 def plot_losses(
@@ -33,6 +37,6 @@ def plot_losses(
     axes.legend()
     if metrics:
         held_out = ", ".join(f"{k} {v:.3g}" for k, v in metrics[-1][1].items())
-        axes.set_title(f"{name}\nheld out: {held_out}", fontsize=8)
+        axes.set_title(f"{name}\n{fill(f'held out: {held_out}', _TITLE_CHARACTERS)}", fontsize=8)
     figure.savefig(path, dpi=110)
     plt.close(figure)
