@@ -11,7 +11,7 @@ import numpy as np
 from common.csi import LinkReport
 from common.entropy.element_set import pack_spans, unpack_spans
 from common.errors import InvalidInput
-from common.packetizer import transmission_order
+from common.packet_order import transmission_order
 from common.rounds import span_positions, spans_of
 from common.types import Feedback, FrameHeader, Ints, LinkSettings, SegmentFrame
 from gocom.v1 import feedback_pb2

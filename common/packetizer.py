@@ -1,6 +1,6 @@
 """Segments of elements to packets and back.
 
-    elements --permute--> --cut so that each coded run fits--> source packets (+ repair packets) --> PacketBatch
+    elements --packet_order.py--> --cut so that each coded run fits--> source packets (+ repair packets) --> PacketBatch
     PacketBatch --checksum--> --repair--> --decode each packet on its own--> elements + received mask
 
 Every loss, of a packet, of its bits, of trailing packets, becomes False entries of the received mask. Elements that
@@ -20,12 +20,10 @@ from common import fec
 from common.checksum import checksums
 from common.entropy.coders import ElementCoder
 from common.errors import InvalidInput, TooLarge
+from common.packet_order import known_keep, packet_order, positions_of, unit_of, withheld_count
 from common.packets import PacketBatch, gather
-from common.random import CounterRng
-from common.rounds import span_positions
-from common.systems import SYSTEMS, SegmentSpec
+from common.systems import spec_of
 from common.types import (
-    Bools,
     Floats,
     FrameHeader,
     GoMessage,
@@ -44,79 +42,6 @@ MAX_RUN = 0xFFFF
 """Elements of one packet."""
 _SHIFT = 16
 """Fixed-point bits in which code lengths are summed, so that a cut does not depend on float rounding."""
-
-
-def interleaver(count: int, link: LinkSettings) -> Ints:
-    """int64 [count]: position i of the packet order holds element perm[i]. Off: raster order."""
-    if not link.interleave:
-        return np.arange(count, dtype=np.int64)
-    return CounterRng(link.interleave_seed, "interleaver").permutation(count)
-
-
-def spec_of(codec: str, kind: int) -> SegmentSpec:
-    """A codec's segment. Raises InvalidInput for an index it does not have."""
-    segments = SYSTEMS.get(codec).segments
-    if not 0 <= kind < len(segments):
-        names = ", ".join(f"{i} ({s.name})" for i, s in enumerate(segments))
-        raise InvalidInput(f"segments.kind: {codec} has no segment {kind}; it has {names}")
-    return segments[kind]
-
-
-def known_keep(codec: str, message: GoMessage | FrameHeader, segment: Segment | SegmentFrame, count: int) -> Bools:
-    """bool [count], True where an element is in the packets, as far as both ends know that from the header.
-
-    All of them in later rounds, and where packets carry the mask. Raises InvalidInput when the system's mask is not as
-    long as the segment.
-    """
-    spec = spec_of(codec, segment.kind)
-    masked = _withheld(segment) > 0
-    if message.round > 0 or masked or spec.keep is None:
-        return np.ones(count, bool)
-    keep = spec.keep(message.header, message.width_px, message.height_px)
-    if keep is None:
-        return np.ones(count, bool)
-    if len(keep) != count:
-        raise InvalidInput(f"segments.element_count: {count} of {spec.name!r}, the mask is for {len(keep)}")
-    return keep
-
-
-def _withheld(segment: Segment | SegmentFrame) -> int:
-    """Elements whose absence the packets say. Raises InvalidInput when that is all of them."""
-    if isinstance(segment, SegmentFrame):
-        return segment.withheld_count
-    count = 0 if segment.keep is None else int(np.count_nonzero(~segment.keep))
-    if count and count == len(segment.elements):
-        raise InvalidInput(f"keep: withholds all {count} elements; leave the segment out instead")
-    return count
-
-
-def transmission_order(first: FrameHeader, segment: SegmentFrame, link: LinkSettings) -> Ints:
-    """int64 [N]: a first round's elements in the order in which its packets hold them, then those withheld."""
-    keep = known_keep(first.codec, first, segment, segment.element_count)
-    sent = np.flatnonzero(keep)
-    return np.concatenate([_order(sent, link, unit_of(first.codec, first, segment)), np.flatnonzero(~keep)])
-
-
-def unit_of(codec: str, message: GoMessage | FrameHeader, segment: Segment | SegmentFrame) -> int:
-    """Elements that stay together (SegmentSpec.unit); 1 in later rounds, whose elements are any."""
-    unit = spec_of(codec, segment.kind).unit
-    if unit is None or message.round > 0:
-        return 1
-    return unit(message.header, message.width_px, message.height_px)
-
-
-def _order(sent: Ints, link: LinkSettings, unit: int) -> Ints:
-    """Indices of the elements in the order in which packets hold them; those of a unit stay in a row."""
-    if unit == 1:
-        return sent[interleaver(len(sent), link)]
-    units, member = np.unique(sent // unit, return_inverse=True)
-    place = np.argsort(interleaver(len(units), link))  # of each unit among them
-    return sent[np.argsort(place[member], kind="stable")]
-
-
-def _positions(indices: Ints, spans: Ints | None) -> Ints:
-    """Where elements of a round sit in the segment of the first round: what neighbours go by."""
-    return indices if spans is None else span_positions(spans)[indices]
 
 
 def _cut(elements: Ints, positions: Ints, coder: ElementCoder, limit: int, unit: int) -> list[tuple[int, bytes]]:
@@ -194,17 +119,17 @@ def cut_segment(message: GoMessage, segment: Segment, link: LinkSettings, protec
         TooLarge: it is to be protected, and is more than one RaptorQ block can carry.
     """
     count = len(segment.elements)
-    withheld = _withheld(segment)
+    withheld = withheld_count(segment)
     coder = spec_of(message.codec, segment.kind).coder(
         segment.coding, message.width_px, message.height_px, (withheld, count) if withheld else None
     )
     elements = segment.elements if segment.keep is None else np.where(segment.keep, segment.elements, -1)
-    unit = unit_of(message.codec, message, segment)
-    order = _order(np.flatnonzero(known_keep(message.codec, message, segment, count)), link, unit)
+    unit = unit_of(message, segment)
+    order = packet_order(np.flatnonzero(known_keep(message, segment, count)), link, unit)
     limit = fec.source_payload_bytes(link.max_payload_bytes) if protected else link.max_payload_bytes
     sources: list[fec.SourcePacket] = []
     first = 0
-    for run, data in _cut(elements[order], _positions(order, segment.spans), coder, limit, unit):
+    for run, data in _cut(elements[order], positions_of(order, segment.spans), coder, limit, unit):
         sources.append((first, run, data))
         first += run
     size = fec.symbol_bytes(link.max_payload_bytes) if protected and len(sources) > 1 else 0
@@ -241,7 +166,7 @@ def lay_out(message: GoMessage, cuts: Sequence[Cut]) -> tuple[FrameHeader, Packe
                 segment.damage_tolerant,
                 None if segment.as_requested else segment.spans,
                 segment.as_requested,
-                _withheld(segment),
+                withheld_count(segment),
             )
         )
     if len(rows) > MAX_PACKETS:
@@ -295,18 +220,18 @@ def _once(batch: PacketBatch) -> PacketBatch:
 def _receive(header: FrameHeader, index: int, batch: PacketBatch, base: int, link: LinkSettings) -> ReceivedSegment:
     segment = header.segments[index]
     total = segment.element_count
-    keep = known_keep(header.codec, header, segment, total)
+    keep = known_keep(header, segment, total)
     elements, received = np.zeros(total, np.int64), np.zeros(total, bool)
     withheld = ~keep
     sources = _sources(segment, int(np.count_nonzero(keep)), batch, base, link)
     # Where these elements belong is not known when the feedback that named them is forgotten.
     if sources and not (segment.as_requested and segment.spans is None):
-        order = _order(np.flatnonzero(keep), link, unit_of(header.codec, header, segment))
+        order = packet_order(np.flatnonzero(keep), link, unit_of(header, segment))
         coder = spec_of(header.codec, segment.kind).coder(
             segment.coding, header.width_px, header.height_px,
             (segment.withheld_count, total) if segment.withheld_count else None,
         )  # fmt: skip
-        positions = _positions(order, segment.spans)
+        positions = positions_of(order, segment.spans)
         for first, count, data in sources.values():
             at = order[first : first + count]
             # Runs never overlap; one that does would make this end decode the same elements again and again.

@@ -9,9 +9,9 @@ import numpy as np
 
 from common.batch_wire import batch_from_proto
 from common.errors import InvalidInput, TooLarge
-from common.packetizer import spec_of
 from common.packets import PacketBatch, join_batches
 from common.rounds import with_requested
+from common.systems import spec_of
 from common.types import FrameHeader, Ints
 from common.wire import header_from_proto
 from gocom.v1 import link_pb2

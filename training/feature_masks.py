@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.packetizer import packetize, transmission_order
+from common.packet_order import transmission_order
+from common.packetizer import packetize
 from common.systems.feature_imputing import (
     FEATURES,
     LATENT_CHANNELS,

@@ -20,7 +20,8 @@ from common import fec
 from common.account import laid_out_bytes, varint_bytes
 from common.csi import Csi
 from common.errors import TooLarge
-from common.packetizer import MAX_PACKETS, Cut, cut_segment, lay_out, spec_of
+from common.packetizer import MAX_PACKETS, Cut, cut_segment, lay_out
+from common.systems import spec_of
 from common.types import GoMessage, Ints, LinkSettings
 from transmitter.recovery import Doubles, lost_shares
 

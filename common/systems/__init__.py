@@ -121,6 +121,15 @@ class System:
 SYSTEMS: Registry[System] = Registry("codec", "common.systems")
 
 
+def spec_of(codec: str, kind: int) -> SegmentSpec:
+    """A codec's segment. Raises InvalidInput for an index it does not have."""
+    segments = SYSTEMS.get(codec).segments
+    if not 0 <= kind < len(segments):
+        names = ", ".join(f"{i} ({s.name})" for i, s in enumerate(segments))
+        raise InvalidInput(f"segments.kind: {codec} has no segment {kind}; it has {names}")
+    return segments[kind]
+
+
 def system_file(name: str) -> str:
     """The file that a codec's encoder and decoder are in, without its ending; "" for a codec nobody knows.
 

@@ -10,8 +10,10 @@ import numpy as np
 
 from common.account import account, frame_items
 from common.csi import Csi
-from common.packetizer import packetize, spec_of, transmission_order
+from common.packet_order import transmission_order
+from common.packetizer import packetize
 from common.packets import PacketBatch
+from common.systems import spec_of
 from common.systems.lami_go import MaskingPolicy
 from common.types import Budget, ElementCoding, FrameHeader, GoMessage, LinkSettings
 from evaluation.lami_go.counts import COUNTS

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.feedback import answer_bytes, bare_message, feedback_to_proto
-from common.packetizer import interleaver
+from common.packet_order import interleaver
 from common.rounds import spans_of
 from common.systems.classical import FILE
 from common.types import Feedback, Ints

@@ -15,9 +15,9 @@ from google.protobuf.message import DecodeError
 from common.checksum import checksums
 from common.errors import GoComError
 from common.feedback import read_wanted
-from common.packetizer import depacketize, spec_of
+from common.packetizer import depacketize
 from common.rounds import merge_rounds, span_positions
-from common.systems import SYSTEMS
+from common.systems import SYSTEMS, spec_of
 from common.types import FrameHeader, LinkSettings, ReceivedMessage, ReceivedSegment
 from common.wire import check_session_id, link_from_proto
 from gocom.v1 import feedback_pb2, link_pb2

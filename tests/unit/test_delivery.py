@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from common.account import cost
 from common.csi import Csi
 from common.errors import BudgetTooSmall, InvalidInput
-from common.packetizer import interleaver, packetize
+from common.packet_order import interleaver
+from common.packetizer import packetize
 from common.systems.classical import ClassicalOptions
 from common.systems.lami_go import CAPTION, TOKENS, LamiGoHeader
 from common.types import Budget, ElementCoding, Feedback, Goal, GoMessage, LinkSettings, PowerAllocation, Segment
