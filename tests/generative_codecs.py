@@ -1,0 +1,95 @@
+"""What suites that are for every codec with nets share: their names from the registry, and messages without the nets.
+
+A codec is under those suites as soon as it is registered. Whoever asks here what a codec's name is has gone wrong.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from common.systems import SYSTEMS, SegmentSpec
+from common.types import ElementCoding, GoMessage, Parameters, Segment
+
+OWN = tuple(name for name in SYSTEMS if SYSTEMS.get(name).header.__module__.startswith("common.systems"))
+"""The codecs of this repository; suites register toys of their own in the same process."""
+GENERATIVE = tuple(name for name in OWN if SYSTEMS.get(name).knowledge)
+"""Those with models that both ends must hold alike."""
+MODELS = tuple(sorted({model for name in OWN for model in SYSTEMS.get(name).knowledge}))
+CODINGS = tuple(
+    (name, coding) for name in GENERATIVE for coding in ElementCoding
+    if any(coding in spec.codings for spec in SYSTEMS.get(name).segments)
+)  # fmt: skip
+"""Codec and coding, where any of the codec's segments has it."""
+FEW = {"num_inference_steps": 2, "renoise_steps": 1}
+
+
+def few_steps(name: str) -> dict[str, int]:
+    """Options with which a codec's sampler takes as few steps as it can be told to."""
+    return {option: steps for option, steps in FEW.items() if option in SYSTEMS.get(name).options.model_fields}
+
+
+def choices(name: str) -> list[dict[str, str | bool]]:
+    """Options of a codec that its header repeats: its defaults, and each value of each that has a list of them."""
+    system, found = SYSTEMS.get(name), [{}]
+    schema = system.header.model_json_schema()
+    for field in schema["properties"].keys() & system.options.model_fields.keys():
+        kind = _resolved(schema["properties"][field], schema)
+        found += [{field: v} for v in kind.get("enum", [True, False] if kind["type"] == "boolean" else ())]
+    return sorted(found, key=str)
+
+
+def drawn_header(kind: type[Parameters], rng: np.random.Generator) -> Parameters:
+    """A header with any allowed value in each of its fields, or none where there may be none."""
+    schema = kind.model_json_schema()
+    return kind(**{name: _drawn(field, schema, rng) for name, field in schema["properties"].items()})
+
+
+def _resolved(field: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """What a field may be if it is set."""
+    field = next((choice for choice in field.get("anyOf", ()) if choice.get("type") != "null"), field)
+    return schema["$defs"][field["$ref"].rpartition("/")[2]] if "$ref" in field else field
+
+
+def _drawn(field: dict[str, Any], schema: dict[str, Any], rng: np.random.Generator) -> Any:
+    if "anyOf" in field and rng.random() < 0.3:
+        return None
+    field = _resolved(field, schema)
+    if "enum" in field:
+        return field["enum"][rng.integers(len(field["enum"]))]
+    if field["type"] == "boolean":
+        return bool(rng.random() < 0.5)
+    low, high = field["minimum"], field.get("maximum", field.get("exclusiveMaximum"))
+    if field["type"] == "number":
+        return float(rng.uniform(low, high))
+    return int(rng.integers(low, high, endpoint="maximum" in field))
+
+
+def drawn_message(
+    name: str, coding: ElementCoding, rng: np.random.Generator, *, masked: bool = False, side_px: tuple[int, int] =
+    (104, 88), overhead: float = 0.0, **rounds: Any,
+) -> GoMessage:  # fmt: skip
+    """A first round of any codec: a drawn header and drawn elements, as many as a picture of this size has.
+
+    Args:
+        coding: of the segments that have it; the others are of fixed length.
+        masked: a quarter of each segment's elements is withheld, and packets say which.
+        side_px: width and height.
+        overhead: of repair packets.
+        rounds: frame index and such.
+    """
+    system = SYSTEMS.get(name)
+    segments = []
+    for kind, spec in enumerate(system.segments):
+        count = _count(spec, *side_px)
+        keep = rng.permutation(count) >= count // 4 if masked else None
+        # Some values are drawn often, as in a picture: codes of all lengths.
+        elements = (spec.alphabet_size * rng.random(count) ** 3).astype(np.int64)
+        chosen = coding if coding in spec.codings else ElementCoding.FIXED
+        segments.append(Segment(kind, elements, rng.random(count).astype(np.float32), chosen, overhead, keep=keep))
+    return GoMessage(name, drawn_header(system.header, rng), *side_px, tuple(segments), **rounds)
+
+
+def _count(spec: SegmentSpec, width_px: int, height_px: int) -> int:
+    return spec.count(width_px, height_px) if spec.count else min(40, spec.limit or 40)
