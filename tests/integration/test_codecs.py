@@ -2,25 +2,20 @@
 
 import numpy as np
 import pytest
-import torch
+from generative_codecs import GENERATIVE, OWN
 
-from common.checksum import checksums
-from common.csi import Csi
-from common.errors import BudgetTooSmall, GoComError, InvalidInput
-from common.packetizer import depacketize, packetize
+from common.errors import BudgetTooSmall, InvalidInput
 from common.quality import psnr_db
 from common.rounds import span_positions
 from common.systems import SYSTEMS
-from common.systems.lami_go import TOKENS, LamiGoOptions
-from common.types import Budget, FeedbackPolicy, Goal, LinkSettings, Provenance
+from common.systems.lami_go import TOKENS
+from common.types import FeedbackPolicy, LinkSettings, Provenance
 from common.wire import make_parameters
 from receiver.decoders import DECODERS
 from transmitter.encoders import ENCODERS
 
-# Those of this repository; other suites register toys of their own in the same process.
-CODECS = [name for name in SYSTEMS if SYSTEMS.get(name).header.__module__.startswith("common.systems")]
-CLIFF = {"jpeg", "jpeg2000", "webp", "avif"}
-FLOOR_DB = dict.fromkeys(CLIFF, 26.0) | {"lami_go": 22.5, "feature_imputing": 24.0}
+FLOOR_DB = {"lami_go": 22.5, "feature_imputing": 24.0}
+"""Of those below 26."""
 
 
 def serialized(result):
@@ -28,45 +23,45 @@ def serialized(result):
 
 
 def test_both_ends_of_every_system_are_there():
-    assert CODECS
-    assert set(CODECS) <= set(ENCODERS) and set(CODECS) <= set(DECODERS)
+    assert OWN
+    assert set(OWN) <= set(ENCODERS) and set(OWN) <= set(DECODERS)
 
 
-@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("name", OWN)
 def test_clean_picture_and_counted_bytes(codec, photo, name):
     image = photo("chelsea", 256)
     result = codec(name).send(image, "clean", seed=1)
     assert result.reconstruction.image.shape == image.shape
-    assert psnr_db(image, result.reconstruction.image) > FLOOR_DB[name]
+    assert psnr_db(image, result.reconstruction.image) > FLOOR_DB.get(name, 26)
     assert result.bytes.total_bytes == len(serialized(result))
     assert (result.reconstruction.provenance != Provenance.ERASED).all()
     assert not any(s.erased.any() for r in result.rounds for s in r.segments)
 
 
-@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("name", OWN)
 def test_total_loss(codec, photo, name):
     result = codec(name).send(photo(), "packet_erasure:rate=1", seed=1)
     assert result.rounds[0].packets_received == 0
-    if name in CLIFF:
+    if name not in GENERATIVE:
         assert result.reconstruction is None and "missing" in result.reason
     else:
         assert (result.reconstruction.provenance != Provenance.RECEIVED).all()
         assert np.isfinite(result.reconstruction.image).all()
 
 
-@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("name", OWN)
 def test_some_loss_costs_its_own_elements(codec, photo, name):
     result = codec(name).send(photo("astronaut", 256), "packet_erasure:rate=0.3", seed=4)
     lost = result.rounds[0].packets_sent - result.rounds[0].packets_received
     assert lost > 0
-    if name not in CLIFF:
+    if name in GENERATIVE:
         share = (result.reconstruction.provenance == Provenance.ERASED).mean()
         assert 0 < share < 0.6
     else:
         assert result.reconstruction is None
 
 
-@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("name", OWN)
 def test_same_seed_same_bytes_and_picture(codec, photo, name):
     first, second = (codec(name).send(photo(), "packet_erasure:rate=0.2", seed=9, frame_index=3) for _ in range(2))
     assert serialized(first) == serialized(second)
@@ -74,20 +69,13 @@ def test_same_seed_same_bytes_and_picture(codec, photo, name):
         assert (first.reconstruction.image == second.reconstruction.image).all()
 
 
-@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("name", OWN)
 @pytest.mark.parametrize("size", [(64, 64), (100, 67), (65, 200)])
 def test_odd_sizes(codec, photo, name, size):
     image = np.ascontiguousarray(photo("coffee", 256)[:, : size[0], : size[1]])
     result = codec(name).send(image, "clean", seed=0)
     assert result.reconstruction.image.shape == image.shape
     assert result.reconstruction.provenance.shape == size
-
-
-@pytest.mark.parametrize(("name", "options"), [("lami_go", {"renoise_steps": 1}), ("feature_imputing", {})])
-def test_the_largest_size(codec, photo, name, options):
-    image = np.tile(photo("coffee", 256), (1, 4, 4))
-    result = codec(name).send(image, "packet_erasure:rate=0.1", seed=0, num_inference_steps=2, **options)
-    assert result.reconstruction.image.shape == (3, 1024, 1024)
 
 
 @pytest.mark.parametrize("name", ["jpeg", "webp"])
@@ -99,7 +87,7 @@ def test_repair_carries_a_file_across_loss(codec, photo, name):
     assert failed <= 1
 
 
-@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("name", OWN)
 def test_budget_is_kept_or_refused_with_its_floor(codec, photo, name):
     image = photo("astronaut", 256)
     with pytest.raises(BudgetTooSmall, match="at least") as refused:
@@ -127,14 +115,6 @@ def _goal(options):
     from common.types import Goal
 
     return Goal(options)
-
-
-@pytest.mark.parametrize("coding", ["fixed", "huffman", "range"])
-def test_codings_agree_on_the_picture(codec, photo, coding):
-    image = photo()
-    result = codec("lami_go").send(image, "clean", seed=0, coding=coding, mask_ratio=0.25)
-    reference = codec("lami_go").send(image, "clean", seed=0, mask_ratio=0.25)
-    assert (result.reconstruction.image == reference.reconstruction.image).all()
 
 
 def test_damaged_tokens_are_delivered_only_where_tolerated(codec, photo):
@@ -180,7 +160,7 @@ def test_no_interleaver_and_large_payloads(codec, photo):
     assert result.rounds[0].packets_sent == 3  # caption twice, tokens once
 
 
-@pytest.mark.parametrize("name", ["jpeg", "lami_go", "feature_imputing"])
+@pytest.mark.parametrize("name", OWN)
 def test_further_rounds_bring_what_is_missing(codec, photo, name):
     spec = "packet_erasure:rate=0.4"
     once = codec(name).send(photo("astronaut", 256), spec, seed=2)
@@ -191,15 +171,6 @@ def test_further_rounds_bring_what_is_missing(codec, photo, name):
     assert often.bytes.total_bytes == len(serialized(often)) + often.bytes.feedback_bytes
     assert 0 < often.bytes.feedback_bytes < 0.1 * often.bytes.total_bytes
     assert often.reconstruction is not None and (often.reconstruction.provenance != Provenance.ERASED).all()
-
-
-def test_a_round_keeps_its_budget(codec, photo):
-    spec = "packet_erasure:rate=0.5"
-    sent = codec("lami_go").send(photo("astronaut", 256), spec, seed=2, max_rounds=2, round_budget_bytes=300)
-    first = codec("lami_go").send(photo("astronaut", 256), spec, seed=2)
-    assert len(sent.rounds) == 2
-    later = sent.bytes.total_bytes - sent.bytes.feedback_bytes - first.bytes.total_bytes
-    assert 200 < later <= 300 + 8  # the header says max_rounds and budget
 
 
 @pytest.mark.parametrize("policy", ["none", "prm", "pdm", "ebm", "ebm_farthest"])
@@ -237,24 +208,3 @@ def test_a_round_for_the_least_certain(codec, photo):
     assert psnr_db(image, often.reconstruction.image) > psnr_db(image, once.reconstruction.image)
     enough = codec("lami_go").send(image, spec, **options, **more, quality_target=0.05)
     assert len(enough.rounds) == 1
-
-
-def test_twenty_damaged_frames_through_the_whole_decoder(codec, photo):
-    """Random bytes in packets whose checksums fit: a picture or a typed error each time."""
-    rng = np.random.default_rng(0)
-    session = codec("lami_go").encoder.open(photo(), Goal(LamiGoOptions(masking="ebm", num_inference_steps=1)))
-    message = session.first(Csi(), Budget())
-    pictures = 0
-    for _ in range(20):
-        header, batch = packetize(message, LinkSettings())
-        flips = rng.integers(0, 256, len(batch.payload)) * (rng.random(len(batch.payload)) < rng.choice([0.02, 1]))
-        batch.payload = batch.payload ^ flips.astype(np.uint8)
-        batch.checksum = checksums(batch, 0, 0)
-        received = depacketize(header, batch, len(batch), LinkSettings())
-        try:
-            *_, last = codec("lami_go").decoder.reconstruct([received], generator=torch.Generator().manual_seed(0))
-        except GoComError:
-            continue
-        assert last.image.shape == (3, 128, 128) and np.isfinite(last.image).all()
-        pictures += 1
-    assert pictures == 20  # damage alone never costs the picture of a codec that guesses what it lacks
