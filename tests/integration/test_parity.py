@@ -157,6 +157,7 @@ async def test_feedback_rounds_agree(codec, photo):
             ("jpeg", None, FeedbackPolicy.ERASED),
             ("lami_go", 200, FeedbackPolicy.ERASED),
             ("lami_go", 150, FeedbackPolicy.UNCERTAIN),
+            ("feature_imputing", 600, FeedbackPolicy.ERASED),
         ):
             await client.set_channel(spec, seed=3)
             recorder.sent.clear()
@@ -175,8 +176,8 @@ async def test_feedback_rounds_agree(codec, photo):
             feedback = result.bytes_by_segment["feedback"]
             assert feedback == local.bytes.feedback_bytes > 0
             assert result.bytes_total == local.bytes.total_bytes == sum(map(len, recorder.sent)) + feedback
-            if name == "lami_go":
-                assert result.quality_estimate == pytest.approx(local.reconstruction.quality_estimate)
+            estimate = local.reconstruction and local.reconstruction.quality_estimate
+            assert result.quality_estimate == (None if estimate is None else pytest.approx(estimate))
             same_picture(result, local)
 
 
@@ -188,6 +189,7 @@ async def test_power_and_protection_agree(codec, photo):
             ("jpeg", "packet_erasure:rate=0.1", 4000, "equal", 0.4, 1),
             ("lami_go", "gilbert_elliott:p=0.05,r=0.25", 900, "semantic", 0.25, 3),
             ("lami_go", "coded_fading:snr_db=6,code_rate=1", 600, "semantic", None, 2),
+            ("feature_imputing", "packet_erasure:rate=0.3", 1500, "semantic", 0.25, 2),
             ("webp", "packet_erasure:rate=0.3", 1500, "water_filling", 0.0, 1),
         ):
             await client.set_channel(spec, seed=3)
