@@ -13,7 +13,6 @@ from PIL import Image
 from toy_world import kinds, opening, png, refused, request, toy_round
 
 from common.account import frame_items
-from common.models import knowledge_hash
 from common.packetizer import packetize
 from common.systems.classical import ClassicalHeader
 from common.types import ElementCoding, GoMessage, LinkSettings, Segment
@@ -216,27 +215,6 @@ async def test_streams_cut_and_spliced(world):
     responses = await world.send(opening("u"), header, *batches, short_end, toy_round(2)[0], *toy_round(1))
     assert outcomes(responses)[0].status == outcomes(responses)[2].status == REFUSED
     assert outcomes(responses)[1].status == link_pb2.FRAME_STATUS_RECONSTRUCTED
-
-
-async def test_knowledge_that_is_none(world, tmp_path, monkeypatch):
-    (tmp_path / "vq_tokenizer").mkdir()
-    (tmp_path / "vq_tokenizer" / "config.json").write_text("{}")
-    monkeypatch.setenv("GOCOM_MODELS", str(tmp_path))
-    knowledge_hash.cache_clear()
-    await world.receiver()
-    mine = link_pb2.KnowledgeHash(name="vq_tokenizer", sha256=knowledge_hash("vq_tokenizer"))
-    for name, hashes in {
-        "another": [link_pb2.KnowledgeHash(name="vq_tokenizer", sha256=bytes(32))],
-        "right, then wrong": [mine, link_pb2.KnowledgeHash(name="vq_tokenizer", sha256=bytes(32))],
-        "empty": [link_pb2.KnowledgeHash(name="vq_tokenizer")],
-        "cut short": [link_pb2.KnowledgeHash(name="vq_tokenizer", sha256=mine.sha256[:31])],
-    }.items():
-        code, details = await refused(world.send(opening(knowledge=hashes)))
-        assert code == grpc.StatusCode.FAILED_PRECONDITION and "vq_tokenizer" in details, name
-    accepted = [mine, mine, link_pb2.KnowledgeHash(name="x" * 10_000, sha256=b"\0")] * 1000
-    assert (await world.send(opening(knowledge=accepted)))[0].HasField("accepted")
-    assert (await world.send(opening("t", knowledge=[])))[0].HasField("accepted")
-    knowledge_hash.cache_clear()
 
 
 async def test_a_client_that_reads_no_events_costs_what_is_open(world):

@@ -12,9 +12,6 @@ from PIL import Image
 from toy_world import SEND, free_port, kinds, opening, png, refused, request, toy_round
 
 from common.entropy.element_set import pack_spans
-from common.errors import Mismatch
-from common.models import knowledge_hash
-from common.rpc.status import error_from_rpc
 from gocom.v1 import (
     feedback_pb2,
     feedback_pb2_grpc,
@@ -258,23 +255,6 @@ async def test_malformed_bytes_are_a_bad_request(world, data):
         call = raw(iter([data]) if method == SEND else data, timeout=10)
         code, _ = await refused(call.read())
         assert code == grpc.StatusCode.INVALID_ARGUMENT
-
-
-async def test_other_models_are_refused_by_name(world, tmp_path, monkeypatch):
-    (tmp_path / "vq_tokenizer").mkdir()
-    (tmp_path / "vq_tokenizer" / "config.json").write_text("{}")
-    monkeypatch.setenv("GOCOM_MODELS", str(tmp_path))
-    knowledge_hash.cache_clear()
-    await world.receiver()
-    mine = link_pb2.KnowledgeHash(name="vq_tokenizer", sha256=knowledge_hash("vq_tokenizer"))
-    other = link_pb2.KnowledgeHash(name="vq_tokenizer", sha256=b"\0" * 32)
-    unknown = link_pb2.KnowledgeHash(name="../../etc", sha256=b"\0" * 32)
-    assert (await world.send(opening(knowledge=[mine, unknown])))[0].HasField("accepted")
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await world.send(opening(knowledge=[other]))
-    assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
-    assert isinstance(error := error_from_rpc(caught.value), Mismatch) and "vq_tokenizer" in str(error)
-    knowledge_hash.cache_clear()
 
 
 async def test_a_subscriber_goes_on_from_its_cursor(world):
