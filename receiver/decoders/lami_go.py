@@ -77,6 +77,10 @@ class Frame:
     settings: SamplerSettings | None
     generator: torch.Generator
 
+    def provenance(self) -> Bytes:
+        """uint8 [H, W]."""
+        return self.grid.provenance()
+
 
 @DECODERS.register("lami_go")
 class LamiGoDecoder:
@@ -191,7 +195,7 @@ class LamiGoDecoder:
         stages = seconds | {"decode": (time.perf_counter() - start) / len(frames)}
         cut = [x_hat[:, : f.grid.height_px, : f.grid.width_px] for x_hat, f in zip(images, frames, strict=True)]
         return [
-            Reconstruction(image, frame.grid.provenance(), step, False, stages, caption=frame.caption)
+            Reconstruction(image, frame.provenance(), step, False, stages, caption=frame.caption)
             for image, frame in zip(cut, frames, strict=True)
         ]
 

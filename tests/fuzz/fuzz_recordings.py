@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
+from generative_codecs import CODINGS, GENERATIVE, choices, drawn_message
 from toy_world import toy_round
 
-from common.account import frame_items
+from common.account import cost, frame_items
 from common.csi import Csi
 from common.images import ImageArray, png_bytes, to_uint8
 from common.packetizer import packetize
 from common.systems import SYSTEMS
-from common.systems.feature_imputing import LATENT_CHANNELS, FeatureImputingOptions, PacketOrder
-from common.systems.lami_go import LamiGoOptions, MaskingPolicy
+from common.systems.feature_imputing import LATENT_CHANNELS
 from common.types import Budget, ElementCoding, Feedback, FeedbackPolicy, Goal, GoMessage, LinkSettings
-from common.wire import link_to_proto, make_parameters
-from gocom.v1 import codecs_pb2, link_pb2, transmitter_pb2
+from common.wire import codec_to_proto, link_to_proto, make_parameters
+from gocom.v1 import link_pb2, transmitter_pb2
 from transmitter.encoders.classical import ClassicalEncoder
 from transmitter.resend import resend
 
@@ -35,7 +35,7 @@ def picture() -> ImageArray:
 
 
 def lami_go_session(image: ImageArray, goal: Goal):
-    """The encoder's session, its tokens drawn instead of computed: no net is needed."""
+    """The encoder's session, its tokens drawn instead of computed."""
     from transmitter.encoders.lami_go import LamiGoSession, cut_caption
 
     rng = np.random.default_rng(goal.frame_index)
@@ -48,7 +48,7 @@ def lami_go_session(image: ImageArray, goal: Goal):
 
 
 def feature_imputing_session(image: ImageArray, goal: Goal):
-    """The same of feature_imputing."""
+    """The encoder's session, its levels drawn."""
     from transmitter.encoders.feature_imputing import FeatureImputingSession
 
     rng = np.random.default_rng(goal.frame_index)
@@ -57,21 +57,52 @@ def feature_imputing_session(image: ImageArray, goal: Goal):
     return FeatureImputingSession(image, levels, rng.random(shape).astype(np.float32), goal)
 
 
+class DrawnSession:
+    """What is known of any codec: its header and its elements are drawn."""
+
+    def __init__(self, codec: str, image: ImageArray, goal: Goal) -> None:
+        self.codec, self.goal, self.side_px = codec, goal, (image.shape[2], image.shape[1])
+        self.sent: GoMessage | None = None
+
+    def first(self, csi: Csi, budget: Budget) -> GoMessage:
+        """As many elements as the picture has."""
+        goal, rng = self.goal, np.random.default_rng(self.goal.frame_index)
+        coding = getattr(goal.options, "coding", ElementCoding.FIXED)
+        self.sent = drawn_message(
+            self.codec, coding, rng, side_px=self.side_px, frame_index=goal.frame_index, rounds=goal.rounds
+        )
+        return self.sent
+
+    def refine(self, feedback: Feedback) -> GoMessage | None:
+        """Send the named elements again."""
+        return resend(self.sent, feedback, self.goal.link) if self.sent else None
+
+
+SESSIONS = {"lami_go": lami_go_session, "feature_imputing": feature_imputing_session}
+"""Encoders' sessions that are opened without nets. One that is not here is a DrawnSession."""
+
+
+def open_without_nets(codec: str):
+    """As its encoder opens a session."""
+    return SESSIONS.get(codec, partial(DrawnSession, codec))
+
+
 @cache
 def frames() -> dict[str, list[Items]]:
-    """Rounds of one frame of each codec, coding and masking policy, by name."""
+    """Rounds of one frame of each codec, coding and choice of its options, by name; some within a budget."""
     found: dict[str, list[Items]] = {}
-    for coding in ElementCoding:
-        for masking in MaskingPolicy:
-            overhead = 0.0 if coding is ElementCoding.FIXED else 0.5
-            options = LamiGoOptions(coding=coding, masking=masking, repair_overhead=overhead)
-            found[f"lami_go_{coding.value}_{masking.value}"] = _rounds(lami_go_session, options, len(found))
-    for coding in SYSTEMS.get("feature_imputing").segments[0].codings:
-        for order in PacketOrder:
-            options = FeatureImputingOptions(coding=coding, packet_order=order, withhold=0.2 * len(found) % 0.9)
-            found[f"feature_imputing_{coding.value}_{order.value}"] = _rounds(
-                feature_imputing_session, options, len(found)
-            )
+    for codec, coding in CODINGS:
+        kind, fixed = SYSTEMS.get(codec).options, coding is ElementCoding.FIXED
+        common = {"coding": coding.value, "repair_overhead": 0.0 if fixed else 0.5}
+        common = {name: value for name, value in common.items() if name in kind.model_fields}
+        for choice in choices(codec):
+            name, options = "_".join([codec, coding.value, *map(str, choice.values())]), common | choice
+            found[name] = _rounds(open_without_nets(codec), make_parameters(kind, options), len(found))
+            if fixed:
+                tight = _rounds(open_without_nets(codec), make_parameters(kind, options), len(found), 0.8)
+                found[f"{name}_tight"] = tight
+        drawn = partial(DrawnSession, codec)
+        found[f"{codec}_{coding.value}_drawn"] = _rounds(drawn, make_parameters(kind, common), len(found))
     for codec in ("jpeg", "jpeg2000", "webp", "avif"):
         for overhead in (0, 0.4):
             options = make_parameters(SYSTEMS.get(codec).options, {"repair_overhead": overhead, "quality": 5})
@@ -80,11 +111,17 @@ def frames() -> dict[str, list[Items]]:
     return found
 
 
-def _rounds(open_session, options, frame_index: int) -> list[Items]:
-    """A first round, one of what was asked for, and one that says itself what it brings."""
+def _rounds(open_session, options, frame_index: int, share: float = 1) -> list[Items]:
+    """A first round, one of what was asked for, and one that says itself what it brings.
+
+    Args:
+        share: of what the first round would cost, and has to do with.
+    """
     policy = FeedbackPolicy.UNCERTAIN if frame_index % 2 else FeedbackPolicy.ERASED
-    goal = Goal(options, frame_index, 3, 200, LINK, policy, 0.5)
-    first = open_session(picture(), goal).first(Csi(), Budget())
+    session = open_session(picture(), Goal(options, frame_index, 3, 200, LINK, policy, 0.5))
+    first = session.first(Csi(), Budget())
+    if share < 1:
+        first = session.first(Csi(), Budget(int(share * cost(first, LINK))))
     return [frame_items(*packetize(message, LINK), LINK.batch_packets) for message in _messages(first)]
 
 
@@ -104,24 +141,30 @@ def opening() -> link_pb2.SendRequest:
 
 @cache
 def conversations() -> list[Items]:
-    """Sessions on the link: one of a frame each, one of several codecs, and one whose rounds nobody asked for."""
+    """Sessions on the link: one of a frame each, one of several codecs, and some whose rounds nobody asked for."""
     first = [rounds[0] for rounds in frames().values()]
-    several = [item for items in first[::5] for item in items]
-    uncalled = [item for items in frames()["lami_go_context_ebm"] for item in items]
-    return [[opening(), *items] for items in [*first, several, uncalled]]
+    together = [[item for items in first[::5] for item in items]]
+    for codec, coding in CODINGS:
+        together.append([item for items in frames()[f"{codec}_{coding.value}_drawn"] for item in items])
+    return [[opening(), *items] for items in (*first, *together)]
 
 
 @cache
 def uploads() -> list[list[transmitter_pb2.TransmitRequest]]:
-    """Streams of images: one for each codec, and one for several."""
-    one = [_upload(index, codec) for index, codec in enumerate(("jpeg", "webp", "lami_go", "toy", "jpeg2000"))]
-    one[0].jpeg.quality = 20
-    one[1].webp.target_bytes = 2000
-    one[2].lami_go.masking = codecs_pb2.MASKING_POLICY_EBM
-    one[2].max_rounds, one[2].round_budget_bytes = 3, 200
-    one[2].feedback_policy = link_pb2.FEEDBACK_POLICY_UNCERTAIN
-    one[4].jpeg2000.repair_overhead = 0.5
-    return [*([request] for request in one), one]
+    """Streams of images: one for each codec and choice of its options, and one for several codecs."""
+    few = [_upload(index, codec) for index, codec in enumerate(("jpeg", "webp", "toy", "jpeg2000", *GENERATIVE))]
+    few[0].jpeg.quality = 20
+    few[1].webp.target_bytes = 2000
+    few[3].jpeg2000.repair_overhead = 0.5
+    streams = [few, *([request] for request in few)]
+    for codec in GENERATIVE:
+        for choice in choices(codec):
+            request = _upload(len(streams), codec)
+            codec_to_proto(codec, make_parameters(SYSTEMS.get(codec).options, choice), request)
+            request.max_rounds, request.round_budget_bytes = 3, 200
+            request.feedback_policy = link_pb2.FEEDBACK_POLICY_UNCERTAIN
+            streams.append([request])
+    return streams
 
 
 def _upload(index: int, codec: str) -> transmitter_pb2.TransmitRequest:

@@ -9,10 +9,12 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 
 import grpc
 import numpy as np
-from fuzz_recordings import SESSION, lami_go_session
+from fuzz_recordings import SESSION, open_without_nets
+from generative_codecs import GENERATIVE
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from toy_codec import NAME as TOY
@@ -23,6 +25,7 @@ import channel_emulator.service
 from common.errors import DecodeFailed
 from common.rounds import merge_rounds
 from common.settings import ChannelSettings
+from common.systems import system_file
 from common.types import Reconstruction
 from common.wire import MAX_ROUNDS
 from gocom.v1 import channel_pb2, link_pb2, link_pb2_grpc, receiver_pb2, transmitter_pb2
@@ -55,28 +58,31 @@ class Answer:
 
 
 class Encoder:
-    """lami_go's, its tokens drawn."""
+    """A codec's, as far as it goes without nets."""
 
-    def __init__(self, device: str) -> None:
-        pass
-
-    def open(self, image, goal):
-        return lami_go_session(image, goal)
+    def __init__(self, codec: str) -> None:
+        self.open = open_without_nets(codec)
 
 
 class Decoder:
-    """lami_go's, as far as it goes without nets: everything that looks at what arrived."""
+    """A codec's, as far as it goes without nets: everything that looks at what arrived.
 
-    def __init__(self, device: str) -> None:
-        pass
+    Of its file that is `_frame`, which takes rounds apart, and `_wanted`, which says what of them is missing.
+    """
+
+    def __init__(self, codec: str) -> None:
+        self.file = import_module(f"receiver.decoders.{system_file(codec)}")
 
     def reconstruct(self, rounds, *, generator, previews=False):
-        from receiver.decoders import lami_go
-
-        frame = lami_go._frame(rounds, generator)
-        provenance = frame.grid.provenance()
+        frame = self.file._frame(rounds, generator)
+        provenance = frame.provenance()
         grey = np.full((3, *provenance.shape), 0.5, np.float32)
-        yield Reconstruction(grey, provenance, wanted=lami_go._wanted(frame), caption=frame.caption)
+        yield Reconstruction(grey, provenance, wanted=self.file._wanted(frame), caption=getattr(frame, "caption", None))
+
+
+def without_nets(end, codec: str):
+    """A class as registries have it."""
+    return lambda device: end(codec)
 
 
 class CarefulToy(ToyDecoder):
@@ -92,13 +98,11 @@ class CarefulToy(ToyDecoder):
 
 @contextlib.contextmanager
 def codecs_without_nets() -> Iterator[None]:
-    """lami_go without its nets, for a while."""
+    """Every codec without its nets, for a while."""
     with contextlib.ExitStack() as stack:
-        for registry, stand_ins in (
-            (ENCODERS, {"lami_go": Encoder}),
-            (DECODERS, {"lami_go": Decoder, TOY: CarefulToy}),
-        ):
+        for registry, end, others in ((ENCODERS, Encoder, {}), (DECODERS, Decoder, {TOY: CarefulToy})):
             registry.load()
+            stand_ins = others | {codec: without_nets(end, codec) for codec in GENERATIVE}
             real = {name: registry.get(name) for name in stand_ins}
             registry._items.update(stand_ins)
             stack.callback(registry._items.update, real)
