@@ -5,6 +5,7 @@ in range. What was encoded comes back.
 import numpy as np
 import pytest
 from fuzz_messages import HARMS
+from generative_codecs import CODINGS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,8 +15,6 @@ from common.errors import InvalidInput
 from common.packetizer import MAX_ELEMENTS
 from common.rounds import span_positions, spans_of
 from common.systems import SYSTEMS
-from common.systems.lami_go import CAPTION, TOKENS
-from common.types import ElementCoding
 
 GRID = 4096
 """Elements of a segment: of a picture of 512x512."""
@@ -24,17 +23,17 @@ ANY_BYTES = st.one_of(st.none(), st.binary(max_size=200))
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["all", "masked"])
-@pytest.mark.parametrize("coding", list(ElementCoding))
-def test_coded_elements(coding, masked):
-    specs = SYSTEMS.get("lami_go").segments
+@pytest.mark.parametrize(("codec", "coding"), CODINGS)
+def test_coded_elements(codec, coding, masked):
+    specs = [spec for spec in SYSTEMS.get(codec).segments if coding in spec.codings]
 
-    @given(st.sampled_from([CAPTION, TOKENS]), st.integers(1, 120), st.integers(0, 1 << 32), ANY_BYTES, HARMS)
-    def check(kind, count, seed, any_bytes, harm):
-        coder = specs[kind].coder(coding, 512, 512, WITHHELD if masked else None)
+    @given(st.sampled_from(specs), st.integers(1, 120), st.integers(0, 1 << 32), ANY_BYTES, HARMS)
+    def check(spec, count, seed, any_bytes, harm):
+        coder = spec.coder(coding, 512, 512, WITHHELD if masked else None)
         # What is drawn for the elements matters less than what is done to their bytes.
         rng = np.random.default_rng(seed)
         positions = rng.choice(GRID, count, replace=False)
-        elements = rng.integers(0, specs[kind].alphabet_size, count)
+        elements = rng.integers(0, spec.alphabet_size, count)
         if masked:
             elements = np.where(elements % 4, elements, -1)
         good = coder.encode(elements, positions)
@@ -46,7 +45,7 @@ def test_coded_elements(coding, masked):
         except InvalidInput:
             return
         assert values.shape == positions.shape and values.dtype == np.int64
-        assert values.min() >= (-1 if masked else 0) and values.max() < specs[kind].alphabet_size
+        assert values.min() >= (-1 if masked else 0) and values.max() < spec.alphabet_size
 
     check()
 
