@@ -66,8 +66,9 @@ class RoundAssembler:
                 raise InvalidInput(
                     f"segments.element_count: {segment.element_count} of {spec.name!r}, at most {spec.limit}"
                 )
-            whole = spec.count(header.width_px, header.height_px) if spec.count and not header.round else None
-            if whole is not None and segment.element_count != whole:
+            whole = spec.count(header.width_px, header.height_px) if spec.count else segment.element_count
+            least = 0 if header.round else whole  # a further round brings any of the first one's elements
+            if not least <= segment.element_count <= whole:
                 raise InvalidInput(
                     f"segments.element_count: {segment.element_count} of {spec.name!r}, this size has {whole}"
                 )

@@ -25,8 +25,8 @@ class SegmentSpec:
         table: loads the static integer table that Huffman and range coding use; None: fixed length only.
         neighbours: loads the tables that context coding uses; None: there is no context coding.
         columns: (width_px, height_px) -> elements in a row, where the segment is a grid; None: it is a sequence.
-        count: (width_px, height_px) -> elements of a first round, where the picture's size says that; None: it may
-            announce any number.
+        count: (width_px, height_px) -> elements of a first round, where the picture's size says that, and the most of
+            a further one; None: it may announce any number.
         keep: (header, width_px, height_px) -> bool [N], the elements that are sent, where both ends know that from
             the frame header; None, or a None from it: all of them.
         unit: (header, width_px, height_px) -> how many neighbouring elements belong together: in a first round the

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from fuzz_recordings import LINK, frames
 from fuzz_traffic import files
+from generative_codecs import OWN
 from PIL import Image
 
 from channel_emulator.chain import Chain, frame_info
@@ -61,16 +62,19 @@ def announce(codec, **segment):
     return header
 
 
-@pytest.mark.parametrize("codec", ["jpeg", "lami_go"])
+@pytest.mark.parametrize("codec", OWN)
+@pytest.mark.parametrize("round_", [0, 1])
 @pytest.mark.parametrize("count", [1 << 31, 8 << 20, (4 << 20) + 1])
-def test_announced_elements(codec, count):
-    """A header of 30 bytes made the receiver permute 8 million elements: 400 MiB and 4 s."""
-    assembler, sources = RoundAssembler(8 << 20, MAX_PACKETS), count // 0xFFFF + 1
-    header = announce(codec, element_count=count, coding=1, source_packets=sources)
-    with at_most(10):
-        with pytest.raises(GoComError) as refused:
-            assembler.begin(header, {})
-        assert isinstance(refused.value, InvalidInput | TooLarge)
+def test_announced_elements(codec, round_, count):
+    """A header of 30 bytes made the receiver permute 8 million elements: 400 MiB and 4 s. Of a further round, too."""
+    for kind in range(len(SYSTEMS.get(codec).segments)):
+        assembler, sources = RoundAssembler(8 << 20, MAX_PACKETS), count // 0xFFFF + 1
+        header = announce(codec, kind=kind, element_count=count, coding=1, source_packets=sources)
+        header.round, header.max_rounds = round_, round_ + 1
+        with at_most(10):
+            with pytest.raises(GoComError) as refused:
+                assembler.begin(header, {})
+            assert isinstance(refused.value, InvalidInput | TooLarge)
 
 
 def test_announced_elements_of_which_none_arrived():
