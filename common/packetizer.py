@@ -44,10 +44,11 @@ _SHIFT = 16
 """Fixed-point bits in which code lengths are summed, so that a cut does not depend on float rounding."""
 
 
-def _cut(elements: Ints, positions: Ints, coder: ElementCoder, limit: int, unit: int) -> list[tuple[int, bytes]]:
+def _cut(elements: Ints, positions: Ints, coder: ElementCoder, limit: int, units: Ints) -> list[tuple[int, bytes]]:
     """Greedy cut into runs whose coded bytes are at most `limit`: (number of elements, bytes) each.
 
-    A run that can hold a whole unit ends with one.
+    Args:
+        units: int64 [N], what each element belongs to; a run that can hold a whole unit ends with one.
     """
 
     def sizes(start: int, stop: int) -> Ints:
@@ -57,6 +58,7 @@ def _cut(elements: Ints, positions: Ints, coder: ElementCoder, limit: int, unit:
 
     ends = np.concatenate(([0], np.cumsum(sizes(0, len(elements)))))
     room = (limit * 8) << _SHIFT
+    borders = np.flatnonzero(np.diff(units, prepend=-1, append=-1))  # of units: 0 and N among them
     runs, start = [], 0
     while start < len(elements):
         stop = min(int(np.searchsorted(ends, ends[start] + room, side="right")) - 1, start + MAX_RUN)
@@ -69,11 +71,12 @@ def _cut(elements: Ints, positions: Ints, coder: ElementCoder, limit: int, unit:
                     break
                 size = (len(data) * 8) << _SHIFT
             stop -= max(1, (size - room) * (stop - start) // (2 * size))
-        if stop > start and unit > 1 and (whole := (stop - start) // unit * unit) not in (0, stop - start):
-            stop = start + whole
-            data = coder.encode(elements[start:stop], positions[start:stop])
         if stop == start:
             raise InvalidInput(f"link.max_payload_bytes: one element does not fit {limit} bytes")
+        border = int(np.searchsorted(borders, stop, side="right")) - 1
+        if border > 0 and start <= borders[border - 1] and borders[border] < stop:
+            stop = int(borders[border])
+            data = coder.encode(elements[start:stop], positions[start:stop])
         runs.append((stop - start, data))
         start = stop
     return runs
@@ -129,7 +132,7 @@ def cut_segment(message: GoMessage, segment: Segment, link: LinkSettings, protec
     limit = fec.source_payload_bytes(link.max_payload_bytes) if protected else link.max_payload_bytes
     sources: list[fec.SourcePacket] = []
     first = 0
-    for run, data in _cut(elements[order], positions_of(order, segment.spans), coder, limit, unit):
+    for run, data in _cut(elements[order], positions_of(order, segment.spans), coder, limit, order // unit):
         sources.append((first, run, data))
         first += run
     size = fec.symbol_bytes(link.max_payload_bytes) if protected and len(sources) > 1 else 0

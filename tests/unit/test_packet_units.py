@@ -15,11 +15,14 @@ NAME = "units_for_tests"
 class UnitHeader(Parameters):
     unit: int = 8
     withheld: int = 0
+    thinned: int = 0
 
 
 def keep(header, width_px, height_px):
+    """Without some units, and some elements of each unit."""
     kept = np.ones((width_px * height_px // header.unit, header.unit), bool)
     kept[: header.withheld] = False
+    kept[:, : header.thinned] = False
     return kept.ravel()
 
 
@@ -30,10 +33,10 @@ def system():
         SYSTEMS.add(NAME, System(NAME, UnitHeader, Parameters, (spec,)))
 
 
-def message(unit, units, withheld=0):
+def message(unit, units, withheld=0, thinned=0):
     elements = np.random.default_rng(1).integers(0, 128, unit * units)
     segment = Segment(0, elements, np.ones(len(elements), np.float32), ElementCoding.FIXED)
-    return GoMessage(NAME, UnitHeader(unit=unit, withheld=withheld), unit, units, (segment,), 3)
+    return GoMessage(NAME, UnitHeader(unit=unit, withheld=withheld, thinned=thinned), unit, units, (segment,), 3)
 
 
 @given(
@@ -74,3 +77,11 @@ def test_the_interleaver_scatters_units_and_raster_order_does_not():
     assert (np.diff(raster, axis=1) == 1).all()
     assert (np.diff(scattered, axis=1) == 1).mean() < 0.3
     assert sorted(scattered.ravel()) == list(range(150))
+
+
+@pytest.mark.parametrize("interleave", [True, False])
+@pytest.mark.parametrize(("thinned", "expected"), [(12, [6 * 20] * 8), (9, [5 * 23] * 9 + [3 * 23])])
+def test_units_of_which_elements_are_withheld_are_whole_with_what_is_left(interleave, thinned, expected):
+    """Of 32 in a unit 20 are left, or 23: of 120 in a packet 96 were taken, which is a multiple of 32 and no more."""
+    _, batch = packetize(message(32, 50, withheld=2, thinned=thinned), LinkSettings(105, interleave))
+    assert batch.element_count.tolist() == expected
