@@ -2,9 +2,10 @@
 
     python tests/fuzz/packets.py [--seconds 60]
 
-It starts from tests/fuzz/corpus and leaves what it finds in build/fuzz; `--keep` puts that into the corpus. One input
-is a session on the link: its items, each behind its length. At anything but a typed error the fuzzer stops, and says
-where it left the input. test_fuzz_corpus.py replays the corpus without atheris.
+It starts from tests/fuzz/corpus and valid traffic of every codec (fuzz_recordings.py), and leaves what it finds in
+build/fuzz; `--keep` puts into the corpus what of it reaches more code. One input is a session on the link: its items,
+each behind its length. At anything but a typed error the fuzzer stops, and says where it left the input.
+test_fuzz_corpus.py replays the corpus without atheris.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ CORPUS = Path(__file__).resolve().parent / "corpus"
 FOUND = ROOT / "build" / "fuzz"
 MAX_INPUT = 1 << 13
 
-sys.path[:0] = [str(ROOT), str(ROOT / "proto")]
+sys.path[:0] = [str(path) for path in (ROOT, ROOT / "proto", ROOT / "tests", ROOT / "tests" / "integration")]
 with atheris.instrument_imports(include=["common", "receiver"]):
+    from fuzz_recordings import frames, opening
     from packet_target import one_input, pack_items, unpack_items
 
 
@@ -100,6 +102,8 @@ def main() -> None:
     arguments, flags = parser.parse_known_args()
     FOUND.mkdir(parents=True, exist_ok=True)
     if not flags:
+        for name, rounds in frames().items():
+            (FOUND / name).write_bytes(pack_items([opening(), *(item for items in rounds for item in items)]))
         flags = [f"-max_len={MAX_INPUT}", "-rss_limit_mb=2048", "-timeout=10", f"-artifact_prefix={FOUND}/"]
         if arguments.keep:
             flags += ["-merge=1", "-use_counters=0", str(CORPUS), str(FOUND)]
