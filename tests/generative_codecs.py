@@ -46,6 +46,18 @@ def drawn_header(kind: type[Parameters], rng: np.random.Generator) -> Parameters
     return kind(**{name: _drawn(field, schema, rng) for name, field in schema["properties"].items()})
 
 
+def refused_values(kind: type[Parameters]) -> list[tuple[str, float]]:
+    """Field and value, for values that a header may not have: beyond its bounds, no number, no choice of its list."""
+    schema, found = kind.model_json_schema(), []
+    for name, field in schema["properties"].items():
+        field = _resolved(field, schema)
+        bounds = {field.get("maximum"), field.get("exclusiveMaximum")} - {None}
+        found += [(name, bound + 1) for bound in bounds if bound + 1 < 1 << 32]
+        found += [(name, 99)] if "enum" in field else []
+        found += [(name, float("nan")), (name, -1.0)] if field.get("type") == "number" else []
+    return found
+
+
 def _resolved(field: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     """What a field may be if it is set."""
     field = next((choice for choice in field.get("anyOf", ()) if choice.get("type") != "null"), field)
@@ -62,7 +74,7 @@ def _drawn(field: dict[str, Any], schema: dict[str, Any], rng: np.random.Generat
         return bool(rng.random() < 0.5)
     low, high = field["minimum"], field.get("maximum", field.get("exclusiveMaximum"))
     if field["type"] == "number":
-        return float(rng.uniform(low, high))
+        return float(np.float32(rng.uniform(low, high)))  # as on the wire
     return int(rng.integers(low, high, endpoint="maximum" in field))
 
 

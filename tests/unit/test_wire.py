@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from generative_codecs import GENERATIVE, drawn_message, refused_values
 
 from common.entropy.element_set import pack_spans
 from common.errors import InvalidInput, UnknownName
+from common.packetizer import packetize
+from common.systems import SYSTEMS
 from common.systems.classical import ClassicalOptions
 from common.systems.lami_go import LamiGoHeader, LamiGoOptions, MaskingPolicy
 from common.types import ElementCoding, FeedbackPolicy, FrameHeader, LinkSettings, RoundSettings, SegmentFrame
@@ -74,6 +77,27 @@ def test_bad_headers_name_the_field(change, message):
     wire = header_to_proto(header())
     change(wire)
     with pytest.raises(InvalidInput, match=message):
+        header_from_proto(wire)
+
+
+@pytest.mark.parametrize("name", GENERATIVE)
+def test_headers_of_every_codec_come_back(name):
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        header, _ = packetize(drawn_message(name, ElementCoding.FIXED, rng), LinkSettings())
+        got = header_from_proto(link_pb2.FrameHeader.FromString(header_to_proto(header).SerializeToString()))
+        assert got.header == header.header and got.codec == name
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [(name, *refused) for name in GENERATIVE for refused in refused_values(SYSTEMS.get(name).header)],
+)
+def test_bad_headers_of_every_codec_name_the_field(name, field, value):
+    sent = drawn_message(name, ElementCoding.FIXED, np.random.default_rng(0))
+    wire = header_to_proto(packetize(sent, LinkSettings())[0])
+    setattr(getattr(wire, name), field, value)
+    with pytest.raises(InvalidInput, match=field):
         header_from_proto(wire)
 
 
