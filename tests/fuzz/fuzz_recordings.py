@@ -171,8 +171,5 @@ def _upload(index: int, codec: str) -> transmitter_pb2.TransmitRequest:
     request = transmitter_pb2.TransmitRequest(
         session_id=SESSION, frame_index=index, image=png_bytes(to_uint8(picture())), link=link_to_proto(LINK), seed=3
     )
-    if codec == "toy":
-        request.extension.codec = codec
-    else:
-        getattr(request, codec).SetInParent()
+    codec_to_proto(codec, SYSTEMS.get(codec).options(), request)
     return request

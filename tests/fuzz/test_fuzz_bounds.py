@@ -24,7 +24,7 @@ from common.images import decode_image
 from common.packetizer import MAX_PACKETS, depacketize
 from common.systems import SYSTEMS
 from common.types import ElementCoding, LinkSettings
-from common.wire import codec_from_proto, header_from_proto
+from common.wire import codec_from_proto, codec_to_proto, header_from_proto
 from gocom.v1 import channel_pb2, feedback_pb2, link_pb2, transmitter_pb2
 from receiver.assembly import RoundAssembler
 from transmitter import feedback as transmitter_feedback
@@ -57,7 +57,7 @@ def packets(count=1, length=1, first=0):
 def announce(codec, **segment):
     """A header of one segment."""
     header = link_pb2.FrameHeader(width_px=64, height_px=64)
-    getattr(header, codec).SetInParent()
+    codec_to_proto(codec, SYSTEMS.get(codec).header(), header)
     header.segments.add(**segment)
     return header
 

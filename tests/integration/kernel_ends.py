@@ -48,7 +48,7 @@ def _received(message, decoder):
     arrived = depacketize(header, batch.select(np.arange(len(batch)) % 5 != 3), len(batch), LINK)
     *_, final = decoder.reconstruct([arrived], generator=sampler_generator(0, 0, 0))
     exact = {
-        "header": header_to_proto(header).SerializeToString(), "payload": batch.payload,
+        "header": header_to_proto(header).SerializeToString(deterministic=True), "payload": batch.payload,
         "first_element": batch.first_element, "element_count": batch.element_count, "checksum": batch.checksum,
         "provenance": final.provenance, "noise": _noise(),
     }  # fmt: skip
