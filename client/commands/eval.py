@@ -137,10 +137,10 @@ def _paper(
 ) -> None:
     if name not in PAPERS:
         raise UnknownName("paper", name, PAPERS)
-    if missing := [f"--{source}" for source, path in sources.items() if path is None]:
+    paper: Any = importlib.import_module(f"evaluation.papers.{name}").PAPER
+    if missing := [f"--{source}" for source in paper.study.sets if sources[source] is None]:
         raise InvalidInput(f"paper: {name} also needs {', '.join(missing)}")
-    study: Any = importlib.import_module(f"evaluation.papers.{name}")
-    page = study.run(
+    page = paper.run(
         sources, out, limit, device, lambda text: None if as_json else console.err.print(text, markup=False)
     )
     if as_json:

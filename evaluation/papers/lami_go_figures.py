@@ -9,13 +9,13 @@ from tempfile import TemporaryDirectory
 from PIL import Image
 
 from evaluation.lami_go import mixture, noise, ratio, steps
-from evaluation.lami_go.plots import Line, Panel, plot
-from evaluation.lami_go.store import Part
-from evaluation.lami_go.tables import METRICS, average, sizes, where
-from evaluation.lami_go.world import Row
 from evaluation.papers import lami_go_numbers as paper
 from evaluation.papers.items import Results
 from evaluation.papers.lami_go_tables import POLICIES
+from evaluation.study.plots import Line, Panel, plot
+from evaluation.study.store import Part
+from evaluation.study.tables import METRICS, average, sizes, where
+from evaluation.study.world import Row
 
 POLICIES_PNG, LOSS_PNG = "paper_policies.png", "paper_loss.png"
 STUDY: dict[str, Part] = {

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from evaluation.judge import Interval, interval, paired
-from evaluation.lami_go.world import Row
+from evaluation.study.world import Row
 
 METRICS = {
     "psnr_db": ("PSNR in dB", 2),
