@@ -150,13 +150,13 @@ class World:
         order = sorted(range(len(jobs)), key=lambda i: _steps(jobs[i]))
         made: dict[int, Reconstruction] = {}
         for part in chunks(order, BATCH):
-            rounds = [jobs[i].sent.rounds for i in part]
-            generators = [
-                sampler_generator(jobs[i].seed, jobs[i].picture.index, rounds_[-1].frame.round)
-                for i, rounds_ in zip(part, rounds, strict=True)
-            ]
+            rounds, generators = zip(*[(jobs[i].sent.rounds, self.generator(jobs[i])) for i in part], strict=True)
             made |= zip(part, self.decoder.reconstruct_batch(rounds, generators=generators), strict=True)
         return [made[i] for i in range(len(jobs))]
+
+    def generator(self, job: Job) -> torch.Generator:
+        """The receiver's randomness."""
+        return sampler_generator(job.seed, job.picture.index, job.sent.rounds[-1].frame.round)
 
     def rows(self, jobs: Sequence[Job]) -> list[Row]:
         """Decode and judge: for each job its keys, all bytes, the share of elements that never came, and scores.
