@@ -31,7 +31,7 @@ LABELLED_CHANNELS = (
     "clean,packet_erasure:rate=0.05,packet_erasure:rate=0.1,packet_erasure:rate=0.2,packet_erasure:rate=0.5"
 )
 LABELLED_RATES = "0.1,own"
-PAPERS = ("lami_go",)
+PAPERS = ("lami_go", "feature_imputing")
 _OF_PAPERS = {"paper", "images", "labelled", "street", "out", "count", "device", "as_json"}
 
 

@@ -75,12 +75,12 @@ def report(rows: list[Row]) -> str:
         [
             f"{sizes(rows)}, {COUNTS.invention_draws} draws each. {MEAN}: the default sampler; {DRAWN}: the paper's.\n",
             table(["packets lost", "begun with", *names], lines),
-            *(f"- {line}\n" for line in _findings(rows)),
+            *(f"- {line}\n" for line in findings(rows)),
         ]
     )
 
 
-def _findings(rows: list[Row]) -> list[str]:
+def findings(rows: list[Row]) -> list[str]:
     """The loss at which half of the pictures are no longer seen as what they are."""
     found = []
     for start, field, what in (

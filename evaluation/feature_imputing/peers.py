@@ -39,6 +39,7 @@ PAPER_RATE, PAPER_SHARE = 0.48, 0.72
 """The paper: 72 % accuracy at packet error rate 0.48."""
 OURS, LAMI, PLAIN, FEC = "feature_imputing", "lami_go", "jpeg2000", "jpeg2000+fec"
 METHODS = (OURS, LAMI, PLAIN, FEC)
+ACCURACY = ("correct", "correct_10")
 OWN, LOW = "feature_imputing's own", "lami_go's own"
 SHOWN = ("psnr_db", "distance", "agrees", "correct", "correct_10")
 
@@ -106,7 +107,7 @@ def report(rows: list[Row]) -> str:
                 cells = difference_cells(ours, here, SHOWN)
                 against.append([at, rate, method, *cells])
     for (at, method), found in groups(rows, "at", "method"):
-        shares.append([at, method, *(share_of_clean(found, PAPER_RATE, field) for field in ("correct", "correct_10"))])
+        shares.append([at, method, *(share_of_clean(found, PAPER_RATE, field) for field in ACCURACY)])
     return "\n".join(
         [
             f"{sizes(where(rows, rate=PAPER_RATE))}. Every method has the bytes of the named codec for that picture, "

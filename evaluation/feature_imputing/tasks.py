@@ -29,7 +29,7 @@ from evaluation.study.world import Picture, Row
 
 SNRS_DB = (6, 8)
 A, B = "A: the map's class", "B: the other class"
-MAPS = {"class A": "left", "the likeliest class": None, "none (equal power)": None}
+MAPS = ("class A", "the likeliest class", "none (equal power)")
 SHOWN = ("psnr_db", "distance", "agrees", "correct")
 
 
@@ -50,8 +50,8 @@ def _of_pair(world: World, left: Picture, right: Picture) -> list[Row]:
     for snr_db in SNRS_DB:
         for seed in range(COUNTS.tasks_seeds):
             for name in MAPS:
-                options: dict[str, Any] = {"target_class": left.original.label} if name == "class A" else {}
-                power = PowerAllocation.EQUAL if "equal" in name else PowerAllocation.SEMANTIC
+                options: dict[str, Any] = {"target_class": left.original.label} if name == MAPS[0] else {}
+                power = PowerAllocation.EQUAL if name == MAPS[-1] else PowerAllocation.SEMANTIC
                 keys = {"map": name}
                 jobs.append(
                     allocated(world, both, keys, snr_db, seed, KINDS[0], power.value, packets, **options)
@@ -77,8 +77,8 @@ def report(rows: list[Row]) -> str:
     ]
     against = []
     for (snr_db, task), found in groups(rows, "snr_db", "task"):
-        plain = where(found, map=list(MAPS)[-1])
-        for name in list(MAPS)[:-1]:
+        plain = where(found, map=MAPS[-1])
+        for name in MAPS[:-1]:
             ours = where(found, map=name)
             cells = difference_cells(ours, plain, SHOWN)
             against.append([snr_db, task, name, *cells])

@@ -9,7 +9,7 @@ from typing import Any
 
 from common.errors import InvalidInput
 from evaluation.papers.items import Grid, Item, Results
-from evaluation.papers.page import section, write
+from evaluation.papers.page import section, shrink, write
 from evaluation.study.run import run, to_measure
 from evaluation.study.store import Study, read_result
 
@@ -83,6 +83,8 @@ class Paper:
         folder = out / f"paper_{study.codec}"
         folder.mkdir(parents=True, exist_ok=True)
         drawn = self.draw(rows, folder)
+        for name in drawn:
+            shrink(folder / name)
         sections = [section(item, rows, old, drawn, self.command) for item in self.items]
         differences = Grid(["", "paper", "here"], self.differences, "What differs everywhere")
         return write(folder, self.title, [*self.lead, _measured(found)], differences, sections)

@@ -148,7 +148,7 @@ def arrived_frame(rounds: Rounds, generator: torch.Generator) -> Frame:
     said = header.model_dump(include={f.name for f in fields(ImputerSettings)}, exclude_none=True)
     planes = (torch.from_numpy(np.ascontiguousarray(a.transpose(2, 0, 1))) for a in (features, received.reshape(shape)))
     settings = None if received.all() else ImputerSettings(**said)
-    return Frame(first.width_px, first.height_px, order, segments, *planes, settings, generator)
+    return Frame(first.width_px, first.height_px, order, segments, *planes, settings=settings, generator=generator)
 
 
 def _wanted(frame: Frame) -> dict[int, Ints]:
