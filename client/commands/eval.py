@@ -31,7 +31,7 @@ LABELLED_CHANNELS = (
     "clean,packet_erasure:rate=0.05,packet_erasure:rate=0.1,packet_erasure:rate=0.2,packet_erasure:rate=0.5"
 )
 LABELLED_RATES = "0.1,own"
-PAPERS = ("lami_go",)
+PAPERS = ("lami_go", "feature_imputing")
 _OF_PAPERS = {"paper", "images", "labelled", "street", "out", "count", "device", "as_json"}
 
 
@@ -137,10 +137,10 @@ def _paper(
 ) -> None:
     if name not in PAPERS:
         raise UnknownName("paper", name, PAPERS)
-    if missing := [f"--{source}" for source, path in sources.items() if path is None]:
+    paper: Any = importlib.import_module(f"evaluation.papers.{name}").PAPER
+    if missing := [f"--{source}" for source in paper.study.sets if sources[source] is None]:
         raise InvalidInput(f"paper: {name} also needs {', '.join(missing)}")
-    study: Any = importlib.import_module(f"evaluation.papers.{name}")
-    page = study.run(
+    page = paper.run(
         sources, out, limit, device, lambda text: None if as_json else console.err.print(text, markup=False)
     )
     if as_json:

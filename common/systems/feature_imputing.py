@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from functools import cache
+from functools import cache, partial
 from typing import Annotated
 
 import numpy as np
@@ -19,11 +19,14 @@ from common.random import CounterRng
 from common.systems import SYSTEMS, SegmentSpec, System
 from common.types import Bools, ElementCoding, Ints, Parameters
 
-FEATURES = 0
+FEATURES, ROI = 0, 1
+"""Segments: the features, and those of the region of interest where there is one."""
 LATENT_CHANNELS = 8
 PATCH_PX = 8
 LEVELS = 128
 """Of the 7-bit quantizer."""
+MAX_GRID = 128
+"""Patches along a side of the largest picture."""
 
 
 class PacketOrder(str, Enum):
@@ -48,16 +51,24 @@ class Importance(str, Enum):
 
 Steps = Annotated[int, Field(ge=1, le=1000)]
 Eta = Annotated[float, Field(ge=0, le=1)]
+Patches = Annotated[int, Field(ge=0, le=MAX_GRID)]
 
 
 class FeatureImputingHeader(Parameters):
-    """What the receiver must know besides the common header."""
+    """What the receiver must know besides the common header.
+
+    The region of interest is a rectangle of patches in packets of its own; `roi_rows` 0: there is none.
+    """
 
     packet_order: PacketOrder = PacketOrder.SPATIAL
     withheld_permille: Annotated[int, Field(ge=0, le=950)] = 0
     num_inference_steps: Steps | None = None
     eta: Eta | None = None
     deterministic: bool | None = None
+    roi_top: Patches = 0
+    roi_left: Patches = 0
+    roi_rows: Patches = 0
+    roi_columns: Patches = 0
 
 
 class FeatureImputingOptions(Parameters):
@@ -72,6 +83,7 @@ class FeatureImputingOptions(Parameters):
     importance: Importance = Importance.CAM
     target_class: Annotated[int, Field(ge=0, le=999)] | None = None
     repair_overhead: Annotated[float, Field(ge=0, le=8)] = 0.0
+    roi_share: Annotated[float, Field(ge=0, le=0.9)] = 0.0
 
 
 def grid_shape(width_px: int, height_px: int) -> tuple[int, int]:
@@ -97,14 +109,27 @@ def patches_kept(permille: int, rows: int, columns: int) -> Bools:
     return kept
 
 
-def _keep(header: Parameters, width_px: int, height_px: int) -> Bools | None:
-    assert isinstance(header, FeatureImputingHeader)
-    if not header.withheld_permille:
-        return None
-    shape = grid_shape(width_px, height_px)
-    kept = patches_kept(header.withheld_permille, *shape).repeat(LATENT_CHANNELS)
-    ordered: Bools = kept[element_order(header.packet_order, *shape)]
+def region_of_interest(header: FeatureImputingHeader, rows: int, columns: int) -> Bools:
+    """bool [h, w]: the patches of the rectangle; what of it is beyond the picture is left out."""
+    inside = np.zeros((rows, columns), bool)
+    bottom, right = header.roi_top + header.roi_rows, header.roi_left + header.roi_columns
+    inside[header.roi_top : bottom, header.roi_left : right] = True
+    return inside
+
+
+def elements_sent(header: FeatureImputingHeader, kind: int, rows: int, columns: int) -> Bools:
+    """bool [h * w * C], in the order of the segment: the elements that a first round's segment of a kind brings."""
+    inside = region_of_interest(header, rows, columns).ravel()
+    kept = patches_kept(header.withheld_permille, rows, columns) & (inside if kind == ROI else ~inside)
+    ordered: Bools = kept.repeat(LATENT_CHANNELS)[element_order(header.packet_order, rows, columns)]
     return ordered
+
+
+def _keep(kind: int, header: Parameters, width_px: int, height_px: int) -> Bools | None:
+    assert isinstance(header, FeatureImputingHeader)
+    if kind == FEATURES and not header.withheld_permille and not header.roi_rows:
+        return None
+    return elements_sent(header, kind, *grid_shape(width_px, height_px))
 
 
 def _unit(header: Parameters, width_px: int, height_px: int) -> int:
@@ -142,7 +167,10 @@ SYSTEMS.add(
         name="feature_imputing",
         header=FeatureImputingHeader,
         options=FeatureImputingOptions,
-        segments=(SegmentSpec("features", LEVELS, feature_table, count=_count, keep=_keep, unit=_unit),),
+        segments=tuple(
+            SegmentSpec(name, LEVELS, feature_table, count=_count, keep=partial(_keep, kind), unit=_unit)
+            for kind, name in ((FEATURES, "features"), (ROI, "region of interest"))
+        ),
         knowledge=("vae", "feature_imputer", "feature_quantizer"),
         summary="quantized VAE features; what the channel erased is imputed by diffusion (Generative Feature Imputing)",
     ),

@@ -11,7 +11,8 @@ from common.csi import Csi
 from common.packetizer import packetize
 from common.systems.lami_go import EBM_POLICIES, TOKENS, LamiGoHeader, MaskingPolicy
 from common.types import Budget, GoMessage, LinkSettings
-from evaluation.lami_go.world import Picture, World
+from evaluation.lami_go.world import World
+from evaluation.study.world import Picture
 
 MAX_RATIO_PERMILLE = 900
 MAX_REPAIR_PACKETS = 64

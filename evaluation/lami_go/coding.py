@@ -17,9 +17,10 @@ from common.systems import spec_of
 from common.systems.lami_go import MaskingPolicy
 from common.types import Budget, ElementCoding, FrameHeader, GoMessage, LinkSettings
 from evaluation.lami_go.counts import COUNTS
-from evaluation.lami_go.store import Part
-from evaluation.lami_go.tables import average, difference, sizes, table, values_of, where, words
-from evaluation.lami_go.world import Picture, Row, World
+from evaluation.lami_go.world import World
+from evaluation.study.store import Part
+from evaluation.study.tables import average, difference, sizes, table, values_of, where, words
+from evaluation.study.world import Picture, Row
 
 PAYLOADS = (105, 1200)
 SINGLE = 65000

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 ERASURE = "packet_erasure:rate=0.2"
 """The channel of the parts that have one loss rate only."""
-BATCH = 8
-"""Pictures that are decoded together."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,11 @@ from common.random import CounterRng
 from common.systems.lami_go import TokenDraw, TSchedule
 from common.types import Bools, Ints
 from evaluation.fillers import most_frequent_received, nearest_received
-from evaluation.lami_go.counts import BATCH, COUNTS
-from evaluation.lami_go.store import Part
-from evaluation.lami_go.tables import average, difference_cells, heads, metric_cells, sizes, table, where, words
-from evaluation.lami_go.world import Picture, Row, World, chunks
+from evaluation.lami_go.counts import COUNTS
+from evaluation.lami_go.world import World
+from evaluation.study.store import Part
+from evaluation.study.tables import average, difference_cells, heads, metric_cells, sizes, table, where, words
+from evaluation.study.world import BATCH, Picture, Row, chunks
 from receiver.samplers.latent_mixture import SamplerSettings
 
 RATES = (0.25, 0.5)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from evaluation.lami_go.counts import COUNTS, ERASURE
-from evaluation.lami_go.store import Part
-from evaluation.lami_go.tables import (
+from evaluation.lami_go.world import World
+from evaluation.study.store import Part
+from evaluation.study.tables import (
     UNLABELLED,
     average,
     by_picture,
@@ -18,7 +19,7 @@ from evaluation.lami_go.tables import (
     where,
     words,
 )
-from evaluation.lami_go.world import Job, Picture, Row, World
+from evaluation.study.world import Job, Picture, Row
 
 LIMIT_DB = 3.0
 CLEAN = "clean"

@@ -20,10 +20,11 @@ from common.csi import Csi
 from common.pipeline import sampler_generator
 from common.systems.lami_go import TokenDraw, TSchedule, keep_mask
 from common.types import Bools, Budget, Ints
-from evaluation.lami_go.counts import BATCH, COUNTS
-from evaluation.lami_go.plots import Line, Panel, plot
-from evaluation.lami_go.store import Part
-from evaluation.lami_go.tables import (
+from evaluation.lami_go.counts import COUNTS
+from evaluation.lami_go.world import World
+from evaluation.study.plots import Line, Panel, plot
+from evaluation.study.store import Part
+from evaluation.study.tables import (
     METRICS,
     SETS,
     average,
@@ -36,7 +37,7 @@ from evaluation.lami_go.tables import (
     where,
     words,
 )
-from evaluation.lami_go.world import Picture, Row, World, chunks
+from evaluation.study.world import BATCH, Picture, Row, chunks
 from receiver.decoders.lami_go import LamiGoDecoder
 from receiver.samplers.latent_mixture import Generators, SamplerSettings, Step, sample
 

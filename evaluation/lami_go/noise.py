@@ -7,9 +7,10 @@ from pathlib import Path
 from client.noise_setups import noise_setup
 from common.types import LinkSettings
 from evaluation.lami_go.counts import COUNTS
-from evaluation.lami_go.plots import Line, Panel, plot
-from evaluation.lami_go.store import Part
-from evaluation.lami_go.tables import (
+from evaluation.lami_go.world import World
+from evaluation.study.plots import Line, Panel, plot
+from evaluation.study.store import Part
+from evaluation.study.tables import (
     METRICS,
     UNLABELLED,
     average,
@@ -22,7 +23,7 @@ from evaluation.lami_go.tables import (
     where,
     words,
 )
-from evaluation.lami_go.world import Job, Picture, Row, World
+from evaluation.study.world import Job, Picture, Row
 
 PACKET_RATES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 BIT_RATES = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)

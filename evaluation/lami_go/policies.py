@@ -7,8 +7,9 @@ from typing import Any
 from common.systems.lami_go import MaskingPolicy
 from evaluation.lami_go.budgets import fit
 from evaluation.lami_go.counts import COUNTS, ERASURE
-from evaluation.lami_go.store import Part
-from evaluation.lami_go.tables import (
+from evaluation.lami_go.world import World
+from evaluation.study.store import Part
+from evaluation.study.tables import (
     SETS,
     average,
     difference_cells,
@@ -19,7 +20,7 @@ from evaluation.lami_go.tables import (
     where,
     words,
 )
-from evaluation.lami_go.world import Job, Picture, Row, World
+from evaluation.study.world import Job, Picture, Row
 
 PRM, PDM, EBM, FARTHEST, NONE = (
     policy.value

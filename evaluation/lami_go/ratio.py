@@ -9,9 +9,11 @@ from typing import Any
 from common.errors import BudgetTooSmall
 from common.images import png_bytes, to_uint8
 from evaluation.lami_go.counts import COUNTS
-from evaluation.lami_go.plots import Line, Panel, plot
-from evaluation.lami_go.store import Part
-from evaluation.lami_go.tables import (
+from evaluation.lami_go.world import World
+from evaluation.setup import Codec, make_codec
+from evaluation.study.plots import Line, Panel, plot
+from evaluation.study.store import Part
+from evaluation.study.tables import (
     METRICS,
     UNLABELLED,
     average,
@@ -24,8 +26,7 @@ from evaluation.lami_go.tables import (
     where,
     words,
 )
-from evaluation.lami_go.world import Picture, Row, World
-from evaluation.setup import Codec, make_codec
+from evaluation.study.world import Picture, Row
 
 RATIOS = (0.0, 0.1, 0.25, 0.35, 0.5, 0.7, 0.9)
 BANDWIDTH_RATIOS = (0.35, 0.25)

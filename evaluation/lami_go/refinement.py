@@ -13,9 +13,10 @@ from common.rounds import merge_rounds
 from common.systems.lami_go import TOKENS
 from common.types import Bools, FeedbackPolicy, Reconstruction
 from evaluation.lami_go.budgets import AtOnce
-from evaluation.lami_go.counts import BATCH, COUNTS, ERASURE
-from evaluation.lami_go.store import Part
-from evaluation.lami_go.tables import (
+from evaluation.lami_go.counts import COUNTS, ERASURE
+from evaluation.lami_go.world import World
+from evaluation.study.store import Part
+from evaluation.study.tables import (
     UNLABELLED,
     average,
     difference,
@@ -28,7 +29,7 @@ from evaluation.lami_go.tables import (
     where,
     words,
 )
-from evaluation.lami_go.world import Job, Picture, Row, World, chunks
+from evaluation.study.world import BATCH, Job, Picture, Row, chunks
 from receiver.samplers.latent_mixture import SamplerSettings, Step
 
 RATIOS = (0.25, 0.5)

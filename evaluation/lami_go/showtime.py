@@ -15,9 +15,10 @@ from common.systems.lami_go import LamiGoOptions
 from common.types import Budget, Goal
 from common.wire import make_parameters
 from evaluation.lami_go.counts import COUNTS
-from evaluation.lami_go.store import Part
-from evaluation.lami_go.tables import UNLABELLED, heads, metric_cells, sizes, table, values_of, where
-from evaluation.lami_go.world import Picture, Row, World
+from evaluation.lami_go.world import World
+from evaluation.study.store import Part
+from evaluation.study.tables import UNLABELLED, heads, metric_cells, sizes, table, values_of, where
+from evaluation.study.world import Picture, Row
 from receiver.samplers.latent_mixture import SamplerSettings
 
 STEPS = ((4, 8), (14, 16), (28, 32))

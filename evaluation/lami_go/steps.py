@@ -14,11 +14,12 @@ from common.pipeline import sampler_generator
 from common.systems.lami_go import LamiGoOptions, TokenDraw, keep_mask
 from common.types import Budget
 from evaluation.judge import Interval
-from evaluation.lami_go.counts import BATCH, COUNTS
-from evaluation.lami_go.plots import Line, Panel, plot
-from evaluation.lami_go.store import Part
-from evaluation.lami_go.tables import METRICS, UNLABELLED, average, heads, metric_cells, sizes, table, where, words
-from evaluation.lami_go.world import Picture, Row, World, chunks
+from evaluation.lami_go.counts import COUNTS
+from evaluation.lami_go.world import World
+from evaluation.study.plots import Line, Panel, plot
+from evaluation.study.store import Part
+from evaluation.study.tables import METRICS, UNLABELLED, average, heads, metric_cells, sizes, table, where, words
+from evaluation.study.world import BATCH, Picture, Row, chunks
 from receiver.samplers.latent_mixture import SamplerSettings
 
 STEPS = ((4, 8), (14, 16), (28, 32), (50, 62))

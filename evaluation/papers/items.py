@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from evaluation.judge import Interval
-from evaluation.lami_go.tables import METRICS, average, difference, where, words
-from evaluation.lami_go.world import Row
+from evaluation.study.tables import METRICS, average, difference, where, words
+from evaluation.study.world import Row
 
 OURS = ("PSNR in dB here", "distance here")
 SHOWN = ("psnr_db", "distance")

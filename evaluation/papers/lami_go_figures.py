@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from PIL import Image
-
 from evaluation.lami_go import mixture, noise, ratio, steps
-from evaluation.lami_go.plots import Line, Panel, plot
-from evaluation.lami_go.store import Part
-from evaluation.lami_go.tables import METRICS, average, sizes, where
-from evaluation.lami_go.world import Row
 from evaluation.papers import lami_go_numbers as paper
 from evaluation.papers.items import Results
 from evaluation.papers.lami_go_tables import POLICIES
+from evaluation.study.plots import Line, Panel, plot
+from evaluation.study.store import Part
+from evaluation.study.tables import METRICS, average, sizes, where
+from evaluation.study.world import Row
 
 POLICIES_PNG, LOSS_PNG = "paper_policies.png", "paper_loss.png"
 STUDY: dict[str, Part] = {
@@ -30,18 +29,15 @@ STUDY: dict[str, Part] = {
 def draw(results: Results, out: Path) -> list[str]:
     """Write what there are rows for into `out`; the names of the PNGs."""
     made = []
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder:  # a part may draw more than the page shows
         for name, part in STUDY.items():
             if (rows := list(results.get(part.name, ()))) and name in part.draw(rows, Path(folder)):
                 made.append(name)
-        if rows := list(results.get("steps", ())):
-            _policies(where(rows, experiment=steps.POLICY), Path(folder) / POLICIES_PNG)
-            _loss(where(rows, experiment=steps.LOSS), Path(folder) / LOSS_PNG)
-            made += [POLICIES_PNG, LOSS_PNG]
-        for name in made:
-            # A palette keeps the page small. By octree: a median cut gives thin lines each other's colours.
-            picture = Image.open(Path(folder) / name).convert("RGB")
-            picture.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(out / name, optimize=True)
+                shutil.copyfile(Path(folder) / name, out / name)
+    if rows := list(results.get("steps", ())):
+        _policies(where(rows, experiment=steps.POLICY), out / POLICIES_PNG)
+        _loss(where(rows, experiment=steps.LOSS), out / LOSS_PNG)
+        made += [POLICIES_PNG, LOSS_PNG]
     return made
 
 

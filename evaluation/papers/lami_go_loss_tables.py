@@ -6,10 +6,10 @@ from statistics import median
 
 from evaluation.judge import Interval
 from evaluation.lami_go import mixture, noise, showtime, steps
-from evaluation.lami_go.tables import average, difference, heads, metric_cells, where, words
-from evaluation.lami_go.world import Row
 from evaluation.papers import lami_go_numbers as paper
 from evaluation.papers.items import OURS, Grid, Results, against, pair
+from evaluation.study.tables import average, difference, heads, metric_cells, where, words
+from evaluation.study.world import Row
 
 
 def table_viii(results: Results) -> list[Grid]:

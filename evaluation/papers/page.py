@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.lami_go.tables import table
+from PIL import Image
+
 from evaluation.papers.items import Grid, Item, Results, Status
+from evaluation.study.tables import table
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -69,13 +71,19 @@ def write(out: Path, title: str, lead: Sequence[str], differences: Grid, section
     overview = Grid(
         ["paper", "shows", "here", "our parts"],
         [[s.item.name, s.item.shows, s.status, ", ".join(s.item.parts) or "–"] for s in sections],
-        "Every figure and table of the paper",
+        "What the paper shows, and where it is answered",
     )
     figures = {name: (out / name).read_bytes() for s in sections for name in s.figures}
     (out / "README.md").write_text(_markdown(title, lead, [overview, differences], sections), "utf-8")
     page = out / "index.html"
     page.write_text(_html(title, lead, [overview, differences], sections, figures), "utf-8")
     return page
+
+
+def shrink(png: Path) -> None:
+    """A palette keeps a page small. By octree: a median cut gives thin lines each other's colours."""
+    picture = Image.open(png).convert("RGB")
+    picture.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(png, optimize=True)
 
 
 def _markdown(title: str, lead: Sequence[str], grids: Sequence[Grid], sections: Sequence[Section]) -> str:

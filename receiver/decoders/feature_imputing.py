@@ -20,6 +20,7 @@ from common.systems.feature_imputing import (
     FEATURES,
     LATENT_CHANNELS,
     PATCH_PX,
+    ROI,
     FeatureImputingHeader,
     element_order,
     feature_quantizer,
@@ -40,7 +41,7 @@ class Frame:
     Attributes:
         width_px, height_px: of the picture.
         order: see element_order.
-        segment: its elements, in that order.
+        segments: the features and, if there is one, the region of interest, by kind; elements in that order.
         features: float32 [C, h, w]; 0, their mean, where nothing arrived.
         received: bool [C, h, w].
         settings: of the sampler; None: nothing is missing.
@@ -50,7 +51,7 @@ class Frame:
     width_px: int
     height_px: int
     order: Ints
-    segment: ReceivedSegment
+    segments: dict[int, ReceivedSegment]
     features: Tensor
     received: Tensor
     settings: ImputerSettings | None
@@ -59,10 +60,11 @@ class Frame:
     def provenance(self) -> Bytes:
         """uint8 [H, W]: a patch counts as received where all of it was."""
         shape = (*self.features.shape[1:], LATENT_CHANNELS)
-        fates = np.full(self.segment.received.shape, Provenance.ERASED, np.uint8)
-        if self.segment.withheld is not None:
-            fates[self.segment.withheld] = Provenance.WITHHELD
-        fates[self.segment.received] = Provenance.RECEIVED
+        fates = np.full(self.order.shape, Provenance.WITHHELD, np.uint8)
+        for segment in self.segments.values():
+            fates[segment.erased] = Provenance.ERASED
+        for segment in self.segments.values():
+            fates[segment.received] = Provenance.RECEIVED
         placed = np.empty_like(fates)
         placed[self.order] = fates
         worst: Bytes = placed.reshape(shape).max(2)
@@ -82,14 +84,14 @@ class FeatureImputingDecoder:
         self, rounds: Rounds, *, generator: torch.Generator, previews: bool = False
     ) -> Iterator[Reconstruction]:
         """A preview a step if wanted, then the picture. Nothing missing: no diffusion runs."""
-        for (picture,) in self._pictures([_frame(rounds, generator)], previews):
+        for (picture,) in self._pictures([arrived_frame(rounds, generator)], previews):
             yield picture
 
     def reconstruct_batch(
         self, frames: Sequence[Rounds], *, generators: Sequence[torch.Generator]
     ) -> list[Reconstruction]:
         """The picture of each frame; those of one grid shape and the same settings are made together."""
-        arrived = [_frame(rounds, generator) for rounds, generator in zip(frames, generators, strict=True)]
+        arrived = [arrived_frame(rounds, generator) for rounds, generator in zip(frames, generators, strict=True)]
         return in_groups(
             arrived, lambda f: (f.features.shape, f.settings), lambda group: list(self._pictures(group, False))[-1]
         )
@@ -124,27 +126,32 @@ class FeatureImputingDecoder:
         ]  # fmt: skip
 
 
-def _frame(rounds: Rounds, generator: torch.Generator) -> Frame:
+def arrived_frame(rounds: Rounds, generator: torch.Generator) -> Frame:
+    """What arrived in all rounds. Raises DecodeFailed where the features are not those of a picture of its size."""
     first = rounds[0].frame
     header = first.header
     assert isinstance(header, FeatureImputingHeader)
     rows, columns = grid_shape(first.width_px, first.height_px)
-    count, segment = rows * columns * LATENT_CHANNELS, merge_rounds(rounds).get(FEATURES)
-    if segment is None or len(segment.elements) != count:
-        got = 0 if segment is None else len(segment.elements)
+    count, merged = rows * columns * LATENT_CHANNELS, merge_rounds(rounds)
+    segments = {kind: merged[kind] for kind in (FEATURES, ROI) if kind in merged}
+    if not segments or any(len(segment.elements) != count for segment in segments.values()):
+        got = ", ".join(str(len(segment.elements)) for segment in segments.values()) or "no"
         raise DecodeFailed(f"feature_imputing: {got} features announced, a picture of this size has {count}")
     order = element_order(header.packet_order, rows, columns)
     levels, received = np.zeros(count, np.int64), np.zeros(count, bool)
-    levels[order], received[order] = segment.elements, segment.received
+    for segment in segments.values():
+        came = order[segment.received]
+        levels[came], received[came] = segment.elements[segment.received], True
     shape = (rows, columns, LATENT_CHANNELS)
     features = np.where(received.reshape(shape), feature_quantizer().dequantize(levels.reshape(shape)), np.float32(0))
     # Names are the same in both; what the header leaves open is for the sampler's defaults.
     said = header.model_dump(include={f.name for f in fields(ImputerSettings)}, exclude_none=True)
     planes = (torch.from_numpy(np.ascontiguousarray(a.transpose(2, 0, 1))) for a in (features, received.reshape(shape)))
     settings = None if received.all() else ImputerSettings(**said)
-    return Frame(first.width_px, first.height_px, order, segment, *planes, settings, generator)
+    return Frame(first.width_px, first.height_px, order, segments, *planes, settings=settings, generator=generator)
 
 
 def _wanted(frame: Frame) -> dict[int, Ints]:
     """Features that were sent and did not arrive."""
-    return {FEATURES: missing_spans(~frame.segment.erased)} if frame.segment.erased.any() else {}
+    erased = {kind: segment.erased for kind, segment in frame.segments.items() if segment.erased.any()}
+    return {kind: missing_spans(~gone) for kind, gone in erased.items()}

@@ -40,6 +40,16 @@ def test_fading_reaches_every_codec(client, codec):
         assert all(r.outcome == "reconstructed" for r in faded)
 
 
+@pytest.mark.parametrize("codec", sorted(name for name in SYSTEMS if SYSTEMS.get(name).knowledge))
+@pytest.mark.parametrize("size", [(64, 64), (333, 100), (1024, 1024)])
+def test_pictures_of_any_size_fade(client, codec, size):
+    client.set_channel(FADING.format(snr_db=12), seed=2)
+    sent = np.ascontiguousarray(np.tile(picture(0, 128), (8, 8, 1))[: size[0], : size[1]])
+    (faded,) = client.send([sent], codec)
+    assert faded.outcome == "reconstructed" and faded.image.shape == (*size, 3)
+    assert faded.packets_received < faded.packets_sent or size == (64, 64)
+
+
 def test_the_command_line_sets_it(stack, client, tmp_path):
     Image.fromarray(np.asarray(picture(3, 128))).save(tmp_path / "photo.png")
     words = ["send", str(tmp_path / "photo.png"), "--channel", "block_fading:snr_db=10,coherence=8", "--json"]

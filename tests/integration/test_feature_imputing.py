@@ -3,15 +3,22 @@
 import numpy as np
 import pytest
 
+from common.csi import Csi
 from common.quality import psnr_db
+from common.rounds import merge_rounds
 from common.systems.feature_imputing import (
+    FEATURES,
     LATENT_CHANNELS,
+    ROI,
+    FeatureImputingHeader,
     FeatureImputingOptions,
     PacketOrder,
     element_order,
+    elements_sent,
     feature_quantizer,
+    region_of_interest,
 )
-from common.types import Goal, LinkSettings
+from common.types import Budget, Goal, LinkSettings, Provenance
 
 NAME = "feature_imputing"
 
@@ -90,7 +97,7 @@ def test_the_map_says_what_a_patch_is_worth(codec, photo):
     )
     assert guessed.shape == (32, 32) and guessed.max() == 1 and 0 < guessed.min() < 0.3
     assert (flat == 1).all() and not np.allclose(cat, session(codec, image, target_class=817).worth)
-    message = session(codec, image).first(None, type("Budget", (), {"max_bytes": None}))
+    message = session(codec, image).first(Csi(), Budget())
     assert (message.segments[0].importance.reshape(-1, LATENT_CHANNELS) == guessed.reshape(-1, 1)).all()
 
 
@@ -107,3 +114,42 @@ def test_large_packets_hold_whole_patches(codec, photo):
     result = codec(NAME).send(photo("astronaut", 256), "packet_erasure:rate=0.3", seed=2, link=LinkSettings(500))
     received = result.rounds[0].segments[0].received.reshape(-1, LATENT_CHANNELS)
     assert (received.all(1) | ~received.any(1)).all() and not received.all()
+
+
+def test_a_region_of_interest_travels_apart(codec, photo):
+    """Its packets are its own; losing all others leaves it whole, and the reverse."""
+    image = photo("chelsea", 256)
+    opened = session(codec, image, roi_share=0.2)
+    header = opened.first(Csi(), Budget()).header
+    inside = region_of_interest(header, *opened.worth.shape)
+    assert 0.15 < inside.mean() < 0.22 and opened.worth[inside].mean() > 1.5 * opened.worth[~inside].mean()
+    for lost, left in ((0, inside), (1, ~inside)):
+        result = codec(NAME).send(image, f"packet_erasure:rate=1,segment={lost}", seed=0, roi_share=0.2)
+        provenance = result.reconstruction.provenance[::8, ::8]
+        assert ((provenance == Provenance.RECEIVED) == left).all() and (provenance[~left] == Provenance.ERASED).all()
+    whole = codec(NAME).send(image, "clean", seed=0, roi_share=0.2)
+    assert (whole.reconstruction.image == codec(NAME).send(image, "clean", seed=0).reconstruction.image).all()
+    assert "sample" not in whole.reconstruction.seconds
+
+
+@pytest.mark.parametrize("order", PacketOrder)
+def test_a_region_within_a_budget_and_asked_for_again(codec, photo, order):
+    image = photo("chelsea", 256)
+    settings = {"roi_share": 0.3, "packet_order": order.value, "coding": "range"}
+    small = codec(NAME).send(image, "clean", seed=0, budget=2500, **settings)
+    assert 2200 < small.bytes.total_bytes <= 2500 and len(small.rounds[0].segments) == 2
+    twice = codec(NAME).send(image, "packet_erasure:rate=0.3", seed=0, max_rounds=2, **settings)
+    merged = merge_rounds(twice.rounds)
+    for kind in (FEATURES, ROI):
+        first = twice.rounds[0].segments[kind]
+        assert (
+            merged[kind].erased.mean() < 0.6 * first.erased.mean()
+            and not (merged[kind].received & first.withheld).any()
+        )
+
+
+def test_a_region_beyond_the_picture_is_cut(codec):
+    header = FeatureImputingHeader(roi_top=30, roi_left=0, roi_rows=128, roi_columns=128)
+    assert region_of_interest(header, 32, 4).sum() == 8
+    assert elements_sent(header, ROI, 32, 4).sum() == 8 * LATENT_CHANNELS
+    assert not elements_sent(header.model_copy(update={"roi_top": 100}), ROI, 32, 4).any()

@@ -1,6 +1,7 @@
 """The lami_go study on two photos: its sends are the pipeline's, its files are there, and it goes on where it ended."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from evaluation.lami_go import __main__ as study
 from evaluation.lami_go import erasure, mixture, ratio
 from evaluation.lami_go.budgets import AtOnce, fit
 from evaluation.lami_go.counts import ERASURE, Counts
+from evaluation.lami_go.study import STUDY
 from evaluation.lami_go.world import World
 from receiver.samplers.latent_mixture import SamplerSettings
 
@@ -169,7 +171,7 @@ def test_shares_withheld_and_files(world, monkeypatch):
 
 
 def test_a_study_end_to_end_goes_on_where_it_ended(photos, world, tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "World", lambda *arguments: world)
+    monkeypatch.setattr(study, "STUDY", replace(STUDY, make_world=lambda *arguments: world))
     monkeypatch.setattr(erasure, "COUNTS", Counts(erasure_seeds=1))
     monkeypatch.setattr(erasure, "POLICIES", {"PRM 0.25": {"mask_ratio": 0.25, "num_inference_steps": 2}})
     app = study.typer.Typer()
@@ -192,6 +194,6 @@ def test_a_study_end_to_end_goes_on_where_it_ended(photos, world, tmp_path, monk
     text = (tmp_path / "README.md").read_text()
     assert "## Coding" in text and "## 20 % packet erasure" in text
 
-    monkeypatch.setattr(study, "World", None)  # nothing left to measure: no nets are loaded
+    monkeypatch.setattr(study, "STUDY", replace(STUDY, make_world=None))  # nothing left to measure: no nets are loaded
     assert CliRunner().invoke(app, [*command, "erasure,coding"]).exit_code == 0
     assert CliRunner().invoke(app, [*command, "nosuch"]).exit_code == 2

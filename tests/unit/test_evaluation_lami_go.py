@@ -1,6 +1,7 @@
 """The study's parts that need no net: fillers, intervals, tables, budgets, files and the README."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,12 +10,13 @@ import typer
 from evaluation.fillers import most_frequent_received, nearest_received
 from evaluation.judge import imagenet_class, interval, paired
 from evaluation.lami_go import erasure, noise
-from evaluation.lami_go.__main__ import PARTS, choose
 from evaluation.lami_go.budgets import smallest_within
 from evaluation.lami_go.refinement import deciles
-from evaluation.lami_go.store import Part, read_result, write_readme, write_result
-from evaluation.lami_go.tables import average, difference, sizes, table, where, words
-from evaluation.lami_go.world import chunks, spread
+from evaluation.lami_go.study import STUDY
+from evaluation.study.run import choose
+from evaluation.study.store import Part, read_result, write_readme, write_result
+from evaluation.study.tables import average, difference, sizes, table, where, words
+from evaluation.study.world import chunks, spread
 
 ABOUT = {
     "sources": {"street": "camvid.tar", "images": "kodak", "labelled": "val.tar"},
@@ -126,7 +128,7 @@ def fake_rows():
 
 
 def test_results_are_written_and_read_back(tmp_path):
-    part = PARTS["erasure"]
+    part = erasure.PART
     assert read_result(tmp_path, part) is None
     write_result(tmp_path, part, fake_rows(), 12.3, ABOUT)
     result = read_result(tmp_path, part)
@@ -137,15 +139,15 @@ def test_results_are_written_and_read_back(tmp_path):
 
 
 def test_readme_is_made_of_the_results_that_are_there(tmp_path):
-    write_readme(tmp_path, PARTS.values())
+    write_readme(tmp_path, STUDY)
     assert not list(tmp_path.iterdir())
-    write_result(tmp_path, PARTS["erasure"], fake_rows(), 12.3, ABOUT)
-    write_readme(tmp_path, PARTS.values())
+    write_result(tmp_path, erasure.PART, fake_rows(), 12.3, ABOUT)
+    write_readme(tmp_path, STUDY)
     text = (tmp_path / "README.md").read_text()
     command = "python -m evaluation.lami_go --images kodak --labelled val.tar --street camvid.tar --out"
     assert text.index(command) < text.index("LPIPS") < text.index("## 20 % packet erasure")
     assert "| erasure | 2 images | 0, 1 | 12 | x86_64, cpu, 2 torch threads | vq_tokenizer 0123abcd |" in text
-    assert "defaults: num_inference_steps 8, draw expected." in text
+    assert "nothing else is said: num_inference_steps 8, draw expected." in text
     assert "PRM 0.25: erasure costs 1.00 (1.00 to 1.00) dB; a limit of 3 dB holds" in text
     assert "## Coding" not in text
     assert (tmp_path / "erasure.md").read_text() in text
@@ -158,7 +160,7 @@ def test_readme_shows_the_plots(tmp_path):
 
     part = Part("one", "One", measure=lambda world: [], report=lambda rows: f"{len(rows)} rows\n", draw=draw)
     write_result(tmp_path, part, fake_rows(), 1, ABOUT)
-    write_readme(tmp_path, [part])
+    write_readme(tmp_path, replace(STUDY, parts=(part,)))
     assert "12 rows\n\n![plot.png](plot.png)" in (tmp_path / "README.md").read_text()
 
 
@@ -175,7 +177,7 @@ def test_noise_plot(tmp_path):
 
 
 def test_parts_are_chosen_by_name():
-    assert [part.name for part in choose("coding, denoiser")] == ["denoiser", "coding"]
-    assert [part.name for part in choose(None)] == list(PARTS)
+    assert [part.name for part in choose(STUDY, "coding, denoiser")] == ["denoiser", "coding"]
+    assert [part.name for part in choose(STUDY, None)] == [part.name for part in STUDY.parts]
     with pytest.raises(typer.BadParameter, match=r"no part nosuch; choose denoiser, coding"):
-        choose("coding,nosuch")
+        choose(STUDY, "coding,nosuch")

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -10,16 +10,16 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from common.errors import InvalidInput
-from common.models import held_knowledge
 from evaluation.lami_go import mixture, noise, policies, ratio, showtime, steps
-from evaluation.lami_go.__main__ import PARTS
-from evaluation.lami_go.store import write_result
-from evaluation.papers import lami_go as page
+from evaluation.lami_go.study import STUDY
 from evaluation.papers import lami_go_figures as figures
 from evaluation.papers import lami_go_numbers as numbers
+from evaluation.papers import paper as paper_page
 from evaluation.papers.items import Grid, Item, Status, cell, pair, verdict
+from evaluation.papers.lami_go import PAPER
 from evaluation.papers.lami_go_items import ITEMS
 from evaluation.papers.page import section, write
+from evaluation.study.store import write_result
 from receiver.samplers.latent_mixture import SamplerSettings
 
 ROMAN = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X")
@@ -28,8 +28,7 @@ ABOUT = {"sources": {}, "limit": None, "machine": "x86_64", "device": "cpu", "to
 
 
 def about(**changed):
-    nets = {name: digest.hex()[:8] for name, digest in held_knowledge().items()}
-    return ABOUT | {"nets": nets, "sampler": asdict(SamplerSettings())} | changed
+    return ABOUT | {"nets": STUDY.nets(), "sampler": asdict(SamplerSettings())} | changed
 
 
 def rows_of(db, sets=("images", "street"), **keys):
@@ -118,11 +117,14 @@ ROWS = {
 }  # fmt: skip
 
 
-def made(folder, without=(), **changed):
+PARTS = {part.name: part for part in STUDY.parts}
+
+
+def made(folder, without=(), paper=PAPER, **changed):
     for name, rows in ROWS.items():
         if name not in without:
             write_result(folder, PARTS[name], rows(), 1, about(**changed))
-    path = page.write_page(folder, folder)
+    path = paper.write(folder, folder)
     return path.read_text(), (path.parent / "README.md").read_text()
 
 
@@ -137,10 +139,8 @@ def whole(tmp_path_factory):
     return made(tmp_path_factory.mktemp("whole"))
 
 
-@pytest.fixture
-def unplotted(monkeypatch):
-    """Plots take seconds, and `whole` has them."""
-    monkeypatch.setattr(page.figures, "draw", lambda results, out: [])
+UNPLOTTED = replace(PAPER, draw=lambda results, out: [])
+"""Plots take seconds, and `whole` has them."""
 
 
 def test_every_figure_and_table_of_the_paper_is_there_once(whole):
@@ -178,24 +178,24 @@ def test_what_cannot_be_had_says_why(whole):
     assert all(item.said and item.differs for item in ITEMS)
 
 
-def test_a_missing_part_is_said_to_be_missing(tmp_path, unplotted):
-    text, readme = made(tmp_path, without=["mixture", "noise"])
+def test_a_missing_part_is_said_to_be_missing(tmp_path):
+    text, readme = made(tmp_path, ["mixture", "noise"], UNPLOTTED)
     for name, part in (("Fig. 13", "mixture"), ("Fig. 10", "noise"), ("Fig. 11", "noise"), ("Table IX", "noise")):
         found = section_of(readme, name)
-        assert f"Missing: the study's part {part}, which was not measured yet. `{page.COMMAND}`" in found
+        assert f"Missing: the study's part {part}, which was not measured yet. `{PAPER.command}`" in found
         assert "| - |" not in found
     assert readme.count(" missing | ") == 4 and text.count("<td>missing</td>") == 4
     assert "Missing" not in section_of(readme, "Table III")
     assert "**Paper.** Three pictures" in section_of(readme, "Fig. 13")
 
 
-def test_nothing_measured_is_a_page_too(tmp_path, unplotted):
-    readme = (page.write_page(tmp_path, tmp_path).parent / "README.md").read_text()
+def test_nothing_measured_is_a_page_too(tmp_path):
+    readme = (UNPLOTTED.write(tmp_path, tmp_path).parent / "README.md").read_text()
     assert "Nothing has been measured yet" in readme and all(section_of(readme, name) for name in EVERYTHING)
 
 
-def test_results_of_other_nets_are_said_to_be_out_of_date(tmp_path, unplotted):
-    _, readme = made(tmp_path, without=["noise", "showtime"], nets={"vq_tokenizer": "00000000"})
+def test_results_of_other_nets_are_said_to_be_out_of_date(tmp_path):
+    _, readme = made(tmp_path, ["noise", "showtime"], UNPLOTTED, nets={"vq_tokenizer": "00000000"})
     assert "Out of date: the study's parts steps, policies, which were measured with" in section_of(readme, "Table IV")
 
 
@@ -239,19 +239,18 @@ def test_verdicts():
     ]  # fmt: skip
 
 
-def test_run_measures_what_is_missing_then_writes_the_page(tmp_path, unplotted, monkeypatch):
+def test_run_measures_what_is_missing_then_writes_the_page(tmp_path, monkeypatch):
     asked, said = [], []
-    monkeypatch.setattr(page, "run_study", lambda *arguments, **more: asked.append((arguments, more)))
+    monkeypatch.setattr(paper_page, "run", lambda *arguments: asked.append(arguments))
     write_result(tmp_path, PARTS["policies"], policy_rows(), 1, about())
     write_result(tmp_path, PARTS["noise"], noise_rows(), 1, about(nets={}))
     sources = {name: tmp_path for name in ("images", "labelled", "street")}
     with pytest.raises(InvalidInput, match="street missing"):
-        page.run({"images": tmp_path, "labelled": tmp_path}, tmp_path, None, "cpu", said.append)
+        UNPLOTTED.run({"images": tmp_path, "labelled": tmp_path}, tmp_path, None, "cpu", said.append)
     assert not asked
-    path = page.run(sources, tmp_path, 3, "cpu", said.append)
+    path = UNPLOTTED.run(sources, tmp_path, 3, "cpu", said.append)
     assert path == tmp_path / "paper_lami_go" / "index.html" and path.is_file()
-    (((given, out, parts, limit, device), more),) = asked
-    assert (given, out, parts, limit, device) == (sources, tmp_path, list(PARTS.values()), 3, "cpu")
-    assert more == {"again": False}
+    ((study, given, out, parts, limit, device),) = asked
+    assert (study, given, out, parts, limit, device) == (STUDY, sources, tmp_path, STUDY.parts, 3, "cpu")
     assert "noise" in said[0] and "mixture" in said[0] and "policies" not in said[0] and said[-1] == str(path)
     assert json.loads((tmp_path / "policies.json").read_text())["rows"] == policy_rows()

@@ -414,6 +414,10 @@ class FeatureImputingHeader(_message.Message):
     NUM_INFERENCE_STEPS_FIELD_NUMBER: _builtins.int
     ETA_FIELD_NUMBER: _builtins.int
     DETERMINISTIC_FIELD_NUMBER: _builtins.int
+    ROI_TOP_FIELD_NUMBER: _builtins.int
+    ROI_LEFT_FIELD_NUMBER: _builtins.int
+    ROI_ROWS_FIELD_NUMBER: _builtins.int
+    ROI_COLUMNS_FIELD_NUMBER: _builtins.int
     packet_order: Global___PacketOrder.ValueType
     """What shares a packet."""
     withheld_permille: _builtins.int
@@ -424,6 +428,14 @@ class FeatureImputingHeader(_message.Message):
     """Noise added at each step, 0 (DDIM) to 1 (DDPM); absent: 0."""
     deterministic: _builtins.bool
     """Begin with no noise and add none: the same picture whatever the seed; absent: the receiver's default."""
+    roi_top: _builtins.int
+    """Region of interest, a rectangle of patches that is a segment of its own: its first row; 0 rows: there is none."""
+    roi_left: _builtins.int
+    """Its first column."""
+    roi_rows: _builtins.int
+    """Its rows of patches, up to 128."""
+    roi_columns: _builtins.int
+    """Its columns of patches, up to 128."""
     def __init__(
         self,
         *,
@@ -432,10 +444,14 @@ class FeatureImputingHeader(_message.Message):
         num_inference_steps: _builtins.int | None = ...,
         eta: _builtins.float | None = ...,
         deterministic: _builtins.bool | None = ...,
+        roi_top: _builtins.int = ...,
+        roi_left: _builtins.int = ...,
+        roi_rows: _builtins.int = ...,
+        roi_columns: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_deterministic", b"_deterministic", "_eta", b"_eta", "_num_inference_steps", b"_num_inference_steps", "deterministic", b"deterministic", "eta", b"eta", "num_inference_steps", b"num_inference_steps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deterministic", b"_deterministic", "_eta", b"_eta", "_num_inference_steps", b"_num_inference_steps", "deterministic", b"deterministic", "eta", b"eta", "num_inference_steps", b"num_inference_steps", "packet_order", b"packet_order", "withheld_permille", b"withheld_permille"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deterministic", b"_deterministic", "_eta", b"_eta", "_num_inference_steps", b"_num_inference_steps", "deterministic", b"deterministic", "eta", b"eta", "num_inference_steps", b"num_inference_steps", "packet_order", b"packet_order", "roi_columns", b"roi_columns", "roi_left", b"roi_left", "roi_rows", b"roi_rows", "roi_top", b"roi_top", "withheld_permille", b"withheld_permille"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__deterministic: _TypeAlias = _typing.Literal["deterministic"]  # noqa: Y015
     _WhichOneofArgType__deterministic: _TypeAlias = _typing.Literal["_deterministic", b"_deterministic"]  # noqa: Y015
@@ -467,6 +483,7 @@ class FeatureImputingOptions(_message.Message):
     IMPORTANCE_FIELD_NUMBER: _builtins.int
     TARGET_CLASS_FIELD_NUMBER: _builtins.int
     REPAIR_OVERHEAD_FIELD_NUMBER: _builtins.int
+    ROI_SHARE_FIELD_NUMBER: _builtins.int
     packet_order: Global___PacketOrder.ValueType
     """What shares a packet; default spatial."""
     withhold: _builtins.float
@@ -485,6 +502,8 @@ class FeatureImputingOptions(_message.Message):
     """ImageNet class (0 to 999) that the map is for; default: the likeliest."""
     repair_overhead: _builtins.float
     """RaptorQ repair packets as a share of the source packets; default 0."""
+    roi_share: _builtins.float
+    """Share of the picture, 0 to 0.9, in a rectangle about what is worth most, in packets of its own; default 0: none."""
     def __init__(
         self,
         *,
@@ -497,10 +516,11 @@ class FeatureImputingOptions(_message.Message):
         importance: Global___Importance.ValueType = ...,
         target_class: _builtins.int | None = ...,
         repair_overhead: _builtins.float | None = ...,
+        roi_share: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_deterministic", b"_deterministic", "_eta", b"_eta", "_num_inference_steps", b"_num_inference_steps", "_repair_overhead", b"_repair_overhead", "_target_class", b"_target_class", "_withhold", b"_withhold", "deterministic", b"deterministic", "eta", b"eta", "num_inference_steps", b"num_inference_steps", "repair_overhead", b"repair_overhead", "target_class", b"target_class", "withhold", b"withhold"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_deterministic", b"_deterministic", "_eta", b"_eta", "_num_inference_steps", b"_num_inference_steps", "_repair_overhead", b"_repair_overhead", "_roi_share", b"_roi_share", "_target_class", b"_target_class", "_withhold", b"_withhold", "deterministic", b"deterministic", "eta", b"eta", "num_inference_steps", b"num_inference_steps", "repair_overhead", b"repair_overhead", "roi_share", b"roi_share", "target_class", b"target_class", "withhold", b"withhold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deterministic", b"_deterministic", "_eta", b"_eta", "_num_inference_steps", b"_num_inference_steps", "_repair_overhead", b"_repair_overhead", "_target_class", b"_target_class", "_withhold", b"_withhold", "coding", b"coding", "deterministic", b"deterministic", "eta", b"eta", "importance", b"importance", "num_inference_steps", b"num_inference_steps", "packet_order", b"packet_order", "repair_overhead", b"repair_overhead", "target_class", b"target_class", "withhold", b"withhold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_deterministic", b"_deterministic", "_eta", b"_eta", "_num_inference_steps", b"_num_inference_steps", "_repair_overhead", b"_repair_overhead", "_roi_share", b"_roi_share", "_target_class", b"_target_class", "_withhold", b"_withhold", "coding", b"coding", "deterministic", b"deterministic", "eta", b"eta", "importance", b"importance", "num_inference_steps", b"num_inference_steps", "packet_order", b"packet_order", "repair_overhead", b"repair_overhead", "roi_share", b"roi_share", "target_class", b"target_class", "withhold", b"withhold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__deterministic: _TypeAlias = _typing.Literal["deterministic"]  # noqa: Y015
     _WhichOneofArgType__deterministic: _TypeAlias = _typing.Literal["_deterministic", b"_deterministic"]  # noqa: Y015
@@ -510,6 +530,8 @@ class FeatureImputingOptions(_message.Message):
     _WhichOneofArgType__num_inference_steps: _TypeAlias = _typing.Literal["_num_inference_steps", b"_num_inference_steps"]  # noqa: Y015
     _WhichOneofReturnType__repair_overhead: _TypeAlias = _typing.Literal["repair_overhead"]  # noqa: Y015
     _WhichOneofArgType__repair_overhead: _TypeAlias = _typing.Literal["_repair_overhead", b"_repair_overhead"]  # noqa: Y015
+    _WhichOneofReturnType__roi_share: _TypeAlias = _typing.Literal["roi_share"]  # noqa: Y015
+    _WhichOneofArgType__roi_share: _TypeAlias = _typing.Literal["_roi_share", b"_roi_share"]  # noqa: Y015
     _WhichOneofReturnType__target_class: _TypeAlias = _typing.Literal["target_class"]  # noqa: Y015
     _WhichOneofArgType__target_class: _TypeAlias = _typing.Literal["_target_class", b"_target_class"]  # noqa: Y015
     _WhichOneofReturnType__withhold: _TypeAlias = _typing.Literal["withhold"]  # noqa: Y015
@@ -522,6 +544,8 @@ class FeatureImputingOptions(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__num_inference_steps) -> _WhichOneofReturnType__num_inference_steps | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__repair_overhead) -> _WhichOneofReturnType__repair_overhead | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__roi_share) -> _WhichOneofReturnType__roi_share | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__target_class) -> _WhichOneofReturnType__target_class | None: ...
     @_typing.overload

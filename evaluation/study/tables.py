@@ -6,16 +6,20 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from evaluation.judge import Interval, interval, paired
-from evaluation.lami_go.world import Row
+from evaluation.study.world import Row
 
 METRICS = {
     "psnr_db": ("PSNR in dB", 2),
     "ms_ssim": ("MS-SSIM", 3),
     "distance": ("deep-feature distance", 3),
     "correct": ("semantic accuracy", 3),
+    "agrees": ("same class as of the original", 3),
+    "correct_10": ("accuracy among ten", 3),
 }
 """Field of a row -> its name in tables, and digits."""
-UNLABELLED = tuple(field for field in METRICS if field != "correct")
+FIELDS = ("psnr_db", "ms_ssim", "distance", "correct")
+"""Those of a table where nothing else is asked for."""
+UNLABELLED = tuple(field for field in FIELDS if field != "correct")
 """Metrics of sets without labels."""
 SETS = ("images", "labelled", "street")
 
@@ -23,6 +27,14 @@ SETS = ("images", "labelled", "street")
 def where(rows: Iterable[Row], **keys: Any) -> list[Row]:
     """Rows that have these values."""
     return [row for row in rows if all(row.get(name) == value for name, value in keys.items())]
+
+
+def groups(rows: Iterable[Row], *names: str) -> list[tuple[tuple[Any, ...], list[Row]]]:
+    """(values of these keys, their rows), in order of appearance; a key that a row lacks is None."""
+    found: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        found.setdefault(tuple(row.get(name) for name in names), []).append(row)
+    return list(found.items())
 
 
 def by_picture(rows: Iterable[Row], field: str) -> dict[tuple[str, str], float]:
@@ -55,17 +67,17 @@ def words(value: Interval | None, digits: int = 2, sign: bool = False) -> str:
     return f"{first} ({' to '.join(rest)})"
 
 
-def metric_cells(rows: Sequence[Row], fields: Iterable[str] = METRICS) -> list[str]:
+def metric_cells(rows: Sequence[Row], fields: Iterable[str] = FIELDS) -> list[str]:
     """One cell a metric."""
     return [words(average(rows, field), METRICS[field][1]) for field in fields]
 
 
-def difference_cells(rows: Sequence[Row], others: Sequence[Row], fields: Iterable[str] = METRICS) -> list[str]:
+def difference_cells(rows: Sequence[Row], others: Sequence[Row], fields: Iterable[str] = FIELDS) -> list[str]:
     """One cell a metric: rows minus others."""
     return [words(difference(rows, others, field), METRICS[field][1], sign=True) for field in fields]
 
 
-def heads(fields: Iterable[str] = METRICS) -> list[str]:
+def heads(fields: Iterable[str] = FIELDS) -> list[str]:
     """Column names of metrics."""
     return [METRICS[field][0] for field in fields]
 

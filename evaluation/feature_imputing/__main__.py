@@ -1,0 +1,37 @@
+"""The feature_imputing study.
+
+    python -m evaluation.feature_imputing --images KODAK --labelled imagenette-val.tar \
+        --out docs/results/feature_imputing
+
+Parts that were measured are skipped unless --again is given.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evaluation.feature_imputing.study import STUDY
+from evaluation.study.run import choose, run
+
+NAMES = ", ".join(part.name for part in STUDY.parts)
+
+
+def main(
+    images: Annotated[Path, typer.Option(help="folder or tar of pictures; each is cut to 256x256", exists=True)],
+    labelled: Annotated[Path, typer.Option(help="folder or tar with imagenette's class numbers", exists=True)],
+    out: Annotated[Path, typer.Option(help="folder of rows, tables, plots and README.md")],
+    parts: Annotated[str | None, typer.Option(help=f"of {NAMES}; comma-separated; default: all")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="at most so many pictures of a set")] = None,
+    device: str = "auto",
+    again: Annotated[bool, typer.Option("--again", help="measure parts that are there already")] = False,
+) -> None:
+    """Run the study."""
+    run(STUDY, {"images": images, "labelled": labelled}, out, choose(STUDY, parts), limit, device, again)
+    print(f"{out / 'README.md'}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,129 @@
+"""Power of packets over block fading: equal, water-filling, by importance, at the same total power."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from channel_emulator.chain import Chain
+from channel_emulator.channel_state import Instant, state_of
+from common.channel_spec import parse_spec
+from common.csi import Csi, CsiKind
+from common.types import PowerAllocation
+from evaluation.feature_imputing.counts import COUNTS
+from evaluation.feature_imputing.world import SETS, World
+from evaluation.study.curves import curve
+from evaluation.study.plots import Panel, plot
+from evaluation.study.store import Part
+from evaluation.study.tables import (
+    METRICS,
+    average,
+    difference_cells,
+    groups,
+    heads,
+    metric_cells,
+    sizes,
+    table,
+    where,
+    words,
+)
+from evaluation.study.world import Job, Picture, Row
+from transmitter.delivery import Delivery
+
+SNRS_DB = (6, 8, 10)
+CHANNEL = "block_fading:snr_db={snr_db},coherence=4"
+PAYLOAD_BYTES = 105
+EQUAL, WATER, SEMANTIC = (power.value for power in PowerAllocation)
+KINDS = tuple(kind.value for kind in CsiKind)
+WHOLE, APART = "no region", "region of interest apart"
+LAYOUTS: dict[str, dict[str, Any]] = {WHOLE: {}, APART: {"roi_share": 0.25}}
+"""What shares a packet: patches from anywhere, or those of the worthiest quarter among themselves."""
+CASES = ((KINDS[0], EQUAL), (KINDS[0], SEMANTIC), (KINDS[1], WATER), (KINDS[1], SEMANTIC))
+"""What is known, and how power is chosen: of the mean SNR alone water-filling makes equal power."""
+SHOWN = ("psnr_db", "distance", "agrees", "correct")
+
+
+def channel_state(channel: str, seed: int, frame_index: int, packets: int, kind: str) -> Csi:
+    """What a transmitter that asks the emulator knows of the round to come."""
+    instant = Instant(frame_index, 0, packets) if kind == CsiKind.INSTANTANEOUS.value else None
+    return state_of(Chain.from_profile(parse_spec(channel, seed=seed)), PAYLOAD_BYTES, instant)
+
+
+def measure(world: World) -> list[Row]:
+    """Labelled pictures."""
+    rows: list[Row] = []
+    for picture in world.each(world.pictures(SETS[1], COUNTS.power), "power"):
+        rows += world.rows(_jobs(world, picture))
+    return rows
+
+
+def _jobs(world: World, picture: Picture) -> list[Job]:
+    jobs = []
+    for layout, options in LAYOUTS.items():
+        packets = world.send(picture, "clean", seed=0, **options).rounds[0].packets_sent
+        for snr_db, seed, (kind, power) in product(SNRS_DB, range(COUNTS.power_seeds), CASES):
+            jobs.append(allocated(world, picture, {"layout": layout}, snr_db, seed, kind, power, packets, **options))
+    return jobs
+
+
+def allocated(
+    world: World, picture: Picture, keys: Row, snr_db: int, seed: int, kind: str, power: str, packets: int,
+    **options: Any,
+) -> Job:  # fmt: skip
+    """A send over the fading channel."""
+    channel = CHANNEL.format(snr_db=snr_db)
+    csi = channel_state(channel, seed, picture.index, packets, kind)
+    keys = keys | {"snr_db": snr_db, "known": kind, "power": power}
+    return world.job(
+        picture, keys, channel, seed=seed, csi=csi, delivery=Delivery(PowerAllocation(power)), **options
+    )  # fmt: skip
+
+
+def report(rows: list[Row]) -> str:
+    """Means, and by importance minus the others."""
+    means, against = [], []
+    for (layout, snr_db, kind, power), found in groups(rows, "layout", "snr_db", "known", "power"):
+        label = "–" if power == EQUAL else kind
+        means.append([layout, snr_db, label, power, words(average(found, "missing"), 2), *metric_cells(found, SHOWN)])
+    for (layout, snr_db), here in groups(rows, "layout", "snr_db"):
+        for kind in KINDS:
+            ours = where(here, known=kind, power=SEMANTIC)
+            others = [(EQUAL, where(here, power=EQUAL)), (WATER, where(here, known=kind, power=WATER))]
+            for name, other in others:
+                if ours and other:
+                    cells = difference_cells(ours, other, SHOWN)
+                    against.append([layout, snr_db, kind, name, *cells])
+    return "\n".join(
+        [
+            f"{sizes(rows)}, `{CHANNEL.format(snr_db='SNR')}` (BPSK, no code, four packets share a gain). The mean "
+            "power of a frame's packets is 1 in every case. Known: the mean SNR (statistical; water-filling is then "
+            "equal power), or the gain of each packet (instantaneous). With a region of interest apart, the quarter "
+            "of the patches that is worth most shares packets with no others, so that packets differ more in worth.\n",
+            table(["layout", "SNR in dB", "known", "power", "features missing", *heads(SHOWN)], means),
+            "By importance (semantic) minus the others (distance: negative is better):\n",
+            table(["layout", "SNR in dB", "known", "minus", *heads(SHOWN)], against),
+        ]
+    )
+
+
+def draw(rows: list[Row], out: Path) -> list[str]:
+    """power.png."""
+    panels = [
+        [_panel(where(rows, layout=layout), field, layout) for field in ("correct", "agrees", "distance")]
+        for layout in LAYOUTS
+    ]
+    plot(panels, f"Power allocation over block fading\n{sizes(rows)}", out / "power.png")
+    return ["power.png"]
+
+
+def _panel(rows: Sequence[Row], field: str, title: str) -> Panel:
+    lines = [
+        curve(power if power == EQUAL else f"{power}, {kind}", found, "snr_db", SNRS_DB, field, band=power == EQUAL)
+        for (kind, power), found in groups(rows, "known", "power")
+    ]
+    return Panel("mean SNR in dB", METRICS[field][0], lines, title)
+
+
+PART = Part("power", "Power allocation by SNR", measure, report, draw)

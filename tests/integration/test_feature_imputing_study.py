@@ -1,0 +1,136 @@
+"""The feature_imputing study on two photos: its sends are the pipeline's, its parts measure what they say."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from common.csi import CsiKind
+from common.images import png_bytes, to_uint8
+from common.types import Provenance
+from evaluation.feature_imputing import __main__ as command
+from evaluation.feature_imputing import coding, imputing, invention, peers, power, protection, tasks
+from evaluation.feature_imputing.counts import Counts
+from evaluation.feature_imputing.study import STUDY
+from evaluation.feature_imputing.world import World
+from evaluation.judge import imagenet_class
+from evaluation.study.tables import where
+
+LOSSY = "packet_erasure:rate=0.3"
+FEW = Counts(**{f.name: 1 if f.name.endswith("seeds") else 2 for f in fields(Counts)})
+
+
+@pytest.fixture(scope="module")
+def photos(photo, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    for name in ("astronaut", "chelsea"):
+        (folder / f"{name}.png").write_bytes(png_bytes(to_uint8(photo(name, 128))))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def world(photos):
+    return World(dict.fromkeys(("images", "labelled"), photos), device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    for module in (coding, imputing, invention, peers, power, protection, tasks):
+        monkeypatch.setattr(module, "COUNTS", FEW)
+
+
+def test_sends_are_those_of_the_pipeline(world, codec):
+    picture = world.pictures("images", 2)[1]
+    for options in ({}, {"target_class": 281, "roi_share": 0.2}, {"importance": "uniform", "withhold": 0.2}):
+        job = world.job(picture, {"arm": "A"}, LOSSY, seed=3, **options)
+        (row,) = world.rows([job])
+        real = codec("feature_imputing").send(picture.image, LOSSY, seed=3, frame_index=picture.index, **options)
+        assert [i.SerializeToString() for i in job.sent.items] == [i.SerializeToString() for i in real.items]
+        (scores,) = world.judge.scores([picture.original], [real.reconstruction.image])
+        assert row["psnr_db"] == pytest.approx(scores["psnr_db"], abs=1e-3)
+        assert row["bytes"] == real.bytes.total_bytes and row["arm"] == "A"
+        gone = (real.reconstruction.provenance[::8, ::8] != Provenance.RECEIVED).mean()
+        assert row["missing"] == pytest.approx(gone, abs=0.01)
+
+
+def test_imputing_and_filling_meet_the_same_losses(world, monkeypatch):
+    monkeypatch.setattr(imputing, "RATES", (0.3,))
+    monkeypatch.setattr(imputing, "SETS", ("images",))
+    rows = imputing.measure(world)
+    for order in imputing.ORDERS:
+        found = where(rows, order=order, rate=0.3, picture="chelsea")
+        assert {row["way"] for row in found} == set(imputing.WAYS) - ({imputing.DRAWN} if order != "spatial" else set())
+        assert len({row["missing"] for row in found}) == 1 and 0.1 < found[0]["missing"] < 0.6
+        assert len({row["distance"] for row in found}) == len(found)
+    (clean,) = where(rows, way=imputing.CLEAN, picture="chelsea")
+    assert clean["psnr_db"] > max(row["psnr_db"] for row in where(rows, picture="chelsea", rate=0.3))
+
+
+def test_the_transmitter_knows_the_gains_that_the_channel_draws(world):
+    picture = world.pictures("images", 1)[0]
+    plain = world.send(picture, "clean", seed=0).rounds[0].packets_sent
+    kind = CsiKind.INSTANTANEOUS.value
+    known = power.channel_state(power.CHANNEL.format(snr_db=6), 2, picture.index, plain, kind)
+    assert len(known.snr_db) == plain and len(set(known.snr_db)) == -(-plain // 4)
+    job = power.allocated(world, picture, {}, 6, 2, kind, power.EQUAL, plain)
+    (message,) = job.sent.rounds
+    lost = np.asarray(message.packet_bytes) < 0
+    assert lost.any() and not lost.all()
+    snr = np.asarray(known.snr_db)
+    assert snr[~lost].mean() > snr[lost].mean() + 3
+    wise = power.allocated(world, picture, {}, 6, 2, kind, power.SEMANTIC, plain)
+    powers = np.concatenate([np.asarray(item.batch.power) for item in wise.sent.items if item.HasField("batch")])
+    assert powers.mean() == pytest.approx(1, abs=1e-3) and powers.std() > 0.1
+
+
+def test_draws_differ_and_the_default_does_not(world, monkeypatch):
+    monkeypatch.setattr(invention, "RATES", (0.5,))
+    rows = invention.measure(world)
+    drawn = where(rows, start=invention.DRAWN)
+    assert len(drawn) == 2 * FEW.invention_draws and all(row["spread"] > 0 and row["apart"] > 0 for row in drawn)
+    assert {row["seed"] for row in drawn} == {0} and len({row["psnr_db"] for row in drawn}) == len(drawn)
+    assert "drawn noise" in invention.report(rows)
+
+
+def test_peers_and_repair_keep_to_their_bytes(world, monkeypatch):
+    monkeypatch.setattr(peers, "RATES", (0.0, 0.48))
+    monkeypatch.setattr(protection, "RATES", (0.3,))
+    rows = peers.measure(world)
+    assert {row["method"] for row in rows} == set(peers.METHODS)
+    assert all(row["bytes"] <= row["budget"] for row in where(rows, at=peers.OWN))
+    assert "| feature_imputing's own | jpeg2000+fec |" in peers.report(rows).replace("| 0.48 ", "| ")
+    assert {name for name in peers.METHODS if where(rows, at=peers.OWN, rate=0.48, method=name)} == set(peers.METHODS)
+    rows = protection.measure(world)
+    for picture in ("astronaut", "chelsea"):
+        (plain,) = where(rows, picture=picture, repair=protection.NONE)
+        assert all(row["bytes"] <= plain["bytes"] for row in where(rows, picture=picture))
+
+
+def test_tasks_judge_either_half(world, monkeypatch):
+    monkeypatch.setattr(tasks, "SNRS_DB", (10,))
+    labels = iter((0, 5))
+    chosen = [
+        replace(picture, original=replace(picture.original, label=imagenet_class(next(labels))))
+        for picture in world.pictures("labelled", 2)
+    ]
+    monkeypatch.setattr(world, "pictures", lambda name, count: chosen)
+    rows = tasks.measure(world)
+    assert len(rows) == 2 * 2 * len(tasks.MAPS)
+    for name in tasks.MAPS:
+        one, other = (where(rows, map=name, task=task, picture="chelsea") for task in (tasks.A, tasks.B))
+        assert one[0]["bytes"] == other[0]["bytes"] and one[0]["psnr_db"] != other[0]["psnr_db"]
+    assert "by A" not in tasks.report(rows) and tasks.B in tasks.report(rows)
+
+
+def test_a_study_end_to_end(photos, world, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "STUDY", replace(STUDY, make_world=lambda *arguments: world))
+    monkeypatch.setattr(coding, "RATES", (0.0, 0.3))
+    app = command.typer.Typer()
+    app.command()(command.main)
+    sources = ["--images", str(photos), "--labelled", str(photos), "--out", str(tmp_path), "--device", "cpu"]
+    result = CliRunner().invoke(app, [*sources, "--parts", "coding"])
+    assert result.exit_code == 0, result.output
+    text = (tmp_path / "README.md").read_text()
+    assert "python -m evaluation.feature_imputing --images" in text and "## Entropy coding of each packet" in text
+    assert "| fixed | spatial |" in text and CliRunner().invoke(app, [*sources, "--parts", "nosuch"]).exit_code == 2
