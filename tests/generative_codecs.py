@@ -30,14 +30,25 @@ def few_steps(name: str) -> dict[str, int]:
     return {option: steps for option, steps in FEW.items() if option in SYSTEMS.get(name).options.model_fields}
 
 
-def choices(name: str) -> list[dict[str, str | bool]]:
-    """Options of a codec that its header repeats: its defaults, and each value of each that has a list of them."""
-    system, found = SYSTEMS.get(name), [{}]
-    schema = system.header.model_json_schema()
-    for field in schema["properties"].keys() & system.options.model_fields.keys():
-        kind = _resolved(schema["properties"][field], schema)
-        found += [{field: v} for v in kind.get("enum", [True, False] if kind["type"] == "boolean" else ())]
-    return sorted(found, key=str)
+def choices(name: str) -> list[dict[str, str | bool | float]]:
+    """Options of a codec: its defaults, each value of each that has a list of them, a third of the most of each share.
+
+    Without codings, for which there is CODINGS.
+    """
+    schema = SYSTEMS.get(name).options.model_json_schema()
+    found: list[dict[str, str | bool | float]] = [{}]
+    for option, field in schema["properties"].items():
+        field = _resolved(field, schema)
+        if field["type"] == "number" and field["maximum"] <= 1:
+            found.append({option: field["maximum"] / 3})
+        elif option != "coding":
+            found += [{option: v} for v in field.get("enum", [True, False] if field["type"] == "boolean" else ())]
+    return found
+
+
+def choice_name(choice: dict[str, str | bool | float]) -> str:
+    """In the name of a case."""
+    return "".join(f"_{value if isinstance(value, str) else f'{option}_{value:g}'}" for option, value in choice.items())
 
 
 def drawn_header(kind: type[Parameters], rng: np.random.Generator) -> Parameters:
@@ -72,10 +83,12 @@ def _drawn(field: dict[str, Any], schema: dict[str, Any], rng: np.random.Generat
         return field["enum"][rng.integers(len(field["enum"]))]
     if field["type"] == "boolean":
         return bool(rng.random() < 0.5)
-    low, high = field["minimum"], field.get("maximum", field.get("exclusiveMaximum"))
+    low, high = field["minimum"], field.get("exclusiveMaximum", field.get("maximum", 0) + (field["type"] == "integer"))
     if field["type"] == "number":
         return float(np.float32(rng.uniform(low, high)))  # as on the wire
-    return int(rng.integers(low, high, endpoint="maximum" in field))
+    # Every other one is small: most numbers count something, and pictures of tests have little of it.
+    high = min(high, low + 8) if rng.random() < 0.5 else high
+    return int(rng.integers(low, high))
 
 
 def drawn_message(
@@ -91,16 +104,19 @@ def drawn_message(
         overhead: of repair packets.
         rounds: frame index and such.
     """
-    system = SYSTEMS.get(name)
-    segments = []
+    system, segments = SYSTEMS.get(name), []
+    header = drawn_header(system.header, rng)
     for kind, spec in enumerate(system.segments):
+        sent = None if spec.keep is None else spec.keep(header, *side_px)
+        if sent is not None and not sent.any():
+            continue  # a segment with nothing in it is not announced
         count = _count(spec, *side_px)
         keep = rng.permutation(count) >= count // 4 if masked else None
         # Some values are drawn often, as in a picture: codes of all lengths.
         elements = (spec.alphabet_size * rng.random(count) ** 3).astype(np.int64)
         chosen = coding if coding in spec.codings else ElementCoding.FIXED
         segments.append(Segment(kind, elements, rng.random(count).astype(np.float32), chosen, overhead, keep=keep))
-    return GoMessage(name, drawn_header(system.header, rng), *side_px, tuple(segments), **rounds)
+    return GoMessage(name, header, *side_px, tuple(segments), **rounds)
 
 
 def _count(spec: SegmentSpec, width_px: int, height_px: int) -> int:

@@ -97,14 +97,14 @@ class LamiGoDecoder:
         self, rounds: Rounds, *, generator: torch.Generator, previews: bool = False
     ) -> Iterator[Reconstruction]:
         """A preview a step if wanted, then the picture. Nothing missing: the sampler does not run."""
-        for (picture,) in self._pictures([_frame(rounds, generator)], previews):
+        for (picture,) in self._pictures([arrived_frame(rounds, generator)], previews):
             yield picture
 
     def reconstruct_batch(
         self, frames: Sequence[Rounds], *, generators: Sequence[torch.Generator]
     ) -> list[Reconstruction]:
         """The picture of each frame; those of one grid shape and the same sampler settings are made together."""
-        arrived = [_frame(rounds, generator) for rounds, generator in zip(frames, generators, strict=True)]
+        arrived = [arrived_frame(rounds, generator) for rounds, generator in zip(frames, generators, strict=True)]
         return in_groups(
             arrived, lambda f: (f.grid.tokens.shape, f.settings), lambda group: list(self._pictures(group, False))[-1]
         )
@@ -217,7 +217,8 @@ def least_certain(uncertainty: Floats, received: Bools) -> Ints:
     return order
 
 
-def _frame(rounds: Rounds, generator: torch.Generator) -> Frame:
+def arrived_frame(rounds: Rounds, generator: torch.Generator) -> Frame:
+    """What arrived in all rounds. Raises DecodeFailed where the tokens are not those of a picture of its size."""
     segments = merge_rounds(rounds)
     grid = TokenGrid(rounds, segments)
     # Names are the same in both; what the header leaves open is for the sampler's defaults.

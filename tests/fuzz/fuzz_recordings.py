@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cache, partial
 
 import numpy as np
-from generative_codecs import CODINGS, GENERATIVE, choices, drawn_message
+from generative_codecs import CODINGS, GENERATIVE, choice_name, choices, drawn_message
 from toy_world import toy_round
 
 from common.account import cost, frame_items
@@ -96,7 +96,7 @@ def frames() -> dict[str, list[Items]]:
         common = {"coding": coding.value, "repair_overhead": 0.0 if fixed else 0.5}
         common = {name: value for name, value in common.items() if name in kind.model_fields}
         for choice in choices(codec):
-            name, options = "_".join([codec, coding.value, *map(str, choice.values())]), common | choice
+            name, options = f"{codec}_{coding.value}{choice_name(choice)}", common | choice
             found[name] = _rounds(open_without_nets(codec), make_parameters(kind, options), len(found))
             if fixed:
                 tight = _rounds(open_without_nets(codec), make_parameters(kind, options), len(found), 0.8)

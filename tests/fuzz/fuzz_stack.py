@@ -67,14 +67,14 @@ class Encoder:
 class Decoder:
     """A codec's, as far as it goes without nets: everything that looks at what arrived.
 
-    Of its file that is `_frame`, which takes rounds apart, and `_wanted`, which says what of them is missing.
+    Of its file that is `arrived_frame`, which takes rounds apart, and `_wanted`, which says what of them is missing.
     """
 
     def __init__(self, codec: str) -> None:
         self.file = import_module(f"receiver.decoders.{system_file(codec)}")
 
     def reconstruct(self, rounds, *, generator, previews=False):
-        frame = self.file._frame(rounds, generator)
+        frame = self.file.arrived_frame(rounds, generator)
         provenance = frame.provenance()
         grey = np.full((3, *provenance.shape), 0.5, np.float32)
         yield Reconstruction(grey, provenance, wanted=self.file._wanted(frame), caption=getattr(frame, "caption", None))

@@ -18,7 +18,7 @@ from common.systems import SYSTEMS
 from common.types import Budget, Goal, LinkSettings
 from common.wire import header_to_proto, make_parameters
 
-LINK = LinkSettings()
+LINK = LinkSettings(max_payload_bytes=64)
 
 
 def send(image, cases):

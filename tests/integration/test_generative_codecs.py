@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from generative_codecs import CODINGS, GENERATIVE, choices, few_steps
+from generative_codecs import CODINGS, GENERATIVE, choice_name, choices, few_steps
 
 from common.checksum import checksums
 from common.csi import Csi
@@ -52,7 +52,10 @@ def test_codings_agree_on_the_picture(codec, photo, name, coding):
     assert (result.reconstruction.image == reference.reconstruction.image).all()
 
 
-@pytest.mark.parametrize(("name", "options"), [(name, options) for name in GENERATIVE for options in choices(name)])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [pytest.param(n, options, id=f"{n}{choice_name(options)}") for n in GENERATIVE for options in choices(n)],
+)
 def test_every_choice_makes_a_picture_and_changes_no_element(codec, photo, name, options):
     sent = message(codec, photo("coffee", 128)[:, :100, :67].copy(), name, **options)
     arrived = received(sent)

@@ -2,8 +2,8 @@
 
 What the wire depends on agrees exactly, wherever it is worked out: packets of a message, the order of its elements,
 those withheld, tables, elements, masks, what is asked for again, and the noise that samplers draw. Pictures agree to
-30 dB or more: a token on the edge may fall to the other side. Where none does it is more than 130 dB; if other noise
-were drawn, less than 26.
+30 dB or more. It is 136 dB where no token on the edge falls to the other side; in few steps, for one that does changes
+what is drawn after it (in eight steps it cost one of sixteen pictures of lami_go all but 28 dB).
 
 What the transmitter's nets say of a picture may differ, and does no harm: it is what is sent.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from generative_codecs import GENERATIVE, choices
+from generative_codecs import GENERATIVE, choice_name, choices, few_steps
 
 from common.quality import psnr_db
 
@@ -31,7 +31,7 @@ CASES = [
     *((name, options, None) for name in GENERATIVE for options in choices(name)),
     *((name, {}, TIGHT) for name in GENERATIVE),
 ]
-IDS = [f"{name}-{','.join(f'{k}={v}' for k, v in options.items())}-{share or 1}" for name, options, share in CASES]
+IDS = [f"{name}{choice_name(options)}-{share or 1}" for name, options, share in CASES]
 
 
 def run(kernel, *arguments):
@@ -52,7 +52,7 @@ def ends(tmp_path_factory, photo):
         (folder / name).write_bytes(pickle.dumps(data))
         return folder / name
 
-    cases = kept("cases", CASES)
+    cases = kept("cases", [(name, few_steps(name) | options, share) for name, options, share in CASES])
     messages = run("default", "send", kept("image", photo("astronaut", 128)), cases)
     return messages, {kernel: run(kernel, "receive", kept("messages", messages), cases) for kernel in KERNELS}
 
@@ -69,5 +69,5 @@ def test_two_kernels_agree(ends, number):
     for sent, got in zip(messages[number].segments, segments, strict=True):
         assert (got.elements[got.received] == sent.elements[got.received]).all()
     largest = max(segments, key=lambda segment: len(segment.elements))
-    assert 0.3 < largest.received.mean() < 0.9 and largest.erased.any()
+    assert 0.2 < largest.received.mean() < 0.9 and largest.erased.any()
     assert psnr_db(image, other_image) >= 30
