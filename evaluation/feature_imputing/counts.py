@@ -9,26 +9,27 @@ from dataclasses import dataclass
 class Counts:
     """Pictures of each set that a part uses (fewer where a set has fewer), and channel seeds where there is loss."""
 
-    imputing_spatial: int = 160
-    imputing_others: int = 40
+    imputing_spatial: int = 90
+    imputing_others: int = 16
     imputing_seeds: int = 5
-    orders: int = 40
-    orders_seeds: int = 3
-    power: int = 60
+    drawn_seeds: int = 1
+    orders: int = 16
+    orders_seeds: int = 2
+    power: int = 40
     power_seeds: int = 2
-    steps: int = 24
-    steps_seeds: int = 2
-    invention: int = 48
-    invention_seeds: int = 2
+    steps: int = 16
+    steps_seeds: int = 1
+    invention: int = 16
+    invention_seeds: int = 1
     invention_draws: int = 4
-    tasks: int = 80
-    tasks_seeds: int = 3
-    coding: int = 24
-    coding_seeds: int = 3
-    peers: int = 80
+    tasks: int = 28
+    tasks_seeds: int = 2
+    coding: int = 12
+    coding_seeds: int = 2
+    peers: int = 28
     peers_seeds: int = 3
-    protection: int = 60
-    protection_seeds: int = 3
+    protection: int = 28
+    protection_seeds: int = 2
 
 
 COUNTS = Counts()

@@ -64,7 +64,7 @@ def _of_picture(world: World, picture: Picture, orders: Sequence[str]) -> list[R
     drawn = [
         job for rate in RATES for job in world.jobs(
             picture, {"order": ORDERS[0], "rate": rate, "way": DRAWN}, f"packet_erasure:rate={rate}",
-            COUNTS.imputing_seeds, deterministic=False,
+            COUNTS.drawn_seeds, deterministic=False,
         )
     ]  # fmt: skip
     rows += world.rows(drawn)
