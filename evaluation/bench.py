@@ -25,11 +25,12 @@ from skimage import data
 from client.client import Client
 from client.stack import LocalStack
 from common.images import square_crop
+from common.systems import SYSTEMS
 from evaluation import link_bench
 
 PHOTOS = ("astronaut", "coffee", "chelsea")
-CODECS = ("lami_go", "jpeg", "webp")
-STREAMS = (("jpeg", 64, 300), ("jpeg", 256, 150), ("lami_go", 256, 20))
+CODECS = ("lami_go", "feature_imputing", "jpeg", "webp")
+STREAMS = (("jpeg", 64, 300), ("jpeg", 256, 150), ("lami_go", 256, 20), ("feature_imputing", 256, 20))
 """Codec, side in pixels and number of pictures."""
 WARM_PICTURES = 2
 
@@ -64,14 +65,14 @@ def pictures_per_s(client: Client, codec: str, side_px: int, count: int) -> floa
 
 
 def measure_pictures(runs: int, channel: str, device: str) -> dict[str, Any]:
-    """Stages of every codec, and pictures a second of every stream; lami_go over the channel, files without loss."""
+    """Stages of every codec, and pictures a second of every stream; those with nets over the channel, files clean."""
     stage_rows, stream_rows = {}, []
     with LocalStack(device=device, codecs=CODECS) as stack, stack.client() as client:
         for codec in CODECS:
-            client.set_channel(channel if codec == "lami_go" else "clean")
+            client.set_channel(channel if SYSTEMS.get(codec).knowledge else "clean")
             stage_rows[codec] = stages(client, codec, runs)
         for codec, side_px, count in STREAMS:
-            client.set_channel(channel if codec == "lami_go" else "clean")
+            client.set_channel(channel if SYSTEMS.get(codec).knowledge else "clean")
             rate = pictures_per_s(client, codec, side_px, count)
             stream_rows.append({"codec": codec, "side_px": side_px, "pictures": count, "pictures_per_s": rate})
     return {"stages": stage_rows, "streams": stream_rows}
@@ -79,7 +80,7 @@ def measure_pictures(runs: int, channel: str, device: str) -> dict[str, Any]:
 
 def picture_table(found: dict[str, Any], runs: int, channel: str) -> list[str]:
     """Lines to print: two Markdown tables."""
-    lines = [f"Seconds of a stage, 256x256, median of {runs}; lami_go over `{channel}`, jpeg and webp clean:", ""]
+    lines = [f"Seconds of a stage, 256x256, median of {runs}; jpeg and webp clean, others over `{channel}`:", ""]
     lines += ["| codec | stages |", "|-|-|"]
     for codec, times in found["stages"].items():
         lines.append(f"| {codec} | {', '.join(f'{name} {value:.3f}' for name, value in times.items())} |")

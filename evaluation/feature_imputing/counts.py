@@ -9,6 +9,7 @@ from dataclasses import dataclass
 class Counts:
     """Pictures of each set that a part uses (fewer where a set has fewer), and channel seeds where there is loss."""
 
+    clean: int = 24
     imputing_spatial: int = 90
     imputing_others: int = 16
     imputing_seeds: int = 5

@@ -27,7 +27,7 @@ from evaluation.study.tables import (
     table,
     where,
 )
-from evaluation.study.world import BATCH, Job, Picture, Row, chunks
+from evaluation.study.world import BATCH, Job, Picture, Row, chunks, spread
 
 RATES = (0.1, 0.3, 0.5)
 ORDERS = tuple(order.value for order in PacketOrder)
@@ -42,12 +42,10 @@ def measure(world: World) -> list[Row]:
     """The default order on many pictures, the others on fewer."""
     rows: list[Row] = []
     for name in SETS:
-        few = {picture.index for picture in world.pictures(name, COUNTS.imputing_others)}
         chosen = world.pictures(name, COUNTS.imputing_spatial)
-        # Both choices are spread evenly; those of the few that are not among the many are left out.
+        few = set(spread(len(chosen), COUNTS.imputing_others))
         for place, picture in enumerate(world.each(chosen, f"imputing {name}")):
-            alone = place % max(1, len(chosen) // max(1, len(few))) > 0
-            rows += _of_picture(world, picture, ORDERS[:1] if alone else ORDERS)
+            rows += _of_picture(world, picture, ORDERS if place in few else ORDERS[:1])
     return rows
 
 

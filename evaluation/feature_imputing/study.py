@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from evaluation.feature_imputing import coding, imputing, invention, orders, peers, power, protection, steps, tasks
+from evaluation.feature_imputing import (
+    clean,
+    coding,
+    imputing,
+    invention,
+    orders,
+    peers,
+    power,
+    protection,
+    steps,
+    tasks,
+)
 from evaluation.feature_imputing.world import SETS, World
 from evaluation.study.store import Study
 from receiver.samplers.feature_imputation import ImputerSettings
 
-PARTS = (imputing, orders, power, steps, invention, tasks, coding, protection, peers)
+PARTS = (clean, imputing, orders, power, steps, invention, tasks, coding, protection, peers)
 STUDY = Study(World.codec, World, tuple(module.PART for module in PARTS), SETS, ImputerSettings(), ("lami_go",))

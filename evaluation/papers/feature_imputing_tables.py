@@ -44,6 +44,11 @@ def _summary(what: str, cases: Sequence[Case], fields: Sequence[str] = JUDGED) -
     return ". ".join(parts) + "."
 
 
+def clean(results: Results) -> list[Grid]:
+    """With and without quantizing."""
+    return [_grid("Here: nothing lost", {"set": "set", "features": "features"}, results["clean"], UNLABELLED)]
+
+
 def orders(results: Results) -> list[Grid]:
     """By loss."""
     rows = where(results["orders"], set=LABELLED)
