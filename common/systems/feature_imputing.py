@@ -17,7 +17,7 @@ from common.models import model_folder
 from common.quantizer import UniformQuantizer, load_quantizer
 from common.random import CounterRng
 from common.systems import SYSTEMS, SegmentSpec, System
-from common.types import Bools, ElementCoding, Ints, Parameters
+from common.types import MAX_SIDE_PX, Bools, ElementCoding, Ints, Parameters
 
 FEATURES, ROI = 0, 1
 """Segments: the features, and those of the region of interest where there is one."""
@@ -25,7 +25,7 @@ LATENT_CHANNELS = 8
 PATCH_PX = 8
 LEVELS = 128
 """Of the 7-bit quantizer."""
-MAX_GRID = 128
+MAX_GRID = MAX_SIDE_PX // PATCH_PX
 """Patches along a side of the largest picture."""
 
 
@@ -101,14 +101,6 @@ def element_order(packet_order: PacketOrder, rows: int, columns: int) -> Ints:
     return index
 
 
-def patches_kept(permille: int, rows: int, columns: int) -> Bools:
-    """bool [h * w], True where a patch is sent; those that are not follow from their share alone."""
-    kept = np.ones(rows * columns, bool)
-    withheld = round(permille * len(kept) / 1000)
-    kept[CounterRng(1, "feature_imputing").permutation(len(kept))[:withheld]] = False
-    return kept
-
-
 def region_of_interest(header: FeatureImputingHeader, rows: int, columns: int) -> Bools:
     """bool [h, w]: the patches of the rectangle; what of it is beyond the picture is left out."""
     inside = np.zeros((rows, columns), bool)
@@ -117,10 +109,23 @@ def region_of_interest(header: FeatureImputingHeader, rows: int, columns: int) -
     return inside
 
 
+def patches_kept(header: FeatureImputingHeader, rows: int, columns: int) -> Bools:
+    """bool [h * w], True where a patch is sent: those that are not follow from the header.
+
+    Patches within the region of interest are withheld after all others.
+    """
+    kept = np.ones(rows * columns, bool)
+    withheld = round(header.withheld_permille * len(kept) / 1000)
+    drawn = CounterRng(1, "feature_imputing").permutation(len(kept))
+    inside = region_of_interest(header, rows, columns).ravel()[drawn]
+    kept[drawn[np.argsort(inside, kind="stable")][:withheld]] = False
+    return kept
+
+
 def elements_sent(header: FeatureImputingHeader, kind: int, rows: int, columns: int) -> Bools:
     """bool [h * w * C], in the order of the segment: the elements that a first round's segment of a kind brings."""
     inside = region_of_interest(header, rows, columns).ravel()
-    kept = patches_kept(header.withheld_permille, rows, columns) & (inside if kind == ROI else ~inside)
+    kept = patches_kept(header, rows, columns) & (inside if kind == ROI else ~inside)
     ordered: Bools = kept.repeat(LATENT_CHANNELS)[element_order(header.packet_order, rows, columns)]
     return ordered
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch.nn import functional as F
 
 from evaluation.feature_imputing.counts import COUNTS
 from evaluation.feature_imputing.world import SETS, World
@@ -20,7 +21,7 @@ from evaluation.study.store import Part
 from evaluation.study.tables import METRICS, average, groups, sizes, table, where, words
 from evaluation.study.world import Job, Picture, Row
 
-RATES = (0.1, 0.2, 0.3, 0.4, 0.48, 0.6, 0.7, 0.8, 0.9)
+RATES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.48, 0.6, 0.7, 0.8, 0.9)
 MEAN, DRAWN = "no noise", "drawn noise"
 COLUMNS = {
     "agrees": METRICS["agrees"],
@@ -52,46 +53,55 @@ def _draws(world: World, picture: Picture, rate: float, channel: str, seed: int)
     jobs = [Job(picture, keys, sent, seed + _SEEDS_APART * (1 + n)) for n in range(COUNTS.invention_draws)]
     made = world.decode(jobs)
     images = [picture_.image for picture_ in made]
-    features = world.judge.features(images).numpy()
-    guesses = world.judge.guesses(world.judge.features(images))
-    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    features = world.judge.features(images)
+    guesses, unit = world.judge.guesses(features), F.normalize(features, dim=1)
     pairs = list(combinations(range(len(jobs)), 2))
     between: dict[str, Any] = {
         "alike": float(np.mean([guesses[a] == guesses[b] for a, b in pairs])),
-        "apart": float(np.mean([1 - unit[a] @ unit[b] for a, b in pairs])),
+        "apart": float(np.mean([1 - float(unit[a] @ unit[b]) for a, b in pairs])),
         "spread": float(255 * np.stack(images).std(0, ddof=1).mean()),
     }
     return [row | {"seed": seed} | between for row in world.judged(jobs, world.scores(jobs, made))]
 
 
-def report(rows: list[Row]) -> str:
-    """Means by loss."""
-    lines = [
+HEAD = ("packets lost", "begun with", *(name for name, _ in COLUMNS.values()))
+
+
+def lines(rows: list[Row]) -> list[list[object]]:
+    """Of a table with this head: means by loss."""
+    return [
         [rate, start, *(words(average(found, field), digits) for field, (_, digits) in COLUMNS.items())]
         for (rate, start), found in groups(rows, "rate", "start")
     ]
-    names = [name for name, _ in COLUMNS.values()]
+
+
+def report(rows: list[Row]) -> str:
+    """Means by loss."""
     return "\n".join(
         [
             f"{sizes(rows)}, {COUNTS.invention_draws} draws each. {MEAN}: the default sampler; {DRAWN}: the paper's.\n",
-            table(["packets lost", "begun with", *names], lines),
+            table(HEAD, lines(rows)),
             *(f"- {line}\n" for line in findings(rows)),
         ]
     )
 
 
 def findings(rows: list[Row]) -> list[str]:
-    """The loss at which half of the pictures are no longer seen as what they are."""
+    """The loss from which on half of what is seen without loss is gone for good."""
     found = []
     for start, field, what in (
-        (MEAN, "agrees", "the default sampler's picture shows the original's class"),
-        (DRAWN, "agrees", "a drawn picture shows the original's class"),
-        (DRAWN, "alike", "two draws show the same class as each other"),
+        (MEAN, "agrees", "The default sampler's picture shows the original's class"),
+        (DRAWN, "agrees", "A drawn picture shows the original's class"),
+        (DRAWN, "alike", "Two draws show the same class as each other"),
     ):
         means = {rate: average(where(rows, start=start, rate=rate), field) for rate in RATES}
-        below = [rate for rate, value in means.items() if value is not None and value[0] < 0.5]
-        where_ = f"from {below[0]:.0%} of the packets lost" if below else f"at no loss up to {RATES[-1]:.0%}"
-        found.append(f"In fewer than half of the pictures {what}: {where_}.")
+        share = {rate: value[0] for rate, value in means.items() if value is not None}
+        if 0.0 in share:
+            kept = [rate for rate in share if share[rate] >= share[0.0] / 2]
+            found.append(
+                f"{what} in {share[0.0]:.0%} of the cases without loss; in more than half as many up to "
+                f"{max(kept):.0%} of the packets lost."
+            )
     return found
 
 

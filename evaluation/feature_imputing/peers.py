@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 
-from common.errors import BudgetTooSmall
 from common.images import ImageArray
 from common.types import Reconstruction
 from evaluation.feature_imputing.counts import COUNTS
@@ -44,39 +43,41 @@ OWN, LOW = "feature_imputing's own", "lami_go's own"
 SHOWN = ("psnr_db", "distance", "agrees", "correct", "correct_10")
 
 
-@cache
-def _planner() -> tuple[Codec, Planner]:
-    codec = make_codec("jpeg2000", "cpu")
-    return codec, Planner({"jpeg2000": codec})
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ends:
+    """All codecs, and the planner of ours and jpeg2000's bytes."""
+
+    world: World
+    lami: LamiGoWorld
+    jpeg2000: Codec
+    planner: Planner
 
 
 def measure(world: World) -> list[Row]:
     """Labelled pictures, at the bytes of either."""
-    lami = LamiGoWorld(world.sources, world.device, world.limit)
-    rows: list[Row] = []
+    lami, jpeg2000 = LamiGoWorld(world.sources, world.device, world.limit), make_codec("jpeg2000", "cpu")
+    planner = Planner({OURS: Codec(OURS, world.encoder, world.real.decoder), "jpeg2000": jpeg2000})
+    ends, rows = _Ends(world, lami, jpeg2000, planner), list[Row]()
     for picture in world.each(world.pictures(SETS[1], COUNTS.peers), "peers"):
         own = world.send(picture, "clean", seed=0).bytes.total_bytes
-        low = lami.send(picture, "clean", seed=0, masking="none").bytes.total_bytes
+        low = lami.send(picture, "clean", seed=0, masking="prm", mask_ratio=0.0).bytes.total_bytes
         for at, budget in ((OWN, own), (LOW, low)):
             for rate in RATES:
-                rows += _of_case(world, lami, picture, at, budget, rate)
+                rows += _of_case(ends, picture, at, budget, rate)
     return rows
 
 
-def _of_case(world: World, lami: LamiGoWorld, picture: Picture, at: str, budget: int, rate: float) -> list[Row]:
+def _of_case(ends: _Ends, picture: Picture, at: str, budget: int, rate: float) -> list[Row]:
+    world, lami, planner = ends.world, ends.lami, ends.planner
     channel = f"packet_erasure:rate={rate}" if rate else "clean"
     seeds = range(COUNTS.peers_seeds if rate else 1)
     keys = {"at": at, "rate": rate, "budget": budget}
-    try:
-        ours = [world.job(picture, keys | {"method": OURS}, channel, seed=seed, budget=budget) for seed in seeds]
-    except BudgetTooSmall as error:
-        ours = [
-            world.job(picture, keys | {"method": OURS}, channel, seed=seed, budget=error.floor_bytes) for seed in seeds
-        ]
-    rows = world.rows(ours)
+    plan = planner.plan(Method(OURS), picture.image, picture.index, channel, budget)
+    mine = keys | {"method": OURS, "at_floor": int(plan.at_floor)}
+    rows = world.rows([world.job(picture, mine, channel, seed=seed, **plan.settings) for seed in seeds])
     options = AtOnce(lami, picture).within(budget)
     rows += lami.rows([lami.job(picture, keys | {"method": LAMI}, channel, seed=seed, **options) for seed in seeds])
-    codec, planner = _planner()
+    codec = ends.jpeg2000
     for name, protection in ((PLAIN, Protection.NONE), (FEC, Protection.FEC)):
         plan = planner.plan(Method("jpeg2000", protection=protection), picture.image, picture.index, channel, budget)
         sent = [codec.send(picture.image, channel, seed=n, frame_index=picture.index, **plan.settings) for n in seeds]
@@ -84,7 +85,7 @@ def _of_case(world: World, lami: LamiGoWorld, picture: Picture, at: str, budget:
         scores = world.judge.scores([picture.original] * len(images), images)
         rows += [
             {"set": picture.set, "picture": picture.name, "seed": seed} | keys | {"method": name}
-            | {"bytes": result.bytes.total_bytes, "arrived": int(result.reconstruction is not None)} | score
+            | {"bytes": result.bytes.total_bytes, "at_floor": int(plan.at_floor)} | score
             for seed, result, score in zip(seeds, sent, scores, strict=True)
         ]  # fmt: skip
     return rows
@@ -97,31 +98,44 @@ def _picture(made: Reconstruction | None, picture: Picture) -> ImageArray:
 
 def report(rows: list[Row]) -> str:
     """Means, ours minus the others, and accuracy as a share of the clean one."""
-    means, against, shares = [], [], []
+    means, against = [], []
     for (at, rate), found in groups(rows, "at", "rate"):
         ours = where(found, method=OURS)
         for method in METHODS:
             here = where(found, method=method)
-            means.append([at, rate, method, words(average(here, "bytes"), 0), *metric_cells(here, SHOWN)])
+            size = words(average(here, "bytes"), 0)
+            means.append([at, rate, method, size, over_budget(here), *metric_cells(here, SHOWN)])
             if method != OURS:
                 cells = difference_cells(ours, here, SHOWN)
                 against.append([at, rate, method, *cells])
-    for (at, method), found in groups(rows, "at", "method"):
-        shares.append([at, method, *(share_of_clean(found, PAPER_RATE, field) for field in ACCURACY)])
     return "\n".join(
         [
             f"{sizes(where(rows, rate=PAPER_RATE))}. Every method has the bytes of the named codec for that picture, "
-            "all counted: lami_go sends all tokens and as much RaptorQ repair as fits, jpeg2000 the best file "
-            "that fits, without and with the RaptorQ redundancy that is best for that loss; a file that does not "
-            "arrive is scored as a grey picture; at lami_go's bytes feature_imputing withholds what does not fit.\n",
-            table(["bytes", "packets lost", "method", "bytes", *heads(SHOWN)], means),
+            "all counted: lami_go sends all tokens and as much RaptorQ repair as fits, jpeg2000 the best file that "
+            "fits, without and with the RaptorQ redundancy that has the best PSNR to expect; a file that does not "
+            "arrive is scored as a grey picture; at lami_go's bytes feature_imputing withholds what does not fit. At "
+            "its floor: frames over the budget, as the codec cannot do with less.\n",
+            table(["at the bytes of", "packets lost", "method", "bytes", "at its floor", *heads(SHOWN)], means),
             "feature_imputing minus the others (distance: negative is better):\n",
-            table(["bytes", "packets lost", "minus", *heads(SHOWN)], against),
+            table(["at the bytes of", "packets lost", "minus", *heads(SHOWN)], against),
             f"Semantic accuracy with {PAPER_RATE:.0%} of the packets lost, as a share of that without loss (the paper: "
             f"{PAPER_SHARE:.0%} accuracy, of another classifier, on other pictures):\n",
-            table(["bytes", "method", "semantic accuracy", "accuracy among ten"], shares),
+            table(["at the bytes of", "method", "semantic accuracy", "accuracy among ten"], shares(rows)),
         ]
     )
+
+
+def shares(rows: Sequence[Row]) -> list[list[object]]:
+    """Of each method at each number of bytes: accuracy at the paper's loss beside that without."""
+    return [
+        [at, method, *(share_of_clean(found, PAPER_RATE, field) for field in ACCURACY)]
+        for (at, method), found in groups(rows, "at", "method")
+    ]
+
+
+def over_budget(rows: Sequence[Row]) -> str:
+    """ "3 of 24": frames whose codec could not keep to the budget."""
+    return f"{sum(row.get('at_floor', 0) for row in rows)} of {len(rows)}"
 
 
 def share_of_clean(rows: Sequence[Row], rate: float, field: str) -> str:

@@ -11,6 +11,7 @@ from channel_emulator.chain import Chain
 from channel_emulator.channel_state import Instant, state_of
 from common.channel_spec import parse_spec
 from common.csi import Csi, CsiKind
+from common.systems.feature_imputing import Importance
 from common.types import PowerAllocation
 from evaluation.feature_imputing.counts import COUNTS
 from evaluation.feature_imputing.world import SETS, World
@@ -42,6 +43,8 @@ LAYOUTS: dict[str, dict[str, Any]] = {WHOLE: {}, APART: {"roi_share": 0.25}}
 """What shares a packet: patches from anywhere, or those of the worthiest quarter among themselves."""
 CASES = ((KINDS[0], EQUAL), (KINDS[0], SEMANTIC), (KINDS[1], WATER), (KINDS[1], SEMANTIC))
 """What is known, and how power is chosen: of the mean SNR alone water-filling makes equal power."""
+ALIKE = "semantic, all alike"
+"""The rule for power by importance, every packet said to be worth the same: what it gains is not the map's."""
 SHOWN = ("psnr_db", "distance", "agrees", "correct")
 
 
@@ -65,6 +68,10 @@ def _jobs(world: World, picture: Picture) -> list[Job]:
         packets = world.send(picture, "clean", seed=0, **options).rounds[0].packets_sent
         for snr_db, seed, (kind, power) in product(SNRS_DB, range(COUNTS.power_seeds), CASES):
             jobs.append(allocated(world, picture, {"layout": layout}, snr_db, seed, kind, power, packets, **options))
+    packets = world.send(picture, "clean", seed=0).rounds[0].packets_sent
+    keys, alike = {"layout": WHOLE, "power": ALIKE}, {"importance": Importance.UNIFORM.value}
+    for snr_db, seed in product(SNRS_DB, range(COUNTS.power_seeds)):
+        jobs.append(allocated(world, picture, keys, snr_db, seed, KINDS[1], SEMANTIC, packets, **alike))
     return jobs
 
 
@@ -72,10 +79,10 @@ def allocated(
     world: World, picture: Picture, keys: Row, snr_db: int, seed: int, kind: str, power: str, packets: int,
     **options: Any,
 ) -> Job:  # fmt: skip
-    """A send over the fading channel."""
+    """A send over the fading channel; `keys` are the row's, besides SNR, what is known, and how power is chosen."""
     channel = CHANNEL.format(snr_db=snr_db)
     csi = channel_state(channel, seed, picture.index, packets, kind)
-    keys = keys | {"snr_db": snr_db, "known": kind, "power": power}
+    keys = {"snr_db": snr_db, "known": kind, "power": power} | keys
     return world.job(
         picture, keys, channel, seed=seed, csi=csi, delivery=Delivery(PowerAllocation(power)), **options
     )  # fmt: skip
@@ -86,11 +93,13 @@ def report(rows: list[Row]) -> str:
     means, against = [], []
     for (layout, snr_db, kind, power), found in groups(rows, "layout", "snr_db", "known", "power"):
         label = "–" if power == EQUAL else kind
-        means.append([layout, snr_db, label, power, words(average(found, "missing"), 2), *metric_cells(found, SHOWN)])
+        cells = (words(average(found, "bytes"), 0), words(average(found, "missing"), 2), *metric_cells(found, SHOWN))
+        means.append([layout, snr_db, label, power, *cells])
     for (layout, snr_db), here in groups(rows, "layout", "snr_db"):
         for kind in KINDS:
             ours = where(here, known=kind, power=SEMANTIC)
-            others = [(EQUAL, where(here, power=EQUAL)), (WATER, where(here, known=kind, power=WATER))]
+            others = [(EQUAL, where(here, power=EQUAL))]
+            others += [(power, where(here, known=kind, power=power)) for power in (WATER, ALIKE)]
             for name, other in others:
                 if ours and other:
                     cells = difference_cells(ours, other, SHOWN)
@@ -100,8 +109,10 @@ def report(rows: list[Row]) -> str:
             f"{sizes(rows)}, `{CHANNEL.format(snr_db='SNR')}` (BPSK, no code, four packets share a gain). The mean "
             "power of a frame's packets is 1 in every case. Known: the mean SNR (statistical; water-filling is then "
             "equal power), or the gain of each packet (instantaneous). With a region of interest apart, the quarter "
-            "of the patches that is worth most shares packets with no others, so that packets differ more in worth.\n",
-            table(["layout", "SNR in dB", "known", "power", "features missing", *heads(SHOWN)], means),
+            "of the patches that is worth most shares packets with no others, so that packets differ more in worth. "
+            "All alike: the same rule with every patch said to be worth the same; what is left to the map is the "
+            "difference. Powers are on the wire: 4 bytes a packet.\n",
+            table(["layout", "SNR in dB", "known", "power", "bytes", "features missing", *heads(SHOWN)], means),
             "By importance (semantic) minus the others (distance: negative is better):\n",
             table(["layout", "SNR in dB", "known", "minus", *heads(SHOWN)], against),
         ]

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from common.pipeline import sampler_generator
 from evaluation.feature_imputing.counts import COUNTS
 from evaluation.feature_imputing.world import SETS, World
 from evaluation.study.curves import curve
@@ -26,10 +25,12 @@ from evaluation.study.tables import (
     where,
     words,
 )
-from evaluation.study.world import Row
+from evaluation.study.world import Job, Row
 
 STEPS = (1, 2, 4, 6, 8, 10, 13, 16, 25, 50)
 RATE = 0.3
+LEVEL = 0.005
+"""Of deep-feature distance: differences below it do not matter."""
 STARTS = {"no noise": True, "drawn noise": False}
 """What the sampler begins with -> `deterministic`."""
 SHOWN = ("psnr_db", "distance", "agrees")
@@ -50,24 +51,28 @@ def measure(world: World) -> list[Row]:
                     picture, keys, f"packet_erasure:rate={RATE}", COUNTS.steps_seeds, **options
                 )
             ]  # fmt: skip
-            seconds = [_seconds(world, job.sent.rounds) for job in jobs[:: max(1, len(jobs) // TIMED)]]
+            timed = jobs[:: max(1, len(jobs) // TIMED)]
+            seconds = [_seconds(world, job) for job in (timed[0], *timed)][1:]  # the first one warms up
             rows += [row | {"seconds": median(seconds)} for row in world.rows(jobs)]
     return rows
 
 
-def _seconds(world: World, rounds: Sequence[object]) -> float:
-    *_, made = world.real.decoder.reconstruct(rounds, generator=sampler_generator(0, 0, 0))  # type: ignore[arg-type]
+def _seconds(world: World, job: Job) -> float:
+    *_, made = world.decoder.reconstruct(job.sent.rounds, generator=world.generator(job))
     return made.seconds.get("sample", 0.0)
 
 
-def knee(rows: Sequence[Row], field: str = "distance") -> int | None:
-    """The fewest steps that the most are not better than, by the paired interval."""
+def knee(rows: Sequence[Row]) -> int | None:
+    """The fewest steps from which on the most are at most LEVEL better in distance, as far as the interval says."""
     most = where(rows, steps=STEPS[-1])
-    for steps in STEPS:
-        found = difference(where(rows, steps=steps), most, field)
-        if (found is not None and found[1] <= 0 <= found[2]) or (found is not None and found[2] < 0):
-            return steps
-    return None
+    level = [_worse(where(rows, steps=steps), most) < LEVEL for steps in STEPS]
+    return next((steps for i, steps in enumerate(STEPS) if all(level[i:])), None)
+
+
+def _worse(rows: Sequence[Row], most: Sequence[Row]) -> float:
+    """Upper end of the interval of the difference in distance."""
+    found = difference(rows, most, "distance")
+    return float("inf") if found is None else found[2]
 
 
 def report(rows: list[Row]) -> str:
@@ -82,7 +87,7 @@ def report(rows: list[Row]) -> str:
             lines.append([start, steps, *cells, words(most, METRICS["distance"][1], sign=True)])
         best = min(STEPS, key=lambda n: (average(where(found, steps=n), "distance") or (9.0,))[0])
         knees.append(
-            f"- Begun with {start}: the fewest steps that {STEPS[-1]} are not better than (distance): {knee(found)}; "
+            f"- Begun with {start}: {STEPS[-1]} steps are less than {LEVEL:g} better in distance than {knee(found)}; "
             f"least mean distance at {best}.\n"
         )
     return "\n".join(

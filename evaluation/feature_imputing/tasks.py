@@ -6,6 +6,7 @@ what the right one shows?
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,15 @@ from evaluation.study.tables import (
 from evaluation.study.world import Picture, Row
 
 SNRS_DB = (6, 8)
-A, B = "A: the map's class", "B: the other class"
-MAPS = ("class A", "the likeliest class", "none (equal power)")
+A, B = "A, the left picture's class", "B, the right one's"
+MAP_A, MAP_B, NO_MAP, EQUAL = "A's map", "B's map", "no map, all alike", "equal power"
+ARMS: dict[str, tuple[PowerAllocation, dict[str, Any]]] = {
+    MAP_A: (PowerAllocation.SEMANTIC, {"roi_share": 0.25}),
+    MAP_B: (PowerAllocation.SEMANTIC, {"roi_share": 0.25}),
+    NO_MAP: (PowerAllocation.SEMANTIC, {"importance": "uniform"}),
+    EQUAL: (PowerAllocation.EQUAL, {"importance": "uniform"}),
+}
+"""Whose map -> power and options; a region of interest, as packets of scattered patches have as much of A as of B."""
 SHOWN = ("psnr_db", "distance", "agrees", "correct")
 
 
@@ -45,17 +53,17 @@ def measure(world: World) -> list[Row]:
 def _of_pair(world: World, left: Picture, right: Picture) -> list[Row]:
     image = np.concatenate([left.image, right.image], axis=2)
     both = Picture(left.set, left.name, left.index, world.judge.original(image))
-    packets = world.send(both, "clean", seed=0).rounds[0].packets_sent
     jobs = []
-    for snr_db in SNRS_DB:
-        for seed in range(COUNTS.tasks_seeds):
-            for name in MAPS:
-                options: dict[str, Any] = {"target_class": left.original.label} if name == MAPS[0] else {}
-                power = PowerAllocation.EQUAL if name == MAPS[-1] else PowerAllocation.SEMANTIC
-                keys = {"map": name}
-                jobs.append(
-                    allocated(world, both, keys, snr_db, seed, KINDS[0], power.value, packets, **options)
-                )  # fmt: skip
+    for name, (power, options) in ARMS.items():
+        target = {MAP_A: left.original.label, MAP_B: right.original.label}.get(name)
+        packets = world.send(both, "clean", seed=0, target_class=target, **options).rounds[0].packets_sent
+        for snr_db, seed in product(SNRS_DB, range(COUNTS.tasks_seeds)):
+            jobs.append(
+                allocated(
+                    world, both, {"map": name}, snr_db, seed, KINDS[1], power.value, packets, target_class=target,
+                    **options,
+                )
+            )  # fmt: skip
     made = [picture.image for picture in world.decode(jobs)]
     rows: list[Row] = []
     for task, original, side in ((A, left, 0), (B, right, 1)):
@@ -75,21 +83,19 @@ def report(rows: list[Row]) -> str:
         [snr_db, task, name, *metric_cells(found, SHOWN)]
         for (snr_db, task, name), found in groups(rows, "snr_db", "task", "map")
     ]
-    against = []
-    for (snr_db, task), found in groups(rows, "snr_db", "task"):
-        plain = where(found, map=MAPS[-1])
-        for name in MAPS[:-1]:
-            ours = where(found, map=name)
-            cells = difference_cells(ours, plain, SHOWN)
-            against.append([snr_db, task, name, *cells])
+    against = [
+        [snr_db, task, name, *difference_cells(where(found, map=name), where(found, map=NO_MAP), SHOWN)]
+        for (snr_db, task), found in groups(rows, "snr_db", "task")
+        for name in (MAP_A, MAP_B, EQUAL)
+    ]
     return "\n".join(
         [
-            f"{sizes(rows)}, each beside one of another class: 512x256, block fading, four packets share a gain, the "
-            "mean SNR is known; power by the map of the left picture's class (A), by that of the likeliest class of "
-            "the whole, or the same for all packets. The halves are judged apart.\n",
-            table(["SNR in dB", "task", "power by the map of", *heads(SHOWN)], means),
-            "By a map minus equal power (distance: negative is better):\n",
-            table(["SNR in dB", "task", "power by the map of", *heads(SHOWN)], against),
+            f"{sizes(rows)}, each beside one of another class: 512x256, block fading, four packets share a gain, which "
+            "is known. Power by the map of either class, whose quarter of the patches shares packets with no others; "
+            "by the same rule with all patches alike; or equal. The halves are judged apart.\n",
+            table(["SNR in dB", "task", "power by", *heads(SHOWN)], means),
+            "Minus the same rule without a map (distance: negative is better):\n",
+            table(["SNR in dB", "task", "power by", *heads(SHOWN)], against),
         ]
     )
 

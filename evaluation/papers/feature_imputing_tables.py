@@ -80,8 +80,11 @@ def answer_imputing(results: Results) -> str:
     """The imputer against each way of filling."""
     rows, parts = where(results["imputing"], set=LABELLED, order=imputing_part.ORDERS[0]), []
     for way in imputing_part.WAYS[1:]:
-        cases = [_case(rows, "way", imputing_part.IMPUTER, way, rate) for rate in imputing_part.RATES]
-        parts.append(_summary(f"Imputer against {way}", cases))
+        cases = []
+        for rate in imputing_part.RATES:
+            others = where(rows, rate=rate, way=way)
+            cases.append((f"{rate:.0%}", imputing_part.ours_beside(where(rows, rate=rate), others), others))
+        parts.append(_summary(f"Imputer against {way}", cases, SHOWN))
     return " ".join(parts)
 
 
@@ -98,15 +101,16 @@ def answer_power(results: Results) -> str:
         rows = where(results["power"], layout=layout)
         for kind, other in (
             (power_part.KINDS[0], power_part.EQUAL), (power_part.KINDS[1], power_part.EQUAL),
-            (power_part.KINDS[1], power_part.WATER),
+            (power_part.KINDS[1], power_part.WATER), (power_part.KINDS[1], power_part.ALIKE),
         ):  # fmt: skip
             cases = []
             for snr_db in power_part.SNRS_DB:
                 here = where(rows, snr_db=snr_db)
                 ours = where(here, known=kind, power=power_part.SEMANTIC)
                 cases.append((f"{snr_db} dB", ours, where(here, power=other)))
-            name = other.replace("_", "-")
-            parts.append(_summary(f"By importance against {name}, {layout}, {kind} channel state", cases))
+            if any(theirs for *_, theirs in cases):
+                name = other.replace("_", "-")
+                parts.append(_summary(f"By importance against {name}, {layout}, {kind} channel state", cases))
     return " ".join(parts)
 
 
@@ -122,7 +126,7 @@ def steps(results: Results) -> list[Grid]:
 def answer_steps(results: Results) -> str:
     """The knee of either start."""
     return " ".join(
-        f"Begun with {start}: {steps_part.STEPS[-1]} steps are not better in distance than "
+        f"Begun with {start}: {steps_part.STEPS[-1]} steps are less than {steps_part.LEVEL:g} better in distance than "
         f"{steps_part.knee(where(results['steps'], start=start))}."
         for start in steps_part.STARTS
     )
@@ -131,16 +135,14 @@ def answer_steps(results: Results) -> str:
 def peers(results: Results) -> list[Grid]:
     """At the bytes of either, and the share of the clean accuracy."""
     rows = results["peers"]
-    names = {"at": "bytes", "rate": "packets lost", "method": "method"}
-    shares = [
-        [at, method, *(peers_part.share_of_clean(found, peers_part.PAPER_RATE, field) for field in peers_part.ACCURACY)]
-        for (at, method), found in groups(rows, "at", "method")
-    ]
-    head = ["bytes", "method", *heads(peers_part.ACCURACY)]
+    names = {"at": "at the bytes of", "rate": "packets lost", "method": "method"}
     return [
         _grid("Here: labelled, equal total bytes", names, rows, (*SHOWN, "correct_10")),
-        Grid(head, shares, "Accuracy at 48 % loss, as a share of that without loss"),
-    ]
+        Grid(
+            ["at the bytes of", "method", *heads(peers_part.ACCURACY)], peers_part.shares(rows),
+            "Accuracy at 48 % loss, as a share of that without loss",
+        ),
+    ]  # fmt: skip
 
 
 def answer_peers(results: Results) -> str:
@@ -150,6 +152,7 @@ def answer_peers(results: Results) -> str:
         _summary(
             f"At feature_imputing's own bytes against {method}",
             [_case(rows, "method", peers_part.OURS, method, rate) for rate in peers_part.RATES],
+            SHOWN,
         )
         for method in peers_part.METHODS[1:]
     )
@@ -201,7 +204,7 @@ def answer_protection(results: Results) -> str:
 
 def tasks(results: Results) -> list[Grid]:
     """By task."""
-    names = {"snr_db": "SNR in dB", "task": "task", "map": "power by the map of"}
+    names = {"snr_db": "SNR in dB", "task": "task", "map": "power by"}
     return [_grid("Here: pairs of labelled", names, results["tasks"])]
 
 
@@ -210,20 +213,16 @@ def answer_tasks(results: Results) -> str:
     parts = []
     for (task,), found in groups(results["tasks"], "task"):
         cases = [
-            (f"{snr_db} dB", where(here, map=tasks_part.MAPS[0]), where(here, map=tasks_part.MAPS[-1]))
+            (f"{snr_db} dB", where(here, map=tasks_part.MAP_A), where(here, map=tasks_part.NO_MAP))
             for (snr_db,), here in groups(found, "snr_db")
         ]
-        parts.append(_summary(f"Power by A's map against equal power, judged for {task}", cases))
+        parts.append(_summary(f"Power by A's map against none, all patches alike, judged for {task}", cases))
     return " ".join(parts)
 
 
 def invention(results: Results) -> list[Grid]:
     """By loss."""
-    lines = [
-        [rate, start, *(words(average(found, field), digits) for field, (_, digits) in invention_part.COLUMNS.items())]
-        for (rate, start), found in groups(results["invention"], "rate", "start")
-    ]
-    return [Grid(["packets lost", "begun with", *(name for name, _ in invention_part.COLUMNS.values())], lines)]
+    return [Grid(invention_part.HEAD, invention_part.lines(list(results["invention"])))]
 
 
 def answer_invention(results: Results) -> str:

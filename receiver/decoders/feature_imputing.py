@@ -133,9 +133,10 @@ def arrived_frame(rounds: Rounds, generator: torch.Generator) -> Frame:
     assert isinstance(header, FeatureImputingHeader)
     rows, columns = grid_shape(first.width_px, first.height_px)
     count, merged = rows * columns * LATENT_CHANNELS, merge_rounds(rounds)
-    segments = {kind: merged[kind] for kind in (FEATURES, ROI) if kind in merged}
-    if not segments or any(len(segment.elements) != count for segment in segments.values()):
-        got = ", ".join(str(len(segment.elements)) for segment in segments.values()) or "no"
+    # A later round may announce a segment that the first one did not have, and lie about its length.
+    segments = {k: merged[k] for k in (FEATURES, ROI) if k in merged and len(merged[k].elements) == count}
+    if not segments:
+        got = ", ".join(str(len(segment.elements)) for segment in merged.values()) or "no"
         raise DecodeFailed(f"feature_imputing: {got} features announced, a picture of this size has {count}")
     order = element_order(header.packet_order, rows, columns)
     levels, received = np.zeros(count, np.int64), np.zeros(count, bool)

@@ -1,9 +1,13 @@
 """feature_imputing with its nets: what arrived is kept, what was erased is imputed, and worth follows the map."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 from common.csi import Csi
+from common.errors import DecodeFailed
 from common.quality import psnr_db
 from common.rounds import merge_rounds
 from common.systems.feature_imputing import (
@@ -18,7 +22,8 @@ from common.systems.feature_imputing import (
     feature_quantizer,
     region_of_interest,
 )
-from common.types import Budget, Goal, LinkSettings, Provenance
+from common.types import Budget, Goal, LinkSettings, Provenance, ReceivedSegment
+from receiver.decoders.feature_imputing import arrived_frame
 
 NAME = "feature_imputing"
 
@@ -39,8 +44,6 @@ def test_nothing_lost_nothing_imputed(codec, photo, order):
 
 
 def test_seven_bits_cost_little(codec, photo):
-    import torch
-
     image = photo("astronaut", 256)
     vae = codec(NAME).encoder.vae
     with torch.inference_mode():
@@ -59,8 +62,6 @@ def test_imputing_is_better_than_the_mean(codec, photo, order):
     where = np.zeros(levels.size, bool)
     where[element_order(order, *levels.shape[:2])] = segment.received
     zeros = np.where(where.reshape(levels.shape), feature_quantizer().dequantize(levels), np.float32(0))
-    import torch
-
     with torch.inference_mode():
         filled = codec(NAME).decoder.vae.decode(torch.from_numpy(zeros.transpose(2, 0, 1).copy())[None])[0].numpy()
     assert psnr_db(image, result.reconstruction.image) > psnr_db(image, filled) + 0.5
@@ -77,8 +78,6 @@ def test_deterministic_is_the_same_whatever_the_seed(codec, photo):
 
 
 def test_previews_come_step_by_step_and_are_batched_alike(codec, photo):
-    import torch
-
     result = codec(NAME).send(photo(), "packet_erasure:rate=0.3", seed=1, deterministic=False)
     decoder = codec(NAME).decoder
     steps = list(decoder.reconstruct(result.rounds, generator=torch.Generator().manual_seed(0), previews=True))
@@ -123,7 +122,7 @@ def test_a_region_of_interest_travels_apart(codec, photo):
     header = opened.first(Csi(), Budget()).header
     inside = region_of_interest(header, *opened.worth.shape)
     assert 0.15 < inside.mean() < 0.22 and opened.worth[inside].mean() > 1.5 * opened.worth[~inside].mean()
-    for lost, left in ((0, inside), (1, ~inside)):
+    for lost, left in ((1, inside), (0, ~inside)):  # the region goes first
         result = codec(NAME).send(image, f"packet_erasure:rate=1,segment={lost}", seed=0, roi_share=0.2)
         provenance = result.reconstruction.provenance[::8, ::8]
         assert ((provenance == Provenance.RECEIVED) == left).all() and (provenance[~left] == Provenance.ERASED).all()
@@ -136,12 +135,16 @@ def test_a_region_of_interest_travels_apart(codec, photo):
 def test_a_region_within_a_budget_and_asked_for_again(codec, photo, order):
     image = photo("chelsea", 256)
     settings = {"roi_share": 0.3, "packet_order": order.value, "coding": "range"}
-    small = codec(NAME).send(image, "clean", seed=0, budget=2500, **settings)
-    assert 2200 < small.bytes.total_bytes <= 2500 and len(small.rounds[0].segments) == 2
+    small = codec(NAME).send(image, "clean", seed=0, budget=3500, **settings)
+    assert 3200 < small.bytes.total_bytes <= 3500
+    kinds = [segment.kind for segment in small.rounds[0].segments]
+    inside = region_of_interest(small.rounds[0].frame.header, 32, 32)
+    kept = small.reconstruction.provenance[::8, ::8] == Provenance.RECEIVED
+    assert kinds == [ROI, FEATURES] and kept[inside].all() and 0.05 < kept[~inside].mean() < 0.6
     twice = codec(NAME).send(image, "packet_erasure:rate=0.3", seed=0, max_rounds=2, **settings)
     merged = merge_rounds(twice.rounds)
     for kind in (FEATURES, ROI):
-        first = twice.rounds[0].segments[kind]
+        (first,) = [segment for segment in twice.rounds[0].segments if segment.kind == kind]
         assert (
             merged[kind].erased.mean() < 0.6 * first.erased.mean()
             and not (merged[kind].received & first.withheld).any()
@@ -153,3 +156,24 @@ def test_a_region_beyond_the_picture_is_cut(codec):
     assert region_of_interest(header, 32, 4).sum() == 8
     assert elements_sent(header, ROI, 32, 4).sum() == 8 * LATENT_CHANNELS
     assert not elements_sent(header.model_copy(update={"roi_top": 100}), ROI, 32, 4).any()
+
+
+def test_a_small_further_round_brings_the_region_first(codec, photo):
+    sent = codec(NAME).send(
+        photo("chelsea", 256), "packet_erasure:rate=0.4", seed=0, roi_share=0.2, max_rounds=2, round_budget_bytes=600
+    )
+    first, more = sent.rounds
+    brought = {segment.kind: len(segment.elements) for segment in more.segments}
+    (region,) = [segment for segment in first.segments if segment.kind == ROI]
+    assert brought.get(ROI, 0) == min(region.erased.sum(), sum(brought.values())) > 0
+
+
+def test_a_later_round_that_lies_about_a_region_takes_nothing_away(codec, photo):
+    sent = codec(NAME).send(photo(), "packet_erasure:rate=0.3", seed=1)
+    (first,) = sent.rounds
+    strange = ReceivedSegment(ROI, np.zeros(5, np.int64), np.ones(5, bool))
+    later = replace(first, frame=replace(first.frame, round=1), segments=(strange,))
+    frame = arrived_frame([first, later], torch.Generator())
+    assert (frame.received == arrived_frame([first], torch.Generator()).received).all()
+    with pytest.raises(DecodeFailed, match="5 features announced"):
+        arrived_frame([replace(first, segments=(strange,))], torch.Generator())

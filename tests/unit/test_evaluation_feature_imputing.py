@@ -75,8 +75,10 @@ def test_the_region_is_about_what_is_worth_most():
     found = region(worth, 60 / 600)
     assert found == {"roi_top": 5, "roi_left": 12, "roi_rows": 5, "roi_columns": 12}
     assert region(worth, 0.0)["roi_rows"] == 0
-    whole = region(worth, 0.9)
-    assert 0.85 < whole["roi_rows"] * whole["roi_columns"] / 600 <= 0.92
+    for share in (0.001, 0.05, 0.3, 0.9):
+        found = region(np.random.default_rng(0).random((13, 9), np.float32), share)
+        assert 1 <= found["roi_rows"] * found["roi_columns"] <= max(1, share * 117)
+        assert found["roi_top"] + found["roi_rows"] <= 13 and found["roi_left"] + found["roi_columns"] <= 9
     assert region(np.ones((1, 40), np.float32), 0.5) == {
         "roi_top": 0, "roi_left": 0, "roi_rows": 1, "roi_columns": 20
     }  # fmt: skip
@@ -107,7 +109,7 @@ def test_the_imputer_is_said_to_beat_what_it_beats():
 
 
 def test_the_knee_is_where_more_steps_cease_to_help():
-    distances = {n: 0.3 if n >= 8 else 0.3 + 0.05 * (8 - n) for n in steps.STEPS}
+    distances = {n: 0.3 if n >= 8 else 0.3 + 0.05 * (8 - n) for n in steps.STEPS} | {2: 0.3}
     rows = [row(p, steps=n, distance=d + i / 100) for n, d in distances.items() for i, p in enumerate("abcd")]
     assert steps.knee(rows) == 8
     assert steps.knee([r for r in rows if r["steps"] == 1]) is None
@@ -119,7 +121,7 @@ def test_shares_of_the_clean_accuracy():
     assert peers.share_of_clean([], 0.48, "correct") == "–"
 
 
-def test_invention_begins_where_half_are_no_longer_seen():
+def test_invention_begins_where_half_is_gone_for_good():
     rows = [
         row(str(i), rate=rate, start=start, agrees=int(rate < limit), alike=float(rate < limit))
         for rate in invention.RATES
@@ -127,8 +129,14 @@ def test_invention_begins_where_half_are_no_longer_seen():
         for i in range(3)
     ]
     first, second, third = invention.findings(rows)
-    assert first.endswith("from 70% of the packets lost.") and second.endswith("at no loss up to 90%.")
-    assert third.endswith("at no loss up to 90%.")
+    assert "in 100% of the cases without loss; in more than half as many up to 60% of" in first
+    assert "up to 90%" in second and "up to 90%" in third
+    assert invention.findings([r for r in rows if r["rate"]]) == []
+
+
+def test_seeds_that_one_way_lacks_are_left_out():
+    rows = [row("a", seed=seed, way=imputing.IMPUTER) for seed in range(5)] + [row("a", seed=1, way=imputing.DRAWN)]
+    assert [r["seed"] for r in imputing.ours_beside(rows, rows[-1:])] == [1]
 
 
 def test_groups_keep_their_order():

@@ -88,7 +88,7 @@ class FeatureImputingSession:
         worth = self.worth.ravel().repeat(LATENT_CHANNELS)
         segments = tuple(
             Segment(kind, self.levels.ravel()[order], worth[order], options.coding, options.repair_overhead)
-            for kind in (FEATURES, ROI)
+            for kind in (ROI, FEATURES)  # the worthiest first: so a further round brings it, too
             if elements_sent(header, kind, *self.levels.shape[:2]).any()
         )
         return GoMessage(
@@ -97,19 +97,19 @@ class FeatureImputingSession:
 
 
 def region(worth: Floats, share: float) -> dict[str, int]:
-    """The rectangle of about a share of the patches that is worth most in the mean; none: all 0.
+    """The rectangle of at most a share of the patches that is worth most, as roi_* of the header; none: all 0.
 
     Args:
         worth: float32 [h, w].
-        share: 0 to 0.9.
+        share: 0 to 0.9; above 0 at least a patch.
     """
-    best, found, area = 0.0, (0, 0, 0, 0), round(share * worth.size)
+    area = max(1, int(share * worth.size)) if share else 0
+    best, found = 0.0, (0, 0, 0, 0)
     sums = np.pad(worth.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     for rows in range(1, min(area, worth.shape[0]) + 1):
-        columns = min(max(1, round(area / rows)), worth.shape[1])
+        columns = min(area // rows, worth.shape[1])
         inside = sums[rows:, columns:] - sums[:-rows, columns:] - sums[rows:, :-columns] + sums[:-rows, :-columns]
         top, left = np.unravel_index(inside.argmax(), inside.shape)
-        # Narrow ones are smaller than wanted where the picture ends; of those that fit, the sum decides.
         if inside[top, left] > best:
             best, found = inside[top, left], (int(top), int(left), rows, columns)
     return dict(zip(("roi_top", "roi_left", "roi_rows", "roi_columns"), found, strict=True))
