@@ -60,7 +60,7 @@ def unit_of(message: GoMessage | FrameHeader, segment: Segment | SegmentFrame) -
 
 
 def packet_order(sent: Ints, link: LinkSettings, unit: int) -> Ints:
-    """Indices of the elements in the order in which packets hold them; those of a unit stay in a row."""
+    """int64 [n], ascending indices of what is sent -> int64 [n], as packets hold them; a unit's stay in a row."""
     if unit == 1:
         return sent[interleaver(len(sent), link)]
     units, member = np.unique(sent // unit, return_inverse=True)
@@ -76,5 +76,5 @@ def transmission_order(first: FrameHeader, segment: SegmentFrame, link: LinkSett
 
 
 def positions_of(indices: Ints, spans: Ints | None) -> Ints:
-    """Where elements of a round sit in the segment of the first round: what neighbours go by."""
+    """int64 [n] indices in a round -> int64 [n] in the segment of the first round, which is what neighbours go by."""
     return indices if spans is None else span_positions(spans)[indices]

@@ -138,11 +138,10 @@ def _paper(
     if name not in PAPERS:
         raise UnknownName("paper", name, PAPERS)
     paper: Any = importlib.import_module(f"evaluation.papers.{name}").PAPER
-    if missing := [f"--{source}" for source in paper.study.sets if sources[source] is None]:
-        raise InvalidInput(f"paper: {name} also needs {', '.join(missing)}")
-    page = paper.run(
-        sources, out, limit, device, lambda text: None if as_json else console.err.print(text, markup=False)
-    )
+    given = {source: path for source, path in sources.items() if path is not None}
+    if useless := [source for source in given if source not in paper.study.sets]:
+        raise InvalidInput(f"{useless[0]}: {name} has no use for it; it takes {', '.join(paper.study.sets)}")
+    page = paper.run(given, out, limit, device, lambda text: None if as_json else console.err.print(text, markup=False))
     if as_json:
         emit({"page": str(page)})
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from common.types import ElementCoding
 from evaluation.feature_imputing.counts import COUNTS
-from evaluation.feature_imputing.orders import SPATIAL
+from evaluation.feature_imputing.orders import CHANNEL, RANDOM, SPATIAL
 from evaluation.feature_imputing.world import SETS, World
 from evaluation.study.store import Part
 from evaluation.study.tables import (
@@ -25,7 +25,7 @@ from evaluation.study.world import Picture, Row
 RATES = (0.0, 0.1, 0.3, 0.5)
 FIXED, HUFFMAN, RANGE = ElementCoding.FIXED.value, ElementCoding.HUFFMAN.value, ElementCoding.RANGE.value
 CODINGS = (FIXED, HUFFMAN, RANGE)
-ORDERS = (SPATIAL, "channel", "random")
+ORDERS = (SPATIAL, CHANNEL, RANDOM)
 
 
 def measure(world: World) -> list[Row]:

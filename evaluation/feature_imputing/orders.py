@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.systems.feature_imputing import PacketOrder
 from common.types import LinkSettings
 from evaluation.feature_imputing.counts import COUNTS
 from evaluation.feature_imputing.world import SETS, World
@@ -26,12 +27,12 @@ from evaluation.study.tables import (
 from evaluation.study.world import Job, Picture, Row
 
 RATES = (0.05, 0.1, 0.2, 0.3, 0.48, 0.65, 0.8)
-SPATIAL = "spatial"
+SPATIAL, CHANNEL, RANDOM = (order.value for order in (PacketOrder.SPATIAL, PacketOrder.CHANNEL, PacketOrder.RANDOM))
 ARMS = {
-    SPATIAL: ("spatial", True),
-    "spatial, strips": ("spatial", False),
-    "channel": ("channel", True),
-    "random": ("random", True),
+    SPATIAL: (SPATIAL, True),
+    "spatial, strips": (SPATIAL, False),
+    CHANNEL: (CHANNEL, True),
+    RANDOM: (RANDOM, True),
 }
 """Arm -> packet order, and whether units are interleaved: without, a packet is a strip of the picture."""
 SHOWN = ("psnr_db", "distance", "agrees", "correct")

@@ -12,7 +12,7 @@ from channel_emulator.channel_state import Instant, state_of
 from common.channel_spec import parse_spec
 from common.csi import Csi, CsiKind
 from common.systems.feature_imputing import Importance
-from common.types import PowerAllocation
+from common.types import LinkSettings, PowerAllocation
 from evaluation.feature_imputing.counts import COUNTS
 from evaluation.feature_imputing.world import SETS, World
 from evaluation.study.curves import curve
@@ -35,13 +35,14 @@ from transmitter.delivery import Delivery
 
 SNRS_DB = (6, 8, 10)
 CHANNEL = "block_fading:snr_db={snr_db},coherence=4"
-PAYLOAD_BYTES = 105
-EQUAL, WATER, SEMANTIC = (power.value for power in PowerAllocation)
-KINDS = tuple(kind.value for kind in CsiKind)
+PAYLOAD_BYTES = LinkSettings().max_payload_bytes
+EQUAL, WATER = PowerAllocation.EQUAL.value, PowerAllocation.WATER_FILLING.value
+SEMANTIC = PowerAllocation.SEMANTIC.value
+MEAN_KNOWN, GAINS_KNOWN = CsiKind.STATISTICAL.value, CsiKind.INSTANTANEOUS.value
 WHOLE, APART = "no region", "region of interest apart"
 LAYOUTS: dict[str, dict[str, Any]] = {WHOLE: {}, APART: {"roi_share": 0.25}}
 """What shares a packet: patches from anywhere, or those of the worthiest quarter among themselves."""
-CASES = ((KINDS[0], EQUAL), (KINDS[0], SEMANTIC), (KINDS[1], WATER), (KINDS[1], SEMANTIC))
+CASES = ((MEAN_KNOWN, EQUAL), (MEAN_KNOWN, SEMANTIC), (GAINS_KNOWN, WATER), (GAINS_KNOWN, SEMANTIC))
 """What is known, and how power is chosen: of the mean SNR alone water-filling makes equal power."""
 ALIKE = "semantic, all alike"
 """The rule for power by importance, every packet said to be worth the same: what it gains is not the map's."""
@@ -50,7 +51,7 @@ SHOWN = ("psnr_db", "distance", "agrees", "correct")
 
 def channel_state(channel: str, seed: int, frame_index: int, packets: int, kind: str) -> Csi:
     """What a transmitter that asks the emulator knows of the round to come."""
-    instant = Instant(frame_index, 0, packets) if kind == CsiKind.INSTANTANEOUS.value else None
+    instant = Instant(frame_index, 0, packets) if kind == GAINS_KNOWN else None
     return state_of(Chain.from_profile(parse_spec(channel, seed=seed)), PAYLOAD_BYTES, instant)
 
 
@@ -71,7 +72,7 @@ def _jobs(world: World, picture: Picture) -> list[Job]:
     packets = world.send(picture, "clean", seed=0).rounds[0].packets_sent
     keys, alike = {"layout": WHOLE, "power": ALIKE}, {"importance": Importance.UNIFORM.value}
     for snr_db, seed in product(SNRS_DB, range(COUNTS.power_seeds)):
-        jobs.append(allocated(world, picture, keys, snr_db, seed, KINDS[1], SEMANTIC, packets, **alike))
+        jobs.append(allocated(world, picture, keys, snr_db, seed, GAINS_KNOWN, SEMANTIC, packets, **alike))
     return jobs
 
 
@@ -96,7 +97,7 @@ def report(rows: list[Row]) -> str:
         cells = (words(average(found, "bytes"), 0), words(average(found, "missing"), 2), *metric_cells(found, SHOWN))
         means.append([layout, snr_db, label, power, *cells])
     for (layout, snr_db), here in groups(rows, "layout", "snr_db"):
-        for kind in KINDS:
+        for kind in (MEAN_KNOWN, GAINS_KNOWN):
             ours = where(here, known=kind, power=SEMANTIC)
             others = [(EQUAL, where(here, power=EQUAL))]
             others += [(power, where(here, known=kind, power=power)) for power in (WATER, ALIKE)]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from channel_emulator.chain import Chain
-from common.channel_spec import parse_spec
 from evaluation.feature_imputing.counts import COUNTS
-from evaluation.feature_imputing.power import PAYLOAD_BYTES
+from evaluation.feature_imputing.power import MEAN_KNOWN, channel_state
 from evaluation.feature_imputing.world import SETS, World
 from evaluation.study.store import Part
 from evaluation.study.tables import average, difference_cells, groups, heads, metric_cells, sizes, table, where, words
@@ -40,7 +38,7 @@ def _jobs(world: World, picture: Picture) -> list[Job]:
     jobs = []
     for rate in RATES:
         channel = f"packet_erasure:rate={rate}"
-        csi = Chain.from_profile(parse_spec(channel)).csi(PAYLOAD_BYTES)
+        csi = channel_state(channel, 0, picture.index, 1, MEAN_KNOWN)
         for arm, (delivery, options) in ARMS.items():
             keys = {"repair": arm, "rate": rate}
             jobs += world.jobs(

@@ -14,7 +14,7 @@ import numpy as np
 from common.images import ImageArray
 from common.types import PowerAllocation
 from evaluation.feature_imputing.counts import COUNTS
-from evaluation.feature_imputing.power import KINDS, allocated
+from evaluation.feature_imputing.power import GAINS_KNOWN, allocated
 from evaluation.feature_imputing.world import SETS, World
 from evaluation.study.store import Part
 from evaluation.study.tables import (
@@ -60,7 +60,7 @@ def _of_pair(world: World, left: Picture, right: Picture) -> list[Row]:
         for snr_db, seed in product(SNRS_DB, range(COUNTS.tasks_seeds)):
             jobs.append(
                 allocated(
-                    world, both, {"map": name}, snr_db, seed, KINDS[1], power.value, packets, target_class=target,
+                    world, both, {"map": name}, snr_db, seed, GAINS_KNOWN, power.value, packets, target_class=target,
                     **options,
                 )
             )  # fmt: skip

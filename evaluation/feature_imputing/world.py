@@ -56,7 +56,7 @@ class World(world.World):
         self.encoder, self.decoder = RememberingEncoder(self.real.encoder), self.real.decoder
 
     def frame(self, job: Job) -> Frame:
-        """What arrived of it, as the decoder sees it."""
+        """What arrived of a job, as the decoder sees it. Raises DecodeFailed."""
         return arrived_frame(job.sent.rounds, self.generator(job))
 
     @torch.inference_mode()
@@ -66,12 +66,12 @@ class World(world.World):
         return list(self.decoder.vae.decode(y).cpu().numpy())
 
     def missing_share(self, sent: PipelineResult) -> float:
-        """Share of the features that the receiver had to make up, of whichever segment."""
+        """Share of the features, 0 to 1, that the receiver had to make up, of whichever segment."""
         frame = arrived_frame(sent.rounds, torch.Generator())
         return float(1 - frame.received.float().mean())
 
     def jobs(
         self, picture: Picture, keys: Row, channel: str, seeds: int, csi: Csi = Csi(), **options: Any
     ) -> list[Job]:
-        """One send for each channel seed."""
+        """One send for each of so many channel seeds, 0 and on; `csi`: what the transmitter knows of the channel."""
         return [self.job(picture, keys, channel, seed=seed, csi=csi, **options) for seed in range(seeds)]

@@ -21,12 +21,11 @@ from common.pipeline import sampler_generator
 from common.systems.lami_go import TokenDraw, TSchedule, keep_mask
 from common.types import Bools, Budget, Ints
 from evaluation.lami_go.counts import COUNTS
-from evaluation.lami_go.world import World
+from evaluation.lami_go.world import SETS, World
 from evaluation.study.plots import Line, Panel, plot
 from evaluation.study.store import Part
 from evaluation.study.tables import (
     METRICS,
-    SETS,
     average,
     by_picture,
     difference_cells,

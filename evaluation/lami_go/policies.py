@@ -7,10 +7,9 @@ from typing import Any
 from common.systems.lami_go import MaskingPolicy
 from evaluation.lami_go.budgets import fit
 from evaluation.lami_go.counts import COUNTS, ERASURE
-from evaluation.lami_go.world import World
+from evaluation.lami_go.world import SETS, World
 from evaluation.study.store import Part
 from evaluation.study.tables import (
-    SETS,
     average,
     difference_cells,
     heads,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from evaluation.lami_go import coding, denoiser, erasure, mixture, noise, policies, ratio, refinement, showtime, steps
-from evaluation.lami_go.world import World
+from evaluation.lami_go.world import SETS, World
 from evaluation.study.store import Study
-from evaluation.study.tables import SETS
 from receiver.samplers.latent_mixture import SamplerSettings
 
 PARTS = (denoiser, coding, policies, ratio, steps, mixture, noise, erasure, refinement, showtime)

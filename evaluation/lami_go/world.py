@@ -19,6 +19,8 @@ from evaluation.study.world import Picture
 from receiver.decoders.lami_go import LamiGoDecoder
 from transmitter.encoders.lami_go import LamiGoEncoder, LamiGoSession, cut_caption
 
+SETS = ("images", "labelled", "street")
+
 
 class RememberingEncoder:
     """lami_go's encoder; what its nets say of a picture is kept, so that a study asks them once."""

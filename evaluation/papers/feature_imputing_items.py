@@ -130,7 +130,7 @@ ITEMS: tuple[Item, ...] = (*CLAIMS, *QUESTIONS)
 DIFFERENCES = (
     ("pictures", "not named in the text at hand", "sets images and labelled, named above, cut to 256x256"),
     ("features", "a VAE of the latent diffusion kind", "an f8 autoencoder of 5 M parameters, 8 channels"),
-    ("imputer", "a diffusion U-Net", "a U-Net of 7 M parameters, trained for about an hour on two CPU cores"),
+    ("imputer", "a diffusion U-Net", "a U-Net of 7 M parameters, trained for 80 minutes on two CPU cores"),
     ("importance", "class activation map of ResNet-50", "class activation map of EfficientNet-lite0"),
     ("channel", "simulated block fading", "packets on an emulated channel, with their headers"),
     ("judges", "LPIPS, PSNR, semantic accuracy", "deep-feature distance (1 - cosine of EfficientNet-lite2 features), "

@@ -100,8 +100,8 @@ def answer_power(results: Results) -> str:
     for layout in power_part.LAYOUTS:
         rows = where(results["power"], layout=layout)
         for kind, other in (
-            (power_part.KINDS[0], power_part.EQUAL), (power_part.KINDS[1], power_part.EQUAL),
-            (power_part.KINDS[1], power_part.WATER), (power_part.KINDS[1], power_part.ALIKE),
+            (power_part.MEAN_KNOWN, power_part.EQUAL), (power_part.GAINS_KNOWN, power_part.EQUAL),
+            (power_part.GAINS_KNOWN, power_part.WATER), (power_part.GAINS_KNOWN, power_part.ALIKE),
         ):  # fmt: skip
             cases = []
             for snr_db in power_part.SNRS_DB:

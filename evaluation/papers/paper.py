@@ -60,9 +60,7 @@ class Paper:
         """
         study = self.study
         if lacking := [name for name in study.sets if name not in sources]:
-            raise InvalidInput(
-                f"sources: {', '.join(lacking)} missing; the page of {study.codec} needs {', '.join(study.sets)}"
-            )
+            raise InvalidInput(f"paper: {study.codec} also needs {', '.join(f'--{name}' for name in lacking)}")
         todo = [part.name for part in to_measure(study, out, study.parts)]
         say(f"to measure: {', '.join(todo)}" if todo else "every part of the study is there")
         run(study, {name: sources[name] for name in study.sets}, out, study.parts, limit, device)

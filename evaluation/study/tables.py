@@ -21,7 +21,6 @@ FIELDS = ("psnr_db", "ms_ssim", "distance", "correct")
 """Those of a table where nothing else is asked for."""
 UNLABELLED = tuple(field for field in FIELDS if field != "correct")
 """Metrics of sets without labels."""
-SETS = ("images", "labelled", "street")
 
 
 def where(rows: Iterable[Row], **keys: Any) -> list[Row]:

@@ -2,7 +2,7 @@
 
 A send is the pipeline's own (`Codec.send`), except that the picture is left for later (`Later`): frames of a batch
 then go through the nets together, which is quicker. Bytes, losses and randomness are those of the pipeline
-(tests/integration/test_lami_go_study.py compares the two).
+(tests/integration/test_*_study.py compare the two).
 """
 
 from __future__ import annotations

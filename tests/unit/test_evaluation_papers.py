@@ -245,7 +245,7 @@ def test_run_measures_what_is_missing_then_writes_the_page(tmp_path, monkeypatch
     write_result(tmp_path, PARTS["policies"], policy_rows(), 1, about())
     write_result(tmp_path, PARTS["noise"], noise_rows(), 1, about(nets={}))
     sources = {name: tmp_path for name in ("images", "labelled", "street")}
-    with pytest.raises(InvalidInput, match="street missing"):
+    with pytest.raises(InvalidInput, match="lami_go also needs --street"):
         UNPLOTTED.run({"images": tmp_path, "labelled": tmp_path}, tmp_path, None, "cpu", said.append)
     assert not asked
     path = UNPLOTTED.run(sources, tmp_path, 3, "cpu", said.append)
