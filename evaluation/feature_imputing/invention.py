@@ -30,7 +30,7 @@ COLUMNS = {
     "psnr_db": METRICS["psnr_db"],
     "alike": ("draws that show the same class as each other", 3),
     "apart": ("deep-feature distance between draws", 3),
-    "spread": ("standard deviation between draws, of 255", 1),
+    "spread": ("deviation between draws, of 255", 1),
 }
 _SEEDS_APART = 1000
 

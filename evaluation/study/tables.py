@@ -62,7 +62,8 @@ def words(value: Interval | None, digits: int = 2, sign: bool = False) -> str:
     """An interval as text: mean (low to high)."""
     if value is None:
         return "–"
-    first, *rest = [f"{v:{'+' if sign else ''}.{digits}f}" for v in value]
+    # Adding 0 turns the -0.0 that rounding may leave into 0.
+    first, *rest = [f"{round(v, digits) + 0.0:{'+' if sign else ''}.{digits}f}" for v in value]
     return f"{first} ({' to '.join(rest)})"
 
 
