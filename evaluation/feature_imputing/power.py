@@ -100,7 +100,8 @@ def report(rows: list[Row]) -> str:
         for kind in (MEAN_KNOWN, GAINS_KNOWN):
             ours = where(here, known=kind, power=SEMANTIC)
             others = [(EQUAL, where(here, power=EQUAL))]
-            others += [(power, where(here, known=kind, power=power)) for power in (WATER, ALIKE)]
+            others.append((WATER, where(here, known=kind, power=WATER)))
+            others.append((ALIKE, where(rows, snr_db=snr_db, known=kind, power=ALIKE)))  # has no region
             for name, other in others:
                 if ours and other:
                     cells = difference_cells(ours, other, SHOWN)

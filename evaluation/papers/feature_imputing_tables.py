@@ -98,7 +98,7 @@ def answer_power(results: Results) -> str:
     """By importance against equal power and water-filling."""
     parts = []
     for layout in power_part.LAYOUTS:
-        rows = where(results["power"], layout=layout)
+        rows, layouts = where(results["power"], layout=layout), (layout, power_part.WHOLE)
         for kind, other in (
             (power_part.MEAN_KNOWN, power_part.EQUAL), (power_part.GAINS_KNOWN, power_part.EQUAL),
             (power_part.GAINS_KNOWN, power_part.WATER), (power_part.GAINS_KNOWN, power_part.ALIKE),
@@ -107,7 +107,9 @@ def answer_power(results: Results) -> str:
             for snr_db in power_part.SNRS_DB:
                 here = where(rows, snr_db=snr_db)
                 ours = where(here, known=kind, power=power_part.SEMANTIC)
-                cases.append((f"{snr_db} dB", ours, where(here, power=other)))
+                # All alike has no region of interest: there is nothing to say where it is.
+                theirs = where(results["power"], snr_db=snr_db, layout=layouts[other == power_part.ALIKE], power=other)
+                cases.append((f"{snr_db} dB", ours, theirs))
             if any(theirs for *_, theirs in cases):
                 name = other.replace("_", "-")
                 parts.append(_summary(f"By importance against {name}, {layout}, {kind} channel state", cases))
