@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -35,18 +36,23 @@ class Panel:
 
 
 def plot(panels: Sequence[Sequence[Panel]], title: str, path: Path) -> None:
-    """Write a PNG of rows of panels; those of a column have the same lines, and one legend below them."""
+    """Write a PNG of rows of panels; one legend below each column, of all lines in it."""
     rows, columns = len(panels), max(map(len, panels))
     figure = Figure(figsize=(5.4 * columns, 3.6 * rows + 0.5), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for row, line in enumerate(panels):
         for column, panel in enumerate(line):
             _fill(grid[row][column], panel)
-            if row == rows - 1:
-                # Below the axes: within them it hides points.
-                grid[row][column].legend(
-                    fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, frameon=False
-                )
+    for column in range(columns):
+        drawn: dict[str, Any] = {}
+        for axes in grid[:, column]:
+            handles, labels = axes.get_legend_handles_labels()
+            drawn |= dict(zip(labels, handles, strict=True))
+        # Below the axes: within them it hides points.
+        grid[-1][column].legend(
+            drawn.values(), drawn.keys(), fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2,
+            frameon=False,
+        )  # fmt: skip
     figure.suptitle(title, fontsize=11)
     figure.savefig(path, dpi=110)
 
