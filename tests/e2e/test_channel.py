@@ -47,7 +47,8 @@ def test_pictures_of_any_size_fade(client, codec, size):
     sent = np.ascontiguousarray(np.tile(picture(0, 128), (8, 8, 1))[: size[0], : size[1]])
     (faded,) = client.send([sent], codec)
     assert faded.outcome == "reconstructed" and faded.image.shape == (*size, 3)
-    assert faded.packets_received < faded.packets_sent or size == (64, 64)
+    # A handful of packets may all come through.
+    assert faded.packets_received < faded.packets_sent or faded.packets_sent < 20
 
 
 def test_the_command_line_sets_it(stack, client, tmp_path):
