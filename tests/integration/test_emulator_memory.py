@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ PROFILE = (
 )
 PACKETS, BATCH, PAYLOAD_BYTES = 8192, 1024, 105
 MILLION = 1_000_000 // PACKETS + 1
+READINGS = 15
 MOST_MIB, MOST_GROWTH_MIB = 150, 4
 
 
@@ -78,12 +80,15 @@ async def test_a_million_packets_leave_nothing_behind() -> None:
     try:
         with LocalStack(PROFILE, services=("channel",), outside={"receiver": sink}) as stack:
             address, pid = stack.addresses["channel"], stack.pid("channel")
-            await send(address, 0, MILLION // 3)
-            warm = resident_mib(pid)
-            await send(address, MILLION // 3, MILLION - MILLION // 3)
-            after = resident_mib(pid)
+            readings, bounds = [], np.linspace(0, MILLION, READINGS + 1).astype(int).tolist()
+            for first, end in itertools.pairwise(bounds):
+                await send(address, first, end - first)
+                readings.append(resident_mib(pid))
             # Mapped files name what is loaded, however it was imported.
             assert "libtorch" not in Path(f"/proc/{pid}/maps").read_text()
     finally:
         await server.stop(0)
-    assert after < MOST_MIB and after - warm < MOST_GROWTH_MIB, f"{warm:.1f} MiB warm, {after:.1f} MiB after"
+    # What is in flight as it is read comes and goes by some MiB: only what stays lifts the lowest of several readings.
+    third = READINGS // 3
+    growth = min(readings[-third:]) - min(readings[:third])
+    assert max(readings) < MOST_MIB and growth < MOST_GROWTH_MIB, f"grew by {growth:.1f} MiB: {readings}"
