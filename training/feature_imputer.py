@@ -166,7 +166,8 @@ class FeatureImputerRecipe:
             "architecture": f"UNet2DModel {tuple(c.block_out_channels)}, noisy + received + mask in, v out",
             "began with": "random weights" if self.start_from is None else f"the weights of {self.start_from.name}",
             "data": f"{self.data_line}, windows of {', '.join(map(str, WINDOWS))} positions, {POSITIONS} positions a "
-            "step; masks of the packetizer's three orders at 5 to 80 % loss, a quarter in bursts",
+            "step; masks of the packetizer's three orders at 5 to 80 % loss, a quarter in bursts, "
+            "a fifth with a region of interest",
             "data terms": TERMS,
             "kept": f"the exponential average of the weights, decay {EMA_DECAY:g}",
             "held out": f"{self.held_out_name}: {len(self.held_out)} pictures at 256x256, spatial order, 10 steps "

@@ -28,6 +28,10 @@ LEAST, MOST = 0.05, 0.8
 MEAN_BURST = 4.0
 BURSTY = 0.25
 """Share of masks whose losses come in bursts."""
+ROI = 0.2
+"""Share of masks with a region of interest: a rectangle in packets of its own, which fared better than the rest."""
+ROI_SHARES = (0.1, 0.5)
+"""Least and most of a mask's positions that the region has."""
 
 
 @lru_cache(maxsize=64)
@@ -57,6 +61,17 @@ def lost_packets(rng: np.random.Generator, count: int, rate: float, bursty: bool
     return lost
 
 
+def draw_region(rng: np.random.Generator, rows: int, columns: int) -> Bools:
+    """bool [rows, columns]: a rectangle anywhere, of ROI_SHARES of the positions."""
+    share = float(rng.uniform(*ROI_SHARES))
+    height = min(rows, max(1, round(rows * share ** rng.uniform(0.3, 0.7))))
+    width = min(columns, max(1, round(rows * columns * share / height)))
+    top, left = int(rng.integers(rows - height + 1)), int(rng.integers(columns - width + 1))
+    inside = np.zeros((rows, columns), bool)
+    inside[top : top + height, left : left + width] = True
+    return inside
+
+
 def draw_masks(rng: np.random.Generator, batch: int, rows: int, columns: int) -> Tensor:
     """float32 [batch, C, rows, columns], 1: received; every mask of another order, payload and loss."""
     masks = []
@@ -64,5 +79,10 @@ def draw_masks(rng: np.random.Generator, batch: int, rows: int, columns: int) ->
         order, payload = ORDERS[rng.integers(len(ORDERS))], PAYLOADS[rng.integers(len(PAYLOADS))]
         numbers = packets_of_elements(order, rows, columns, int(payload), bool(rng.random() < 0.7))
         lost = lost_packets(rng, int(numbers.max()) + 1, float(rng.uniform(LEAST, MOST)), bool(rng.random() < BURSTY))
-        masks.append(~lost[numbers])
+        if rng.random() < ROI:
+            few = lost_packets(rng, len(lost), float(rng.uniform(0, LEAST)), bursty=False)
+            lost_here = np.where(draw_region(rng, rows, columns)[..., None], few[numbers], lost[numbers])
+        else:
+            lost_here = lost[numbers]
+        masks.append(~lost_here)
     return torch.from_numpy(np.stack(masks)).permute(0, 3, 1, 2).float()

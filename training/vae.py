@@ -5,6 +5,11 @@
 Loss: L1 + 2 MSE + an L1 on pixel differences + 0.001 KL (Kingma & Welling 2014), and from the middle of the run on the
 perceptual term. Begun from a vq_tokenizer, its latent is projected on its principal components: the convolutions are
 kept, and so is most of what that net has learned.
+
+    python -m training.vae --data TARS --held-out eval/kodak --minutes 45 --start-from models/vae --decoder-only
+
+sharpens the decoder of a trained one, with the perceptual term from the start. Latents and their scale do not change,
+so neither do feature_quantizer nor feature_imputer.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ import torch
 import typer
 from torch import Tensor, nn
 
+from common.errors import InvalidInput
 from common.nets.classifier import Classifier
 from common.nets.loading import load_net, resolve_device
 from common.nets.vae import Vae
@@ -84,18 +90,23 @@ class VaeRecipe:
         perceptual: float = 0.03,
         gradient: float = 0.5,
         start_from: Path | None = None,
+        decoder_only: bool = False,
     ) -> None:
         torch.manual_seed(seed)
+        self.decoder_only = decoder_only
         self.device = resolve_device(device)
         self.perceptual, self.gradient, self.start_from = perceptual, gradient, start_from
         self.pictures = Pictures(data, held_out, batch, crop_px, self.device, seed)
         self.distance, self.judge = PerceptualDistance(self.device), Classifier("lite2", str(self.device))
         self.model = self._new(latent_channels).to(self.device, memory_format=torch.channels_last)
+        self.model.encoder.requires_grad_(not decoder_only)
 
     def _new(self, latent_channels: int) -> Vae:
         """Small noise at first; the weights of another vae or of a tokenizer, where they are given."""
         if self.start_from is not None and Vae.load_config(self.start_from)["_class_name"] == Vae.__name__:
             return load_net(Vae, self.start_from, self.device)
+        if self.decoder_only:
+            raise InvalidInput("start-from: --decoder-only needs the folder of a trained vae")
         model = Vae(latent_channels=latent_channels)
         last = _conv(model.encoder[6])
         with torch.no_grad():
@@ -111,7 +122,7 @@ class VaeRecipe:
     def loss(self, progress: float) -> dict[str, Tensor]:
         x = self.pictures.draw()
         x_hat, mean, log_variance = self.model(x)
-        perceptual = self.perceptual if progress >= PERCEPTUAL_FROM else 0.0
+        perceptual = self.perceptual if self.decoder_only or progress >= PERCEPTUAL_FROM else 0.0
         terms = reconstruction_terms(x_hat, x, self.gradient, perceptual, self.distance)
         kl = kl_divergence(mean, log_variance)
         return terms | {"kl": kl, "loss": terms["loss"] + KL_WEIGHT * kl}
@@ -142,11 +153,15 @@ class VaeRecipe:
     @torch.inference_mode()
     def save(self, folder: Path) -> None:
         """With the latent's scale over training crops."""
+        if not self.decoder_only:
+            self._measure_scale()
+        save_half(self.model, folder, keep_float=("latent_mean", "latent_std"))
+
+    def _measure_scale(self) -> None:
         means = [self.model.posterior(self.pictures.draw())[0] for _ in range(SCALE_BATCHES)]
         std, mean = torch.std_mean(torch.cat(means), dim=(0, 2, 3))
         self.model.latent_mean.copy_(mean)
         self.model.latent_std.copy_(std)
-        save_half(self.model, folder, keep_float=("latent_mean", "latent_std"))
 
     def describe(self) -> dict[str, str]:
         c = self.model.config
@@ -155,8 +170,9 @@ class VaeRecipe:
             "architecture": f"{c.latent_channels} latent channels, widths {c.quarter_channels}/{c.eighth_channels}, "
             f"blocks {c.encoder_blocks} and {c.decoder_blocks}",
             "began with": "random weights" if self.start_from is None else f"the weights of {self.start_from.name}",
-            "loss": f"L1 + 2 MSE + {self.gradient:g} gradient L1 + {KL_WEIGHT:g} KL, from the middle on "
-            f"+ {self.perceptual:g} perceptual (EfficientNet-lite0)",
+            "trained": "the decoder alone" if self.decoder_only else "all of it",
+            "loss": f"L1 + 2 MSE + {self.gradient:g} gradient L1 + {KL_WEIGHT:g} KL + {self.perceptual:g} perceptual "
+            f"(EfficientNet-lite0{'' if self.decoder_only else ', from the middle on'})",
             **self.pictures.lines,
             "metrics": "feature_distance is 1 - cosine of EfficientNet-lite2 features; blockiness the steps at patch "
             "borders relative to the photo's; colour_shift the error of a picture's mean colour; noise that of the "
@@ -176,6 +192,7 @@ def main(
     perceptual: Annotated[float, typer.Option(help="weight of the perceptual term")] = 0.03,
     gradient: Annotated[float, typer.Option(help="weight of the gradient term")] = 0.5,
     start_from: Annotated[Path | None, typer.Option(help="folder of a vae or a vq_tokenizer to begin with")] = None,
+    decoder_only: Annotated[bool, typer.Option("--decoder-only", help="leave encoder and latents as they are")] = False,
     device: str = "auto",
     seed: int = 0,
     out: Path | None = None,
@@ -185,7 +202,7 @@ def main(
     """Train, or go on training, the autoencoder."""
     torch.set_num_threads(threads)
     recipe = VaeRecipe(
-        data, held_out, batch, crop_px, device, seed, latent_channels, perceptual, gradient, start_from
+        data, held_out, batch, crop_px, device, seed, latent_channels, perceptual, gradient, start_from, decoder_only
     )  # fmt: skip
     options = LoopOptions(minutes=minutes, learning_rate=learning_rate, seed=seed, out_dir=out, work_dir=work_dir)
     train(recipe, options)

@@ -13,7 +13,7 @@ class Counts:
     imputing_spatial: int = 90
     imputing_others: int = 16
     imputing_seeds: int = 5
-    drawn_seeds: int = 1
+    imputing_drawn_seeds: int = 1
     orders: int = 16
     orders_seeds: int = 2
     power: int = 40

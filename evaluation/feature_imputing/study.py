@@ -14,9 +14,12 @@ from evaluation.feature_imputing import (
     steps,
     tasks,
 )
+from evaluation.feature_imputing.counts import COUNTS
 from evaluation.feature_imputing.world import SETS, World
 from evaluation.study.store import Study
 from receiver.samplers.feature_imputation import ImputerSettings
 
 PARTS = (clean, imputing, orders, power, steps, invention, tasks, coding, protection, peers)
-STUDY = Study(World.codec, World, tuple(module.PART for module in PARTS), SETS, ImputerSettings(), ("lami_go",))
+STUDY = Study(
+    World.codec, World, tuple(module.PART for module in PARTS), SETS, ImputerSettings(), COUNTS, ("lami_go",)
+)  # fmt: skip

@@ -20,8 +20,8 @@ class Counts:
     steps: int = 6
     noise: int = 8
     noise_seeds: int = 2
-    captions: int = 24
-    captions_seeds: int = 2
+    noise_captions: int = 24
+    noise_captions_seeds: int = 2
     erasure: int = 24
     erasure_seeds: int = 5
     refinement: int = 24

@@ -39,7 +39,7 @@ def measure(world: World) -> list[Row]:
     rows: list[Row] = []
     for picture in world.each(world.pictures("images", COUNTS.noise), "noise setups"):
         rows += world.rows(_setups(world, picture))
-    labelled = world.pictures("labelled", COUNTS.captions)
+    labelled = world.pictures("labelled", COUNTS.noise_captions)
     for place, picture in enumerate(world.each(labelled, "captions")):
         # Half-way round the set is another class: its pictures are sorted by class.
         other = labelled[(place + (len(labelled) + 1) // 2) % len(labelled)]
@@ -73,7 +73,7 @@ def _captions(world: World, picture: Picture, wrong: str) -> list[Job]:
             LOST: (f"{tokens}+packet_erasure:rate=1,segment=0", {}),
             ABSENT: (f"packet_erasure:rate={rate}", {"send_caption": False}),
         }
-        for seed in range(COUNTS.captions_seeds if rate else 1):
+        for seed in range(COUNTS.noise_captions_seeds if rate else 1):
             for name, (channel, options) in cases.items():
                 keys = {"experiment": CAPTION, "rate": rate, "caption": name}
                 jobs.append(world.job(picture, keys, channel, seed=seed, **options))

@@ -46,7 +46,7 @@ def section(item: Item, results: Results, stale: Sequence[str], drawn: Sequence[
     """Answer an item. Where a part has no rows it says so, and how to get them.
 
     Args:
-        stale: parts measured with other nets or settings than there are now.
+        stale: parts measured with other nets, settings or counts than there are now.
         drawn: names of the PNGs that were made.
         command: that measures what is missing.
     """
@@ -55,7 +55,7 @@ def section(item: Item, results: Results, stale: Sequence[str], drawn: Sequence[
     if missing:
         remarks.append(f"Missing: {_parts(missing)} not measured yet. `{command}` measures it.")
     if old := [part for part in item.parts if part in stale]:
-        remarks.append(f"Out of date: {_parts(old)} measured with other nets or settings than there are now.")
+        remarks.append(f"Out of date: {_parts(old)} measured with other nets, settings or counts than there are now.")
     grids = item.ours(results) if item.ours and not missing else []
     answer = item.answer(results) if item.answer and not missing else ""
     figures = [name for name in item.figures if name in drawn]

@@ -42,6 +42,6 @@ def run(
         for part in tqdm(todo, desc="study", unit="part"):
             start = time.perf_counter()
             rows = part.measure(world)
-            write_result(out, part, rows, time.perf_counter() - start, about)
+            write_result(out, part, rows, time.perf_counter() - start, about | {"counts": study.counts_of(part.name)})
             write_readme(out, study)
     write_readme(out, study)

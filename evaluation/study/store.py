@@ -59,6 +59,8 @@ class Study:
         parts: in order.
         sets: of pictures that it needs.
         sampler: the sampler's defaults, a dataclass; results of others are out of date.
+        counts: of pictures and seeds, a dataclass; fields `<part>` and `<part>_*` are a part's, and its results with
+            others are out of date.
         other_codecs: whose nets it uses besides.
     """
 
@@ -67,6 +69,7 @@ class Study:
     parts: tuple[Part, ...]
     sets: tuple[str, ...]
     sampler: Any
+    counts: Any
     other_codecs: tuple[str, ...] = ()
 
     def nets(self) -> dict[str, str]:
@@ -88,8 +91,13 @@ class Study:
         }
 
     def stale(self, result: Mapping[str, Any]) -> bool:
-        """Measured with other nets or other sampler defaults than there are now."""
-        return bool(result["nets"] != self.nets() or result["sampler"] != self._sampler())
+        """Measured with other nets, sampler defaults or counts than there are now."""
+        now = (self.nets(), self._sampler(), self.counts_of(result["part"]))
+        return (result["nets"], result["sampler"], result.get("counts")) != now
+
+    def counts_of(self, part: str) -> dict[str, int]:
+        """How many pictures and seeds a part takes, by field."""
+        return {k: v for k, v in asdict(self.counts).items() if k == part or k.startswith(f"{part}_")}
 
     def _sampler(self) -> dict[str, Any]:
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self.sampler)))

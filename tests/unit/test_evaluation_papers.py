@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from common.errors import InvalidInput
+from evaluation.feature_imputing.study import STUDY as OTHER_STUDY
 from evaluation.lami_go import mixture, noise, policies, ratio, showtime, steps
 from evaluation.lami_go.study import STUDY
 from evaluation.papers import lami_go_figures as figures
@@ -27,8 +28,9 @@ EVERYTHING = [f"Fig. {i}" for i in range(1, 17)] + [f"Table {number}" for number
 ABOUT = {"sources": {}, "limit": None, "machine": "x86_64", "device": "cpu", "torch_threads": 1}
 
 
-def about(**changed):
-    return ABOUT | {"nets": STUDY.nets(), "sampler": asdict(SamplerSettings())} | changed
+def about(part, **changed):
+    now = {"nets": STUDY.nets(), "sampler": asdict(SamplerSettings()), "counts": STUDY.counts_of(part)}
+    return ABOUT | now | changed
 
 
 def rows_of(db, sets=("images", "street"), **keys):
@@ -123,7 +125,7 @@ PARTS = {part.name: part for part in STUDY.parts}
 def made(folder, without=(), paper=PAPER, **changed):
     for name, rows in ROWS.items():
         if name not in without:
-            write_result(folder, PARTS[name], rows(), 1, about(**changed))
+            write_result(folder, PARTS[name], rows(), 1, about(name, **changed))
     path = paper.write(folder, folder)
     return path.read_text(), (path.parent / "README.md").read_text()
 
@@ -242,8 +244,9 @@ def test_verdicts():
 def test_run_measures_what_is_missing_then_writes_the_page(tmp_path, monkeypatch):
     asked, said = [], []
     monkeypatch.setattr(paper_page, "run", lambda *arguments: asked.append(arguments))
-    write_result(tmp_path, PARTS["policies"], policy_rows(), 1, about())
-    write_result(tmp_path, PARTS["noise"], noise_rows(), 1, about(nets={}))
+    write_result(tmp_path, PARTS["policies"], policy_rows(), 1, about("policies"))
+    write_result(tmp_path, PARTS["noise"], noise_rows(), 1, about("noise", nets={}))
+    write_result(tmp_path, PARTS["mixture"], mixture_rows(), 1, about("mixture", counts={"mixture": 1}))
     sources = {name: tmp_path for name in ("images", "labelled", "street")}
     with pytest.raises(InvalidInput, match="lami_go also needs --street"):
         UNPLOTTED.run({"images": tmp_path, "labelled": tmp_path}, tmp_path, None, "cpu", said.append)
@@ -254,3 +257,11 @@ def test_run_measures_what_is_missing_then_writes_the_page(tmp_path, monkeypatch
     assert (study, given, out, parts, limit, device) == (STUDY, sources, tmp_path, STUDY.parts, 3, "cpu")
     assert "noise" in said[0] and "mixture" in said[0] and "policies" not in said[0] and said[-1] == str(path)
     assert json.loads((tmp_path / "policies.json").read_text())["rows"] == policy_rows()
+
+
+def test_counts_of_a_part_are_its_own():
+    for study in (STUDY, OTHER_STUDY):
+        found = [study.counts_of(part.name) for part in study.parts]
+        assert {name for counts in found for name in counts} == {field.name for field in fields(study.counts)}
+        assert sum(map(len, found)) == len(fields(study.counts)), "a field belongs to one part"
+        assert all(found), "every part's work is counted"
