@@ -65,7 +65,9 @@ train: $(STAMP)  ## train the bundled nets: make train DATA=folder-of-tars HELD_
 	$(BIN)/python -m training.lami_go_tables --data $(DATA) --held-out $(HELD_OUT) \
 		--tokenizer build/models/vq_tokenizer --out build/models/lami_go_tables
 	$(BIN)/python -m training.vae --data $(DATA) --held-out $(HELD_OUT) --minutes $(or $(MINUTES),40) \
-		--start-from build/models/vq_tokenizer --out build/models/vae
+		--start-from build/models/vq_tokenizer --out build/models/vae_stage1
+	$(BIN)/python -m training.vae --decoder-only --start-from build/models/vae_stage1 --data $(DATA) \
+		--held-out $(HELD_OUT) --minutes $(or $(MINUTES),40) --out build/models/vae
 	$(BIN)/python -m training.feature_quantizer --data $(DATA) --vae build/models/vae --out build/models/feature_quantizer
 	$(BIN)/python -m training.feature_imputer --data $(DATA) --held-out $(HELD_OUT) --minutes $(or $(MINUTES),40) \
 		--vae build/models/vae --out build/models/feature_imputer

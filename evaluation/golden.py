@@ -13,6 +13,7 @@ a narrow one. Four other kinds of kernels, and two threads, were tried, as in
 
 Cases of lami_go differed by up to 0.10 dB, 0.009 MS-SSIM, 0.022 distance and no byte, means by 0.017 dB, 0.002 and
 0.004. One denoising step more or less moves cases by up to 0.45 dB and means by up to 0.19 dB.
+feature_imputing, whose features and default sampler have nothing drawn in them, differed by 0.0001 dB at most.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ PATH = Path(__file__).resolve().parents[1] / "tests" / "golden" / "metrics.json"
 PHOTOS = ("astronaut", "coffee", "chelsea")
 """Of scikit-image, cropped as kodak256 is."""
 METHODS = (
-    "lami_go", "lami_go:masking=none", "jpeg:quality=50", "jpeg2000:quality=50", "webp:quality=50", "avif:quality=50",
+    "lami_go", "lami_go:masking=none", "feature_imputing",
+    "jpeg:quality=50", "jpeg2000:quality=50", "webp:quality=50", "avif:quality=50",
 )  # fmt: skip
 SEEDS = {"clean": (1,), "packet_erasure:rate=0.2": (1, 2)}
 """By channel."""

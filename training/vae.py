@@ -74,9 +74,7 @@ def _conv(module: nn.Module) -> nn.Conv2d:
 
 
 class VaeRecipe:
-    """Crops in, reconstruction out."""
-
-    name = "vae"
+    """Crops in, reconstruction out; with `decoder_only` a run of its own, which resumes no other's checkpoint."""
 
     def __init__(
         self,
@@ -94,6 +92,7 @@ class VaeRecipe:
     ) -> None:
         torch.manual_seed(seed)
         self.decoder_only = decoder_only
+        self.name = "vae_decoder" if decoder_only else "vae"
         self.device = resolve_device(device)
         self.perceptual, self.gradient, self.start_from = perceptual, gradient, start_from
         self.pictures = Pictures(data, held_out, batch, crop_px, self.device, seed)

@@ -24,6 +24,7 @@ def test_nothing_moved():
     ("changed", "of", "photos"),
     [
         ("lami_go:num_inference_steps=7", "lami_go", PHOTOS),  # 8 are the default
+        ("feature_imputing:num_inference_steps=9", "feature_imputing", PHOTOS),  # 10 are the default
         ("jpeg:quality=49", "jpeg:quality=50", PHOTOS[:1]),
         ("jpeg2000:quality=49", "jpeg2000:quality=50", PHOTOS[:1]),
         ("webp:quality=49", "webp:quality=50", PHOTOS[:1]),

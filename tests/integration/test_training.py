@@ -85,7 +85,7 @@ def test_a_vae_begins_with_a_tokenizer_and_has_a_latent_of_unit_variance(folder,
     sharper = VaeRecipe(
         data, data, batch=4, crop_px=32, device="cpu", seed=0, start_from=folder / "vae", decoder_only=True
     )
-    train(sharper, replace(options, minutes=0.2, work_dir=folder / "decoder", out_dir=folder / "sharper"))
+    train(sharper, replace(options, minutes=0.2, out_dir=folder / "sharper"))
     card, other = (folder / "sharper" / "CARD.md").read_text(), load_net(Vae, folder / "sharper", torch.device("cpu"))
     assert "| trained | the decoder alone |" in card
     with torch.inference_mode():
