@@ -10,6 +10,7 @@ class Counts:
     """Pictures of each set that a part uses (fewer where a set has fewer), and channel seeds where there is loss."""
 
     clean: int = 24
+    imputing_least: int = 500
     imputing_spatial: int = 90
     imputing_others: int = 16
     imputing_seeds: int = 5

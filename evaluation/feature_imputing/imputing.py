@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,29 +39,32 @@ CLAIMED = ("distance", "correct")
 
 
 def measure(world: World) -> list[Row]:
-    """The default order on many pictures, the others too where differences are least, else on fewer."""
+    """The default order on many pictures, the others on fewer; more at the least loss, where ways differ least."""
     rows: list[Row] = []
     for name in SETS:
-        chosen = world.pictures(name, COUNTS.imputing_spatial)
-        few = set(spread(len(chosen), COUNTS.imputing_others))
+        chosen = world.pictures(name, COUNTS.imputing_least)
+        many = spread(len(chosen), COUNTS.imputing_spatial)
+        few = {many[place] for place in spread(len(many), COUNTS.imputing_others)}
         for place, picture in enumerate(world.each(chosen, f"imputing {name}")):
-            rows += _of_picture(world, picture, RATES if place in few else RATES[:1])
+            rates = RATES if place in many else RATES[:1]
+            others = RATES if place in few else RATES[:1] if place in many else ()
+            rows += _of_picture(world, picture, {order: rates if order == ORDERS[0] else others for order in ORDERS})
     return rows
 
 
-def _of_picture(world: World, picture: Picture, rates: Sequence[float]) -> list[Row]:
-    """The default order at all rates, the others at `rates`."""
+def _of_picture(world: World, picture: Picture, rates: Mapping[str, Sequence[float]]) -> list[Row]:
+    """Each order at its rates."""
     rows = world.rows([world.job(picture, {"order": ORDERS[0], "rate": 0.0, "way": CLEAN}, "clean")])
     jobs: list[Job] = []
     for order in ORDERS:
-        for rate in RATES if order == ORDERS[0] else rates:
+        for rate in rates[order]:
             keys = {"order": order, "rate": rate, "way": IMPUTER}
             jobs += world.jobs(
                 picture, keys, f"packet_erasure:rate={rate}", COUNTS.imputing_seeds, packet_order=order
             )  # fmt: skip
     rows += world.rows(jobs)
     drawn = [
-        job for rate in RATES for job in world.jobs(
+        job for rate in rates[ORDERS[0]] for job in world.jobs(
             picture, {"order": ORDERS[0], "rate": rate, "way": DRAWN}, f"packet_erasure:rate={rate}",
             COUNTS.imputing_drawn_seeds, deterministic=False,
         )
@@ -99,11 +102,9 @@ def report(rows: list[Row]) -> str:
         verdicts.append([name, order, rate, *(_beaten(found, field) for field in CLAIMED)])
     return "\n".join(
         [
-            f"{sizes(where(lossy, order=ORDERS[0]))} for the order {ORDERS[0]}, and at {RATES[0]:.0%} loss for the "
-            f"others; above that {sizes(where(lossy, order=ORDERS[1], rate=RATES[-1]))} for the others. Packets are "
-            f"lost independently; {IMPUTER}: the default, begun without noise; {DRAWN}: begun with drawn noise, as in "
-            "the paper, with the first seeds only; fills of the latent: 0, the mean of what arrived of the channel, "
-            "linear interpolation, the biharmonic equation.\n",
+            f"{_taken(lossy)} Packets are lost independently; {IMPUTER}: the default, begun without noise; {DRAWN}: "
+            "begun with drawn noise, as in the paper, with the first seeds only; fills of the latent: 0, the mean of "
+            "what arrived of the channel, linear interpolation, the biharmonic equation.\n",
             table(["set", "order", "packets lost", "by", *heads(SHOWN)], means),
             "The imputer minus the others (distance: negative is better):\n",
             table(["set", "order", "packets lost", "minus", *heads(SHOWN)], against),
@@ -113,6 +114,18 @@ def report(rows: list[Row]) -> str:
             table(["set", "packets lost", "by", "ranks"], _ranks(lossy)),
         ]
     )
+
+
+def _taken(lossy: Sequence[Row]) -> str:
+    """How many pictures each order has at the least loss and beyond."""
+    said = []
+    for rate, at in ((RATES[0], f"without loss and at {RATES[0]:.0%}"), (RATES[-1], "beyond")):
+        here = where(lossy, rate=rate)
+        said.append(
+            f"{at}: {sizes(where(here, order=ORDERS[0]))} for the order {ORDERS[0]}, "
+            f"{sizes(where(here, order=ORDERS[1]))} for the others"
+        )
+    return f"{'; '.join(said)}.".capitalize()
 
 
 def ours_beside(rows: Sequence[Row], others: Sequence[Row]) -> list[Row]:
@@ -149,8 +162,10 @@ def _ranks(rows: Sequence[Row]) -> list[list[object]]:
 
 
 def draw(rows: list[Row], out: Path) -> list[str]:
-    """imputing.png: each way's means by loss, the default order."""
+    """imputing.png: each way's means by loss, the default order, the pictures that have all losses."""
     found = where(rows, order=ORDERS[0], set=SETS[1])
+    whole = {row["picture"] for row in where(found, rate=RATES[-1])}
+    found = [row for row in found if row["picture"] in whole]
     panels = [[_panel(found, field) for field in ("distance", "correct", "psnr_db")]]
     plot(panels, f"Imputed and filled features, order {ORDERS[0]}\n{sizes(found)}", out / "imputing.png")
     return ["imputing.png"]
