@@ -29,7 +29,7 @@ MEAN_BURST = 4.0
 BURSTY = 0.25
 """Share of masks whose losses come in bursts."""
 ROI = 0.2
-"""Share of masks with a region of interest: a rectangle in packets of its own, which fared better than the rest."""
+"""Share of masks with a region of interest: a rectangle whose packets, as if its own, fared better than the rest."""
 ROI_SHARES = (0.1, 0.5)
 """Least and most of a mask's positions that the region has."""
 

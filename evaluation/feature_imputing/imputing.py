@@ -30,6 +30,7 @@ from evaluation.study.tables import (
 from evaluation.study.world import BATCH, Job, Picture, Row, chunks, spread
 
 RATES = (0.1, 0.3, 0.5)
+LEAST = RATES[:1]
 ORDERS = tuple(order.value for order in PacketOrder)
 CLEAN, IMPUTER, DRAWN = "nothing lost", "imputer", "imputer, drawn"
 WAYS = (IMPUTER, DRAWN, *FILLS)
@@ -44,11 +45,10 @@ def measure(world: World) -> list[Row]:
     for name in SETS:
         chosen = world.pictures(name, COUNTS.imputing_least)
         many = spread(len(chosen), COUNTS.imputing_spatial)
-        few = {many[place] for place in spread(len(many), COUNTS.imputing_others)}
+        few = [many[place] for place in spread(len(many), COUNTS.imputing_others)]
         for place, picture in enumerate(world.each(chosen, f"imputing {name}")):
-            rates = RATES if place in many else RATES[:1]
-            others = RATES if place in few else RATES[:1] if place in many else ()
-            rows += _of_picture(world, picture, {order: rates if order == ORDERS[0] else others for order in ORDERS})
+            default, others = (RATES, RATES) if place in few else (RATES, LEAST) if place in many else (LEAST, ())
+            rows += _of_picture(world, picture, dict.fromkeys(ORDERS, others) | {ORDERS[0]: default})
     return rows
 
 
@@ -119,13 +119,13 @@ def report(rows: list[Row]) -> str:
 def _taken(lossy: Sequence[Row]) -> str:
     """How many pictures each order has at the least loss and beyond."""
     said = []
-    for rate, at in ((RATES[0], f"without loss and at {RATES[0]:.0%}"), (RATES[-1], "beyond")):
+    for rate, at in ((RATES[0], f"Without loss and at {RATES[0]:.0%}"), (RATES[-1], "beyond")):
         here = where(lossy, rate=rate)
         said.append(
             f"{at}: {sizes(where(here, order=ORDERS[0]))} for the order {ORDERS[0]}, "
             f"{sizes(where(here, order=ORDERS[1]))} for the others"
         )
-    return f"{'; '.join(said)}.".capitalize()
+    return f"{'; '.join(said)}."
 
 
 def ours_beside(rows: Sequence[Row], others: Sequence[Row]) -> list[Row]:

@@ -139,3 +139,17 @@ def test_a_study_end_to_end(photos, world, tmp_path, monkeypatch):
     text = (tmp_path / "README.md").read_text()
     assert "python -m evaluation.feature_imputing --images" in text and "## Entropy coding of each packet" in text
     assert "| fixed | spatial |" in text and CliRunner().invoke(app, [*sources, "--parts", "nosuch"]).exit_code == 2
+
+
+def test_more_pictures_and_orders_where_ways_differ_least(world, monkeypatch):
+    monkeypatch.setattr(imputing, "SETS", ("images",))
+    monkeypatch.setattr(imputing, "COUNTS", Counts(imputing_least=9, imputing_spatial=4, imputing_others=2))
+    monkeypatch.setattr(world, "pictures", lambda name, count: list(range(count)))
+    asked = []
+    monkeypatch.setattr(imputing, "_of_picture", lambda world, picture, rates: asked.append(rates) or [])
+    imputing.measure(world)
+    spatial, *others = ([len(rates[order]) for rates in asked] for order in imputing.ORDERS)
+    assert sorted(spatial) == [1] * 5 + [3] * 4
+    for counts in others:
+        assert sorted(counts) == [0] * 5 + [1] * 2 + [3] * 2
+        assert all(few <= many for few, many in zip(counts, spatial, strict=True))
