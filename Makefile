@@ -19,11 +19,11 @@ $(STAMP): pyproject.toml constraints.txt
 setup: $(STAMP)  ## virtual environment with everything in it (several GB: torch)
 
 proto: $(STAMP)  ## generate the stubs from proto/
-	$(BIN)/python -m deploy.generate_stubs proto
+	$(BIN)/python -m gocom.deploy.generate_stubs proto
 
 proto-check: $(STAMP)  ## lint the protos, and fail when the committed stubs are stale
 	cd proto && ../$(BIN)/buf lint
-	$(BIN)/python -m deploy.generate_stubs --check proto
+	$(BIN)/python -m gocom.deploy.generate_stubs --check proto
 
 demo: $(STAMP)  ## photos across a lossy channel, pictures and a table in out/demo
 	$(BIN)/gocom demo --out out/demo
@@ -44,30 +44,30 @@ e2e: $(STAMP)  ## the containers, and every fault on every service (skips where 
 	$(BIN)/python -m pytest tests/e2e -v -rs
 
 bench: $(STAMP)  ## time of each stage, pictures/s end to end, packets/s through the emulator beside a relay
-	$(BIN)/python -m evaluation.bench
+	$(BIN)/python -m gocom.evaluation.bench
 
 certify: $(STAMP)  ## every fault of the channel against its closed form, with figures: out/channel/index.html
 	$(BIN)/gocom channel certify
 
 soak: $(STAMP)  ## does anything grow? make soak IMAGES=3000 MINUTES=0: plot in out/soak
-	$(BIN)/python -m evaluation.soak --images $(or $(IMAGES),3000) --minutes $(or $(MINUTES),0)
+	$(BIN)/python -m gocom.evaluation.soak --images $(or $(IMAGES),3000) --minutes $(or $(MINUTES),0)
 
 kills: $(STAMP)  ## 1,000 pictures while each service is killed 20 times: none lost, none twice
 	$(BIN)/python -m pytest tests/faults -v -s
 
 train: $(STAMP)  ## train the bundled nets: make train DATA=folder-of-tars HELD_OUT=images [MINUTES=40]
-	$(BIN)/python -m training.vq_tokenizer --data $(DATA) --held-out $(HELD_OUT) --minutes $(or $(MINUTES),40) \
+	$(BIN)/python -m gocom.training.vq_tokenizer --data $(DATA) --held-out $(HELD_OUT) --minutes $(or $(MINUTES),40) \
 		--out build/models/vq_tokenizer_stage1
-	$(BIN)/python -m training.vq_decoder --start-from build/models/vq_tokenizer_stage1 --data $(DATA) \
+	$(BIN)/python -m gocom.training.vq_decoder --start-from build/models/vq_tokenizer_stage1 --data $(DATA) \
 		--held-out $(HELD_OUT) --minutes $(or $(MINUTES),40) --out build/models/vq_tokenizer
-	$(BIN)/python -m training.token_denoiser --data $(DATA) --held-out $(HELD_OUT) --minutes $(or $(MINUTES),40) \
+	$(BIN)/python -m gocom.training.token_denoiser --data $(DATA) --held-out $(HELD_OUT) --minutes $(or $(MINUTES),40) \
 		--tokenizer build/models/vq_tokenizer --out build/models/token_denoiser
-	$(BIN)/python -m training.lami_go_tables --data $(DATA) --held-out $(HELD_OUT) \
+	$(BIN)/python -m gocom.training.lami_go_tables --data $(DATA) --held-out $(HELD_OUT) \
 		--tokenizer build/models/vq_tokenizer --out build/models/lami_go_tables
-	$(BIN)/python -m training.vae --data $(DATA) --held-out $(HELD_OUT) --minutes $(or $(MINUTES),40) \
+	$(BIN)/python -m gocom.training.vae --data $(DATA) --held-out $(HELD_OUT) --minutes $(or $(MINUTES),40) \
 		--start-from build/models/vq_tokenizer --out build/models/vae_stage1
-	$(BIN)/python -m training.vae --decoder-only --start-from build/models/vae_stage1 --data $(DATA) \
+	$(BIN)/python -m gocom.training.vae --decoder-only --start-from build/models/vae_stage1 --data $(DATA) \
 		--held-out $(HELD_OUT) --minutes $(or $(MINUTES),40) --out build/models/vae
-	$(BIN)/python -m training.feature_quantizer --data $(DATA) --vae build/models/vae --out build/models/feature_quantizer
-	$(BIN)/python -m training.feature_imputer --data $(DATA) --held-out $(HELD_OUT) --minutes $(or $(MINUTES),40) \
+	$(BIN)/python -m gocom.training.feature_quantizer --data $(DATA) --vae build/models/vae --out build/models/feature_quantizer
+	$(BIN)/python -m gocom.training.feature_imputer --data $(DATA) --held-out $(HELD_OUT) --minutes $(or $(MINUTES),40) \
 		--vae build/models/vae --out build/models/feature_imputer

@@ -13,13 +13,13 @@ from functools import lru_cache, partial
 import numpy as np
 import numpy.typing as npt
 
-from channel_emulator.crc_patch import shares as crc_shares
-from channel_emulator.impairments import Fault, FrameInfo
-from channel_emulator.round_rng import LONG_WINDOW, RoundRng
-from common.errors import InvalidInput
-from common.packets import PacketBatch, Span
-from common.random import CounterRng
-from common.types import Bools, Ints
+from gocom.channel_emulator.crc_patch import shares as crc_shares
+from gocom.channel_emulator.impairments import Fault, FrameInfo
+from gocom.channel_emulator.round_rng import LONG_WINDOW, RoundRng
+from gocom.common.errors import InvalidInput
+from gocom.common.packets import PacketBatch, Span
+from gocom.common.random import CounterRng
+from gocom.common.types import Bools, Ints
 from gocom.v1 import channel_pb2
 
 ERASE, DELIVER = "erase", "deliver"

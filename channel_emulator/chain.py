@@ -16,17 +16,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from channel_emulator.impairments import IMPAIRMENTS, Fault, FrameInfo
-from channel_emulator.round_rng import RoundRng
-from channel_emulator.tally import Score, Tally
-from channel_emulator.timed_faults import Flight, TimedFault, join_flights
-from common.channel_spec import MAX_IMPAIRMENTS, PRESETS
-from common.csi import Csi
-from common.errors import InvalidInput, UnknownName
-from common.packetizer import MAX_ELEMENTS, MAX_PACKETS
-from common.packets import PacketBatch, join_batches
-from common.types import Bools, FrameHeader
-from common.wire import EXTENSION
+from gocom.channel_emulator.impairments import IMPAIRMENTS, Fault, FrameInfo
+from gocom.channel_emulator.round_rng import RoundRng
+from gocom.channel_emulator.tally import Score, Tally
+from gocom.channel_emulator.timed_faults import Flight, TimedFault, join_flights
+from gocom.common.channel_spec import MAX_IMPAIRMENTS, PRESETS
+from gocom.common.csi import Csi
+from gocom.common.errors import InvalidInput, UnknownName
+from gocom.common.packetizer import MAX_ELEMENTS, MAX_PACKETS
+from gocom.common.packets import PacketBatch, join_batches
+from gocom.common.types import Bools, FrameHeader
+from gocom.common.wire import EXTENSION
 from gocom.v1 import channel_pb2, link_pb2
 
 _QUOTED = 80

@@ -22,14 +22,14 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from channel_emulator.chain import Chain
-from channel_emulator.fading_faults import FadingFault
-from channel_emulator.impairments import FrameInfo, check_range
-from common.csi import Csi, CsiKind, CsiSource
-from common.enums import enum_to_name
-from common.errors import InvalidInput
-from common.random import CounterRng
-from common.types import MAX_PAYLOAD_BYTES, Ints
+from gocom.channel_emulator.chain import Chain
+from gocom.channel_emulator.fading_faults import FadingFault
+from gocom.channel_emulator.impairments import FrameInfo, check_range
+from gocom.common.csi import Csi, CsiKind, CsiSource
+from gocom.common.enums import enum_to_name
+from gocom.common.errors import InvalidInput
+from gocom.common.random import CounterRng
+from gocom.common.types import MAX_PAYLOAD_BYTES, Ints
 from gocom.v1 import channel_pb2
 
 Doubles = npt.NDArray[np.float64]

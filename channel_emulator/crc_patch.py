@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from common.types import Ints
+from gocom.common.types import Ints
 
 Words = npt.NDArray[np.uint32]
 

@@ -20,9 +20,9 @@ from operator import itemgetter
 import grpc
 import numpy as np
 
-from channel_emulator.parcels import ON_WIRE_LEAST, Parcel, Piece, messages
-from channel_emulator.timed_faults import Doubles, Flight, Overtaking, in_queue_order
-from common.types import Ints
+from gocom.channel_emulator.parcels import ON_WIRE_LEAST, Parcel, Piece, messages
+from gocom.channel_emulator.timed_faults import Doubles, Flight, Overtaking, in_queue_order
+from gocom.common.types import Ints
 
 MAX_BYTES = 32 << 20
 """Under way in a session. A batch counts until the last of its packets has gone."""

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from channel_emulator.impairments import Fault, check_range
-from channel_emulator.physical.fading import Fading, blocks_of
-from channel_emulator.round_rng import by_window, common_value
-from channel_emulator.tally import Score, Tally
-from common.errors import InvalidInput, UnknownName
-from common.packets import PacketBatch
-from common.random import CounterRng
-from common.types import Bools, Floats, Ints
+from gocom.channel_emulator.impairments import Fault, check_range
+from gocom.channel_emulator.physical.fading import Fading, blocks_of
+from gocom.channel_emulator.round_rng import by_window, common_value
+from gocom.channel_emulator.tally import Score, Tally
+from gocom.common.errors import InvalidInput, UnknownName
+from gocom.common.packets import PacketBatch
+from gocom.common.random import CounterRng
+from gocom.common.types import Bools, Floats, Ints
 
 Doubles = npt.NDArray[np.float64]
 

@@ -1,6 +1,6 @@
 """A feedback message as packets, and what the channel makes of them.
 
-A message of b bytes, as they count (`common.feedback.bare_message`), is ceil(b / max_payload_bytes) packets of the
+A message of b bytes, as they count (`gocom.common.feedback.bare_message`), is ceil(b / max_payload_bytes) packets of the
 default payload size, at least one. It arrives when all of them do, undamaged: half a message is of no use.
 
 Each attempt draws from random streams of its own, "reverse/ATTEMPT/i:name" at (frame index, round, sequence number), so
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from channel_emulator.chain import Chain, Passage
-from channel_emulator.impairments import FrameInfo
-from common.errors import TooLarge
-from common.feedback import MAX_ATTEMPTS, bare_message, check_attempt
-from common.packetizer import MAX_ELEMENTS
-from common.packets import PacketBatch
-from common.types import LinkSettings
+from gocom.channel_emulator.chain import Chain, Passage
+from gocom.channel_emulator.impairments import FrameInfo
+from gocom.common.errors import TooLarge
+from gocom.common.feedback import MAX_ATTEMPTS, bare_message, check_attempt
+from gocom.common.packetizer import MAX_ELEMENTS
+from gocom.common.packets import PacketBatch
+from gocom.common.types import LinkSettings
 from gocom.v1 import feedback_pb2
 
 PAYLOAD_BYTES = LinkSettings().max_payload_bytes

@@ -15,16 +15,16 @@ from typing import Any
 import grpc
 import numpy as np
 
-from channel_emulator.feedback_packets import attempt_of
-from channel_emulator.hops import hop_metadata, hop_of, hop_stream
-from channel_emulator.passing_round import MAX_WORK
-from channel_emulator.statistics import RoundCounts
-from channel_emulator.switchboard import Switchboard
-from common.errors import Busy, NotReady
-from common.logs import frame_id, get_logger
-from common.metrics import PACKETS
-from common.rpc.call_status import status_parts
-from common.wire import check_session_id
+from gocom.channel_emulator.feedback_packets import attempt_of
+from gocom.channel_emulator.hops import hop_metadata, hop_of, hop_stream
+from gocom.channel_emulator.passing_round import MAX_WORK
+from gocom.channel_emulator.statistics import RoundCounts
+from gocom.channel_emulator.switchboard import Switchboard
+from gocom.common.errors import Busy, NotReady
+from gocom.common.logs import frame_id, get_logger
+from gocom.common.metrics import PACKETS
+from gocom.common.rpc.call_status import status_parts
+from gocom.common.wire import check_session_id
 from gocom.v1 import feedback_pb2
 
 log = get_logger("channel_emulator")

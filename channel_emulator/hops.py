@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from common.errors import InvalidInput
+from gocom.common.errors import InvalidInput
 
 HOP = "gocom-hop"
 """Metadata of a call: how many emulators it has passed; none from a transmitter or a receiver."""

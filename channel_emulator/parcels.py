@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from channel_emulator.timed_faults import Flight
-from common.batch_wire import batch_to_proto
-from common.packets import PacketBatch
-from common.types import Ints
+from gocom.channel_emulator.timed_faults import Flight
+from gocom.common.batch_wire import batch_to_proto
+from gocom.common.packets import PacketBatch
+from gocom.common.types import Ints
 from gocom.v1 import link_pb2
 
 ON_WIRE, ON_WIRE_LEAST = 32, 6

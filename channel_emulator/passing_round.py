@@ -13,16 +13,16 @@ from typing import TypeVar
 
 import numpy as np
 
-from channel_emulator.chain import Passage
-from channel_emulator.impairments import FrameInfo
-from channel_emulator.recording import RoundRecorder
-from channel_emulator.statistics import RoundCounts
-from channel_emulator.switchboard import Position
-from channel_emulator.tally import Score
-from channel_emulator.timed_faults import Flight
-from channel_emulator.wire_items import WireItem
-from common.metrics import SECONDS
-from common.packets import PacketBatch
+from gocom.channel_emulator.chain import Passage
+from gocom.channel_emulator.impairments import FrameInfo
+from gocom.channel_emulator.recording import RoundRecorder
+from gocom.channel_emulator.statistics import RoundCounts
+from gocom.channel_emulator.switchboard import Position
+from gocom.channel_emulator.tally import Score
+from gocom.channel_emulator.timed_faults import Flight
+from gocom.channel_emulator.wire_items import WireItem
+from gocom.common.metrics import SECONDS
+from gocom.common.packets import PacketBatch
 
 MAX_WORK = 8192
 """Random numbers drawn on the event loop for one batch, some milliseconds; more of them are worth a thread."""

@@ -13,19 +13,19 @@ from typing import Any
 
 import grpc
 
-from channel_emulator.chain import frame_info
-from channel_emulator.delay_line import LINK_ENDED, DelayLine
-from channel_emulator.hops import hop_metadata, hop_of, hop_stream
-from channel_emulator.passing_round import PassingRound
-from channel_emulator.statistics import RoundCounts
-from channel_emulator.switchboard import Switchboard
-from channel_emulator.timed_faults import Flight
-from channel_emulator.wire_items import WireItem, read_item
-from common.errors import InvalidInput, NotReady
-from common.logs import frame_id, get_logger
-from common.metrics import PACKETS, ROUNDS
-from common.packetizer import MAX_PACKETS
-from common.rpc.call_status import CallStatus
+from gocom.channel_emulator.chain import frame_info
+from gocom.channel_emulator.delay_line import LINK_ENDED, DelayLine
+from gocom.channel_emulator.hops import hop_metadata, hop_of, hop_stream
+from gocom.channel_emulator.passing_round import PassingRound
+from gocom.channel_emulator.statistics import RoundCounts
+from gocom.channel_emulator.switchboard import Switchboard
+from gocom.channel_emulator.timed_faults import Flight
+from gocom.channel_emulator.wire_items import WireItem, read_item
+from gocom.common.errors import InvalidInput, NotReady
+from gocom.common.logs import frame_id, get_logger
+from gocom.common.metrics import PACKETS, ROUNDS
+from gocom.common.packetizer import MAX_PACKETS
+from gocom.common.rpc.call_status import CallStatus
 from gocom.v1 import link_pb2
 
 log = get_logger("channel_emulator")

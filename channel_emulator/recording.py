@@ -14,12 +14,12 @@ from collections.abc import AsyncIterator, Callable
 
 import numpy as np
 
-from common.errors import Busy, TooLarge
-from common.logs import get_logger
-from common.packetizer import MAX_PACKETS
-from common.packets import PacketBatch
-from common.traces import BIT_SHIFT, MAX_FLIPS, trace_round
-from common.types import Bools, FrameHeader, Ints
+from gocom.common.errors import Busy, TooLarge
+from gocom.common.logs import get_logger
+from gocom.common.packetizer import MAX_PACKETS
+from gocom.common.packets import PacketBatch
+from gocom.common.traces import BIT_SHIFT, MAX_FLIPS, trace_round
+from gocom.common.types import Bools, FrameHeader, Ints
 from gocom.v1 import channel_pb2
 
 log = get_logger("channel_emulator")
@@ -201,7 +201,7 @@ class Recording:
 
 
 class RecordingChannel:
-    """A channel of an in-process pipeline (common.pipeline.Channel), and what it did.
+    """A channel of an in-process pipeline (gocom.common.pipeline.Channel), and what it did.
 
     All batches of a round must come before the next round's; a sequence number that comes again begins another round.
 

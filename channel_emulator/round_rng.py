@@ -12,9 +12,9 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from common.packets import PacketBatch, Span
-from common.random import CounterRng
-from common.types import Ints
+from gocom.common.packets import PacketBatch, Span
+from gocom.common.random import CounterRng
+from gocom.common.types import Ints
 
 T = TypeVar("T")
 Array = TypeVar("Array", bound=npt.NDArray[Any])

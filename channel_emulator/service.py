@@ -15,19 +15,19 @@ from typing import Any
 
 import grpc
 
-from channel_emulator.channel_state import read_instant, state_of
-from channel_emulator.feedback_proxy import FEEDBACK_SERVICE, FeedbackProxy
-from channel_emulator.hops import hop_of, hop_stream
-from channel_emulator.proxy import LINK_SERVICE, LinkProxy
-from channel_emulator.switchboard import Switchboard
-from common.channel_spec import format_spec, parse_spec
-from common.enums import enum_to_name
-from common.errors import InvalidInput
-from common.logs import get_logger
-from common.rpc.channels import open_channel
-from common.rpc.server import RunningServer, start_server
-from common.settings import ChannelSettings
-from common.types import LinkSettings
+from gocom.channel_emulator.channel_state import read_instant, state_of
+from gocom.channel_emulator.feedback_proxy import FEEDBACK_SERVICE, FeedbackProxy
+from gocom.channel_emulator.hops import hop_of, hop_stream
+from gocom.channel_emulator.proxy import LINK_SERVICE, LinkProxy
+from gocom.channel_emulator.switchboard import Switchboard
+from gocom.common.channel_spec import format_spec, parse_spec
+from gocom.common.enums import enum_to_name
+from gocom.common.errors import InvalidInput
+from gocom.common.logs import get_logger
+from gocom.common.rpc.channels import open_channel
+from gocom.common.rpc.server import RunningServer, start_server
+from gocom.common.settings import ChannelSettings
+from gocom.common.types import LinkSettings
 from gocom.v1 import channel_pb2, channel_pb2_grpc
 
 log = get_logger("channel_emulator")

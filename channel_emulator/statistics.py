@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from channel_emulator.chain import Chain
-from channel_emulator.impairments import FrameInfo
-from channel_emulator.tally import Score
-from common.packets import PacketBatch
-from common.types import Ints
+from gocom.channel_emulator.chain import Chain
+from gocom.channel_emulator.impairments import FrameInfo
+from gocom.channel_emulator.tally import Score
+from gocom.common.packets import PacketBatch
+from gocom.common.types import Ints
 from gocom.v1 import channel_pb2
 
 _REMEMBERED_ROUNDS = 1 << 16

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from channel_emulator.chain import Chain
-from channel_emulator.recording import Recording
-from channel_emulator.statistics import Statistics
+from gocom.channel_emulator.chain import Chain
+from gocom.channel_emulator.recording import Recording
+from gocom.channel_emulator.statistics import Statistics
 from gocom.v1 import channel_pb2
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from common.packets import PacketBatch
+from gocom.common.packets import PacketBatch
 
 if TYPE_CHECKING:
-    from channel_emulator.impairments import Fault
+    from gocom.channel_emulator.impairments import Fault
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from channel_emulator.impairments import Fault
-from common.packets import PacketBatch, gather, join_batches
-from common.types import Ints
+from gocom.channel_emulator.impairments import Fault
+from gocom.common.packets import PacketBatch, gather, join_batches
+from gocom.common.types import Ints
 from gocom.v1 import channel_pb2
 
 Doubles = npt.NDArray[np.float64]

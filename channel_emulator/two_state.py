@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from channel_emulator.impairments import check_range
-from common.errors import InvalidInput
+from gocom.channel_emulator.impairments import check_range
+from gocom.common.errors import InvalidInput
 
 _FEW = 1e-6
 """Below this expected number of moves in a run, two trials of the run are in the same state."""

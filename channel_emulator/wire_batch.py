@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from common.batch_wire import BATCH_COLUMNS, check_batch, read_column
-from common.packets import Layout, PacketBatch, Span
-from common.types import Bools
+from gocom.common.batch_wire import BATCH_COLUMNS, check_batch, read_column
+from gocom.common.packets import Layout, PacketBatch, Span
+from gocom.common.types import Bools
 from gocom.v1 import link_pb2
 
 

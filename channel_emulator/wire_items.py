@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from channel_emulator.wire_batch import WireBatch
-from common.batch_wire import columns_into_proto
-from common.packets import PacketBatch
-from common.types import Ints
+from gocom.channel_emulator.wire_batch import WireBatch
+from gocom.common.batch_wire import columns_into_proto
+from gocom.common.packets import PacketBatch
+from gocom.common.types import Ints
 from gocom.v1 import link_pb2
 
 _FIELDS = link_pb2.SendRequest.DESCRIPTOR.fields_by_name

@@ -8,11 +8,11 @@ from typing import Any
 
 import grpc
 
-from client.errors import named
-from client.recording import AsyncRecording
-from common.channel_spec import parse_spec
-from common.errors import GoComError, InvalidInput
-from common.rpc.channels import MAX_MESSAGE_BYTES, RPC_DEADLINE_S, STREAM_DEADLINE_S
+from gocom.client.errors import named
+from gocom.client.recording import AsyncRecording
+from gocom.common.channel_spec import parse_spec
+from gocom.common.errors import GoComError, InvalidInput
+from gocom.common.rpc.channels import MAX_MESSAGE_BYTES, RPC_DEADLINE_S, STREAM_DEADLINE_S
 from gocom.v1 import channel_pb2
 
 ATTEMPTS, RETRY_PAUSE_S = 4, 0.1
@@ -45,7 +45,7 @@ class ChannelControl:
         """Replace the profile, from the next frame on; -> its revision.
 
         Args:
-            profile: text as `common.channel_spec.parse_spec` reads it, or the message.
+            profile: text as `gocom.common.channel_spec.parse_spec` reads it, or the message.
             seed: of the channel's randomness, with text.
             reverse: of the way back, which feedback takes; the emulator must be on it (docs/channel.md).
 

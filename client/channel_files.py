@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from common.channel_spec import TRACE_REPLAY, format_spec
-from common.trace_file import TraceWriter
+from gocom.common.channel_spec import TRACE_REPLAY, format_spec
+from gocom.common.trace_file import TraceWriter
 from gocom.v1 import channel_pb2
 
 

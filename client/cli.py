@@ -7,16 +7,16 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from client.commands import channel, serve
-from client.commands.codecs import codecs
-from client.commands.demo import demo
-from client.commands.doctor import doctor
-from client.commands.eval import evaluate
-from client.commands.health import health
-from client.commands.send import send
-from client.commands.stream import stream
-from client.commands.up import up
-from client.console import emit
+from gocom.client.commands import channel, serve
+from gocom.client.commands.codecs import codecs
+from gocom.client.commands.demo import demo
+from gocom.client.commands.doctor import doctor
+from gocom.client.commands.eval import evaluate
+from gocom.client.commands.health import health
+from gocom.client.commands.send import send
+from gocom.client.commands.stream import stream
+from gocom.client.commands.up import up
+from gocom.client.console import emit
 
 app = typer.Typer(
     name="gocom",

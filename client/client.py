@@ -17,15 +17,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from client.channel_control import ChannelControl
-from client.pictures import Source
-from client.recording import Recording
-from client.results import SendResult
-from client.send_arguments import send_options
-from client.transfer import Transfer
-from common.rpc.channels import open_channel
-from common.rpc.security import check_peers
-from common.settings import ClientSettings
+from gocom.client.channel_control import ChannelControl
+from gocom.client.pictures import Source
+from gocom.client.recording import Recording
+from gocom.client.results import SendResult
+from gocom.client.send_arguments import send_options
+from gocom.client.transfer import Transfer
+from gocom.common.rpc.channels import open_channel
+from gocom.common.rpc.security import check_peers
+from gocom.common.settings import ClientSettings
 from gocom.v1 import channel_pb2, channel_pb2_grpc, receiver_pb2_grpc, transmitter_pb2_grpc
 
 T = TypeVar("T")

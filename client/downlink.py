@@ -8,8 +8,8 @@ from typing import Any
 
 import grpc
 
-from client.errors import Patience
-from common.rpc.channels import STREAM_DEADLINE_S
+from gocom.client.errors import Patience
+from gocom.common.rpc.channels import STREAM_DEADLINE_S
 from gocom.v1 import receiver_pb2
 
 

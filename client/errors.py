@@ -8,8 +8,8 @@ import time
 
 import grpc
 
-from common.errors import Busy, GoComError, NotReady
-from common.rpc.status import error_from_rpc
+from gocom.common.errors import Busy, GoComError, NotReady
+from gocom.common.rpc.status import error_from_rpc
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
 

@@ -8,11 +8,11 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 
-from client.client import Client
-from client.fault_script import ChannelCounts, Playing, Step, read_counts
-from client.processes import HOST, free_ports, reap
-from client.stack import is_serving
-from common.errors import NotReady
+from gocom.client.client import Client
+from gocom.client.fault_script import ChannelCounts, Playing, Step, read_counts
+from gocom.client.processes import HOST, free_ports, reap
+from gocom.client.stack import is_serving
+from gocom.common.errors import NotReady
 
 START_S = 30.0
 
@@ -53,7 +53,7 @@ class ControlledChannel:
         """
         port = free_ports(["channel"])["channel"]
         command = [
-            sys.executable, "-m", "client.cli", "serve", "channel", "--follow-parent",
+            sys.executable, "-m", "gocom.client.cli", "serve", "channel", "--follow-parent",
             "--host", HOST, "--port", str(port), "--next-hop", next_hop,
         ]  # fmt: skip
         process = subprocess.Popen(

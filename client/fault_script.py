@@ -18,9 +18,9 @@ from typing import Any
 
 import yaml
 
-from client.client import Client
-from common.channel_spec import parse_spec
-from common.errors import InvalidInput
+from gocom.client.client import Client
+from gocom.common.channel_spec import parse_spec
+from gocom.common.errors import InvalidInput
 from gocom.v1 import channel_pb2
 
 MAX_STEPS = 10_000

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from client.results import Pixels, SendResult
-from common.types import Provenance
+from gocom.client.results import Pixels, SendResult
+from gocom.common.types import Provenance
 
 INK, PAPER, ABSENT, ON_ABSENT = (24, 24, 24), (255, 255, 255), (150, 150, 150), (255, 255, 255)
 TINTS = {

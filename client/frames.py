@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from client.pictures import Picture
-from client.results import FailureKind, Pixels, ProtectedSegment, SendResult
-from common.account import ByteAccount
-from common.images import decode_image, to_float
-from common.logs import frame_id
-from common.quality import ms_ssim, psnr_db
+from gocom.client.pictures import Picture
+from gocom.client.results import FailureKind, Pixels, ProtectedSegment, SendResult
+from gocom.common.account import ByteAccount
+from gocom.common.images import decode_image, to_float
+from gocom.common.logs import frame_id
+from gocom.common.quality import ms_ssim, psnr_db
 from gocom.v1 import link_pb2, receiver_pb2, transmitter_pb2
 
 _KINDS: dict[int, FailureKind] = {

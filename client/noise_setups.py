@@ -20,9 +20,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.errors import InvalidInput
-from common.systems import SYSTEMS
-from common.types import ElementCoding
+from gocom.common.errors import InvalidInput
+from gocom.common.systems import SYSTEMS
+from gocom.common.types import ElementCoding
 
 SETUPS = (1, 2, 3, 4)
 PACKET_ERASURE_RATE, BIT_ERROR_RATE = 0.1, 1e-3
@@ -39,7 +39,7 @@ class NoiseSetup:
     """What a noise setup comes to.
 
     Attributes:
-        channel: SPEC of the channel, as common.channel_spec.parse_spec reads it.
+        channel: SPEC of the channel, as gocom.common.channel_spec.parse_spec reads it.
         interleave: of LinkSettings.
         options: of the codec, by name; `options_for` leaves out what a codec does not have.
     """

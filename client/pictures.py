@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from client.results import Pixels
-from common.errors import InvalidInput
-from common.images import decode_image, png_bytes, square_crop
-from common.types import MAX_SIDE_PX, MIN_SIDE_PX
+from gocom.client.results import Pixels
+from gocom.common.errors import InvalidInput
+from gocom.common.images import decode_image, png_bytes, square_crop
+from gocom.common.types import MAX_SIDE_PX, MIN_SIDE_PX
 
 Source = str | Path | bytes | Pixels
 Size = int | Literal["fit"] | None

@@ -12,9 +12,9 @@ from typing import Any, Self
 
 import grpc
 
-from client.errors import named
-from common.errors import GoComError, InvalidInput, NotReady
-from common.trace_file import TraceWriter
+from gocom.client.errors import named
+from gocom.common.errors import GoComError, InvalidInput, NotReady
+from gocom.common.trace_file import TraceWriter
 from gocom.v1 import channel_pb2
 
 LAST_S = 5.0

@@ -66,7 +66,7 @@ class SendResult:
         failure: "undecodable" is the channel's doing; the other kinds are faults of the request or of a service.
         original: uint8 [H, W, 3], the pixels that were sent.
         image: uint8 [H, W, 3], what the receiver made of them.
-        provenance: uint8 [H, W] of common.types.Provenance.
+        provenance: uint8 [H, W] of gocom.common.types.Provenance.
         caption: text that arrived, if the codec sends any.
         quality_estimate: the decoder's own estimate of how much of the picture is right, 0 to 1, if it makes one.
         protection: what unequal protection chose, round by round; empty without it.

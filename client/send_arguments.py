@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, TypeVar
 
-from client.pictures import Size
-from client.results import Preview
-from client.transfer import SendOptions
-from common.errors import InvalidInput
-from common.systems import SYSTEMS
-from common.types import FeedbackPolicy, LinkSettings, PowerAllocation, RoundSettings
-from common.wire import check_rounds, make_parameters
+from gocom.client.pictures import Size
+from gocom.client.results import Preview
+from gocom.client.transfer import SendOptions
+from gocom.common.errors import InvalidInput
+from gocom.common.systems import SYSTEMS
+from gocom.common.types import FeedbackPolicy, LinkSettings, PowerAllocation, RoundSettings
+from gocom.common.wire import check_rounds, make_parameters
 
 E = TypeVar("E", bound=Enum)
 

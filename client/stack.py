@@ -22,14 +22,14 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from client.channel_files import profile_argument
-from client.client import Client
-from client.processes import HOST, free_ports, hold_ports, reap
-from common.channel_spec import parse_spec
-from common.errors import InvalidInput, NotReady
-from common.rpc.security import channel_credentials
-from common.rpc.status import connection_words
-from common.settings import ClientSettings
+from gocom.client.channel_files import profile_argument
+from gocom.client.client import Client
+from gocom.client.processes import HOST, free_ports, hold_ports, reap
+from gocom.common.channel_spec import parse_spec
+from gocom.common.errors import InvalidInput, NotReady
+from gocom.common.rpc.security import channel_credentials
+from gocom.common.rpc.status import connection_words
+from gocom.common.settings import ClientSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVICES = ("receiver", "channel", "transmitter")
@@ -48,7 +48,7 @@ class LocalStack:
     """Receiver, channel emulator and transmitter on free ports of 127.0.0.1. Use it as a context manager.
 
     Args:
-        channel_spec: profile of the channel, as `common.channel_spec.parse_spec` reads it.
+        channel_spec: profile of the channel, as `gocom.common.channel_spec.parse_spec` reads it.
         seed: of the channel; None: the spec's own, else 0.
         device: torch device of the nets; "auto": CUDA where there is one.
         codecs: loaded, and run once, before the services count as ready.
@@ -219,7 +219,7 @@ class LocalStack:
         return process
 
     def _spawn(self, name: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "client.cli", "serve", name, "--follow-parent", *self._arguments(name)]
+        command = [sys.executable, "-m", "gocom.client.cli", "serve", name, "--follow-parent", *self._arguments(name)]
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         # What is set for services on a network is not for these.
         kept = {name: value for name, value in os.environ.items() if not _SECURITY.fullmatch(name)}

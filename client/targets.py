@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from client.client import Client
-from client.console import security, spinner
-from client.stack import LocalStack
-from common.channel_spec import parse_spec
-from common.errors import NotReady
+from gocom.client.client import Client
+from gocom.client.console import security, spinner
+from gocom.client.stack import LocalStack
+from gocom.common.channel_spec import parse_spec
+from gocom.common.errors import NotReady
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from typing import Any
 
 import grpc
 
-from client.errors import Patience
-from client.frames import SentFrame
-from common.rpc.call_status import CallStatus
-from common.rpc.channels import STREAM_DEADLINE_S
+from gocom.client.errors import Patience
+from gocom.client.frames import SentFrame
+from gocom.common.rpc.call_status import CallStatus
+from gocom.common.rpc.channels import STREAM_DEADLINE_S
 from gocom.v1 import transmitter_pb2
 
 STOOD_S = 5.0

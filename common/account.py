@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.batch_wire import batch_to_proto
-from common.packetizer import packetize
-from common.packets import PacketBatch
-from common.systems import SYSTEMS
-from common.types import FrameHeader, GoMessage, Ints, LinkSettings
-from common.wire import header_to_proto
+from gocom.common.batch_wire import batch_to_proto
+from gocom.common.packetizer import packetize
+from gocom.common.packets import PacketBatch
+from gocom.common.systems import SYSTEMS
+from gocom.common.types import FrameHeader, GoMessage, Ints, LinkSettings
+from gocom.common.wire import header_to_proto
 from gocom.v1 import link_pb2
 
 

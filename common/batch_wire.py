@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from common.errors import InvalidInput
-from common.packetizer import MAX_PACKETS
-from common.packets import PacketBatch
-from common.types import MAX_PAYLOAD_BYTES, Ints
+from gocom.common.errors import InvalidInput
+from gocom.common.packetizer import MAX_PACKETS
+from gocom.common.packets import PacketBatch
+from gocom.common.types import MAX_PAYLOAD_BYTES, Ints
 from gocom.v1 import link_pb2
 
 BATCH_COLUMNS = {

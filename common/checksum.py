@@ -9,7 +9,7 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-from common.packets import PacketBatch
+from gocom.common.packets import PacketBatch
 
 _FIELDS = struct.Struct("<IIIIII")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.errors import InvalidInput
+from gocom.common.errors import InvalidInput
 
 
 def enum_to_name(descriptor: Any, number: int, field: str) -> str | None:

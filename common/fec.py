@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import raptorq
 
-from common.errors import TooLarge
+from gocom.common.errors import TooLarge
 
 _PREFIX = struct.Struct("<HHI")
 _ID_BYTES = 4

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from common.csi import LinkReport
-from common.entropy.element_set import pack_spans, unpack_spans
-from common.errors import InvalidInput
-from common.packet_order import transmission_order
-from common.rounds import span_positions, spans_of
-from common.types import Feedback, FrameHeader, Ints, LinkSettings, SegmentFrame
+from gocom.common.csi import LinkReport
+from gocom.common.entropy.element_set import pack_spans, unpack_spans
+from gocom.common.errors import InvalidInput
+from gocom.common.packet_order import transmission_order
+from gocom.common.rounds import span_positions, spans_of
+from gocom.common.types import Feedback, FrameHeader, Ints, LinkSettings, SegmentFrame
 from gocom.v1 import feedback_pb2
 
 MIN_SNR_DB, MAX_SNR_DB = -60, 60

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from common.errors import InvalidInput
+from gocom.common.errors import InvalidInput
 
 ImageArray = npt.NDArray[np.float32]
 """An image [3, H, W], float32 in [0, 1], RGB."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from common.csi import Csi
-from common.images import ImageArray
-from common.types import Budget, Feedback, Goal, GoMessage, ReceivedMessage, Reconstruction
+from gocom.common.csi import Csi
+from gocom.common.images import ImageArray
+from gocom.common.types import Budget, Feedback, Goal, GoMessage, ReceivedMessage, Reconstruction
 
 if TYPE_CHECKING:
     import torch

@@ -8,7 +8,7 @@ import os
 from functools import cache
 from pathlib import Path
 
-from common.errors import NotReady
+from gocom.common.errors import NotReady
 
 MODELS_VARIABLE = "GOCOM_MODELS"
 
@@ -34,7 +34,7 @@ def knowledge_hash(name: str) -> bytes:
 
 def held_knowledge() -> dict[str, bytes]:
     """Fingerprints of every model that a registered system needs and this machine holds, by name."""
-    from common.systems import SYSTEMS  # noqa: PLC0415 - systems load their tables through this module
+    from gocom.common.systems import SYSTEMS  # noqa: PLC0415 - systems load their tables through this module
 
     held = {}
     for name in sorted({name for codec in SYSTEMS for name in SYSTEMS.get(codec).knowledge}):

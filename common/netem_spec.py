@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from common.errors import InvalidInput
+from gocom.common.errors import InvalidInput
 from gocom.v1 import channel_pb2
 
 NETEM = "netem"

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from common.errors import InvalidInput
-from common.random import CounterRng
-from common.rounds import span_positions
-from common.systems import spec_of
-from common.types import Bools, FrameHeader, GoMessage, Ints, LinkSettings, Segment, SegmentFrame
+from gocom.common.errors import InvalidInput
+from gocom.common.random import CounterRng
+from gocom.common.rounds import span_positions
+from gocom.common.systems import spec_of
+from gocom.common.types import Bools, FrameHeader, GoMessage, Ints, LinkSettings, Segment, SegmentFrame
 
 
 def interleaver(count: int, link: LinkSettings) -> Ints:

@@ -16,14 +16,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from common import fec
-from common.checksum import checksums
-from common.entropy.coders import ElementCoder
-from common.errors import InvalidInput, TooLarge
-from common.packet_order import known_keep, packet_order, positions_of, unit_of, withheld_count
-from common.packets import PacketBatch, gather
-from common.systems import spec_of
-from common.types import (
+from gocom.common import fec
+from gocom.common.checksum import checksums
+from gocom.common.entropy.coders import ElementCoder
+from gocom.common.errors import InvalidInput, TooLarge
+from gocom.common.packet_order import known_keep, packet_order, positions_of, unit_of, withheld_count
+from gocom.common.packets import PacketBatch, gather
+from gocom.common.systems import spec_of
+from gocom.common.types import (
     Floats,
     FrameHeader,
     GoMessage,

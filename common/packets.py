@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from common.types import Bools, Bytes, Floats, Ints
+from gocom.common.types import Bools, Bytes, Floats, Ints
 
 _FEW_PACKETS = 1024
 """Packets of a batch whose layout is remembered; bounds memory."""

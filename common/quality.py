@@ -7,8 +7,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from common.errors import InvalidInput
-from common.images import ImageArray
+from gocom.common.errors import InvalidInput
+from gocom.common.images import ImageArray
 
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponents of the five scales, finest first: Wang, Simoncelli, Bovik 2003."""

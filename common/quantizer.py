@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file
 
-from common.errors import Mismatch
-from common.types import Floats, Ints
+from gocom.common.errors import Mismatch
+from gocom.common.types import Floats, Ints
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ import pkgutil
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-from common.errors import UnknownName
+from gocom.common.errors import UnknownName
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ class Registry(Generic[T]):
 
     Args:
         kind: what the things are, for messages: "codec", "impairment".
-        home: package whose modules register themselves, such as "transmitter.encoders".
+        home: package whose modules register themselves, such as "gocom.transmitter.encoders".
         file_of: says in which file of the folders a name is likely registered, without its ending. That file is tried
             first, so that a service that serves jpeg need not import torch; None: all are imported at once.
     """

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from common.random import CounterRng
-from common.types import Bools, FrameHeader, Ints, ReceivedMessage, ReceivedSegment
+from gocom.common.random import CounterRng
+from gocom.common.types import Bools, FrameHeader, Ints, ReceivedMessage, ReceivedSegment
 
 
 def merge_rounds(rounds: Sequence[ReceivedMessage]) -> dict[int, ReceivedSegment]:

@@ -19,10 +19,10 @@ from typing import Any, BinaryIO, Self
 
 import numpy as np
 
-from common.errors import InvalidInput, TooLarge
-from common.packetizer import MAX_PACKETS
-from common.traces import BIT_SHIFT, MAX_BITS, MAX_FLIPS, MAX_ROUNDS, MAX_TRACE_PACKETS, lost_of, trace_round
-from common.types import Bools, Ints
+from gocom.common.errors import InvalidInput, TooLarge
+from gocom.common.packetizer import MAX_PACKETS
+from gocom.common.traces import BIT_SHIFT, MAX_BITS, MAX_FLIPS, MAX_ROUNDS, MAX_TRACE_PACKETS, lost_of, trace_round
+from gocom.common.types import Bools, Ints
 from gocom.v1 import channel_pb2
 
 FORMAT, VERSION = "gocom-trace", 1

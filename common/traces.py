@@ -12,9 +12,9 @@ from itertools import chain
 
 import numpy as np
 
-from common.errors import InvalidInput
-from common.packetizer import MAX_PACKETS
-from common.types import MAX_PAYLOAD_BYTES, Bools, Bytes, Ints
+from gocom.common.errors import InvalidInput
+from gocom.common.packetizer import MAX_PACKETS
+from gocom.common.types import MAX_PAYLOAD_BYTES, Bools, Bytes, Ints
 from gocom.v1 import channel_pb2
 
 MAX_ROUNDS = 1 << 16

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from common.csi import LinkReport
-from common.errors import InvalidInput
-from common.images import ImageArray
+from gocom.common.csi import LinkReport
+from gocom.common.errors import InvalidInput
+from gocom.common.images import ImageArray
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]

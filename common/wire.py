@@ -16,12 +16,12 @@ from google.protobuf import json_format, struct_pb2
 from google.protobuf.message import Message
 from pydantic import ValidationError
 
-from common.entropy.element_set import pack_spans, unpack_spans
-from common.enums import enum_choices, enum_from_name, enum_to_name
-from common.errors import InvalidInput, UnknownName
-from common.packetizer import MAX_ELEMENTS, MAX_PACKETS, MAX_RUN
-from common.systems import SYSTEMS
-from common.types import (
+from gocom.common.entropy.element_set import pack_spans, unpack_spans
+from gocom.common.enums import enum_choices, enum_from_name, enum_to_name
+from gocom.common.errors import InvalidInput, UnknownName
+from gocom.common.packetizer import MAX_ELEMENTS, MAX_PACKETS, MAX_RUN
+from gocom.common.systems import SYSTEMS
+from gocom.common.types import (
     MAX_PAYLOAD_BYTES,
     MAX_SIDE_PX,
     MIN_SIDE_PX,

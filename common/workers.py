@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
-from common.registry import Registry
+from gocom.common.registry import Registry
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -1,6 +1,6 @@
 """Is the service at an address serving? For health checks of containers; `gocom health` is the same for people.
 
-python -m deploy.health 127.0.0.1:50051    # status 0: SERVING; 1: it says otherwise, or nobody answers
+python -m gocom.deploy.health 127.0.0.1:50051    # status 0: SERVING; 1: it says otherwise, or nobody answers
 
 The `gocom` command takes 0.6 s to load what a probe has no use for; every 10 s in every container that would be felt.
 """

@@ -22,11 +22,11 @@ import numpy as np
 import typer
 from skimage import data
 
-from client.client import Client
-from client.stack import LocalStack
-from common.images import square_crop
-from common.systems import SYSTEMS
-from evaluation import link_bench
+from gocom.client.client import Client
+from gocom.client.stack import LocalStack
+from gocom.common.images import square_crop
+from gocom.common.systems import SYSTEMS
+from gocom.evaluation import link_bench
 
 PHOTOS = ("astronaut", "coffee", "chelsea")
 CODECS = ("lami_go", "feature_imputing", "jpeg", "webp")
@@ -116,7 +116,7 @@ def main(
     if out:
         out.mkdir(parents=True, exist_ok=True)
         (out / "bench.json").write_text(json.dumps(found, indent=1))
-        head = ["# Bench", "", f"Made by `python -m evaluation.bench --out FOLDER` on {platform.machine()}.", ""]
+        head = ["# Bench", "", f"Made by `python -m gocom.evaluation.bench --out FOLDER` on {platform.machine()}.", ""]
         (out / "README.md").write_text("\n".join([*head, *lines]) + "\n")
 
 

@@ -1,6 +1,6 @@
 """How well captions fit: MiniLM cosine to the reference captions of each picture.
 
-    python -m evaluation.captions --images flickr8k-captions.tar --limit 200
+    python -m gocom.evaluation.captions --images flickr8k-captions.tar --limit 200
 
 Beside the captioner: the references of another picture (chance), one caption for all, and a reference held against
 the others (what people agree on).
@@ -18,9 +18,9 @@ import numpy.typing as npt
 import typer
 from tqdm import tqdm
 
-from common.images import read_samples, to_float
-from common.nets.text_encoder import TextEncoder
-from transmitter.captioner import TagCaptioner
+from gocom.common.images import read_samples, to_float
+from gocom.common.nets.text_encoder import TextEncoder
+from gocom.transmitter.captioner import TagCaptioner
 
 Vectors = npt.NDArray[np.float32]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from common.types import Bools, Ints
+from gocom.common.types import Bools, Ints
 
 
 def nearest_received(tokens: Ints, received: Bools) -> Ints:

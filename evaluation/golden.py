@@ -1,7 +1,7 @@
 """Golden metrics: what a few photos score today, so that a change of quality is seen in review.
 
-    python -m evaluation.golden            compare with tests/golden/metrics.json; says what moved, exits 1 then
-    python -m evaluation.golden --write    put today's values there (tolerances stay as they are)
+    python -m gocom.evaluation.golden            compare with tests/golden/metrics.json; says what moved, exits 1 then
+    python -m gocom.evaluation.golden --write    put today's values there (tolerances stay as they are)
 
 What has no float in it is exact, and so are losses and failures: bytes and pixels of jpeg, webp and avif (with
 Pillow as in constraints.txt). jpeg2000's wavelet is float, the same in every run of one build. Distances come from a
@@ -9,7 +9,7 @@ net. In lami_go a token or a draw on the edge falls to the other side now and th
 moves where the mean hardly does. So a case has a wide tolerance, and the mean of a method over its cases on a channel
 a narrow one. Four other kinds of kernels, and two threads, were tried, as in
 
-    ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 python -m evaluation.golden
+    ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 python -m gocom.evaluation.golden
 
 Cases of lami_go differed by up to 0.10 dB, 0.009 MS-SSIM, 0.022 distance and no byte, means by 0.017 dB, 0.002 and
 0.004. One denoising step more or less moves cases by up to 0.45 dB and means by up to 0.19 dB.
@@ -26,10 +26,10 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from common.images import ImageArray, square_crop, to_float
-from evaluation.judge import Judge, grey_like
-from evaluation.setup import make_codec
-from evaluation.sweep.methods import Method, Protection, parse_methods
+from gocom.common.images import ImageArray, square_crop, to_float
+from gocom.evaluation.judge import Judge, grey_like
+from gocom.evaluation.setup import make_codec
+from gocom.evaluation.sweep.methods import Method, Protection, parse_methods
 
 Case = dict[str, Any]
 
@@ -47,7 +47,7 @@ FIELDS = {"bytes_total": 0, "psnr_db": 4, "ms_ssim": 5, "distance": 5, "failed":
 """Name -> digits."""
 
 
-REGENERATE = "python -m evaluation.golden --write"
+REGENERATE = "python -m gocom.evaluation.golden --write"
 
 
 def photo(name: str) -> ImageArray:

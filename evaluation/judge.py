@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from common.images import ImageArray
-from common.nets.classifier import Classifier
-from common.quality import ms_ssim, psnr_db
+from gocom.common.images import ImageArray
+from gocom.common.nets.classifier import Classifier
+from gocom.common.quality import ms_ssim, psnr_db
 
 Interval = tuple[float, float, float]
 """(mean, low, high)."""

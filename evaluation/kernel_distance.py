@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from common.errors import InvalidInput
+from gocom.common.errors import InvalidInput
 
 if TYPE_CHECKING:  # the judge needs torch
-    from evaluation.judge import Interval
+    from gocom.evaluation.judge import Interval
 
 MIN_PICTURES = 500
 SUBSETS = 200

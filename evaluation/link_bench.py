@@ -1,6 +1,6 @@
 """Packets a second through client -> emulator -> sink, beside a relay that only parses and forwards.
 
-    python -m evaluation.link_bench
+    python -m gocom.evaluation.link_bench
 
 Four processes: this one sends, and one each are the sink, the relay and the emulator. A pair is one run through each of
 the two, one after the other and in turns first, so that what else the machine does meets both alike. The ratio is taken
@@ -25,12 +25,12 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from client.client import AsyncClient
-from client.stack import ROOT, LocalStack
-from common.batch_wire import batch_to_proto
-from common.checksum import checksums
-from common.packets import PacketBatch
-from common.rpc.channels import open_channel
+from gocom.client.client import AsyncClient
+from gocom.client.stack import ROOT, LocalStack
+from gocom.common.batch_wire import batch_to_proto
+from gocom.common.checksum import checksums
+from gocom.common.packets import PacketBatch
+from gocom.common.rpc.channels import open_channel
 from gocom.v1 import link_pb2, link_pb2_grpc
 
 PAYLOAD_BYTES, BATCH_PACKETS, FRAME_PACKETS = 1200, 128, 8192
@@ -168,7 +168,7 @@ async def hops() -> AsyncIterator[tuple[str, str, AsyncClient]]:
 @contextmanager
 def _process(*words: str) -> Iterator[str]:
     """Address of one of evaluation/relay.py's."""
-    command = [sys.executable, "-m", "evaluation.relay", *words]
+    command = [sys.executable, "-m", "gocom.evaluation.relay", *words]
     # In a session of its own, as LocalStack starts the emulator: the scheduler shares the cores between sessions.
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True

@@ -1,6 +1,6 @@
 """What erasure costs: lami_go against its own clean picture, against neighbour filling, and against jpeg.
 
-    python -m evaluation.loss_study --images PHOTOS --out docs/results/loss_study
+    python -m gocom.evaluation.loss_study --images PHOTOS --out docs/results/loss_study
 
 For every picture and channel seed: lami_go over packet erasure, the same received tokens filled with the nearest
 received neighbour instead of the denoiser, and jpeg at its best quality within lami_go's bytes (its floor where that
@@ -19,14 +19,14 @@ import torch
 import typer
 from tqdm import tqdm
 
-from common.errors import BudgetTooSmall
-from common.images import ImageArray
-from common.quality import psnr_db
-from common.rounds import merge_rounds
-from evaluation.fillers import nearest_received
-from evaluation.judge import Judge, interval
-from evaluation.setup import make_codec, pictures
-from receiver.decoders.lami_go import LamiGoDecoder, TokenGrid
+from gocom.common.errors import BudgetTooSmall
+from gocom.common.images import ImageArray
+from gocom.common.quality import psnr_db
+from gocom.common.rounds import merge_rounds
+from gocom.evaluation.fillers import nearest_received
+from gocom.evaluation.judge import Judge, interval
+from gocom.evaluation.setup import make_codec, pictures
+from gocom.receiver.decoders.lami_go import LamiGoDecoder, TokenGrid
 
 
 class Study:

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from common.errors import InvalidInput, NotReady
-from common.images import ImageArray, to_uint8
-from evaluation.kernel_distance import MIN_PICTURES
+from gocom.common.errors import InvalidInput, NotReady
+from gocom.common.images import ImageArray, to_uint8
+from gocom.evaluation.kernel_distance import MIN_PICTURES
 
 READY = "ready"
 Features = npt.NDArray[np.float32]

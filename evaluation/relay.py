@@ -1,7 +1,7 @@
 """What the channel emulator is compared with: a relay that parses and forwards, and a sink that counts.
 
-    python -m evaluation.relay relay --next-hop 127.0.0.1:50053
-    python -m evaluation.relay sink
+    python -m gocom.evaluation.relay relay --next-hop 127.0.0.1:50053
+    python -m gocom.evaluation.relay sink
 
 The relay does what any proxy of LinkService must: read an item, parse it, serialise it, write it on, and carry the
 answers back. No packet is looked at. Both print their port as the first line, and end when standard input does.
@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import grpc
 import typer
 
-from common.rpc.channels import MAX_MESSAGE_BYTES, open_channel
+from gocom.common.rpc.channels import MAX_MESSAGE_BYTES, open_channel
 from gocom.v1 import link_pb2, link_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]

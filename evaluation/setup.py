@@ -8,21 +8,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from channel_emulator.chain import Chain
-from channel_emulator.feedback_packets import arrives
-from common.channel_spec import parse_spec
-from common.csi import Csi
-from common.images import ImageArray, read_samples, square_crop, to_float
-from common.interfaces import GenerativeDecoder, SemanticEncoder
-from common.pipeline import PipelineResult, run
-from common.systems import SYSTEMS
-from common.types import Budget, Feedback, FeedbackPolicy, Goal, LinkSettings, ReceivedMessage, Reconstruction
-from common.wire import make_parameters
-from receiver.decoders import DECODERS
-from receiver.feedback import feedback_for, wanted_elements
-from receiver.link_estimate import LinkEstimate
-from transmitter.delivery import PLAIN, Delivery, DeliveryEncoder
-from transmitter.encoders import ENCODERS
+from gocom.channel_emulator.chain import Chain
+from gocom.channel_emulator.feedback_packets import arrives
+from gocom.common.channel_spec import parse_spec
+from gocom.common.csi import Csi
+from gocom.common.images import ImageArray, read_samples, square_crop, to_float
+from gocom.common.interfaces import GenerativeDecoder, SemanticEncoder
+from gocom.common.pipeline import PipelineResult, run
+from gocom.common.systems import SYSTEMS
+from gocom.common.types import Budget, Feedback, FeedbackPolicy, Goal, LinkSettings, ReceivedMessage, Reconstruction
+from gocom.common.wire import make_parameters
+from gocom.receiver.decoders import DECODERS
+from gocom.receiver.feedback import feedback_for, wanted_elements
+from gocom.receiver.link_estimate import LinkEstimate
+from gocom.transmitter.delivery import PLAIN, Delivery, DeliveryEncoder
+from gocom.transmitter.encoders import ENCODERS
 
 
 @dataclass(frozen=True, slots=True)

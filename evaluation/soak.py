@@ -29,7 +29,7 @@ from PIL import Image
 from scipy.stats import theilslopes
 from tqdm import tqdm
 
-from client.stack import SERVICES, LocalStack
+from gocom.client.stack import SERVICES, LocalStack
 
 SIDE_PX = 64
 WARM_UP = 1 / 3

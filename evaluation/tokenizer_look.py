@@ -1,6 +1,6 @@
 """The tokenizer alone: what quantization costs, how much of the codebook lives, and a sheet of its worst pictures.
 
-    python -m evaluation.tokenizer_look --images KODAK --many imagenette-val.tar --out docs/results/tokenizer
+    python -m gocom.evaluation.tokenizer_look --images KODAK --many imagenette-val.tar --out docs/results/tokenizer
 
 The sheet shows scikit-image's colour photos (those of `--images` may not be ours to publish), the worst first by
 PSNR: photo | reconstruction.
@@ -18,13 +18,13 @@ from PIL import Image, ImageDraw
 from skimage import data
 from tqdm import tqdm
 
-from common.images import ImageArray, read_samples, square_crop, to_float, to_uint8
-from common.models import model_folder
-from common.nets.loading import load_net, resolve_device
-from common.nets.vq_tokenizer import VQTokenizer
-from common.quality import ms_ssim, psnr_db
-from evaluation.judge import Interval, interval
-from training.pictures import blockiness
+from gocom.common.images import ImageArray, read_samples, square_crop, to_float, to_uint8
+from gocom.common.models import model_folder
+from gocom.common.nets.loading import load_net, resolve_device
+from gocom.common.nets.vq_tokenizer import VQTokenizer
+from gocom.common.quality import ms_ssim, psnr_db
+from gocom.evaluation.judge import Interval, interval
+from gocom.training.pictures import blockiness
 
 PHOTOS = (
     "astronaut",
@@ -37,7 +37,7 @@ PHOTOS = (
     "colorwheel",
 )
 SIDE = 256
-COMMAND = "`python -m evaluation.tokenizer_look --images KODAK --many imagenette-val.tar --out docs/results/tokenizer`"
+COMMAND = "`python -m gocom.evaluation.tokenizer_look --images KODAK --many imagenette-val.tar --out docs/results/tokenizer`"
 
 
 class Tokenizer:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.batch_wire import batch_from_proto
-from common.errors import InvalidInput, TooLarge
-from common.packets import PacketBatch, join_batches
-from common.rounds import with_requested
-from common.systems import spec_of
-from common.types import FrameHeader, Ints
-from common.wire import header_from_proto
+from gocom.common.batch_wire import batch_from_proto
+from gocom.common.errors import InvalidInput, TooLarge
+from gocom.common.packets import PacketBatch, join_batches
+from gocom.common.rounds import with_requested
+from gocom.common.systems import spec_of
+from gocom.common.types import FrameHeader, Ints
+from gocom.common.wire import header_from_proto
 from gocom.v1 import link_pb2
 
 

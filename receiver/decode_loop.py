@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from common.logs import get_logger
-from receiver.decoding import Undecoded, decode, together
-from receiver.frames import Job, Outside
+from gocom.common.logs import get_logger
+from gocom.receiver.decoding import Undecoded, decode, together
+from gocom.receiver.frames import Job, Outside
 
 log = get_logger("receiver")
 

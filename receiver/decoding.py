@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from common.errors import DecodeFailed
-from common.images import png_bytes, to_uint8
-from common.interfaces import GenerativeDecoder
-from common.logs import get_logger
-from common.packetizer import depacketize
-from common.pipeline import sampler_generator
-from common.systems import SYSTEMS
-from common.types import (
+from gocom.common.errors import DecodeFailed
+from gocom.common.images import png_bytes, to_uint8
+from gocom.common.interfaces import GenerativeDecoder
+from gocom.common.logs import get_logger
+from gocom.common.packetizer import depacketize
+from gocom.common.pipeline import sampler_generator
+from gocom.common.systems import SYSTEMS
+from gocom.common.types import (
     ElementCoding,
     FrameHeader,
     LinkSettings,
@@ -28,9 +28,9 @@ from common.types import (
     Reconstruction,
     SegmentFrame,
 )
-from common.workers import CodecWorker
+from gocom.common.workers import CodecWorker
 from gocom.v1 import link_pb2, receiver_pb2
-from receiver.assembly import ArrivedRound
+from gocom.receiver.assembly import ArrivedRound
 
 if TYPE_CHECKING:
     import torch

@@ -6,15 +6,15 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from common.settings import ReceiverSettings
-from common.types import FrameHeader, Ints, ReceivedMessage
+from gocom.common.settings import ReceiverSettings
+from gocom.common.types import FrameHeader, Ints, ReceivedMessage
 from gocom.v1 import receiver_pb2
-from receiver.assembly import ArrivedRound
-from receiver.decoding import Decoders
-from receiver.feedback import FeedbackClient
+from gocom.receiver.assembly import ArrivedRound
+from gocom.receiver.decoding import Decoders
+from gocom.receiver.feedback import FeedbackClient
 
 if TYPE_CHECKING:
-    from receiver.session import LinkSession
+    from gocom.receiver.session import LinkSession
 
 
 @dataclass(slots=True, eq=False)

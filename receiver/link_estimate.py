@@ -14,9 +14,9 @@ from collections import deque
 import numpy as np
 from scipy.special import ndtri
 
-from common.csi import LinkReport
-from common.feedback import MAX_SNR_DB, MIN_SNR_DB
-from common.types import Bools, Ints
+from gocom.common.csi import LinkReport
+from gocom.common.feedback import MAX_SNR_DB, MIN_SNR_DB
+from gocom.common.types import Bools, Ints
 
 WINDOW = 1024
 """Packets that an estimate goes by; bounds memory, and how long a link that changed is still seen as it was."""

@@ -6,15 +6,15 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from common.errors import GoComError
-from common.logs import frame_id, get_logger
-from common.metrics import FRAMES
-from common.types import FrameHeader, Ints, LinkSettings, Reconstruction
+from gocom.common.errors import GoComError
+from gocom.common.logs import frame_id, get_logger
+from gocom.common.metrics import FRAMES
+from gocom.common.types import FrameHeader, Ints, LinkSettings, Reconstruction
 from gocom.v1 import link_pb2, receiver_pb2
-from receiver.decoding import failure_to_proto
-from receiver.feedback import wanted_elements
-from receiver.frames import Frame, Outside
-from receiver.sessions import SessionRecord
+from gocom.receiver.decoding import failure_to_proto
+from gocom.receiver.feedback import wanted_elements
+from gocom.receiver.frames import Frame, Outside
+from gocom.receiver.sessions import SessionRecord
 
 log = get_logger("receiver")
 

@@ -10,22 +10,22 @@ from typing import Any
 
 import grpc
 
-from common.errors import InvalidInput, Mismatch, NotReady
-from common.logs import get_logger
-from common.models import held_knowledge
-from common.rpc.server import RunningServer, start_server
-from common.settings import ReceiverSettings
-from common.types import LinkSettings
-from common.wire import check_session_id, link_from_proto
-from common.workers import CodecWorker
+from gocom.common.errors import InvalidInput, Mismatch, NotReady
+from gocom.common.logs import get_logger
+from gocom.common.models import held_knowledge
+from gocom.common.rpc.server import RunningServer, start_server
+from gocom.common.settings import ReceiverSettings
+from gocom.common.types import LinkSettings
+from gocom.common.wire import check_session_id, link_from_proto
+from gocom.common.workers import CodecWorker
 from gocom.v1 import link_pb2, link_pb2_grpc, receiver_pb2, receiver_pb2_grpc
-from receiver.decode_loop import decode_all
-from receiver.decoders import DECODERS
-from receiver.decoding import warm_up
-from receiver.feedback import FeedbackClient
-from receiver.frames import Job, Outside
-from receiver.session import LinkSession
-from receiver.sessions import SessionStore
+from gocom.receiver.decode_loop import decode_all
+from gocom.receiver.decoders import DECODERS
+from gocom.receiver.decoding import warm_up
+from gocom.receiver.feedback import FeedbackClient
+from gocom.receiver.frames import Job, Outside
+from gocom.receiver.session import LinkSession
+from gocom.receiver.sessions import SessionStore
 
 log = get_logger("receiver")
 

@@ -15,16 +15,16 @@ import time
 from collections.abc import AsyncIterator
 from functools import partial
 
-from common.errors import DecodeFailed, GoComError, InvalidInput, NotReady
-from common.logs import get_logger
-from common.metrics import PACKETS, ROUNDS, SECONDS
-from common.types import FrameHeader, LinkSettings, ReceivedMessage, Reconstruction
+from gocom.common.errors import DecodeFailed, GoComError, InvalidInput, NotReady
+from gocom.common.logs import get_logger
+from gocom.common.metrics import PACKETS, ROUNDS, SECONDS
+from gocom.common.types import FrameHeader, LinkSettings, ReceivedMessage, Reconstruction
 from gocom.v1 import link_pb2, receiver_pb2
-from receiver.assembly import RoundAssembler
-from receiver.decoding import OnPreview, Outcome, Undecoded, failure_to_proto, picture_to_proto, unpack
-from receiver.frames import Frame, Job, Outside
-from receiver.open_frames import OpenFrames
-from receiver.sessions import SessionRecord
+from gocom.receiver.assembly import RoundAssembler
+from gocom.receiver.decoding import OnPreview, Outcome, Undecoded, failure_to_proto, picture_to_proto, unpack
+from gocom.receiver.frames import Frame, Job, Outside
+from gocom.receiver.open_frames import OpenFrames
+from gocom.receiver.sessions import SessionRecord
 
 log = get_logger("receiver")
 

@@ -14,12 +14,12 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING
 
-from common.errors import Busy, InvalidInput, NotReady
+from gocom.common.errors import Busy, InvalidInput, NotReady
 from gocom.v1 import receiver_pb2
-from receiver.link_estimate import LinkEstimate
+from gocom.receiver.link_estimate import LinkEstimate
 
 if TYPE_CHECKING:
-    from receiver.open_frames import OpenFrames
+    from gocom.receiver.open_frames import OpenFrames
 
 Picture = receiver_pb2.Reconstruction
 Response = receiver_pb2.SubscribeResponse

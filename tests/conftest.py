@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.images import square_crop, to_float
+from gocom.common.images import square_crop, to_float
 
 # Transmitters of tests must not find, or leave, frames in the user's own outbox.
 os.environ["GOCOM_TRANSMITTER_OUTBOX"] = "off"
@@ -28,7 +28,7 @@ def photo():
 @pytest.fixture(scope="session")
 def codec():
     """name -> both ends, loaded once on the CPU."""
-    from evaluation.setup import make_codec
+    from gocom.evaluation.setup import make_codec
 
     return cache(lambda name: make_codec(name, "cpu"))
 

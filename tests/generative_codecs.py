@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from common.systems import SYSTEMS, SegmentSpec
-from common.types import ElementCoding, GoMessage, Parameters, Segment
+from gocom.common.systems import SYSTEMS, SegmentSpec
+from gocom.common.types import ElementCoding, GoMessage, Parameters, Segment
 
-OWN = tuple(name for name in SYSTEMS if SYSTEMS.get(name).header.__module__.startswith("common.systems"))
+OWN = tuple(name for name in SYSTEMS if SYSTEMS.get(name).header.__module__.startswith("gocom.common.systems"))
 """The codecs of this repository; suites register toys of their own in the same process."""
 GENERATIVE = tuple(name for name in OWN if SYSTEMS.get(name).knowledge)
 """Those with models that both ends must hold alike."""

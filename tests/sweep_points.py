@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from common.quality import psnr_db
-from common.systems.classical import CLASSICAL_CODECS, Scale
-from common.types import LinkSettings
-from evaluation.setup import make_codec
-from evaluation.sweep.ladder import Ladder
-from evaluation.sweep.methods import Protection
-from evaluation.sweep.plan import Planner
-from evaluation.sweep.scales import Point, Scales
+from gocom.common.quality import psnr_db
+from gocom.common.systems.classical import CLASSICAL_CODECS, Scale
+from gocom.common.types import LinkSettings
+from gocom.evaluation.setup import make_codec
+from gocom.evaluation.sweep.ladder import Ladder
+from gocom.evaluation.sweep.methods import Protection
+from gocom.evaluation.sweep.plan import Planner
+from gocom.evaluation.sweep.scales import Point, Scales
 
 LINK = LinkSettings()
 FRAME = 3

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from common.systems.classical import CLASSICAL_CODECS
+from gocom.common.systems.classical import CLASSICAL_CODECS
 
 ERASURES = {"clean": 0.0, **{f"packet_erasure:rate={rate:g}": rate for rate in (0.05, 0.1, 0.2, 0.5)}}
 PICTURES = 8

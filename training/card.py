@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 if TYPE_CHECKING:
-    from training.loop import LoopOptions
+    from gocom.training.loop import LoopOptions
 
 
 def device_name(model: nn.Module) -> str:

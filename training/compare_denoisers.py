@@ -1,6 +1,6 @@
 """Short, equal runs, on the same windows, of token denoisers of several widths: which one to train for long.
 
-    python -m training.compare_denoisers --data TARS --held-out eval/kodak --minutes 4 --out table.md
+    python -m gocom.training.compare_denoisers --data TARS --held-out eval/kodak --minutes 4 --out table.md
 
 Each starts from the codewords and trains for the same wall-clock minutes on the same data; what counts is the
 held-out metric at the end. Same size of file (at most 7.3 M parameters), so the choice is about shape.
@@ -15,9 +15,9 @@ from typing import Annotated
 import torch
 import typer
 
-from common.models import model_folder
-from training.loop import LoopOptions, train
-from training.token_denoiser import TokenDenoiserRecipe
+from gocom.common.models import model_folder
+from gocom.training.loop import LoopOptions, train
+from gocom.training.token_denoiser import TokenDenoiserRecipe
 
 CANDIDATES: dict[str, tuple[tuple[int, int, int], int]] = {
     "80/112/144, one layer": ((80, 112, 144), 1),

@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from common.errors import InvalidInput
-from common.images import Sample, read_samples
+from gocom.common.errors import InvalidInput
+from gocom.common.images import Sample, read_samples
 
 
 def load_samples(sources: Sequence[Path], limit: int | None = None) -> list[Sample]:

@@ -1,6 +1,6 @@
 """Recipe: the conditional diffusion model of feature_imputing (receiver/samplers/feature_imputation.py).
 
-    python -m training.feature_imputer --data TARS --held-out eval/kodak --minutes 45
+    python -m gocom.training.feature_imputer --data TARS --held-out eval/kodak --minutes 45
 
 Latents of windows of several sizes, noised to a random level; masks as the packetizer and a lossy channel make them
 (training/feature_masks.py). Loss: squared error of v (Salimans & Ho 2022) where elements are missing. What is kept is
@@ -21,21 +21,21 @@ from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from common.errors import InvalidInput
-from common.images import square_crop, to_float
-from common.models import model_folder
-from common.nets.autoencoder import PATCH_PX
-from common.nets.classifier import Classifier
-from common.nets.loading import load_net, resolve_device
-from common.nets.vae import Vae
-from common.systems.feature_imputing import LATENT_CHANNELS, PacketOrder
-from receiver.samplers.feature_imputation import ImputerSettings, impute, make_scheduler, predict
-from training.data import find_sources, load_samples
-from training.export import save_half
-from training.feature_masks import draw_masks, packets_of_elements
-from training.latents import cached_latents
-from training.loop import LoopOptions, train
-from training.pictures import JUDGED_PX, TERMS, feature_distance, psnr_db
+from gocom.common.errors import InvalidInput
+from gocom.common.images import square_crop, to_float
+from gocom.common.models import model_folder
+from gocom.common.nets.autoencoder import PATCH_PX
+from gocom.common.nets.classifier import Classifier
+from gocom.common.nets.loading import load_net, resolve_device
+from gocom.common.nets.vae import Vae
+from gocom.common.systems.feature_imputing import LATENT_CHANNELS, PacketOrder
+from gocom.receiver.samplers.feature_imputation import ImputerSettings, impute, make_scheduler, predict
+from gocom.training.data import find_sources, load_samples
+from gocom.training.export import save_half
+from gocom.training.feature_masks import draw_masks, packets_of_elements
+from gocom.training.latents import cached_latents
+from gocom.training.loop import LoopOptions, train
+from gocom.training.pictures import JUDGED_PX, TERMS, feature_distance, psnr_db
 
 WINDOWS = (16, 24, 32)
 POSITIONS = 32 * 16 * 16

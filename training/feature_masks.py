@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.packet_order import transmission_order
-from common.packetizer import packetize
-from common.systems.feature_imputing import (
+from gocom.common.packet_order import transmission_order
+from gocom.common.packetizer import packetize
+from gocom.common.systems.feature_imputing import (
     FEATURES,
     LATENT_CHANNELS,
     PATCH_PX,
@@ -18,7 +18,7 @@ from common.systems.feature_imputing import (
     PacketOrder,
     element_order,
 )
-from common.types import Bools, ElementCoding, GoMessage, Ints, LinkSettings, Segment
+from gocom.common.types import Bools, ElementCoding, GoMessage, Ints, LinkSettings, Segment
 
 ORDERS = (*PacketOrder, PacketOrder.SPATIAL)
 """Drawn at random: the default twice as often."""

@@ -1,6 +1,6 @@
 """Range and level counts of feature_imputing's quantizer, from the features of the training pictures.
 
-python -m training.feature_quantizer --data TARS
+python -m gocom.training.feature_quantizer --data TARS
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import numpy as np
 import typer
 from safetensors.numpy import save_file
 
-from common.entropy.tables import FrequencyTable
-from common.models import model_folder, models_root
-from common.nets.loading import load_net, resolve_device
-from common.nets.vae import Vae
-from common.quantizer import UniformQuantizer
-from common.systems.feature_imputing import LEVELS
-from training.data import find_sources, load_samples
-from training.latents import cached_latents
+from gocom.common.entropy.tables import FrequencyTable
+from gocom.common.models import model_folder, models_root
+from gocom.common.nets.loading import load_net, resolve_device
+from gocom.common.nets.vae import Vae
+from gocom.common.quantizer import UniformQuantizer
+from gocom.common.systems.feature_imputing import LEVELS
+from gocom.training.data import find_sources, load_samples
+from gocom.training.latents import cached_latents
 
 OUTSIDE = 2e-4
 """Share of features beyond each bound."""

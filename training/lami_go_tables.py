@@ -1,6 +1,6 @@
 """Counts the static entropy tables of lami_go: no training, one pass over tokens and captions.
 
-    python -m training.lami_go_tables --data TARS --held-out eval/kodak --out models/lami_go_tables
+    python -m gocom.training.lami_go_tables --data TARS --held-out eval/kodak --out models/lami_go_tables
 
 Tables: how often each codeword and each caption byte occurs, and how often it follows its neighbours. Neighbours are
 told apart by class (tokens: k-means over the codewords; bytes: letters fold to lower case, the rest by kind), because
@@ -19,14 +19,14 @@ import typer
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
-from common.entropy.context import ContextCoder
-from common.entropy.tables import FrequencyTable, NeighbourTables, load_neighbours, save_tables
-from common.images import Sample, square_crop, to_float
-from common.models import model_folder
-from common.nets.loading import load_net, resolve_device
-from common.nets.vq_tokenizer import VQTokenizer
-from training.data import find_sources, load_samples
-from training.tokens import cached_tokens
+from gocom.common.entropy.context import ContextCoder
+from gocom.common.entropy.tables import FrequencyTable, NeighbourTables, load_neighbours, save_tables
+from gocom.common.images import Sample, square_crop, to_float
+from gocom.common.models import model_folder
+from gocom.common.nets.loading import load_net, resolve_device
+from gocom.common.nets.vq_tokenizer import VQTokenizer
+from gocom.training.data import find_sources, load_samples
+from gocom.training.tokens import cached_tokens
 
 LEAN = 200.0
 """Counts of the plain table that each row starts with."""
@@ -143,7 +143,7 @@ def write_card(
         "| caption_bytes | plain table; tables by the byte before (29 classes) |",
         f"| held out | {name}: {order_0:.2f} bits a token with the plain table, {around:.2f} with both neighbours "
         "known (10 at fixed length) |",
-        "| made by | `python -m training.lami_go_tables` |",
+        "| made by | `python -m gocom.training.lami_go_tables` |",
     ]  # fmt: skip
     (out / "CARD.md").write_text("\n".join([*lines, ""]))
     print("\n".join(lines))

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common.images import Sample
-from common.nets.vae import Vae
-from training.encoded import cached
+from gocom.common.images import Sample
+from gocom.common.nets.vae import Vae
+from gocom.training.encoded import cached
 
 
 def cached_latents(vae: Vae, samples: Sequence[Sample], work_dir: Path, device: torch.device) -> list[Tensor]:

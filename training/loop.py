@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from training.card import write_card
-from training.plots import plot_losses
+from gocom.training.card import write_card
+from gocom.training.plots import plot_losses
 
 CHECKPOINT_EVERY_S = 60.0
 EVALUATE_EVERY_S = 600.0

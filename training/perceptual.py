@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.nets.classifier import Classifier
+from gocom.common.nets.classifier import Classifier
 
 TAPS = (0, 2, 4, 10)
 """Blocks whose output counts: 1/2, 1/4, 1/8 and 1/16 of the resolution."""

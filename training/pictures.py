@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from common.images import square_crop, to_float
-from common.nets.autoencoder import PATCH_PX
-from common.nets.classifier import Classifier
-from training.data import CropSampler, find_sources, load_samples
+from gocom.common.images import square_crop, to_float
+from gocom.common.nets.autoencoder import PATCH_PX
+from gocom.common.nets.classifier import Classifier
+from gocom.training.data import CropSampler, find_sources, load_samples
 
 Terms = dict[str, Tensor]
 Distance = Callable[[Tensor, Tensor], Tensor]

@@ -1,6 +1,6 @@
 """Recipe: the token denoiser of lami_go (common/nets/token_denoiser.py).
 
-    python -m training.token_denoiser --data TARS --held-out eval/kodak --minutes 40
+    python -m gocom.training.token_denoiser --data TARS --held-out eval/kodak --minutes 40
 
 Trained as Paella: indices replaced by random ones with probability t, text dropped 10 % of the time. What is replaced
 follows what a receiver's sampler meets (training/corruption.py). Loss: cross entropy (label smoothing 0.05), replaced
@@ -23,17 +23,17 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from common.images import square_crop, to_float
-from common.models import model_folder
-from common.nets.loading import load_net, resolve_device
-from common.nets.text_encoder import TextEncoder
-from common.nets.token_denoiser import TokenDenoiser
-from common.nets.vq_tokenizer import VQTokenizer
-from training.corruption import corrupt
-from training.data import find_sources, load_samples
-from training.export import save_half
-from training.loop import LoopOptions, train
-from training.tokens import cached_tokens
+from gocom.common.images import square_crop, to_float
+from gocom.common.models import model_folder
+from gocom.common.nets.loading import load_net, resolve_device
+from gocom.common.nets.text_encoder import TextEncoder
+from gocom.common.nets.token_denoiser import TokenDenoiser
+from gocom.common.nets.vq_tokenizer import VQTokenizer
+from gocom.training.corruption import corrupt
+from gocom.training.data import find_sources, load_samples
+from gocom.training.export import save_half
+from gocom.training.loop import LoopOptions, train
+from gocom.training.tokens import cached_tokens
 
 WINDOW = 16
 """Side of the token windows trained on: 128 px."""

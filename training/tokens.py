@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common.images import Sample
-from common.nets.vq_tokenizer import VQTokenizer
-from training.encoded import Encode, cached
+from gocom.common.images import Sample
+from gocom.common.nets.vq_tokenizer import VQTokenizer
+from gocom.training.encoded import Encode, cached
 
 
 def to_tokens(tokenizer: VQTokenizer) -> Encode:

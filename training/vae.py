@@ -1,12 +1,12 @@
 """Recipe: the variational autoencoder of feature_imputing (common/nets/vae.py).
 
-    python -m training.vae --data TARS --held-out eval/kodak --minutes 45 --start-from models/vq_tokenizer
+    python -m gocom.training.vae --data TARS --held-out eval/kodak --minutes 45 --start-from models/vq_tokenizer
 
 Loss: L1 + 2 MSE + an L1 on pixel differences + 0.001 KL (Kingma & Welling 2014), and from the middle of the run on the
 perceptual term. Begun from a vq_tokenizer, its latent is projected on its principal components: the convolutions are
 kept, and so is most of what that net has learned.
 
-    python -m training.vae --data TARS --held-out eval/kodak --minutes 45 --start-from models/vae --decoder-only
+    python -m gocom.training.vae --data TARS --held-out eval/kodak --minutes 45 --start-from models/vae --decoder-only
 
 sharpens the decoder of a trained one, with the perceptual term from the start. Latents and their scale do not change,
 so neither do feature_quantizer nor feature_imputer.
@@ -23,15 +23,15 @@ import torch
 import typer
 from torch import Tensor, nn
 
-from common.errors import InvalidInput
-from common.nets.classifier import Classifier
-from common.nets.loading import load_net, resolve_device
-from common.nets.vae import Vae
-from common.nets.vq_tokenizer import VQTokenizer
-from training.export import save_half
-from training.loop import LoopOptions, train
-from training.perceptual import PerceptualDistance
-from training.pictures import Pictures, blockiness, feature_distance, psnr_db, reconstruction_terms
+from gocom.common.errors import InvalidInput
+from gocom.common.nets.classifier import Classifier
+from gocom.common.nets.loading import load_net, resolve_device
+from gocom.common.nets.vae import Vae
+from gocom.common.nets.vq_tokenizer import VQTokenizer
+from gocom.training.export import save_half
+from gocom.training.loop import LoopOptions, train
+from gocom.training.perceptual import PerceptualDistance
+from gocom.training.pictures import Pictures, blockiness, feature_distance, psnr_db, reconstruction_terms
 
 KL_WEIGHT = 1e-3
 """Noise of about 0.04 of the latent's own deviation: a step of a 7-bit quantizer."""

@@ -1,6 +1,6 @@
 """Recipe: sharpen the decoder of a trained vq_tokenizer; encoder and codebook stay as they are.
 
-    python -m training.vq_decoder --start-from models/vq_tokenizer --data TARS --held-out eval/kodak --minutes 20
+    python -m gocom.training.vq_decoder --start-from models/vq_tokenizer --data TARS --held-out eval/kodak --minutes 20
 
 Tokens do not change, so neither do token_denoiser nor the entropy tables. Loss: L1 + 2 MSE, plus a perceptual term
 (training/perceptual.py) and an L1 on pixel differences, which is what a lattice at the patch borders raises. The
@@ -18,13 +18,13 @@ import torch
 import typer
 from torch import Tensor
 
-from common.nets.classifier import Classifier
-from common.nets.loading import load_net, resolve_device
-from common.nets.vq_tokenizer import VQTokenizer
-from training.export import save_half
-from training.loop import LoopOptions, train
-from training.perceptual import PerceptualDistance
-from training.pictures import Pictures, blockiness, feature_distance, psnr_db, reconstruction_terms
+from gocom.common.nets.classifier import Classifier
+from gocom.common.nets.loading import load_net, resolve_device
+from gocom.common.nets.vq_tokenizer import VQTokenizer
+from gocom.training.export import save_half
+from gocom.training.loop import LoopOptions, train
+from gocom.training.perceptual import PerceptualDistance
+from gocom.training.pictures import Pictures, blockiness, feature_distance, psnr_db, reconstruction_terms
 
 
 def with_more_blocks(old: VQTokenizer, blocks: int) -> VQTokenizer:

@@ -1,6 +1,6 @@
 """Recipe: the VQ tokenizer of lami_go (common/nets/vq_tokenizer.py).
 
-    python -m training.vq_tokenizer --data TARS --held-out eval/kodak --minutes 40
+    python -m gocom.training.vq_tokenizer --data TARS --held-out eval/kodak --minutes 40
 
 The first tenth of the budget trains a plain autoencoder; then k-means over its latents seeds the codebook, which
 follows the encoder by exponential averages (decay 0.99). Codewords whose average count falls under a floor are
@@ -19,10 +19,10 @@ import typer
 from torch import Tensor
 from torch.nn import functional as F
 
-from common.nets.vq_tokenizer import VQTokenizer
-from training.export import save_half
-from training.loop import LoopOptions, train
-from training.pictures import Pictures, psnr_db
+from gocom.common.nets.vq_tokenizer import VQTokenizer
+from gocom.training.export import save_half
+from gocom.training.loop import LoopOptions, train
+from gocom.training.pictures import Pictures, psnr_db
 
 WARMUP_SHARE = 0.08
 DECAY = 0.99

@@ -9,9 +9,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from common.csi import Csi
-from common.types import Floats, PowerAllocation, PowerRule
-from transmitter.power import Doubles, semantic, water_filling
+from gocom.common.csi import Csi
+from gocom.common.types import Floats, PowerAllocation, PowerRule
+from gocom.transmitter.power import Doubles, semantic, water_filling
 
 MAX_LEVELS = 64
 """Different powers of a round: the emulator works its statistics out for each."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from common.images import ImageArray
-from common.nets.classifier import Classifier
+from gocom.common.images import ImageArray
+from gocom.common.nets.classifier import Classifier
 
 SURE = 0.25
 """Probability from which one label is named alone; below it, the two best."""

@@ -10,9 +10,9 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from common.csi import Csi, CsiKind, CsiSource, LinkReport
-from common.logs import get_logger
-from common.settings import TransmitterSettings
+from gocom.common.csi import Csi, CsiKind, CsiSource, LinkReport
+from gocom.common.logs import get_logger
+from gocom.common.settings import TransmitterSettings
 from gocom.v1 import channel_pb2, channel_pb2_grpc, transmitter_pb2
 
 log = get_logger("transmitter")

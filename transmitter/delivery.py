@@ -14,16 +14,16 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from common.account import cost
-from common.csi import Csi
-from common.enums import enum_to_name
-from common.errors import BudgetTooSmall, InvalidInput
-from common.images import ImageArray
-from common.interfaces import EncoderSession, SemanticEncoder
-from common.types import Budget, Feedback, Goal, GoMessage, LinkSettings, PowerAllocation
+from gocom.common.account import cost
+from gocom.common.csi import Csi
+from gocom.common.enums import enum_to_name
+from gocom.common.errors import BudgetTooSmall, InvalidInput
+from gocom.common.images import ImageArray
+from gocom.common.interfaces import EncoderSession, SemanticEncoder
+from gocom.common.types import Budget, Feedback, Goal, GoMessage, LinkSettings, PowerAllocation
 from gocom.v1 import transmitter_pb2
-from transmitter.allocation import power_rule
-from transmitter.protection import SegmentProtection, protect, without_repair
+from gocom.transmitter.allocation import power_rule
+from gocom.transmitter.protection import SegmentProtection, protect, without_repair
 
 DEFAULT_SHARE, MAX_SHARE = 0.25, 0.9
 """Of a budget, for repair packets."""

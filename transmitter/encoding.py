@@ -7,19 +7,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from common.account import ByteAccount, account, frame_items
-from common.csi import Csi
-from common.errors import BudgetTooSmall
-from common.images import ImageArray, decode_image, to_float
-from common.interfaces import SemanticEncoder
-from common.packetizer import packetize
-from common.systems import SYSTEMS
-from common.types import MAX_SIDE_PX, Budget, Feedback, FrameHeader, Goal, GoMessage, LinkSettings
-from common.wire import check_side, codec_from_proto, get_rounds
-from common.workers import CodecWorker
+from gocom.common.account import ByteAccount, account, frame_items
+from gocom.common.csi import Csi
+from gocom.common.errors import BudgetTooSmall
+from gocom.common.images import ImageArray, decode_image, to_float
+from gocom.common.interfaces import SemanticEncoder
+from gocom.common.packetizer import packetize
+from gocom.common.systems import SYSTEMS
+from gocom.common.types import MAX_SIDE_PX, Budget, Feedback, FrameHeader, Goal, GoMessage, LinkSettings
+from gocom.common.wire import check_side, codec_from_proto, get_rounds
+from gocom.common.workers import CodecWorker
 from gocom.v1 import link_pb2, transmitter_pb2
-from transmitter.delivery import PLAIN, Delivery, DeliveryEncoder, DeliverySession, delivery_from_proto
-from transmitter.protection import SegmentProtection
+from gocom.transmitter.delivery import PLAIN, Delivery, DeliveryEncoder, DeliverySession, delivery_from_proto
+from gocom.transmitter.protection import SegmentProtection
 
 Encoders = CodecWorker[SemanticEncoder]
 

@@ -7,12 +7,12 @@ from collections import OrderedDict
 from collections.abc import Coroutine
 from typing import Any
 
-from common.errors import InvalidInput
-from common.feedback import bare_message, read_link, read_wanted
-from common.types import Feedback, FrameHeader, Ints, LinkSettings
-from common.wire import MAX_ROUNDS
+from gocom.common.errors import InvalidInput
+from gocom.common.feedback import bare_message, read_link, read_wanted
+from gocom.common.types import Feedback, FrameHeader, Ints, LinkSettings
+from gocom.common.wire import MAX_ROUNDS
 from gocom.v1 import feedback_pb2
-from transmitter.frames import Frame
+from gocom.transmitter.frames import Frame
 
 MAX_TEXT = 400
 KEPT_ANSWERS = 1024

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.errors import GoComError, InvalidInput, TooLarge, UnknownName
-from common.logs import frame_id, get_logger
-from common.metrics import FRAMES
-from common.types import FrameHeader, RoundSettings
+from gocom.common.errors import GoComError, InvalidInput, TooLarge, UnknownName
+from gocom.common.logs import frame_id, get_logger
+from gocom.common.metrics import FRAMES
+from gocom.common.types import FrameHeader, RoundSettings
 from gocom.v1 import transmitter_pb2
-from transmitter.delivery import DeliverySession
-from transmitter.encoding import FrameRequest
+from gocom.transmitter.delivery import DeliverySession
+from gocom.transmitter.encoding import FrameRequest
 
 log = get_logger("transmitter")
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 
-from common.errors import GoComError, InvalidInput
-from common.types import LinkSettings
-from common.wire import link_to_proto
+from gocom.common.errors import GoComError, InvalidInput
+from gocom.common.types import LinkSettings
+from gocom.common.wire import link_to_proto
 from gocom.v1 import transmitter_pb2
-from transmitter.encoding import FrameRequest, read_request
-from transmitter.frames import Frame, FrameTable
-from transmitter.outbox import Outbox
+from gocom.transmitter.encoding import FrameRequest, read_request
+from gocom.transmitter.frames import Frame, FrameTable
+from gocom.transmitter.outbox import Outbox
 
 MAX_BEGUN = 10
 """Runs of the service in which a frame is begun: one whose encoding kills the process must not do so for ever."""

@@ -8,11 +8,11 @@ from typing import Any
 
 import grpc
 
-from common.errors import GoComError, Mismatch, NotReady
-from common.logs import get_logger
-from common.rpc.call_status import CallStatus
-from common.rpc.channels import RPC_DEADLINE_S, STREAM_DEADLINE_S
-from common.rpc.status import error_from_rpc
+from gocom.common.errors import GoComError, Mismatch, NotReady
+from gocom.common.logs import get_logger
+from gocom.common.rpc.call_status import CallStatus
+from gocom.common.rpc.channels import RPC_DEADLINE_S, STREAM_DEADLINE_S
+from gocom.common.rpc.status import error_from_rpc
 from gocom.v1 import link_pb2
 
 log = get_logger("transmitter")

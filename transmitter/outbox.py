@@ -21,8 +21,8 @@ from typing import TypeVar
 
 from google.protobuf import proto
 
-from common.errors import GoComError, NotReady
-from common.logs import get_logger
+from gocom.common.errors import GoComError, NotReady
+from gocom.common.logs import get_logger
 from gocom.v1 import transmitter_pb2
 
 log = get_logger("transmitter")

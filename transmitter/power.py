@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import lambertw
 
-from common.errors import InvalidInput
+from gocom.common.errors import InvalidInput
 
 Doubles = npt.NDArray[np.float64]
 

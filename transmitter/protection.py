@@ -16,14 +16,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from common import fec
-from common.account import laid_out_bytes, varint_bytes
-from common.csi import Csi
-from common.errors import TooLarge
-from common.packetizer import MAX_PACKETS, Cut, cut_segment, lay_out
-from common.systems import spec_of
-from common.types import GoMessage, Ints, LinkSettings
-from transmitter.recovery import Doubles, lost_shares
+from gocom.common import fec
+from gocom.common.account import laid_out_bytes, varint_bytes
+from gocom.common.csi import Csi
+from gocom.common.errors import TooLarge
+from gocom.common.packetizer import MAX_PACKETS, Cut, cut_segment, lay_out
+from gocom.common.systems import spec_of
+from gocom.common.types import GoMessage, Ints, LinkSettings
+from gocom.transmitter.recovery import Doubles, lost_shares
 
 MAX_REPAIR = 2048
 """Repair packets of a segment at most: the time to weigh them grows with their square, and encoders wait for it."""

@@ -7,10 +7,10 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from common.errors import GoComError, InvalidInput, Mismatch, TooLarge, Unauthenticated, UnknownName
-from common.logs import get_logger
+from gocom.common.errors import GoComError, InvalidInput, Mismatch, TooLarge, Unauthenticated, UnknownName
+from gocom.common.logs import get_logger
 from gocom.v1 import link_pb2
-from transmitter.link import LinkStream
+from gocom.transmitter.link import LinkStream
 
 log = get_logger("transmitter")
 

@@ -19,7 +19,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from common.csi import Csi
+from gocom.common.csi import Csi
 
 Doubles = npt.NDArray[np.float64]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from common.account import ByteAccount
-from common.metrics import BYTES, PACKETS, ROUNDS, SECONDS
+from gocom.common.account import ByteAccount
+from gocom.common.metrics import BYTES, PACKETS, ROUNDS, SECONDS
 from gocom.v1 import transmitter_pb2
-from transmitter.channel_state import knowledge_to_proto
-from transmitter.encoding import EncodedRound
+from gocom.transmitter.channel_state import knowledge_to_proto
+from gocom.transmitter.encoding import EncodedRound
 
 _SERVICE = "transmitter"
 

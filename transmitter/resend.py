@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from common.account import cost
-from common.rounds import span_positions, thin_spans
-from common.types import Feedback, GoMessage, LinkSettings, Segment
+from gocom.common.account import cost
+from gocom.common.rounds import span_positions, thin_spans
+from gocom.common.types import Feedback, GoMessage, LinkSettings, Segment
 
 
 def resend(first: GoMessage, feedback: Feedback, link: LinkSettings) -> GoMessage | None:

@@ -9,23 +9,23 @@ from typing import Any
 
 import grpc
 
-from common.errors import InvalidInput, NotReady
-from common.logs import get_logger
-from common.models import held_knowledge
-from common.rpc.channels import open_channel
-from common.rpc.server import RunningServer, start_server
-from common.settings import TransmitterSettings
-from common.wire import check_session_id
-from common.workers import CodecWorker
+from gocom.common.errors import InvalidInput, NotReady
+from gocom.common.logs import get_logger
+from gocom.common.models import held_knowledge
+from gocom.common.rpc.channels import open_channel
+from gocom.common.rpc.server import RunningServer, start_server
+from gocom.common.settings import TransmitterSettings
+from gocom.common.wire import check_session_id
+from gocom.common.workers import CodecWorker
 from gocom.v1 import feedback_pb2, feedback_pb2_grpc, link_pb2, link_pb2_grpc, transmitter_pb2, transmitter_pb2_grpc
-from transmitter.channel_state import ChannelStateSource
-from transmitter.encoders import ENCODERS
-from transmitter.encoding import warm_up
-from transmitter.feedback import refusal
-from transmitter.frames import Listener
-from transmitter.outbox import Outbox, outbox_path
-from transmitter.session import Outside, TransmitSession
-from transmitter.sessions import SessionTable, check_same
+from gocom.transmitter.channel_state import ChannelStateSource
+from gocom.transmitter.encoders import ENCODERS
+from gocom.transmitter.encoding import warm_up
+from gocom.transmitter.feedback import refusal
+from gocom.transmitter.frames import Listener
+from gocom.transmitter.outbox import Outbox, outbox_path
+from gocom.transmitter.session import Outside, TransmitSession
+from gocom.transmitter.sessions import SessionTable, check_same
 
 log = get_logger("transmitter")
 

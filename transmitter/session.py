@@ -16,29 +16,29 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from common.csi import Csi
-from common.errors import BudgetTooSmall, GoComError, InvalidInput, NotReady
-from common.feedback import answer_bytes, check_attempt
-from common.logs import get_logger
-from common.settings import TransmitterSettings
-from common.types import Feedback, LinkSettings
-from common.wire import link_to_proto
+from gocom.common.csi import Csi
+from gocom.common.errors import BudgetTooSmall, GoComError, InvalidInput, NotReady
+from gocom.common.feedback import answer_bytes, check_attempt
+from gocom.common.logs import get_logger
+from gocom.common.settings import TransmitterSettings
+from gocom.common.types import Feedback, LinkSettings
+from gocom.common.wire import link_to_proto
 from gocom.v1 import feedback_pb2, link_pb2, transmitter_pb2
-from transmitter.channel_state import ChannelStateSource
-from transmitter.delivery import PLAIN, Delivery
-from transmitter.encoding import (
+from gocom.transmitter.channel_state import ChannelStateSource
+from gocom.transmitter.delivery import PLAIN, Delivery
+from gocom.transmitter.encoding import (
     EncodedRound,
     Encoders,
     encode_first,
     encode_next,
     mark_repeated,
 )
-from transmitter.feedback import Answers, check_feedback, count_attempts, refusal
-from transmitter.frames import INVALID, LINK, UNDECODABLE, Frame, FrameTable, Listener
-from transmitter.intake import Intake
-from transmitter.outbox import Outbox
-from transmitter.reconnect import Reconnector, passes
-from transmitter.report import count_sent, sent_event
+from gocom.transmitter.feedback import Answers, check_feedback, count_attempts, refusal
+from gocom.transmitter.frames import INVALID, LINK, UNDECODABLE, Frame, FrameTable, Listener
+from gocom.transmitter.intake import Intake
+from gocom.transmitter.outbox import Outbox
+from gocom.transmitter.reconnect import Reconnector, passes
+from gocom.transmitter.report import count_sent, sent_event
 
 log = get_logger("transmitter")
 

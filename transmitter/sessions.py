@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from common.errors import Busy, InvalidInput
-from common.logs import get_logger
-from common.types import LinkSettings
-from common.wire import check_session_id, link_from_proto, link_to_proto
+from gocom.common.errors import Busy, InvalidInput
+from gocom.common.logs import get_logger
+from gocom.common.types import LinkSettings
+from gocom.common.wire import check_session_id, link_from_proto, link_to_proto
 from gocom.v1 import transmitter_pb2
-from transmitter.frames import Listener
-from transmitter.session import Outside, TransmitSession
+from gocom.transmitter.frames import Listener
+from gocom.transmitter.session import Outside, TransmitSession
 
 log = get_logger("transmitter")
 

@@ -22,13 +22,13 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import Message
 
-from channel_emulator.tally import Tally
-from common.enums import enum_to_name
-from common.errors import InvalidInput
-from common.packets import PacketBatch
-from common.random import CounterRng
-from common.registry import Registry
-from common.types import Bools
+from gocom.channel_emulator.tally import Tally
+from gocom.common.enums import enum_to_name
+from gocom.common.errors import InvalidInput
+from gocom.common.packets import PacketBatch
+from gocom.common.random import CounterRng
+from gocom.common.registry import Registry
+from gocom.common.types import Bools
 from gocom.v1 import channel_pb2
 
 
@@ -178,4 +178,4 @@ def check_whole(name: str, value: float, low: int, high: int) -> None:
         raise InvalidInput(f"{name}: {value!r} is not a whole number in {low} to {high}")
 
 
-IMPAIRMENTS: Registry[type[Fault]] = Registry("impairment", "channel_emulator.impairments")
+IMPAIRMENTS: Registry[type[Fault]] = Registry("impairment", "gocom.channel_emulator.impairments")

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from channel_emulator.bit_faults import ERASE, BitFault, check_damage, successes
-from channel_emulator.impairments import IMPAIRMENTS, check_range
-from common.packets import PacketBatch
-from common.random import CounterRng
-from common.types import Ints
+from gocom.channel_emulator.bit_faults import ERASE, BitFault, check_damage, successes
+from gocom.channel_emulator.impairments import IMPAIRMENTS, check_range
+from gocom.common.packets import PacketBatch
+from gocom.common.random import CounterRng
+from gocom.common.types import Ints
 
 
 @IMPAIRMENTS.register("bit_flip")

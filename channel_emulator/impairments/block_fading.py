@@ -19,16 +19,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from channel_emulator.bit_faults import DELIVER, ERASE, MAX_WINDOW, BitFault, check_damage, of_window, renewals
-from channel_emulator.fading_faults import RAYLEIGH, Doubles, FadingFault, check_fading, fading_of
-from channel_emulator.impairments import IMPAIRMENTS, FrameInfo
-from channel_emulator.physical.fading import STEP, Fading
-from channel_emulator.physical.modulation import MODULATIONS, Modulation, modulation_of
-from channel_emulator.round_rng import RoundRng, common_value
-from common.errors import InvalidInput, UnknownName
-from common.packets import PacketBatch
-from common.random import CounterRng
-from common.types import Ints
+from gocom.channel_emulator.bit_faults import DELIVER, ERASE, MAX_WINDOW, BitFault, check_damage, of_window, renewals
+from gocom.channel_emulator.fading_faults import RAYLEIGH, Doubles, FadingFault, check_fading, fading_of
+from gocom.channel_emulator.impairments import IMPAIRMENTS, FrameInfo
+from gocom.channel_emulator.physical.fading import STEP, Fading
+from gocom.channel_emulator.physical.modulation import MODULATIONS, Modulation, modulation_of
+from gocom.channel_emulator.round_rng import RoundRng, common_value
+from gocom.common.errors import InvalidInput, UnknownName
+from gocom.common.packets import PacketBatch
+from gocom.common.random import CounterRng
+from gocom.common.types import Ints
 from gocom.v1 import channel_pb2
 
 FLIPS, SYMBOLS = "flips", "symbols"

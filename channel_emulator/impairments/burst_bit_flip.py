@@ -15,13 +15,13 @@ from functools import partial
 
 import numpy as np
 
-from channel_emulator.bit_faults import ERASE, MAX_WINDOW, BitFault, check_damage, of_window, renewals, successes
-from channel_emulator.impairments import IMPAIRMENTS, check_range
-from channel_emulator.round_rng import LONG_WINDOW, RoundRng
-from channel_emulator.two_state import TwoStateChain
-from common.packets import PacketBatch
-from common.random import CounterRng
-from common.types import Bools, Ints
+from gocom.channel_emulator.bit_faults import ERASE, MAX_WINDOW, BitFault, check_damage, of_window, renewals, successes
+from gocom.channel_emulator.impairments import IMPAIRMENTS, check_range
+from gocom.channel_emulator.round_rng import LONG_WINDOW, RoundRng
+from gocom.channel_emulator.two_state import TwoStateChain
+from gocom.common.packets import PacketBatch
+from gocom.common.random import CounterRng
+from gocom.common.types import Bools, Ints
 
 _GROUP_BITS = 1 << 23
 """Bits of the packets looked at together (one packet at least); bounds memory when stays are short."""

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from channel_emulator.fading_faults import RAYLEIGH, Doubles, FadingFault, check_fading, fading_of
-from channel_emulator.impairments import IMPAIRMENTS, PacketFault, check_range
-from channel_emulator.physical.coded import normal_approximation, outage, packet_error_rate
-from channel_emulator.physical.fading import Fading
-from common.errors import InvalidInput, UnknownName
-from common.packets import PacketBatch
-from common.random import CounterRng
-from common.types import Bools, Ints
+from gocom.channel_emulator.fading_faults import RAYLEIGH, Doubles, FadingFault, check_fading, fading_of
+from gocom.channel_emulator.impairments import IMPAIRMENTS, PacketFault, check_range
+from gocom.channel_emulator.physical.coded import normal_approximation, outage, packet_error_rate
+from gocom.channel_emulator.physical.fading import Fading
+from gocom.common.errors import InvalidInput, UnknownName
+from gocom.common.packets import PacketBatch
+from gocom.common.random import CounterRng
+from gocom.common.types import Bools, Ints
 
 NORMAL, OUTAGE = "normal", "outage"
 _STEP = 0.01

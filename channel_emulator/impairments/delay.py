@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from channel_emulator.impairments import IMPAIRMENTS, FrameInfo, check_range
-from channel_emulator.round_rng import by_window
-from channel_emulator.timed_faults import Doubles, Flight, TimedFault, with_erased
-from common.errors import UnknownName
-from common.packets import PacketBatch
-from common.random import CounterRng
-from common.types import Ints
+from gocom.channel_emulator.impairments import IMPAIRMENTS, FrameInfo, check_range
+from gocom.channel_emulator.round_rng import by_window
+from gocom.channel_emulator.timed_faults import Doubles, Flight, TimedFault, with_erased
+from gocom.common.errors import UnknownName
+from gocom.common.packets import PacketBatch
+from gocom.common.random import CounterRng
+from gocom.common.types import Ints
 
 UNIFORM, NORMAL, EXPONENTIAL = "uniform", "normal", "exponential"
 _LONGEST_MS = 60_000

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from channel_emulator.impairments import IMPAIRMENTS, FrameInfo, check_range, check_whole
-from channel_emulator.round_rng import by_window
-from channel_emulator.timed_faults import Flight, TimedFault
-from common.packets import PacketBatch
-from common.random import CounterRng
-from common.types import Bools
+from gocom.channel_emulator.impairments import IMPAIRMENTS, FrameInfo, check_range, check_whole
+from gocom.channel_emulator.round_rng import by_window
+from gocom.channel_emulator.timed_faults import Flight, TimedFault
+from gocom.common.packets import PacketBatch
+from gocom.common.random import CounterRng
+from gocom.common.types import Bools
 
 
 @IMPAIRMENTS.register("duplicate")

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from channel_emulator.impairments import IMPAIRMENTS, PacketFault, check_range
-from channel_emulator.round_rng import by_window
-from channel_emulator.two_state import TwoStateChain
-from common.packets import PacketBatch
-from common.random import CounterRng
-from common.types import Bools, Ints
+from gocom.channel_emulator.impairments import IMPAIRMENTS, PacketFault, check_range
+from gocom.channel_emulator.round_rng import by_window
+from gocom.channel_emulator.two_state import TwoStateChain
+from gocom.common.packets import PacketBatch
+from gocom.common.random import CounterRng
+from gocom.common.types import Bools, Ints
 
 _STATE, _LOSS, _START = 0, 1, 2
 """Blocks of the random stream: what moves the chain, what loses a packet, where the chain starts."""

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from channel_emulator.impairments import IMPAIRMENTS, PacketFault, check_range
-from channel_emulator.round_rng import by_window
-from common.errors import InvalidInput
-from common.packets import PacketBatch
-from common.random import CounterRng
-from common.types import Bools
+from gocom.channel_emulator.impairments import IMPAIRMENTS, PacketFault, check_range
+from gocom.channel_emulator.round_rng import by_window
+from gocom.common.errors import InvalidInput
+from gocom.common.packets import PacketBatch
+from gocom.common.random import CounterRng
+from gocom.common.types import Bools
 
 _UINT32 = 1 << 32
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from channel_emulator.impairments import IMPAIRMENTS, PacketFault, check_whole
-from channel_emulator.round_rng import by_window
-from channel_emulator.tally import Score, Tally
-from common.packets import PacketBatch
-from common.random import CounterRng
-from common.types import Bools, Ints
+from gocom.channel_emulator.impairments import IMPAIRMENTS, PacketFault, check_whole
+from gocom.channel_emulator.round_rng import by_window
+from gocom.channel_emulator.tally import Score, Tally
+from gocom.common.packets import PacketBatch
+from gocom.common.random import CounterRng
+from gocom.common.types import Bools, Ints
 
 
 @IMPAIRMENTS.register("periodic_outage")

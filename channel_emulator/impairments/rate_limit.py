@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from channel_emulator.impairments import IMPAIRMENTS, FrameInfo, check_range, check_whole
-from channel_emulator.round_rng import RoundRng
-from channel_emulator.tally import Score, Tally
-from channel_emulator.timed_faults import Doubles, Flight, TimedFault, with_erased
-from common.packets import PacketBatch
-from common.random import CounterRng
+from gocom.channel_emulator.impairments import IMPAIRMENTS, FrameInfo, check_range, check_whole
+from gocom.channel_emulator.round_rng import RoundRng
+from gocom.channel_emulator.tally import Score, Tally
+from gocom.channel_emulator.timed_faults import Doubles, Flight, TimedFault, with_erased
+from gocom.common.packets import PacketBatch
+from gocom.common.random import CounterRng
 
 _SENT = "sent_bits"
 

@@ -13,14 +13,14 @@ from typing import Any, Self
 
 import numpy as np
 
-from channel_emulator.bit_faults import DELIVER, BitFault
-from channel_emulator.impairments import IMPAIRMENTS, FrameInfo
-from channel_emulator.tally import GivenTally, Tally
-from common.errors import InvalidInput
-from common.packets import PacketBatch
-from common.random import CounterRng
-from common.traces import BIT_SHIFT, Trace, read_trace
-from common.types import Bools, Ints, LinkSettings
+from gocom.channel_emulator.bit_faults import DELIVER, BitFault
+from gocom.channel_emulator.impairments import IMPAIRMENTS, FrameInfo
+from gocom.channel_emulator.tally import GivenTally, Tally
+from gocom.common.errors import InvalidInput
+from gocom.common.packets import PacketBatch
+from gocom.common.random import CounterRng
+from gocom.common.traces import BIT_SHIFT, Trace, read_trace
+from gocom.common.types import Bools, Ints, LinkSettings
 from gocom.v1 import channel_pb2
 
 

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import chndtr, ive
 
-from common.random import CounterRng
-from common.types import Ints
+from gocom.common.random import CounterRng
+from gocom.common.types import Ints
 
 Doubles = npt.NDArray[np.float64]
 

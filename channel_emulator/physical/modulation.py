@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import erfc
 
-from common.errors import UnknownName
-from common.types import Floats, Ints
+from gocom.common.errors import UnknownName
+from gocom.common.types import Floats, Ints
 
 Doubles = npt.NDArray[np.float64]
 

@@ -12,12 +12,12 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
-from client import console
-from client.client import Client
-from client.console import CHANNEL, command, emit
-from client.fault_script import Playing, Step, read_script
-from common.channel_spec import format_spec, parse_spec
-from common.trace_file import TraceWriter
+from gocom.client import console
+from gocom.client.client import Client
+from gocom.client.console import CHANNEL, command, emit
+from gocom.client.fault_script import Playing, Step, read_script
+from gocom.common.channel_spec import format_spec, parse_spec
+from gocom.common.trace_file import TraceWriter
 from gocom.v1 import channel_pb2
 
 app = typer.Typer(help="Look at the channel, or change it while pictures flow.", no_args_is_help=True)
@@ -152,7 +152,7 @@ def certify(
 ) -> None:
     """Hold every fault to its closed form, and show that an error of 2 % would be seen; write a page with plots."""
     # It brings matplotlib and scipy.stats along, which no other command should wait for.
-    page = importlib.import_module("evaluation.channel.page")
+    page = importlib.import_module("gocom.evaluation.channel.page")
     report = page.run(specs or [], out, lambda text: None if as_json else console.out.print(text, markup=False), seed)
     if as_json:
         emit(dataclasses.asdict(report))

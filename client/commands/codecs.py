@@ -9,9 +9,9 @@ from typing import Any, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 from rich.table import Table
 
-from client import console
-from client.console import command, emit
-from common.systems import SYSTEMS, System
+from gocom.client import console
+from gocom.client.console import command, emit
+from gocom.common.systems import SYSTEMS, System
 
 _BOUNDS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"), ("max_length", "length <="))
 

@@ -16,15 +16,15 @@ from rich.box import SIMPLE
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from client import console
-from client.client import Client
-from client.commands.send import number, write_pictures
-from client.console import CHANNEL, FAILURE, RECEIVER, TRANSMITTER, command, emit
-from client.figures import Tile, tile_wall
-from client.results import Pixels, SendResult
-from client.targets import Target, open_client
-from common.errors import GoComError, InvalidInput
-from common.images import square_crop
+from gocom.client import console
+from gocom.client.client import Client
+from gocom.client.commands.send import number, write_pictures
+from gocom.client.console import CHANNEL, FAILURE, RECEIVER, TRANSMITTER, command, emit
+from gocom.client.figures import Tile, tile_wall
+from gocom.client.results import Pixels, SendResult
+from gocom.client.targets import Target, open_client
+from gocom.common.errors import GoComError, InvalidInput
+from gocom.common.images import square_crop
 
 PHOTOS = ("astronaut", "coffee", "chelsea")
 CODECS = ("lami_go", "jpeg", "webp")

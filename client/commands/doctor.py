@@ -11,12 +11,12 @@ from typing import Any
 
 from rich.table import Table
 
-from client import console
-from client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, spinner
-from client.stack import is_serving
-from common.errors import NotReady
-from common.models import knowledge_hash, models_root
-from common.systems import SYSTEMS
+from gocom.client import console
+from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, spinner
+from gocom.client.stack import is_serving
+from gocom.common.errors import NotReady
+from gocom.common.models import knowledge_hash, models_root
+from gocom.common.systems import SYSTEMS
 
 PACKAGES = (
     "gocom", "grpcio", "protobuf", "numpy", "pillow", "pydantic", "constriction", "raptorq", "torch", "torchvision",
@@ -56,7 +56,7 @@ def _optional_metrics() -> dict[str, str]:
     """What of it is there; nothing where evaluations cannot run, as in the containers of services."""
     if importlib.util.find_spec("evaluation") is None:
         return {}
-    metrics: Any = importlib.import_module("evaluation.optional_metrics")
+    metrics: Any = importlib.import_module("gocom.evaluation.optional_metrics")
     found: dict[str, str] = metrics.available()
     return found
 

@@ -13,12 +13,12 @@ from typing import Annotated, Any
 
 import typer
 
-from client import console
-from client.commands.send import Payload
-from client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit
-from client.targets import Target, open_client
-from common.errors import InvalidInput, NotReady, UnknownName
-from common.types import LinkSettings
+from gocom.client import console
+from gocom.client.commands.send import Payload
+from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit
+from gocom.client.targets import Target, open_client
+from gocom.common.errors import InvalidInput, NotReady, UnknownName
+from gocom.common.types import LinkSettings
 
 CODECS = "lami_go:mask_ratio=0,jpeg,jpeg2000,webp,avif"
 CHANNELS = (
@@ -84,7 +84,7 @@ def evaluate(
         _paper(paper, {"images": images, "labelled": labelled, "street": street}, out, count, device, as_json)
         return
     # They bring torch and matplotlib along, which no other command should wait for.
-    grids, run = (importlib.import_module(f"evaluation.sweep.{name}") for name in ("grid", "evaluate"))
+    grids, run = (importlib.import_module(f"gocom.evaluation.sweep.{name}") for name in ("grid", "evaluate"))
     sets = []
     if images is not None:
         sets.append(grids.picture_set("images", images, count, rates, channels, seed, repeat))
@@ -122,7 +122,7 @@ def _belong_together(context: typer.Context, paper: str | None) -> None:
 @contextmanager
 def _services(target: Target, grid: Any) -> Iterator[Any]:
     """An engine of the services, whose channel is afterwards what it was."""
-    engines: Any = importlib.import_module("evaluation.sweep.engine")
+    engines: Any = importlib.import_module("gocom.evaluation.sweep.engine")
     names = list(dict.fromkeys(method.codec for method in grid.methods))
     with open_client(target, None, None, names) as client:
         before = client.get_channel()
@@ -137,7 +137,7 @@ def _paper(
 ) -> None:
     if name not in PAPERS:
         raise UnknownName("paper", name, PAPERS)
-    paper: Any = importlib.import_module(f"evaluation.papers.{name}").PAPER
+    paper: Any = importlib.import_module(f"gocom.evaluation.papers.{name}").PAPER
     given = {source: path for source, path in sources.items() if path is not None}
     if useless := [source for source in given if source not in paper.study.sets]:
         raise InvalidInput(f"{useless[0]}: {name} has no use for it; it takes {', '.join(paper.study.sets)}")

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from client import console
-from client.console import FAILURE, command, emit
-from client.stack import why_not_serving
+from gocom.client import console
+from gocom.client.console import FAILURE, command, emit
+from gocom.client.stack import why_not_serving
 
 
 @command

@@ -15,18 +15,18 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from client import console
-from client.console import CHANNEL, FAILURE, RECEIVER, TRANSMITTER, command, emit, parse_options
-from client.figures import compare_picture
-from client.noise_setups import Settings, settle
-from client.pictures import Size, load_picture
-from client.recording import FileRecording, PendingTrace
-from client.results import SendResult
-from client.send_arguments import send_options
-from client.targets import Target, open_client
-from common.errors import InvalidInput
-from common.images import list_images
-from common.types import FeedbackPolicy, LinkSettings, PowerAllocation
+from gocom.client import console
+from gocom.client.console import CHANNEL, FAILURE, RECEIVER, TRANSMITTER, command, emit, parse_options
+from gocom.client.figures import compare_picture
+from gocom.client.noise_setups import Settings, settle
+from gocom.client.pictures import Size, load_picture
+from gocom.client.recording import FileRecording, PendingTrace
+from gocom.client.results import SendResult
+from gocom.client.send_arguments import send_options
+from gocom.client.targets import Target, open_client
+from gocom.common.errors import InvalidInput
+from gocom.common.images import list_images
+from gocom.common.types import FeedbackPolicy, LinkSettings, PowerAllocation
 
 PROTECT_SHARE = 0.25
 SizeText = Annotated[

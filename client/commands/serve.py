@@ -12,13 +12,13 @@ from typing import Annotated, Any
 
 import typer
 
-from client import console
-from client.console import command, emit
-from client.security_flags import serves
-from common.logs import configure
-from common.rpc.addresses import join_address
-from common.rpc.security import check_service
-from common.settings import ChannelSettings, ReceiverSettings, ServiceSettings, TransmitterSettings
+from gocom.client import console
+from gocom.client.console import command, emit
+from gocom.client.security_flags import serves
+from gocom.common.logs import configure
+from gocom.common.rpc.addresses import join_address
+from gocom.common.rpc.security import check_service
+from gocom.common.settings import ChannelSettings, ReceiverSettings, ServiceSettings, TransmitterSettings
 
 _GC_THRESHOLDS = (20_000, 20, 20)
 
@@ -66,7 +66,7 @@ def transmitter(
             metrics_port=metrics_port, log_json=as_json or None, **security,
         )
     )  # fmt: skip
-    _run("transmitter.service", settings, follow_parent, as_json)
+    _run("gocom.transmitter.service", settings, follow_parent, as_json)
 
 
 @app.command()
@@ -97,7 +97,7 @@ def channel(
             metrics_port=metrics_port, log_json=as_json or None, **security,
         )
     )  # fmt: skip
-    _run("channel_emulator.service", settings, follow_parent, as_json)
+    _run("gocom.channel_emulator.service", settings, follow_parent, as_json)
 
 
 @app.command()
@@ -125,7 +125,7 @@ def receiver(
             metrics_port=metrics_port, log_json=as_json or None, **security,
         )
     )  # fmt: skip
-    _run("receiver.service", settings, follow_parent, as_json)
+    _run("gocom.receiver.service", settings, follow_parent, as_json)
 
 
 def _given(**values: Any) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def _run(module: str, settings: ServiceSettings, follow_parent: bool, as_json: b
 
 
 async def _serve(service: Any, settings: ServiceSettings, as_json: bool) -> None:
-    from common.rpc.server import run_until_signal  # noqa: PLC0415 - only servers need it
+    from gocom.common.rpc.server import run_until_signal  # noqa: PLC0415 - only servers need it
 
     running = await service.serve(settings)
     # What start-up has made stays; and packets are many small objects in no cycles, for which the collector would look

@@ -14,14 +14,14 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from client import console
-from client.commands.send import Bursty, Level, MaxRounds, Payload, Setup, SizeText, number, parse_size, say_setup
-from client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, parse_options
-from client.noise_setups import settle
-from client.results import SendResult
-from client.targets import Target, open_client
-from common.images import list_images
-from common.types import LinkSettings
+from gocom.client import console
+from gocom.client.commands.send import Bursty, Level, MaxRounds, Payload, Setup, SizeText, number, parse_size, say_setup
+from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, parse_options
+from gocom.client.noise_setups import settle
+from gocom.client.results import SendResult
+from gocom.client.targets import Target, open_client
+from gocom.common.images import list_images
+from gocom.common.types import LinkSettings
 
 RECENT = 32
 """Frames that the table's averages are of."""

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from client import console
-from client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, spinner
-from client.stack import LocalStack
+from gocom.client import console
+from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, spinner
+from gocom.client.stack import LocalStack
 
 
 @command

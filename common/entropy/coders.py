@@ -17,9 +17,9 @@ import constriction
 import numpy as np
 import numpy.typing as npt
 
-from common.entropy.tables import FrequencyTable
-from common.errors import InvalidInput
-from common.types import Ints
+from gocom.common.entropy.tables import FrequencyTable
+from gocom.common.errors import InvalidInput
+from gocom.common.types import Ints
 
 MAX_HUFFMAN_BITS = 24
 

@@ -13,10 +13,10 @@ import constriction
 import numpy as np
 import numpy.typing as npt
 
-from common.entropy.coders import exact_model, finish, start_decoder
-from common.entropy.tables import FrequencyTable, NeighbourTables
-from common.errors import InvalidInput
-from common.types import Ints
+from gocom.common.entropy.coders import exact_model, finish, start_decoder
+from gocom.common.entropy.tables import FrequencyTable, NeighbourTables
+from gocom.common.errors import InvalidInput
+from gocom.common.types import Ints
 
 
 class ContextCoder:

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from common.errors import InvalidInput, TooLarge
-from common.types import Ints
+from gocom.common.errors import InvalidInput, TooLarge
+from gocom.common.types import Ints
 
 MAX_PARAMETER = 15
 MAX_BYTES = 1 << 16

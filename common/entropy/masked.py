@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from common.entropy.coders import ElementCoder, FixedCoder
-from common.errors import InvalidInput
-from common.types import Ints
+from gocom.common.entropy.coders import ElementCoder, FixedCoder
+from gocom.common.errors import InvalidInput
+from gocom.common.types import Ints
 
 
 class EscapeCoder:

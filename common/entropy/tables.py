@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
-from common.errors import Mismatch
+from gocom.common.errors import Mismatch
 
 TOTAL = 1 << 24
 """Frequencies of a table sum to this; constriction's 24-bit models are then exact."""

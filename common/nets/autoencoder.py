@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from common.nets.blocks import residual_stack
+from gocom.common.nets.blocks import residual_stack
 
 PATCH_PX = 8
 """Pixels a latent position covers in each direction."""

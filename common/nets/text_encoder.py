@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from common.errors import NotReady
+from gocom.common.errors import NotReady
 
 MAX_WORD_PIECES = 32
 

@@ -14,7 +14,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
-from common.nets.autoencoder import patch_decoder, patch_encoder
+from gocom.common.nets.autoencoder import patch_decoder, patch_encoder
 
 
 class Vae(ModelMixin, ConfigMixin):

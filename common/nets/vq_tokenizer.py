@@ -15,7 +15,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 from torch.nn import functional as F
 
-from common.nets.autoencoder import patch_decoder, patch_encoder
+from gocom.common.nets.autoencoder import patch_decoder, patch_encoder
 
 
 class VQTokenizer(ModelMixin, ConfigMixin):

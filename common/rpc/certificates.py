@@ -10,7 +10,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.errors import InvalidInput
+from gocom.common.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True)

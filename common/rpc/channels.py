@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import grpc
 
-from common.rpc.security import channel_credentials, peer_token
-from common.rpc.tokens import add_token
-from common.settings import SecuritySettings
+from gocom.common.rpc.security import channel_credentials, peer_token
+from gocom.common.rpc.tokens import add_token
+from gocom.common.settings import SecuritySettings
 
 MAX_MESSAGE_BYTES = 16 << 20
 RPC_DEADLINE_S = 10.0

@@ -13,11 +13,11 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from common.errors import Busy, InvalidInput, Unauthenticated
-from common.logs import get_logger
-from common.metrics import STREAMS
-from common.rpc.status import abort_with
-from common.rpc.tokens import check_token
+from gocom.common.errors import Busy, InvalidInput, Unauthenticated
+from gocom.common.logs import get_logger
+from gocom.common.metrics import STREAMS
+from gocom.common.rpc.status import abort_with
+from gocom.common.rpc.tokens import check_token
 
 log = get_logger("rpc")
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import grpc
 
-from common.errors import InvalidInput
-from common.logs import get_logger
-from common.rpc.addresses import host_of, is_loopback
-from common.rpc.certificates import CLIENT, SERVER, read_authorities, read_pair
-from common.rpc.tokens import read_token
-from common.settings import ClientSettings, SecuritySettings, ServiceSettings
+from gocom.common.errors import InvalidInput
+from gocom.common.logs import get_logger
+from gocom.common.rpc.addresses import host_of, is_loopback
+from gocom.common.rpc.certificates import CLIENT, SERVER, read_authorities, read_pair
+from gocom.common.rpc.tokens import read_token
+from gocom.common.settings import ClientSettings, SecuritySettings, ServiceSettings
 
 log = get_logger("security")
 

@@ -13,14 +13,14 @@ from grpc_health.v1 import health as health_module
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from common.errors import NotReady
-from common.logs import configure, get_logger
-from common.metrics import MetricsServer
-from common.rpc.addresses import bare_host, join_address
-from common.rpc.channels import KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS
-from common.rpc.interceptor import Context, ServiceInterceptor
-from common.rpc.security import LOOPBACK, check_service, metrics_host, security_words, server_credentials, service_token
-from common.settings import ServiceSettings
+from gocom.common.errors import NotReady
+from gocom.common.logs import configure, get_logger
+from gocom.common.metrics import MetricsServer
+from gocom.common.rpc.addresses import bare_host, join_address
+from gocom.common.rpc.channels import KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS
+from gocom.common.rpc.interceptor import Context, ServiceInterceptor
+from gocom.common.rpc.security import LOOPBACK, check_service, metrics_host, security_words, server_credentials, service_token
+from gocom.common.settings import ServiceSettings
 
 log = get_logger("server")
 

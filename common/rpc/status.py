@@ -7,9 +7,9 @@ from typing import Any, NoReturn
 
 import grpc
 
-from common import errors
-from common.logs import get_logger
-from common.rpc.call_status import CallStatus, status_parts
+from gocom.common import errors
+from gocom.common.logs import get_logger
+from gocom.common.rpc.call_status import CallStatus, status_parts
 
 # Order matters: the first class that fits wins. The inverse takes the last one of a status, its most general.
 _STATUS: tuple[tuple[type[errors.GoComError], grpc.StatusCode], ...] = (

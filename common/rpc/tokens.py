@@ -9,8 +9,8 @@ from typing import Any
 
 import grpc
 
-from common.errors import InvalidInput, Unauthenticated
-from common.rpc.certificates import read_file
+from gocom.common.errors import InvalidInput, Unauthenticated
+from gocom.common.rpc.certificates import read_file
 
 MIN_CHARACTERS, MAX_CHARACTERS = 16, 4096
 OPEN_METHODS = frozenset({"/grpc.health.v1.Health/Check"})

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from common.entropy.coders import ElementCoder, FixedCoder, HuffmanCoder, RangeCoder
-from common.entropy.context import ContextCoder
-from common.entropy.masked import EscapeCoder, MaskedFixedCoder
-from common.entropy.tables import FrequencyTable, NeighbourTables
-from common.errors import InvalidInput
-from common.registry import Registry
-from common.types import Bools, ElementCoding, Parameters
+from gocom.common.entropy.coders import ElementCoder, FixedCoder, HuffmanCoder, RangeCoder
+from gocom.common.entropy.context import ContextCoder
+from gocom.common.entropy.masked import EscapeCoder, MaskedFixedCoder
+from gocom.common.entropy.tables import FrequencyTable, NeighbourTables
+from gocom.common.errors import InvalidInput
+from gocom.common.registry import Registry
+from gocom.common.types import Bools, ElementCoding, Parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class System:
     summary: str = ""
 
 
-SYSTEMS: Registry[System] = Registry("codec", "common.systems")
+SYSTEMS: Registry[System] = Registry("codec", "gocom.common.systems")
 
 
 def spec_of(codec: str, kind: int) -> SegmentSpec:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from common.systems import SYSTEMS, SegmentSpec, System
-from common.types import Parameters
+from gocom.common.systems import SYSTEMS, SegmentSpec, System
+from gocom.common.types import Parameters
 
 FILE = 0
 MAX_FILE_BYTES = 4 << 20

@@ -12,12 +12,12 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from common.entropy.tables import FrequencyTable, load_table
-from common.models import model_folder
-from common.quantizer import UniformQuantizer, load_quantizer
-from common.random import CounterRng
-from common.systems import SYSTEMS, SegmentSpec, System
-from common.types import MAX_SIDE_PX, Bools, ElementCoding, Ints, Parameters
+from gocom.common.entropy.tables import FrequencyTable, load_table
+from gocom.common.models import model_folder
+from gocom.common.quantizer import UniformQuantizer, load_quantizer
+from gocom.common.random import CounterRng
+from gocom.common.systems import SYSTEMS, SegmentSpec, System
+from gocom.common.types import MAX_SIDE_PX, Bools, ElementCoding, Ints, Parameters
 
 FEATURES, ROI = 0, 1
 """Segments: the features, and those of the region of interest where there is one."""

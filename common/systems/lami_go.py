@@ -13,11 +13,11 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from common.entropy.tables import FrequencyTable, NeighbourTables, load_neighbours, load_table
-from common.models import model_folder
-from common.random import CounterRng
-from common.systems import SYSTEMS, SegmentSpec, System
-from common.types import Bools, ElementCoding, Floats, Parameters
+from gocom.common.entropy.tables import FrequencyTable, NeighbourTables, load_neighbours, load_table
+from gocom.common.models import model_folder
+from gocom.common.random import CounterRng
+from gocom.common.systems import SYSTEMS, SegmentSpec, System
+from gocom.common.types import Bools, ElementCoding, Floats, Parameters
 
 CODEBOOK_SIZE = 1024
 PATCH_PX = 8

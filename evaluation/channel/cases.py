@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 
-from channel_emulator.chain import Chain, Link
-from channel_emulator.fading_faults import FadingFault
-from channel_emulator.impairments import Fault
-from common.channel_spec import parse_spec
-from common.errors import InvalidInput
+from gocom.channel_emulator.chain import Chain, Link
+from gocom.channel_emulator.fading_faults import FadingFault
+from gocom.channel_emulator.impairments import Fault
+from gocom.common.channel_spec import parse_spec
+from gocom.common.errors import InvalidInput
 
 ERROR = 0.02
 """By how much a parameter of a wrong model is off."""

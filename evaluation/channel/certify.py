@@ -11,12 +11,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from channel_emulator.chain import Chain
-from channel_emulator.impairments import FrameInfo
-from channel_emulator.tally import Score
-from common.packetizer import MAX_PACKETS
-from evaluation.channel.cases import Case, chain_of, wrong_models
-from evaluation.channel.trial import batches
+from gocom.channel_emulator.chain import Chain
+from gocom.channel_emulator.impairments import FrameInfo
+from gocom.channel_emulator.tally import Score
+from gocom.common.packetizer import MAX_PACKETS
+from gocom.evaluation.channel.cases import Case, chain_of, wrong_models
+from gocom.evaluation.channel.trial import batches
 from gocom.v1 import channel_pb2
 
 PASS, SHOWS = 4.0, 8.0

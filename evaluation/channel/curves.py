@@ -15,12 +15,12 @@ import numpy.typing as npt
 from scipy.special import erfc, ive
 from scipy.stats import binom
 
-from channel_emulator.chain import Chain, Link
-from channel_emulator.fading_faults import FadingFault
-from channel_emulator.impairments import Fault, FrameInfo
-from channel_emulator.impairments.block_fading import BlockFading
-from channel_emulator.impairments.coded_fading import CodedFading
-from evaluation.channel.trial import batches
+from gocom.channel_emulator.chain import Chain, Link
+from gocom.channel_emulator.fading_faults import FadingFault
+from gocom.channel_emulator.impairments import Fault, FrameInfo
+from gocom.channel_emulator.impairments.block_fading import BlockFading
+from gocom.channel_emulator.impairments.coded_fading import CodedFading
+from gocom.evaluation.channel.trial import batches
 from gocom.v1 import channel_pb2
 
 Doubles = npt.NDArray[np.float64]

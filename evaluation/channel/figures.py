@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from channel_emulator.chain import Chain
-from channel_emulator.impairments import FrameInfo
-from common import fec
-from common.channel_spec import parse_spec
-from common.random import CounterRng
-from evaluation.channel import curves
-from evaluation.channel.curves import Series
-from evaluation.channel.power_figure import power
-from evaluation.channel.trial import batch_of
+from gocom.channel_emulator.chain import Chain
+from gocom.channel_emulator.impairments import FrameInfo
+from gocom.common import fec
+from gocom.common.channel_spec import parse_spec
+from gocom.common.random import CounterRng
+from gocom.evaluation.channel import curves
+from gocom.evaluation.channel.curves import Series
+from gocom.evaluation.channel.power_figure import power
+from gocom.evaluation.channel.trial import batch_of
 
 SEED = 2026
 DPI = 110

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from evaluation.channel.cases import CASES, Case, chain_of
-from evaluation.channel.certify import PASS, SHOWS, Certificate, certify
-from evaluation.channel.figures import FIGURES
+from gocom.evaluation.channel.cases import CASES, Case, chain_of
+from gocom.evaluation.channel.certify import PASS, SHOWS, Certificate, certify
+from gocom.evaluation.channel.figures import FIGURES
 
 SEED = 2026
 

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from channel_emulator.chain import Chain
-from channel_emulator.impairments import FrameInfo
-from common.channel_spec import parse_spec
-from evaluation.channel.trial import batch_of
-from transmitter.power import equal, outage_cost, semantic, water_filling, weighted_loss
+from gocom.channel_emulator.chain import Chain
+from gocom.channel_emulator.impairments import FrameInfo
+from gocom.common.channel_spec import parse_spec
+from gocom.evaluation.channel.trial import batch_of
+from gocom.transmitter.power import equal, outage_cost, semantic, water_filling, weighted_loss
 
 Doubles = npt.NDArray[np.float64]
 

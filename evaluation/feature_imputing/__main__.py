@@ -1,6 +1,6 @@
 """The feature_imputing study.
 
-    python -m evaluation.feature_imputing --images KODAK --labelled imagenette-val.tar \
+    python -m gocom.evaluation.feature_imputing --images KODAK --labelled imagenette-val.tar \
         --out docs/results/feature_imputing
 
 Parts that were measured are skipped unless --again is given.
@@ -13,8 +13,8 @@ from typing import Annotated
 
 import typer
 
-from evaluation.feature_imputing.study import STUDY
-from evaluation.study.run import choose, run
+from gocom.evaluation.feature_imputing.study import STUDY
+from gocom.evaluation.study.run import choose, run
 
 NAMES = ", ".join(part.name for part in STUDY.parts)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from evaluation.feature_imputing.counts import COUNTS
-from evaluation.feature_imputing.world import SETS, World
-from evaluation.study.store import Part
-from evaluation.study.tables import UNLABELLED, difference_cells, groups, heads, metric_cells, sizes, table, where
-from evaluation.study.world import Picture, Row
+from gocom.evaluation.feature_imputing.counts import COUNTS
+from gocom.evaluation.feature_imputing.world import SETS, World
+from gocom.evaluation.study.store import Part
+from gocom.evaluation.study.tables import UNLABELLED, difference_cells, groups, heads, metric_cells, sizes, table, where
+from gocom.evaluation.study.world import Picture, Row
 
 QUANTIZED, EXACT = "7 bits, as sent", "not quantized"
 

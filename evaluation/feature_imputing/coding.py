@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from common.types import ElementCoding
-from evaluation.feature_imputing.counts import COUNTS
-from evaluation.feature_imputing.orders import CHANNEL, RANDOM, SPATIAL
-from evaluation.feature_imputing.world import SETS, World
-from evaluation.study.store import Part
-from evaluation.study.tables import (
+from gocom.common.types import ElementCoding
+from gocom.evaluation.feature_imputing.counts import COUNTS
+from gocom.evaluation.feature_imputing.orders import CHANNEL, RANDOM, SPATIAL
+from gocom.evaluation.feature_imputing.world import SETS, World
+from gocom.evaluation.study.store import Part
+from gocom.evaluation.study.tables import (
     UNLABELLED,
     average,
     by_picture,
@@ -20,7 +20,7 @@ from evaluation.study.tables import (
     where,
     words,
 )
-from evaluation.study.world import Picture, Row
+from gocom.evaluation.study.world import Picture, Row
 
 RATES = (0.0, 0.1, 0.3, 0.5)
 FIXED, HUFFMAN, RANGE = ElementCoding.FIXED.value, ElementCoding.HUFFMAN.value, ElementCoding.RANGE.value

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
 from skimage.restoration import inpaint_biharmonic
 
-from common.types import Bools, Floats
+from gocom.common.types import Bools, Floats
 
 Fill = Callable[[Floats, Bools], Floats]
 _TRIANGLE = 3

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common.systems.feature_imputing import PacketOrder
-from evaluation.feature_imputing.counts import COUNTS
-from evaluation.feature_imputing.fills import FILLS, Fill
-from evaluation.feature_imputing.world import SETS, World
-from evaluation.study.curves import curve
-from evaluation.study.plots import Panel, plot
-from evaluation.study.store import Part
-from evaluation.study.tables import (
+from gocom.common.systems.feature_imputing import PacketOrder
+from gocom.evaluation.feature_imputing.counts import COUNTS
+from gocom.evaluation.feature_imputing.fills import FILLS, Fill
+from gocom.evaluation.feature_imputing.world import SETS, World
+from gocom.evaluation.study.curves import curve
+from gocom.evaluation.study.plots import Panel, plot
+from gocom.evaluation.study.store import Part
+from gocom.evaluation.study.tables import (
     METRICS,
     average,
     difference,
@@ -27,7 +27,7 @@ from evaluation.study.tables import (
     table,
     where,
 )
-from evaluation.study.world import BATCH, Job, Picture, Row, chunks, spread
+from gocom.evaluation.study.world import BATCH, Job, Picture, Row, chunks, spread
 
 RATES = (0.1, 0.3, 0.5)
 LEAST = RATES[:1]

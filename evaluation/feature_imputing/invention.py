@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from torch.nn import functional as F
 
-from evaluation.feature_imputing.counts import COUNTS
-from evaluation.feature_imputing.world import SETS, World
-from evaluation.study.curves import curve
-from evaluation.study.plots import Line, Panel, plot
-from evaluation.study.store import Part
-from evaluation.study.tables import METRICS, average, groups, sizes, table, where, words
-from evaluation.study.world import Job, Picture, Row
+from gocom.evaluation.feature_imputing.counts import COUNTS
+from gocom.evaluation.feature_imputing.world import SETS, World
+from gocom.evaluation.study.curves import curve
+from gocom.evaluation.study.plots import Line, Panel, plot
+from gocom.evaluation.study.store import Part
+from gocom.evaluation.study.tables import METRICS, average, groups, sizes, table, where, words
+from gocom.evaluation.study.world import Job, Picture, Row
 
 RATES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.48, 0.6, 0.7, 0.8, 0.9)
 MEAN, DRAWN = "no noise", "drawn noise"

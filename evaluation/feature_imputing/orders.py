@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.systems.feature_imputing import PacketOrder
-from common.types import LinkSettings
-from evaluation.feature_imputing.counts import COUNTS
-from evaluation.feature_imputing.world import SETS, World
-from evaluation.study.curves import curve
-from evaluation.study.plots import Panel, plot
-from evaluation.study.store import Part
-from evaluation.study.tables import (
+from gocom.common.systems.feature_imputing import PacketOrder
+from gocom.common.types import LinkSettings
+from gocom.evaluation.feature_imputing.counts import COUNTS
+from gocom.evaluation.feature_imputing.world import SETS, World
+from gocom.evaluation.study.curves import curve
+from gocom.evaluation.study.plots import Panel, plot
+from gocom.evaluation.study.store import Part
+from gocom.evaluation.study.tables import (
     METRICS,
     average,
     difference_cells,
@@ -24,7 +24,7 @@ from evaluation.study.tables import (
     where,
     words,
 )
-from evaluation.study.world import Job, Picture, Row
+from gocom.evaluation.study.world import Job, Picture, Row
 
 RATES = (0.05, 0.1, 0.2, 0.3, 0.48, 0.65, 0.8)
 SPATIAL, CHANNEL, RANDOM = (order.value for order in (PacketOrder.SPATIAL, PacketOrder.CHANNEL, PacketOrder.RANDOM))

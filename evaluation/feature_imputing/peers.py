@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.images import ImageArray
-from common.types import Reconstruction
-from evaluation.feature_imputing.counts import COUNTS
-from evaluation.feature_imputing.world import SETS, World
-from evaluation.judge import grey_like
-from evaluation.lami_go.budgets import AtOnce
-from evaluation.lami_go.world import World as LamiGoWorld
-from evaluation.setup import Codec, make_codec
-from evaluation.study.curves import curve
-from evaluation.study.plots import Panel, plot
-from evaluation.study.store import Part
-from evaluation.study.tables import (
+from gocom.common.images import ImageArray
+from gocom.common.types import Reconstruction
+from gocom.evaluation.feature_imputing.counts import COUNTS
+from gocom.evaluation.feature_imputing.world import SETS, World
+from gocom.evaluation.judge import grey_like
+from gocom.evaluation.lami_go.budgets import AtOnce
+from gocom.evaluation.lami_go.world import World as LamiGoWorld
+from gocom.evaluation.setup import Codec, make_codec
+from gocom.evaluation.study.curves import curve
+from gocom.evaluation.study.plots import Panel, plot
+from gocom.evaluation.study.store import Part
+from gocom.evaluation.study.tables import (
     METRICS,
     average,
     difference_cells,
@@ -29,9 +29,9 @@ from evaluation.study.tables import (
     where,
     words,
 )
-from evaluation.study.world import Picture, Row
-from evaluation.sweep.methods import Method, Protection
-from evaluation.sweep.plan import Planner
+from gocom.evaluation.study.world import Picture, Row
+from gocom.evaluation.sweep.methods import Method, Protection
+from gocom.evaluation.sweep.plan import Planner
 
 RATES = (0.0, 0.1, 0.3, 0.48)
 PAPER_RATE, PAPER_SHARE = 0.48, 0.72

@@ -7,18 +7,18 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from channel_emulator.chain import Chain
-from channel_emulator.channel_state import Instant, state_of
-from common.channel_spec import parse_spec
-from common.csi import Csi, CsiKind
-from common.systems.feature_imputing import Importance
-from common.types import LinkSettings, PowerAllocation
-from evaluation.feature_imputing.counts import COUNTS
-from evaluation.feature_imputing.world import SETS, World
-from evaluation.study.curves import curve
-from evaluation.study.plots import Panel, plot
-from evaluation.study.store import Part
-from evaluation.study.tables import (
+from gocom.channel_emulator.chain import Chain
+from gocom.channel_emulator.channel_state import Instant, state_of
+from gocom.common.channel_spec import parse_spec
+from gocom.common.csi import Csi, CsiKind
+from gocom.common.systems.feature_imputing import Importance
+from gocom.common.types import LinkSettings, PowerAllocation
+from gocom.evaluation.feature_imputing.counts import COUNTS
+from gocom.evaluation.feature_imputing.world import SETS, World
+from gocom.evaluation.study.curves import curve
+from gocom.evaluation.study.plots import Panel, plot
+from gocom.evaluation.study.store import Part
+from gocom.evaluation.study.tables import (
     METRICS,
     average,
     difference_cells,
@@ -30,8 +30,8 @@ from evaluation.study.tables import (
     where,
     words,
 )
-from evaluation.study.world import Job, Picture, Row
-from transmitter.delivery import Delivery
+from gocom.evaluation.study.world import Job, Picture, Row
+from gocom.transmitter.delivery import Delivery
 
 SNRS_DB = (6, 8, 10)
 CHANNEL = "block_fading:snr_db={snr_db},coherence=4"

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from evaluation.feature_imputing.counts import COUNTS
-from evaluation.feature_imputing.world import SETS, World
-from evaluation.study.curves import curve
-from evaluation.study.plots import Panel, plot
-from evaluation.study.store import Part
-from evaluation.study.tables import (
+from gocom.evaluation.feature_imputing.counts import COUNTS
+from gocom.evaluation.feature_imputing.world import SETS, World
+from gocom.evaluation.study.curves import curve
+from gocom.evaluation.study.plots import Panel, plot
+from gocom.evaluation.study.store import Part
+from gocom.evaluation.study.tables import (
     METRICS,
     average,
     difference,
@@ -25,7 +25,7 @@ from evaluation.study.tables import (
     where,
     words,
 )
-from evaluation.study.world import Job, Row
+from gocom.evaluation.study.world import Job, Row
 
 STEPS = (1, 2, 4, 6, 8, 10, 13, 16, 25, 50)
 RATE = 0.3

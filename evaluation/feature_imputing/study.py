@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evaluation.feature_imputing import (
+from gocom.evaluation.feature_imputing import (
     clean,
     coding,
     imputing,
@@ -14,10 +14,10 @@ from evaluation.feature_imputing import (
     steps,
     tasks,
 )
-from evaluation.feature_imputing.counts import COUNTS
-from evaluation.feature_imputing.world import SETS, World
-from evaluation.study.store import Study
-from receiver.samplers.feature_imputation import ImputerSettings
+from gocom.evaluation.feature_imputing.counts import COUNTS
+from gocom.evaluation.feature_imputing.world import SETS, World
+from gocom.evaluation.study.store import Study
+from gocom.receiver.samplers.feature_imputation import ImputerSettings
 
 PARTS = (clean, imputing, orders, power, steps, invention, tasks, coding, protection, peers)
 STUDY = Study(

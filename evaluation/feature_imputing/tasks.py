@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from common.images import ImageArray
-from common.types import PowerAllocation
-from evaluation.feature_imputing.counts import COUNTS
-from evaluation.feature_imputing.power import GAINS_KNOWN, allocated
-from evaluation.feature_imputing.world import SETS, World
-from evaluation.study.store import Part
-from evaluation.study.tables import (
+from gocom.common.images import ImageArray
+from gocom.common.types import PowerAllocation
+from gocom.evaluation.feature_imputing.counts import COUNTS
+from gocom.evaluation.feature_imputing.power import GAINS_KNOWN, allocated
+from gocom.evaluation.feature_imputing.world import SETS, World
+from gocom.evaluation.study.store import Part
+from gocom.evaluation.study.tables import (
     difference_cells,
     groups,
     heads,
@@ -26,7 +26,7 @@ from evaluation.study.tables import (
     table,
     where,
 )
-from evaluation.study.world import Picture, Row
+from gocom.evaluation.study.world import Picture, Row
 
 SNRS_DB = (6, 8)
 A, B = "A, the left picture's class", "B, the right one's"

@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.csi import Csi
-from common.images import ImageArray
-from common.pipeline import PipelineResult
-from common.systems.feature_imputing import FeatureImputingOptions
-from common.types import Floats, Goal, Ints
-from evaluation.study import world
-from evaluation.study.world import Job, Picture, Row
-from receiver.decoders.feature_imputing import FeatureImputingDecoder, Frame, arrived_frame
-from transmitter.encoders.feature_imputing import FeatureImputingEncoder, FeatureImputingSession
+from gocom.common.csi import Csi
+from gocom.common.images import ImageArray
+from gocom.common.pipeline import PipelineResult
+from gocom.common.systems.feature_imputing import FeatureImputingOptions
+from gocom.common.types import Floats, Goal, Ints
+from gocom.evaluation.study import world
+from gocom.evaluation.study.world import Job, Picture, Row
+from gocom.receiver.decoders.feature_imputing import FeatureImputingDecoder, Frame, arrived_frame
+from gocom.transmitter.encoders.feature_imputing import FeatureImputingEncoder, FeatureImputingSession
 
 SETS = ("images", "labelled")
 

@@ -1,6 +1,6 @@
 """The lami_go study.
 
-    python -m evaluation.lami_go --images KODAK --labelled imagenette-val.tar --street camvid-val.tar \
+    python -m gocom.evaluation.lami_go --images KODAK --labelled imagenette-val.tar --street camvid-val.tar \
         --out docs/results/lami_go
 
 Parts that were measured are skipped unless --again is given.
@@ -13,8 +13,8 @@ from typing import Annotated
 
 import typer
 
-from evaluation.lami_go.study import STUDY
-from evaluation.study.run import choose, run
+from gocom.evaluation.lami_go.study import STUDY
+from gocom.evaluation.study.run import choose, run
 
 NAMES = ", ".join(part.name for part in STUDY.parts)
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from common.account import cost
-from common.csi import Csi
-from common.packetizer import packetize
-from common.systems.lami_go import EBM_POLICIES, TOKENS, LamiGoHeader, MaskingPolicy
-from common.types import Budget, GoMessage, LinkSettings
-from evaluation.lami_go.world import World
-from evaluation.study.world import Picture
+from gocom.common.account import cost
+from gocom.common.csi import Csi
+from gocom.common.packetizer import packetize
+from gocom.common.systems.lami_go import EBM_POLICIES, TOKENS, LamiGoHeader, MaskingPolicy
+from gocom.common.types import Budget, GoMessage, LinkSettings
+from gocom.evaluation.lami_go.world import World
+from gocom.evaluation.study.world import Picture
 
 MAX_RATIO_PERMILLE = 900
 MAX_REPAIR_PACKETS = 64

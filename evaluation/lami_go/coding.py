@@ -8,19 +8,19 @@ from itertools import product
 
 import numpy as np
 
-from common.account import account, frame_items
-from common.csi import Csi
-from common.packet_order import transmission_order
-from common.packetizer import packetize
-from common.packets import PacketBatch
-from common.systems import spec_of
-from common.systems.lami_go import MaskingPolicy
-from common.types import Budget, ElementCoding, FrameHeader, GoMessage, LinkSettings
-from evaluation.lami_go.counts import COUNTS
-from evaluation.lami_go.world import World
-from evaluation.study.store import Part
-from evaluation.study.tables import average, difference, sizes, table, values_of, where, words
-from evaluation.study.world import Picture, Row
+from gocom.common.account import account, frame_items
+from gocom.common.csi import Csi
+from gocom.common.packet_order import transmission_order
+from gocom.common.packetizer import packetize
+from gocom.common.packets import PacketBatch
+from gocom.common.systems import spec_of
+from gocom.common.systems.lami_go import MaskingPolicy
+from gocom.common.types import Budget, ElementCoding, FrameHeader, GoMessage, LinkSettings
+from gocom.evaluation.lami_go.counts import COUNTS
+from gocom.evaluation.lami_go.world import World
+from gocom.evaluation.study.store import Part
+from gocom.evaluation.study.tables import average, difference, sizes, table, values_of, where, words
+from gocom.evaluation.study.world import Picture, Row
 
 PAYLOADS = (105, 1200)
 SINGLE = 65000

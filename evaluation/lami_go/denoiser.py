@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.pipeline import sampler_generator
-from common.random import CounterRng
-from common.systems.lami_go import TokenDraw, TSchedule
-from common.types import Bools, Ints
-from evaluation.fillers import most_frequent_received, nearest_received
-from evaluation.lami_go.counts import COUNTS
-from evaluation.lami_go.world import World
-from evaluation.study.store import Part
-from evaluation.study.tables import average, difference_cells, heads, metric_cells, sizes, table, where, words
-from evaluation.study.world import BATCH, Picture, Row, chunks
-from receiver.samplers.latent_mixture import SamplerSettings
+from gocom.common.pipeline import sampler_generator
+from gocom.common.random import CounterRng
+from gocom.common.systems.lami_go import TokenDraw, TSchedule
+from gocom.common.types import Bools, Ints
+from gocom.evaluation.fillers import most_frequent_received, nearest_received
+from gocom.evaluation.lami_go.counts import COUNTS
+from gocom.evaluation.lami_go.world import World
+from gocom.evaluation.study.store import Part
+from gocom.evaluation.study.tables import average, difference_cells, heads, metric_cells, sizes, table, where, words
+from gocom.evaluation.study.world import BATCH, Picture, Row, chunks
+from gocom.receiver.samplers.latent_mixture import SamplerSettings
 
 RATES = (0.25, 0.5)
 VARIANT_RATE = 0.5

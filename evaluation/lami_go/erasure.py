@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from evaluation.lami_go.counts import COUNTS, ERASURE
-from evaluation.lami_go.world import World
-from evaluation.study.store import Part
-from evaluation.study.tables import (
+from gocom.evaluation.lami_go.counts import COUNTS, ERASURE
+from gocom.evaluation.lami_go.world import World
+from gocom.evaluation.study.store import Part
+from gocom.evaluation.study.tables import (
     UNLABELLED,
     average,
     by_picture,
@@ -19,7 +19,7 @@ from evaluation.study.tables import (
     where,
     words,
 )
-from evaluation.study.world import Job, Picture, Row
+from gocom.evaluation.study.world import Job, Picture, Row
 
 LIMIT_DB = 3.0
 CLEAN = "clean"

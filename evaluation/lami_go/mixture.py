@@ -16,15 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.csi import Csi
-from common.pipeline import sampler_generator
-from common.systems.lami_go import TokenDraw, TSchedule, keep_mask
-from common.types import Bools, Budget, Ints
-from evaluation.lami_go.counts import COUNTS
-from evaluation.lami_go.world import SETS, World
-from evaluation.study.plots import Line, Panel, plot
-from evaluation.study.store import Part
-from evaluation.study.tables import (
+from gocom.common.csi import Csi
+from gocom.common.pipeline import sampler_generator
+from gocom.common.systems.lami_go import TokenDraw, TSchedule, keep_mask
+from gocom.common.types import Bools, Budget, Ints
+from gocom.evaluation.lami_go.counts import COUNTS
+from gocom.evaluation.lami_go.world import SETS, World
+from gocom.evaluation.study.plots import Line, Panel, plot
+from gocom.evaluation.study.store import Part
+from gocom.evaluation.study.tables import (
     METRICS,
     average,
     by_picture,
@@ -36,9 +36,9 @@ from evaluation.study.tables import (
     where,
     words,
 )
-from evaluation.study.world import BATCH, Picture, Row, chunks
-from receiver.decoders.lami_go import LamiGoDecoder
-from receiver.samplers.latent_mixture import Generators, SamplerSettings, Step, sample
+from gocom.evaluation.study.world import BATCH, Picture, Row, chunks
+from gocom.receiver.decoders.lami_go import LamiGoDecoder
+from gocom.receiver.samplers.latent_mixture import Generators, SamplerSettings, Step, sample
 
 SEED = 0
 STEPS = ((4, 8), (28, 32))

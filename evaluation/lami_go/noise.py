@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from client.noise_setups import noise_setup
-from common.types import LinkSettings
-from evaluation.lami_go.counts import COUNTS
-from evaluation.lami_go.world import World
-from evaluation.study.plots import Line, Panel, plot
-from evaluation.study.store import Part
-from evaluation.study.tables import (
+from gocom.client.noise_setups import noise_setup
+from gocom.common.types import LinkSettings
+from gocom.evaluation.lami_go.counts import COUNTS
+from gocom.evaluation.lami_go.world import World
+from gocom.evaluation.study.plots import Line, Panel, plot
+from gocom.evaluation.study.store import Part
+from gocom.evaluation.study.tables import (
     METRICS,
     UNLABELLED,
     average,
@@ -23,7 +23,7 @@ from evaluation.study.tables import (
     where,
     words,
 )
-from evaluation.study.world import Job, Picture, Row
+from gocom.evaluation.study.world import Job, Picture, Row
 
 PACKET_RATES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 BIT_RATES = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)

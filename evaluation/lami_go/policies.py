@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.systems.lami_go import MaskingPolicy
-from evaluation.lami_go.budgets import fit
-from evaluation.lami_go.counts import COUNTS, ERASURE
-from evaluation.lami_go.world import SETS, World
-from evaluation.study.store import Part
-from evaluation.study.tables import (
+from gocom.common.systems.lami_go import MaskingPolicy
+from gocom.evaluation.lami_go.budgets import fit
+from gocom.evaluation.lami_go.counts import COUNTS, ERASURE
+from gocom.evaluation.lami_go.world import SETS, World
+from gocom.evaluation.study.store import Part
+from gocom.evaluation.study.tables import (
     average,
     difference_cells,
     heads,
@@ -19,7 +19,7 @@ from evaluation.study.tables import (
     where,
     words,
 )
-from evaluation.study.world import Job, Picture, Row
+from gocom.evaluation.study.world import Job, Picture, Row
 
 PRM, PDM, EBM, FARTHEST, NONE = (
     policy.value

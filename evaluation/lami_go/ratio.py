@@ -6,14 +6,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from common.errors import BudgetTooSmall
-from common.images import png_bytes, to_uint8
-from evaluation.lami_go.counts import COUNTS
-from evaluation.lami_go.world import World
-from evaluation.setup import Codec, make_codec
-from evaluation.study.plots import Line, Panel, plot
-from evaluation.study.store import Part
-from evaluation.study.tables import (
+from gocom.common.errors import BudgetTooSmall
+from gocom.common.images import png_bytes, to_uint8
+from gocom.evaluation.lami_go.counts import COUNTS
+from gocom.evaluation.lami_go.world import World
+from gocom.evaluation.setup import Codec, make_codec
+from gocom.evaluation.study.plots import Line, Panel, plot
+from gocom.evaluation.study.store import Part
+from gocom.evaluation.study.tables import (
     METRICS,
     UNLABELLED,
     average,
@@ -26,7 +26,7 @@ from evaluation.study.tables import (
     where,
     words,
 )
-from evaluation.study.world import Picture, Row
+from gocom.evaluation.study.world import Picture, Row
 
 RATIOS = (0.0, 0.1, 0.25, 0.35, 0.5, 0.7, 0.9)
 BANDWIDTH_RATIOS = (0.35, 0.25)

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from common.pipeline import sampler_generator
-from common.rounds import merge_rounds
-from common.systems.lami_go import TOKENS
-from common.types import Bools, FeedbackPolicy, Reconstruction
-from evaluation.lami_go.budgets import AtOnce
-from evaluation.lami_go.counts import COUNTS, ERASURE
-from evaluation.lami_go.world import World
-from evaluation.study.store import Part
-from evaluation.study.tables import (
+from gocom.common.pipeline import sampler_generator
+from gocom.common.rounds import merge_rounds
+from gocom.common.systems.lami_go import TOKENS
+from gocom.common.types import Bools, FeedbackPolicy, Reconstruction
+from gocom.evaluation.lami_go.budgets import AtOnce
+from gocom.evaluation.lami_go.counts import COUNTS, ERASURE
+from gocom.evaluation.lami_go.world import World
+from gocom.evaluation.study.store import Part
+from gocom.evaluation.study.tables import (
     UNLABELLED,
     average,
     difference,
@@ -29,8 +29,8 @@ from evaluation.study.tables import (
     where,
     words,
 )
-from evaluation.study.world import BATCH, Job, Picture, Row, chunks
-from receiver.samplers.latent_mixture import SamplerSettings, Step
+from gocom.evaluation.study.world import BATCH, Job, Picture, Row, chunks
+from gocom.receiver.samplers.latent_mixture import SamplerSettings, Step
 
 RATIOS = (0.25, 0.5)
 ROUND_BYTES = (150, 300)

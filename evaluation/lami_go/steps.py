@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.csi import Csi
-from common.pipeline import sampler_generator
-from common.systems.lami_go import LamiGoOptions, TokenDraw, keep_mask
-from common.types import Budget
-from evaluation.judge import Interval
-from evaluation.lami_go.counts import COUNTS
-from evaluation.lami_go.world import World
-from evaluation.study.plots import Line, Panel, plot
-from evaluation.study.store import Part
-from evaluation.study.tables import METRICS, UNLABELLED, average, heads, metric_cells, sizes, table, where, words
-from evaluation.study.world import BATCH, Picture, Row, chunks
-from receiver.samplers.latent_mixture import SamplerSettings
+from gocom.common.csi import Csi
+from gocom.common.pipeline import sampler_generator
+from gocom.common.systems.lami_go import LamiGoOptions, TokenDraw, keep_mask
+from gocom.common.types import Budget
+from gocom.evaluation.judge import Interval
+from gocom.evaluation.lami_go.counts import COUNTS
+from gocom.evaluation.lami_go.world import World
+from gocom.evaluation.study.plots import Line, Panel, plot
+from gocom.evaluation.study.store import Part
+from gocom.evaluation.study.tables import METRICS, UNLABELLED, average, heads, metric_cells, sizes, table, where, words
+from gocom.evaluation.study.world import BATCH, Picture, Row, chunks
+from gocom.receiver.samplers.latent_mixture import SamplerSettings
 
 STEPS = ((4, 8), (14, 16), (28, 32), (50, 62))
 """(tau, T)."""

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.images import ImageArray
-from common.systems.lami_go import TOKENS, LamiGoOptions
-from common.types import Goal, Ints
-from common.wire import make_parameters
-from evaluation.study import world
-from evaluation.study.world import Picture
-from receiver.decoders.lami_go import LamiGoDecoder
-from transmitter.encoders.lami_go import LamiGoEncoder, LamiGoSession, cut_caption
+from gocom.common.images import ImageArray
+from gocom.common.systems.lami_go import TOKENS, LamiGoOptions
+from gocom.common.types import Goal, Ints
+from gocom.common.wire import make_parameters
+from gocom.evaluation.study import world
+from gocom.evaluation.study.world import Picture
+from gocom.receiver.decoders.lami_go import LamiGoDecoder
+from gocom.transmitter.encoders.lami_go import LamiGoEncoder, LamiGoSession, cut_caption
 
 SETS = ("images", "labelled", "street")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from evaluation.papers import feature_imputing_tables as ours
-from evaluation.papers.items import Item, Status
+from gocom.evaluation.papers import feature_imputing_tables as ours
+from gocom.evaluation.papers.items import Item, Status
 
 NOT_IN_TEXT = "The figures' values are not in the paper's text, and are not read off them here."
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evaluation.feature_imputing import coding as coding_part
-from evaluation.feature_imputing import imputing as imputing_part
-from evaluation.feature_imputing import invention as invention_part
-from evaluation.feature_imputing import orders as orders_part
-from evaluation.feature_imputing import peers as peers_part
-from evaluation.feature_imputing import power as power_part
-from evaluation.feature_imputing import protection as protection_part
-from evaluation.feature_imputing import steps as steps_part
-from evaluation.feature_imputing import tasks as tasks_part
-from evaluation.papers.items import Grid, Results, verdict
-from evaluation.study.tables import METRICS, average, difference, groups, heads, metric_cells, where, words
-from evaluation.study.world import Row
+from gocom.evaluation.feature_imputing import coding as coding_part
+from gocom.evaluation.feature_imputing import imputing as imputing_part
+from gocom.evaluation.feature_imputing import invention as invention_part
+from gocom.evaluation.feature_imputing import orders as orders_part
+from gocom.evaluation.feature_imputing import peers as peers_part
+from gocom.evaluation.feature_imputing import power as power_part
+from gocom.evaluation.feature_imputing import protection as protection_part
+from gocom.evaluation.feature_imputing import steps as steps_part
+from gocom.evaluation.feature_imputing import tasks as tasks_part
+from gocom.evaluation.papers.items import Grid, Results, verdict
+from gocom.evaluation.study.tables import METRICS, average, difference, groups, heads, metric_cells, where, words
+from gocom.evaluation.study.world import Row
 
 JUDGED = ("distance", "correct")
 SHOWN = ("psnr_db", "distance", "correct")

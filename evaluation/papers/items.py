@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from evaluation.judge import Interval
-from evaluation.study.tables import METRICS, average, difference, where, words
-from evaluation.study.world import Row
+from gocom.evaluation.judge import Interval
+from gocom.evaluation.study.tables import METRICS, average, difference, where, words
+from gocom.evaluation.study.world import Row
 
 OURS = ("PSNR in dB here", "distance here")
 SHOWN = ("psnr_db", "distance")

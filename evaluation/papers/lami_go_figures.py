@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from evaluation.lami_go import mixture, noise, ratio, steps
-from evaluation.papers import lami_go_numbers as paper
-from evaluation.papers.items import Results
-from evaluation.papers.lami_go_tables import POLICIES
-from evaluation.study.plots import Line, Panel, plot
-from evaluation.study.store import Part
-from evaluation.study.tables import METRICS, average, sizes, where
-from evaluation.study.world import Row
+from gocom.evaluation.lami_go import mixture, noise, ratio, steps
+from gocom.evaluation.papers import lami_go_numbers as paper
+from gocom.evaluation.papers.items import Results
+from gocom.evaluation.papers.lami_go_tables import POLICIES
+from gocom.evaluation.study.plots import Line, Panel, plot
+from gocom.evaluation.study.store import Part
+from gocom.evaluation.study.tables import METRICS, average, sizes, where
+from gocom.evaluation.study.world import Row
 
 POLICIES_PNG, LOSS_PNG = "paper_policies.png", "paper_loss.png"
 STUDY: dict[str, Part] = {

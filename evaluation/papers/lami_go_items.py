@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from evaluation.papers import lami_go_loss_tables as loss
-from evaluation.papers import lami_go_tables as ours
-from evaluation.papers.items import Item, Status
-from evaluation.papers.lami_go_figures import LOSS_PNG, POLICIES_PNG
+from gocom.evaluation.papers import lami_go_loss_tables as loss
+from gocom.evaluation.papers import lami_go_tables as ours
+from gocom.evaluation.papers.items import Item, Status
+from gocom.evaluation.papers.lami_go_figures import LOSS_PNG, POLICIES_PNG
 
 NO_JUDGE = "Other judges (above)."
 NOT_IN_TEXT = "The figure's values are not in the paper's text, and are not read off it here."

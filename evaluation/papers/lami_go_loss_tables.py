@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from statistics import median
 
-from evaluation.judge import Interval
-from evaluation.lami_go import mixture, noise, showtime, steps
-from evaluation.papers import lami_go_numbers as paper
-from evaluation.papers.items import OURS, Grid, Results, against, pair
-from evaluation.study.tables import average, difference, heads, metric_cells, where, words
-from evaluation.study.world import Row
+from gocom.evaluation.judge import Interval
+from gocom.evaluation.lami_go import mixture, noise, showtime, steps
+from gocom.evaluation.papers import lami_go_numbers as paper
+from gocom.evaluation.papers.items import OURS, Grid, Results, against, pair
+from gocom.evaluation.study.tables import average, difference, heads, metric_cells, where, words
+from gocom.evaluation.study.world import Row
 
 
 def table_viii(results: Results) -> list[Grid]:

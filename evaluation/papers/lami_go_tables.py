@@ -5,11 +5,11 @@ LPIPS is answered by deep-feature distance, FID by nothing: PSNR stands in its c
 
 from __future__ import annotations
 
-from evaluation.lami_go import policies, ratio, steps
-from evaluation.papers import lami_go_numbers as paper
-from evaluation.papers.items import OURS, Grid, Results, against, cell, pair
-from evaluation.study.tables import UNLABELLED, average, heads, metric_cells, where, words
-from evaluation.study.world import Row
+from gocom.evaluation.lami_go import policies, ratio, steps
+from gocom.evaluation.papers import lami_go_numbers as paper
+from gocom.evaluation.papers.items import OURS, Grid, Results, against, cell, pair
+from gocom.evaluation.study.tables import UNLABELLED, average, heads, metric_cells, where, words
+from gocom.evaluation.study.world import Row
 
 POLICIES = {"random (PRM), 0.25": "PRM 0.25", "fixed (PDM), 1/4": "PDM 1/4", "distance-based (EBM), 0.25": "EBM 0.25"}
 """The paper's names -> those of the part `steps`."""

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from evaluation.papers.items import Grid, Item, Results, Status
-from evaluation.study.tables import table
+from gocom.evaluation.papers.items import Grid, Item, Results, Status
+from gocom.evaluation.study.tables import table
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 2rem auto; padding: 0 1rem; color: #222 }

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.errors import InvalidInput
-from evaluation.papers.items import Grid, Item, Results
-from evaluation.papers.page import section, shrink, write
-from evaluation.study.run import run, to_measure
-from evaluation.study.store import Study, read_result
+from gocom.common.errors import InvalidInput
+from gocom.evaluation.papers.items import Grid, Item, Results
+from gocom.evaluation.papers.page import section, shrink, write
+from gocom.evaluation.study.run import run, to_measure
+from gocom.evaluation.study.store import Study, read_result
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
-"""`python -m evaluation.report OUT`: the page of an evaluation that was done, drawn anew from its files."""
+"""`python -m gocom.evaluation.report OUT`: the page of an evaluation that was done, drawn anew from its files."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from evaluation.report.page import write_report
+from gocom.evaluation.report.page import write_report
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from common.channel_spec import format_spec, parse_spec
-from common.errors import InvalidInput
+from gocom.common.channel_spec import format_spec, parse_spec
+from gocom.common.errors import InvalidInput
 
 
 class Kind(str, Enum):

@@ -8,13 +8,13 @@ from typing import Any
 
 from matplotlib.patches import Patch
 
-from evaluation.judge import Interval
-from evaluation.report import sentences, style
-from evaluation.report.axes import Kind
-from evaluation.report.cells import SEGMENT, Cell
-from evaluation.report.figures import Drawn, few_losses
-from evaluation.report.summary import Results
-from evaluation.report.tables import rate_words
+from gocom.evaluation.judge import Interval
+from gocom.evaluation.report import sentences, style
+from gocom.evaluation.report.axes import Kind
+from gocom.evaluation.report.cells import SEGMENT, Cell
+from gocom.evaluation.report.figures import Drawn, few_losses
+from gocom.evaluation.report.summary import Results
+from gocom.evaluation.report.tables import rate_words
 
 _PARTS = ("#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#8C510A", "#6A3D9A")
 _HEADER, _FEEDBACK = "#4D4D4D", "#E69F00"

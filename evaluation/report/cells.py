@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from evaluation.sweep.rows import KEYS, Row
+from gocom.evaluation.sweep.rows import KEYS, Row
 
 PSNR_CAP_DB = 100.0
 """Stands for the infinite PSNR of a picture that came out equal, which would break every mean."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evaluation.judge import Interval
-from evaluation.report.cells import Cell
-from evaluation.report.metrics import METRIC, Metric
-from evaluation.report.summary import Results, Step
-from evaluation.report.tables import NOTHING, Table, rate_words, words
+from gocom.evaluation.judge import Interval
+from gocom.evaluation.report.cells import Cell
+from gocom.evaluation.report.metrics import METRIC, Metric
+from gocom.evaluation.report.summary import Results, Step
+from gocom.evaluation.report.tables import NOTHING, Table, rate_words, words
 
 
 def costs(results: Results, set_name: str, channels: Sequence[str], field: str) -> Table | None:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.judge import RESAMPLES
-from evaluation.report.cells import Cell
-from evaluation.report.metrics import Metric
-from evaluation.report.summary import Results
-from evaluation.report.tables import NOTHING, Table, rate_words
-from evaluation.sweep.methods import Protection
+from gocom.evaluation.judge import RESAMPLES
+from gocom.evaluation.report.cells import Cell
+from gocom.evaluation.report.metrics import Metric
+from gocom.evaluation.report.summary import Results
+from gocom.evaluation.report.tables import NOTHING, Table, rate_words
+from gocom.evaluation.sweep.methods import Protection
 
 Curve = npt.NDArray[np.float64]
 

@@ -6,15 +6,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evaluation.judge import RESAMPLES
-from evaluation.report.axes import percent
-from evaluation.report.cells import PSNR_CAP_DB
-from evaluation.report.decide import MIN_PICTURES
-from evaluation.report.metrics import Metric
-from evaluation.report.summary import OVERSPENT, Results
-from evaluation.report.tables import Table, rate_words
-from evaluation.sweep.methods import Protection
-from evaluation.sweep.rows import Row
+from gocom.evaluation.judge import RESAMPLES
+from gocom.evaluation.report.axes import percent
+from gocom.evaluation.report.cells import PSNR_CAP_DB
+from gocom.evaluation.report.decide import MIN_PICTURES
+from gocom.evaluation.report.metrics import Metric
+from gocom.evaluation.report.summary import OVERSPENT, Results
+from gocom.evaluation.report.tables import Table, rate_words
+from gocom.evaluation.sweep.methods import Protection
+from gocom.evaluation.sweep.rows import Row
 
 _METHODS = {
     "": ("lami_go and its like", "a semantic codec: degrades where packets are missing, keeps what fits its bytes"),

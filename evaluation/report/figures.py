@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.judge import Interval
-from evaluation.report import sentences, style
-from evaluation.report.axes import Kind
-from evaluation.report.cells import Cell
-from evaluation.report.metrics import Metric
-from evaluation.report.summary import Results
-from evaluation.report.tables import rate_words
+from gocom.evaluation.judge import Interval
+from gocom.evaluation.report import sentences, style
+from gocom.evaluation.report.axes import Kind
+from gocom.evaluation.report.cells import Cell
+from gocom.evaluation.report.metrics import Metric
+from gocom.evaluation.report.summary import Results
+from gocom.evaluation.report.tables import rate_words
 
 Point = tuple[float, Interval]
 LOSSES = (0.0, 0.05, 0.2, 0.5)

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.judge import Interval
-from evaluation.report import style
-from evaluation.report.axes import Kind
-from evaluation.report.cells import Cell
-from evaluation.report.figures import Drawn
-from evaluation.report.metrics import Metric
-from evaluation.report.summary import Results
-from evaluation.report.tables import NOTHING, Table, rate_words, standings
+from gocom.evaluation.judge import Interval
+from gocom.evaluation.report import style
+from gocom.evaluation.report.axes import Kind
+from gocom.evaluation.report.cells import Cell
+from gocom.evaluation.report.figures import Drawn
+from gocom.evaluation.report.metrics import Metric
+from gocom.evaluation.report.summary import Results
+from gocom.evaluation.report.tables import NOTHING, Table, rate_words, standings
 
 _COLOURS = {"won": "#E8A87C", "level": "#E3E3E3", "lost": "#9DC3E0"}
 _TITLES = ("against all", "against those that send once")

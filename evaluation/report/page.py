@@ -9,20 +9,20 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from evaluation.report import tables
-from evaluation.report.axes import Kind
-from evaluation.report.bars import bars
-from evaluation.report.costs import costs
-from evaluation.report.equal_quality import equal_quality
-from evaluation.report.facts import channels_met, counted, decided, meant, ran
-from evaluation.report.figures import Drawn, curves, few_losses
-from evaluation.report.metrics import METRIC
-from evaluation.report.outcomes import in_short, outcome_maps
-from evaluation.report.render import html_table, markdown_table
-from evaluation.report.summary import Results
-from evaluation.report.tables import Table
-from evaluation.report.wall import walls
-from evaluation.sweep.rows import TIMINGS, read_csv
+from gocom.evaluation.report import tables
+from gocom.evaluation.report.axes import Kind
+from gocom.evaluation.report.bars import bars
+from gocom.evaluation.report.costs import costs
+from gocom.evaluation.report.equal_quality import equal_quality
+from gocom.evaluation.report.facts import channels_met, counted, decided, meant, ran
+from gocom.evaluation.report.figures import Drawn, curves, few_losses
+from gocom.evaluation.report.metrics import METRIC
+from gocom.evaluation.report.outcomes import in_short, outcome_maps
+from gocom.evaluation.report.render import html_table, markdown_table
+from gocom.evaluation.report.summary import Results
+from gocom.evaluation.report.tables import Table
+from gocom.evaluation.report.wall import walls
+from gocom.evaluation.sweep.rows import TIMINGS, read_csv
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 2rem auto; padding: 0 1rem; color: #222 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from html import escape
 
-from evaluation.report.tables import Mark, Table
+from gocom.evaluation.report.tables import Mark, Table
 
 _INTERVAL = re.compile(r"(?P<mean>[-+]?[\d.]+|[-+]?inf) \((?P<rest>\S+ to [^)\s]+)\)(?P<more>.*)")
 

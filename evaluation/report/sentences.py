@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evaluation.judge import Interval
-from evaluation.report.axes import Kind
-from evaluation.report.cells import SEGMENT, Cell
-from evaluation.report.summary import Results, Standing
-from evaluation.report.tables import rate_words, standings, words
+from gocom.evaluation.judge import Interval
+from gocom.evaluation.report.axes import Kind
+from gocom.evaluation.report.cells import SEGMENT, Cell
+from gocom.evaluation.report.summary import Results, Standing
+from gocom.evaluation.report.tables import rate_words, standings, words
 
 
 def standing(

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from evaluation.report.metrics import Metric
-from evaluation.report.summary import Kept, Results
-from evaluation.sweep.methods import Protection
+from gocom.evaluation.report.metrics import Metric
+from gocom.evaluation.report.summary import Kept, Results
+from gocom.evaluation.sweep.methods import Protection
 
 # Okabe and Ito's palette, which the colour-blind can tell apart; without its yellow, too pale for a line.
 COLOURS = {

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from common.systems.classical import CLASSICAL_CODECS
-from evaluation.judge import RESAMPLES, Interval, interval, paired
-from evaluation.report.axes import Axis, Kind, axis_of
-from evaluation.report.cells import SEGMENT, Cell, averaged
-from evaluation.report.decide import LEVEL, holm, p_value
-from evaluation.report.metrics import METRICS, Metric
-from evaluation.sweep.methods import Protection
-from evaluation.sweep.rows import Row
+from gocom.common.systems.classical import CLASSICAL_CODECS
+from gocom.evaluation.judge import RESAMPLES, Interval, interval, paired
+from gocom.evaluation.report.axes import Axis, Kind, axis_of
+from gocom.evaluation.report.cells import SEGMENT, Cell, averaged
+from gocom.evaluation.report.decide import LEVEL, holm, p_value
+from gocom.evaluation.report.metrics import METRICS, Metric
+from gocom.evaluation.sweep.methods import Protection
+from gocom.evaluation.sweep.rows import Row
 
 OVERSPENT = 1.05
 """A method that takes more than so many times the bytes of the semantic one does not compete with it: at equal bytes it

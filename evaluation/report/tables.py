@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.judge import Interval
-from evaluation.report.axes import Kind
-from evaluation.report.cells import Cell
-from evaluation.report.metrics import Metric
-from evaluation.report.summary import Results, Standing, Verdict
+from gocom.evaluation.judge import Interval
+from gocom.evaluation.report.axes import Kind
+from gocom.evaluation.report.cells import Cell
+from gocom.evaluation.report.metrics import Metric
+from gocom.evaluation.report.summary import Results, Standing, Verdict
 
 NOTHING = "–"
 

@@ -11,10 +11,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from evaluation.report import style
-from evaluation.report.axes import Axis, Kind, axis_of
-from evaluation.report.figures import Drawn
-from evaluation.report.summary import Results
+from gocom.evaluation.report import style
+from gocom.evaluation.report.axes import Axis, Kind, axis_of
+from gocom.evaluation.report.figures import Drawn
+from gocom.evaluation.report.summary import Results
 
 _TOGETHER = 7
 """Columns of a wall that are wide enough to be looked at."""

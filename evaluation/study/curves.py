@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evaluation.study.plots import Line
-from evaluation.study.tables import average, where
-from evaluation.study.world import Row
+from gocom.evaluation.study.plots import Line
+from gocom.evaluation.study.tables import average, where
+from gocom.evaluation.study.world import Row
 
 
 def curve(

@@ -12,7 +12,7 @@ from pathlib import Path
 import typer
 from tqdm import tqdm
 
-from evaluation.study.store import Part, Study, read_result, write_readme, write_result
+from gocom.evaluation.study.store import Part, Study, read_result, write_readme, write_result
 
 
 def choose(study: Study, names: str | None) -> list[Part]:

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from common.models import knowledge_hash
-from common.nets.loading import resolve_device
-from common.systems import SYSTEMS
-from evaluation.study.tables import table, values_of, where
-from evaluation.study.world import Row, World
+from gocom.common.models import knowledge_hash
+from gocom.common.nets.loading import resolve_device
+from gocom.common.systems import SYSTEMS
+from gocom.evaluation.study.tables import table, values_of, where
+from gocom.evaluation.study.world import Row, World
 
 COUNTED = (
     "Bytes are all bytes of a frame: headers, packets, captions, masks, repair, all rounds and feedback. Intervals are "
@@ -145,7 +145,7 @@ def _command(result: Mapping[str, Any], study: Study) -> str:
     sources = result["sources"]
     named = " ".join(f"--{name} {sources[name]}" for name in study.sets if name in sources)
     limit = "" if result["limit"] is None else f" --limit {result['limit']}"
-    return f"```bash\npython -m evaluation.{study.codec} {named} --out docs/results/{study.codec}{limit}\n```\n"
+    return f"```bash\npython -m gocom.evaluation.{study.codec} {named} --out docs/results/{study.codec}{limit}\n```\n"
 
 
 def _sampler(result: Mapping[str, Any]) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from evaluation.judge import Interval, interval, paired
-from evaluation.study.world import Row
+from gocom.evaluation.judge import Interval, interval, paired
+from gocom.evaluation.study.world import Row
 
 METRICS = {
     "psnr_db": ("PSNR in dB", 2),

@@ -15,14 +15,14 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import torch
 from tqdm import tqdm
 
-from common.errors import DecodeFailed
-from common.images import ImageArray, read_samples
-from common.interfaces import SemanticEncoder
-from common.pipeline import PipelineResult, sampler_generator
-from common.rounds import merge_rounds
-from common.types import FrameHeader, ReceivedMessage, Reconstruction
-from evaluation.judge import Judge, Original, imagenet_class
-from evaluation.setup import Codec, make_codec, pictures
+from gocom.common.errors import DecodeFailed
+from gocom.common.images import ImageArray, read_samples
+from gocom.common.interfaces import SemanticEncoder
+from gocom.common.pipeline import PipelineResult, sampler_generator
+from gocom.common.rounds import merge_rounds
+from gocom.common.types import FrameHeader, ReceivedMessage, Reconstruction
+from gocom.evaluation.judge import Judge, Original, imagenet_class
+from gocom.evaluation.setup import Codec, make_codec, pictures
 
 BATCH = 8
 """Pictures that are decoded together."""

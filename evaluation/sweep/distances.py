@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.kernel_distance import MIN_PICTURES, kernel_distance
-from evaluation.optional_metrics import fid
-from evaluation.sweep.grid import Grid, PictureSet, Task, chosen
-from evaluation.sweep.store import Store
-from evaluation.sweep.worker import FID, KERNEL, Worker
+from gocom.evaluation.kernel_distance import MIN_PICTURES, kernel_distance
+from gocom.evaluation.optional_metrics import fid
+from gocom.evaluation.sweep.grid import Grid, PictureSet, Task, chosen
+from gocom.evaluation.sweep.store import Store
+from gocom.evaluation.sweep.worker import FID, KERNEL, Worker
 
 _Features = npt.NDArray[np.float32]
 _DISTANCES: dict[str, Callable[[_Features, _Features], dict[str, float]]] = {

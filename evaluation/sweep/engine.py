@@ -9,14 +9,14 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
-from client.client import Client
-from client.results import SendResult
-from common.csi import Csi
-from common.errors import NotReady
-from common.images import ImageArray, to_float, to_uint8
-from common.interfaces import EncoderSession, GenerativeDecoder, SemanticEncoder
-from common.types import Budget, Feedback, Goal, GoMessage, LinkSettings, ReceivedMessage, Reconstruction
-from evaluation.setup import Codec
+from gocom.client.client import Client
+from gocom.client.results import SendResult
+from gocom.common.csi import Csi
+from gocom.common.errors import NotReady
+from gocom.common.images import ImageArray, to_float, to_uint8
+from gocom.common.interfaces import EncoderSession, GenerativeDecoder, SemanticEncoder
+from gocom.common.types import Budget, Feedback, Goal, GoMessage, LinkSettings, ReceivedMessage, Reconstruction
+from gocom.evaluation.setup import Codec
 
 T = TypeVar("T")
 _NOT_SEGMENTS = ("header", "feedback")
@@ -45,7 +45,7 @@ class Sent:
 
 
 class Engine(Protocol):
-    """One way of sending. `settings`: keyword arguments of `evaluation.setup.Codec.send`."""
+    """One way of sending. `settings`: keyword arguments of `gocom.evaluation.setup.Codec.send`."""
 
     def send(
         self, codec: str, image: ImageArray, channel: str, seed: int, frame_index: int, settings: Mapping[str, Any]

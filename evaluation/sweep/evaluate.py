@@ -6,13 +6,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from evaluation.report.page import write_report
-from evaluation.sweep.distances import distances
-from evaluation.sweep.engine import Engine
-from evaluation.sweep.gallery import make_wall
-from evaluation.sweep.grid import Grid
-from evaluation.sweep.runner import measure, one_thread
-from evaluation.sweep.worker import Worker
+from gocom.evaluation.report.page import write_report
+from gocom.evaluation.sweep.distances import distances
+from gocom.evaluation.sweep.engine import Engine
+from gocom.evaluation.sweep.gallery import make_wall
+from gocom.evaluation.sweep.grid import Grid
+from gocom.evaluation.sweep.runner import measure, one_thread
+from gocom.evaluation.sweep.worker import Worker
 
 
 def evaluate(

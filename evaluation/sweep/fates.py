@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from channel_emulator.chain import Chain
-from channel_emulator.impairments import FrameInfo
-from common.channel_spec import parse_spec
-from common.packets import PacketBatch
-from common.types import Bools, Ints
+from gocom.channel_emulator.chain import Chain
+from gocom.channel_emulator.impairments import FrameInfo
+from gocom.common.channel_spec import parse_spec
+from gocom.common.packets import PacketBatch
+from gocom.common.types import Bools, Ints
 
 FIRST_SEED = 1 << 32
 """Of these draws; those of an evaluation are below it."""

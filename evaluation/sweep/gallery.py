@@ -10,10 +10,10 @@ import numpy.typing as npt
 from PIL import Image
 from skimage import data
 
-from common.images import square_crop, to_uint8
-from evaluation.sweep.grid import Grid, PictureSet, Task, erasure_rate
-from evaluation.sweep.methods import Method, Protection
-from evaluation.sweep.worker import Worker
+from gocom.common.images import square_crop, to_uint8
+from gocom.evaluation.sweep.grid import Grid, PictureSet, Task, erasure_rate
+from gocom.evaluation.sweep.methods import Method, Protection
+from gocom.evaluation.sweep.worker import Worker
 
 PHOTO = "chelsea"
 """A cat of scikit-image's: what is evaluated may not be ours to show."""

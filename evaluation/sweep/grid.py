@@ -9,13 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from channel_emulator.chain import Chain
-from common.channel_spec import parse_spec
-from common.errors import InvalidInput
-from common.images import read_samples
-from common.types import MAX_SIDE_PX, MIN_SIDE_PX, LinkSettings
-from evaluation.judge import IMAGENETTE
-from evaluation.sweep.methods import Method, parse_methods, split_specs
+from gocom.channel_emulator.chain import Chain
+from gocom.common.channel_spec import parse_spec
+from gocom.common.errors import InvalidInput
+from gocom.common.images import read_samples
+from gocom.common.types import MAX_SIDE_PX, MIN_SIDE_PX, LinkSettings
+from gocom.evaluation.judge import IMAGENETTE
+from gocom.evaluation.sweep.methods import Method, parse_methods, split_specs
 
 LABELLED = "labelled"
 """The set whose pictures have a class of imagenette's."""

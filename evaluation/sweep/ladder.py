@@ -7,18 +7,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from common import fec
-from common.account import laid_out_bytes
-from common.csi import Csi
-from common.images import ImageArray
-from common.packetizer import Cut, lay_out
-from common.packets import PacketBatch
-from common.pipeline import sampler_generator
-from common.systems import SYSTEMS
-from common.systems.classical import FILE, Scale
-from common.types import Budget, FrameHeader, Goal, GoMessage, LinkSettings, ReceivedMessage, ReceivedSegment
-from common.wire import make_parameters
-from evaluation.setup import Codec
+from gocom.common import fec
+from gocom.common.account import laid_out_bytes
+from gocom.common.csi import Csi
+from gocom.common.images import ImageArray
+from gocom.common.packetizer import Cut, lay_out
+from gocom.common.packets import PacketBatch
+from gocom.common.pipeline import sampler_generator
+from gocom.common.systems import SYSTEMS
+from gocom.common.systems.classical import FILE, Scale
+from gocom.common.types import Budget, FrameHeader, Goal, GoMessage, LinkSettings, ReceivedMessage, ReceivedSegment
+from gocom.common.wire import make_parameters
+from gocom.evaluation.setup import Codec
 
 QualityOf = Callable[[ImageArray, ImageArray], float]
 """The picture and what became of it -> how good that is, more being better."""

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from common.errors import InvalidInput, UnknownName
-from common.systems import SYSTEMS
-from common.systems.classical import CLASSICAL_CODECS
-from common.wire import make_parameters
+from gocom.common.errors import InvalidInput, UnknownName
+from gocom.common.systems import SYSTEMS
+from gocom.common.systems.classical import CLASSICAL_CODECS
+from gocom.common.wire import make_parameters
 
 PLANNED_BY_USER = ("quality", "scale")
 """Options of a classical codec that may be fixed; all else of it is an operating point."""

@@ -22,21 +22,21 @@ from typing import Any
 
 import numpy as np
 
-from common.csi import Csi
-from common.errors import BudgetTooSmall
-from common.images import ImageArray
-from common.interfaces import EncoderSession
-from common.quality import psnr_db
-from common.systems import SYSTEMS
-from common.types import Budget, Goal, LinkSettings
-from common.wire import make_parameters
-from evaluation.setup import Codec
-from evaluation.sweep.fates import Fates
-from evaluation.sweep.ladder import QualityOf
-from evaluation.sweep.methods import Method, Protection
-from evaluation.sweep.repair import Protected, best_protection
-from evaluation.sweep.resending import Resending
-from evaluation.sweep.scales import Point, Scales
+from gocom.common.csi import Csi
+from gocom.common.errors import BudgetTooSmall
+from gocom.common.images import ImageArray
+from gocom.common.interfaces import EncoderSession
+from gocom.common.quality import psnr_db
+from gocom.common.systems import SYSTEMS
+from gocom.common.types import Budget, Goal, LinkSettings
+from gocom.common.wire import make_parameters
+from gocom.evaluation.setup import Codec
+from gocom.evaluation.sweep.fates import Fates
+from gocom.evaluation.sweep.ladder import QualityOf
+from gocom.evaluation.sweep.methods import Method, Protection
+from gocom.evaluation.sweep.repair import Protected, best_protection
+from gocom.evaluation.sweep.resending import Resending
+from gocom.evaluation.sweep.scales import Point, Scales
 
 
 @dataclass(frozen=True, slots=True)

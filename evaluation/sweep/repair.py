@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from common.types import Bools
-from evaluation.sweep.fates import Fates
-from evaluation.sweep.ladder import Sizes
-from evaluation.sweep.scales import Point, Scales
+from gocom.common.types import Bools
+from gocom.evaluation.sweep.fates import Fates
+from gocom.evaluation.sweep.ladder import Sizes
+from gocom.evaluation.sweep.scales import Point, Scales
 
 MAX_OVERHEAD = 8
 """Repair packets for each source packet; no codec takes more."""

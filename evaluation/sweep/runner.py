@@ -19,12 +19,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tqdm import tqdm
 
-from common.errors import NotReady
-from common.nets.loading import resolve_device
-from evaluation.sweep.engine import Engine
-from evaluation.sweep.grid import Grid, Task
-from evaluation.sweep.store import Store
-from evaluation.sweep.worker import Done, Worker
+from gocom.common.errors import NotReady
+from gocom.common.nets.loading import resolve_device
+from gocom.evaluation.sweep.engine import Engine
+from gocom.evaluation.sweep.grid import Grid, Task
+from gocom.evaluation.sweep.store import Store
+from gocom.evaluation.sweep.worker import Done, Worker
 
 _CLASSICAL_WEIGHT = 0.1
 """What a case of a classical codec takes beside one of a net."""

@@ -14,15 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from common.errors import InvalidInput
-from common.images import ImageArray
-from common.systems import SYSTEMS
-from common.systems.classical import Scale
-from common.types import LinkSettings
-from common.wire import make_parameters
-from evaluation.setup import Codec
-from evaluation.sweep.ladder import Ladder, QualityOf, Sizes
-from transmitter.encoders.classical import DEFAULT_QUALITY
+from gocom.common.errors import InvalidInput
+from gocom.common.images import ImageArray
+from gocom.common.systems import SYSTEMS
+from gocom.common.systems.classical import Scale
+from gocom.common.types import LinkSettings
+from gocom.common.wire import make_parameters
+from gocom.evaluation.setup import Codec
+from gocom.evaluation.sweep.ladder import Ladder, QualityOf, Sizes
+from gocom.transmitter.encoders.classical import DEFAULT_QUALITY
 
 SEARCHED = ("quality", "scale")
 _LOOKED_AT = (0, 5, *range(10, 101, 10))

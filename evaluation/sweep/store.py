@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from common.errors import InvalidInput
-from common.images import list_images
-from common.models import held_knowledge
-from evaluation.sweep.grid import Grid, Task
-from evaluation.sweep.rows import COLUMNS, TIMINGS, write_csv
-from evaluation.sweep.worker import Done, more_metrics
+from gocom.common.errors import InvalidInput
+from gocom.common.images import list_images
+from gocom.common.models import held_knowledge
+from gocom.evaluation.sweep.grid import Grid, Task
+from gocom.evaluation.sweep.rows import COLUMNS, TIMINGS, write_csv
+from gocom.evaluation.sweep.worker import Done, more_metrics
 
 PACKAGES = (
     "numpy", "torch", "torchvision", "diffusers", "transformers", "pillow", "raptorq", "constriction", "scikit-image",

@@ -11,20 +11,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from common.account import cost
-from common.csi import Csi
-from common.images import ImageArray, read_samples, square_crop, to_float
-from common.systems import SYSTEMS
-from common.types import Budget, Goal
-from common.wire import make_parameters
-from evaluation import optional_metrics
-from evaluation.judge import Judge, Original, grey_like, imagenet_class
-from evaluation.kernel_distance import MIN_PICTURES
-from evaluation.setup import Codec, make_codec
-from evaluation.sweep.engine import Engine, PipelineEngine, Sent
-from evaluation.sweep.grid import CLEAN, LABELLED, Grid, PictureSet, Task, chosen, erasure_rate
-from evaluation.sweep.plan import Plan, Planner
-from evaluation.sweep.rows import KEYS, Row
+from gocom.common.account import cost
+from gocom.common.csi import Csi
+from gocom.common.images import ImageArray, read_samples, square_crop, to_float
+from gocom.common.systems import SYSTEMS
+from gocom.common.types import Budget, Goal
+from gocom.common.wire import make_parameters
+from gocom.evaluation import optional_metrics
+from gocom.evaluation.judge import Judge, Original, grey_like, imagenet_class
+from gocom.evaluation.kernel_distance import MIN_PICTURES
+from gocom.evaluation.setup import Codec, make_codec
+from gocom.evaluation.sweep.engine import Engine, PipelineEngine, Sent
+from gocom.evaluation.sweep.grid import CLEAN, LABELLED, Grid, PictureSet, Task, chosen, erasure_rate
+from gocom.evaluation.sweep.plan import Plan, Planner
+from gocom.evaluation.sweep.rows import KEYS, Row
 
 MORE = {"lpips": optional_metrics.lpips, "dists": optional_metrics.dists}
 """Columns that need what a user may not have."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from common.interfaces import GenerativeDecoder
-from common.registry import Registry
-from common.systems import system_file
+from gocom.common.interfaces import GenerativeDecoder
+from gocom.common.registry import Registry
+from gocom.common.systems import system_file
 
-DECODERS: Registry[Callable[[str], GenerativeDecoder]] = Registry("codec", "receiver.decoders", file_of=system_file)
+DECODERS: Registry[Callable[[str], GenerativeDecoder]] = Registry("codec", "gocom.receiver.decoders", file_of=system_file)
 """Codec names to factories that take a device."""

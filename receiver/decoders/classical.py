@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from common.errors import DecodeFailed
-from common.images import to_float
-from common.rounds import merge_rounds
-from common.systems.classical import CLASSICAL_CODECS, FILE, Scale, shrunk
-from common.types import Provenance, ReceivedMessage, Reconstruction
-from receiver.decoders import DECODERS
+from gocom.common.errors import DecodeFailed
+from gocom.common.images import to_float
+from gocom.common.rounds import merge_rounds
+from gocom.common.systems.classical import CLASSICAL_CODECS, FILE, Scale, shrunk
+from gocom.common.types import Provenance, ReceivedMessage, Reconstruction
+from gocom.receiver.decoders import DECODERS
 
 if TYPE_CHECKING:
     import torch

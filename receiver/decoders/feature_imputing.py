@@ -11,12 +11,12 @@ import torch
 from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import Tensor
 
-from common.errors import DecodeFailed
-from common.models import model_folder
-from common.nets.loading import load_net, resolve_device
-from common.nets.vae import Vae
-from common.rounds import merge_rounds, missing_spans
-from common.systems.feature_imputing import (
+from gocom.common.errors import DecodeFailed
+from gocom.common.models import model_folder
+from gocom.common.nets.loading import load_net, resolve_device
+from gocom.common.nets.vae import Vae
+from gocom.common.rounds import merge_rounds, missing_spans
+from gocom.common.systems.feature_imputing import (
     FEATURES,
     LATENT_CHANNELS,
     PATCH_PX,
@@ -26,10 +26,10 @@ from common.systems.feature_imputing import (
     feature_quantizer,
     grid_shape,
 )
-from common.types import Bytes, Ints, Provenance, ReceivedMessage, ReceivedSegment, Reconstruction
-from receiver.decoders import DECODERS
-from receiver.grouping import in_groups
-from receiver.samplers.feature_imputation import ImputerSettings, impute
+from gocom.common.types import Bytes, Ints, Provenance, ReceivedMessage, ReceivedSegment, Reconstruction
+from gocom.receiver.decoders import DECODERS
+from gocom.receiver.grouping import in_groups
+from gocom.receiver.samplers.feature_imputation import ImputerSettings, impute
 
 Rounds = Sequence[ReceivedMessage]
 

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from common.errors import DecodeFailed
-from common.models import model_folder
-from common.nets.loading import load_net, resolve_device
-from common.nets.text_encoder import TextEncoder
-from common.nets.token_denoiser import TokenDenoiser
-from common.nets.vq_tokenizer import VQTokenizer
-from common.rounds import merge_rounds, missing_spans
-from common.systems.lami_go import (
+from gocom.common.errors import DecodeFailed
+from gocom.common.models import model_folder
+from gocom.common.nets.loading import load_net, resolve_device
+from gocom.common.nets.text_encoder import TextEncoder
+from gocom.common.nets.token_denoiser import TokenDenoiser
+from gocom.common.nets.vq_tokenizer import VQTokenizer
+from gocom.common.rounds import merge_rounds, missing_spans
+from gocom.common.systems.lami_go import (
     CAPTION,
     MAX_CAPTION_BYTES,
     PATCH_PX,
@@ -28,10 +28,10 @@ from common.systems.lami_go import (
     LamiGoHeader,
     grid_shape,
 )
-from common.types import Bools, Bytes, Floats, Ints, Provenance, ReceivedMessage, ReceivedSegment, Reconstruction
-from receiver.decoders import DECODERS
-from receiver.grouping import in_groups
-from receiver.samplers.latent_mixture import Denoise, SamplerSettings, Step, sample
+from gocom.common.types import Bools, Bytes, Floats, Ints, Provenance, ReceivedMessage, ReceivedSegment, Reconstruction
+from gocom.receiver.decoders import DECODERS
+from gocom.receiver.grouping import in_groups
+from gocom.receiver.samplers.latent_mixture import Denoise, SamplerSettings, Step, sample
 
 Rounds = Sequence[ReceivedMessage]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from common.systems.lami_go import TokenDraw, TSchedule
+from gocom.common.systems.lami_go import TokenDraw, TSchedule
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """(tokens int64 [B,h,w], t float32 [B] in [0, 1]) -> logits [B,K,h,w]."""

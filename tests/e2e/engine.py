@@ -12,7 +12,7 @@ from pathlib import Path
 
 import docker
 
-from deploy.health import status_of
+from gocom.deploy.health import status_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = IMAGE = "gocom-e2e"

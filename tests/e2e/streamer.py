@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from client.client import Client
+from gocom.client.client import Client
 
 SAYING = threading.Lock()
 STOP = Path("/tmp/stop")

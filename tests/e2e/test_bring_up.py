@@ -47,13 +47,13 @@ def test_an_image_holds_what_it_needs_and_no_compiler(engine, stack, target):
 def test_health_is_an_exit_status(stack):
     def status(*addresses):
         return subprocess.run(
-            [sys.executable, "-m", "client.cli", "health", *addresses], cwd=ROOT, capture_output=True, check=False
+            [sys.executable, "-m", "gocom.client.cli", "health", *addresses], cwd=ROOT, capture_output=True, check=False
         ).returncode
 
     assert status(*stack.addresses.values()) == 0
     assert status(stack.addresses["channel"], "127.0.0.1:1") == 1
     for name, inside in zip(SERVICES, ("50051", "50052", "50053"), strict=True):
-        assert run_in(stack.container(name), "python", "-m", "deploy.health", f"127.0.0.1:{inside}") == (0, "SERVING")
+        assert run_in(stack.container(name), "python", "-m", "gocom.deploy.health", f"127.0.0.1:{inside}") == (0, "SERVING")
 
 
 def test_the_demo_writes_pictures_and_a_table(stack):

@@ -9,8 +9,8 @@ from engine import ROOT
 from PIL import Image
 from streamer import picture
 
-from client.client import Client
-from common.systems import SYSTEMS
+from gocom.client.client import Client
+from gocom.common.systems import SYSTEMS
 
 FADING = "block_fading:snr_db={snr_db},coherence=8,modulation=qpsk,fading=rician,k_factor_db=6"
 FRAMES = 6
@@ -57,7 +57,7 @@ def test_the_command_line_sets_it(stack, client, tmp_path):
     for flag, name in (("--transmitter", "transmitter"), ("--receiver", "receiver"), ("--channel-address", "channel")):
         words += [flag, stack.addresses[name]]
     done = subprocess.run(
-        [sys.executable, "-m", "client.cli", *words, "--out", str(tmp_path / "out")],
+        [sys.executable, "-m", "gocom.client.cli", *words, "--out", str(tmp_path / "out")],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0 and '"outcome": "reconstructed"' in done.stdout, done.stdout + done.stderr

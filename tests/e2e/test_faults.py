@@ -9,7 +9,7 @@ from accounting import account
 from engine import SERVICES, wait_until
 from faults import FAULTS
 
-from client.transfer import MAX_IN_FLIGHT
+from gocom.client.transfer import MAX_IN_FLIGHT
 
 LEAST_FRAMES, PER_SECOND = 64, 5.0
 BEFORE, AFTER = 10, 20

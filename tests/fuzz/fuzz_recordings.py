@@ -10,17 +10,17 @@ import numpy as np
 from generative_codecs import CODINGS, GENERATIVE, choice_name, choices, drawn_message
 from toy_world import toy_round
 
-from common.account import cost, frame_items
-from common.csi import Csi
-from common.images import ImageArray, png_bytes, to_uint8
-from common.packetizer import packetize
-from common.systems import SYSTEMS
-from common.systems.feature_imputing import LATENT_CHANNELS
-from common.types import Budget, ElementCoding, Feedback, FeedbackPolicy, Goal, GoMessage, LinkSettings
-from common.wire import codec_to_proto, link_to_proto, make_parameters
+from gocom.common.account import cost, frame_items
+from gocom.common.csi import Csi
+from gocom.common.images import ImageArray, png_bytes, to_uint8
+from gocom.common.packetizer import packetize
+from gocom.common.systems import SYSTEMS
+from gocom.common.systems.feature_imputing import LATENT_CHANNELS
+from gocom.common.types import Budget, ElementCoding, Feedback, FeedbackPolicy, Goal, GoMessage, LinkSettings
+from gocom.common.wire import codec_to_proto, link_to_proto, make_parameters
 from gocom.v1 import link_pb2, transmitter_pb2
-from transmitter.encoders.classical import ClassicalEncoder
-from transmitter.resend import resend
+from gocom.transmitter.encoders.classical import ClassicalEncoder
+from gocom.transmitter.resend import resend
 
 Items = list[link_pb2.SendRequest]
 
@@ -36,7 +36,7 @@ def picture() -> ImageArray:
 
 def lami_go_session(image: ImageArray, goal: Goal):
     """The encoder's session, its tokens drawn instead of computed."""
-    from transmitter.encoders.lami_go import LamiGoSession, cut_caption
+    from gocom.transmitter.encoders.lami_go import LamiGoSession, cut_caption
 
     rng = np.random.default_rng(goal.frame_index)
     count = -(-image.shape[1] // 8) * -(-image.shape[2] // 8)
@@ -49,7 +49,7 @@ def lami_go_session(image: ImageArray, goal: Goal):
 
 def feature_imputing_session(image: ImageArray, goal: Goal):
     """The encoder's session, its levels drawn."""
-    from transmitter.encoders.feature_imputing import FeatureImputingSession
+    from gocom.transmitter.encoders.feature_imputing import FeatureImputingSession
 
     rng = np.random.default_rng(goal.frame_index)
     shape = -(-image.shape[1] // 8), -(-image.shape[2] // 8)

@@ -21,16 +21,16 @@ from toy_codec import NAME as TOY
 from toy_codec import ToyDecoder
 from toy_world import World, free_port, request
 
-import channel_emulator.service
-from common.errors import DecodeFailed
-from common.rounds import merge_rounds
-from common.settings import ChannelSettings
-from common.systems import system_file
-from common.types import Reconstruction
-from common.wire import MAX_ROUNDS
+import gocom.channel_emulator.service
+from gocom.common.errors import DecodeFailed
+from gocom.common.rounds import merge_rounds
+from gocom.common.settings import ChannelSettings
+from gocom.common.systems import system_file
+from gocom.common.types import Reconstruction
+from gocom.common.wire import MAX_ROUNDS
 from gocom.v1 import channel_pb2, link_pb2, link_pb2_grpc, receiver_pb2, transmitter_pb2
-from receiver.decoders import DECODERS
-from transmitter.encoders import ENCODERS
+from gocom.receiver.decoders import DECODERS
+from gocom.transmitter.encoders import ENCODERS
 
 DEADLINE_S = 15
 STREAMS = 8
@@ -71,7 +71,7 @@ class Decoder:
     """
 
     def __init__(self, codec: str) -> None:
-        self.file = import_module(f"receiver.decoders.{system_file(codec)}")
+        self.file = import_module(f"gocom.receiver.decoders.{system_file(codec)}")
 
     def reconstruct(self, rounds, *, generator, previews=False):
         frame = self.file.arrived_frame(rounds, generator)
@@ -267,7 +267,7 @@ async def _start(world: World, liar: Liar) -> dict[str, str]:
     port = free_port()
     await world.receiver(feedback_address=f"127.0.0.1:{port}", feedback_timeout_s=1, max_frame_bytes=1 << 16, **limits)
     emulator = await world.start(
-        channel_emulator.service, ChannelSettings(port=0, next_hop=world.receiving.address, profile=PROFILE, **limits)
+        gocom.channel_emulator.service, ChannelSettings(port=0, next_hop=world.receiving.address, profile=PROFILE, **limits)
     )
     silent = await _bare(world, link_pb2_grpc.add_LinkServiceServicer_to_server, Silent())
     waiting = await world.transmitter(silent, outbox="off", outcome_timeout_s=3600)

@@ -14,22 +14,22 @@ from fuzz_traffic import files
 from generative_codecs import OWN
 from PIL import Image
 
-from channel_emulator.chain import Chain, frame_info
-from common import fec
-from common.batch_wire import batch_from_proto
-from common.channel_spec import parse_spec
-from common.entropy.element_set import pack_spans
-from common.errors import GoComError, InvalidInput, TooLarge, UnknownName
-from common.images import decode_image
-from common.packetizer import MAX_PACKETS, depacketize
-from common.systems import SYSTEMS
-from common.types import ElementCoding, LinkSettings
-from common.wire import codec_from_proto, codec_to_proto, header_from_proto
+from gocom.channel_emulator.chain import Chain, frame_info
+from gocom.common import fec
+from gocom.common.batch_wire import batch_from_proto
+from gocom.common.channel_spec import parse_spec
+from gocom.common.entropy.element_set import pack_spans
+from gocom.common.errors import GoComError, InvalidInput, TooLarge, UnknownName
+from gocom.common.images import decode_image
+from gocom.common.packetizer import MAX_PACKETS, depacketize
+from gocom.common.systems import SYSTEMS
+from gocom.common.types import ElementCoding, LinkSettings
+from gocom.common.wire import codec_from_proto, codec_to_proto, header_from_proto
 from gocom.v1 import channel_pb2, feedback_pb2, link_pb2, transmitter_pb2
-from receiver.assembly import RoundAssembler
-from transmitter import feedback as transmitter_feedback
-from transmitter.encoding import read_request
-from transmitter.feedback import check_feedback
+from gocom.receiver.assembly import RoundAssembler
+from gocom.transmitter import feedback as transmitter_feedback
+from gocom.transmitter.encoding import read_request
+from gocom.transmitter.feedback import check_feedback
 
 MIB = 1 << 20
 

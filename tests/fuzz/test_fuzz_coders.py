@@ -9,12 +9,12 @@ from generative_codecs import CODINGS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common import fec
-from common.entropy.element_set import pack_spans, unpack_spans
-from common.errors import InvalidInput
-from common.packetizer import MAX_ELEMENTS
-from common.rounds import span_positions, spans_of
-from common.systems import SYSTEMS
+from gocom.common import fec
+from gocom.common.entropy.element_set import pack_spans, unpack_spans
+from gocom.common.errors import InvalidInput
+from gocom.common.packetizer import MAX_ELEMENTS
+from gocom.common.rounds import span_positions, spans_of
+from gocom.common.systems import SYSTEMS
 
 GRID = 4096
 """Elements of a segment: of a picture of 512x512."""

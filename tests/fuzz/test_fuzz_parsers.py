@@ -11,19 +11,19 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from packet_target import play
 
-from channel_emulator.chain import Chain, check_sequence, frame_info
-from common.batch_wire import batch_from_proto, batch_to_proto
-from common.channel_spec import PRESETS, format_spec, parse_spec
-from common.errors import DecodeFailed, InvalidInput, UnknownName
-from common.images import decode_image
-from common.rounds import span_positions
-from common.trace_file import TraceWriter, read_trace_file
-from common.types import ReceivedMessage, ReceivedSegment
-from common.wire import header_from_proto, header_to_proto
+from gocom.channel_emulator.chain import Chain, check_sequence, frame_info
+from gocom.common.batch_wire import batch_from_proto, batch_to_proto
+from gocom.common.channel_spec import PRESETS, format_spec, parse_spec
+from gocom.common.errors import DecodeFailed, InvalidInput, UnknownName
+from gocom.common.images import decode_image
+from gocom.common.rounds import span_positions
+from gocom.common.trace_file import TraceWriter, read_trace_file
+from gocom.common.types import ReceivedMessage, ReceivedSegment
+from gocom.common.wire import header_from_proto, header_to_proto
 from gocom.v1 import channel_pb2, feedback_pb2, link_pb2, transmitter_pb2
-from receiver.decoders.classical import ClassicalDecoder
-from transmitter.encoding import read_request
-from transmitter.feedback import check_feedback
+from gocom.receiver.decoders.classical import ClassicalDecoder
+from gocom.transmitter.encoding import read_request
+from gocom.transmitter.feedback import check_feedback
 
 HEADERS = [items[0].header for rounds in frames().values() for items in rounds]
 LONGEST = 2000

@@ -9,21 +9,21 @@ from pathlib import Path
 
 import numpy as np
 
-from common.account import cost
-from common.csi import Csi
-from common.packet_order import transmission_order
-from common.packetizer import depacketize, packetize
-from common.pipeline import sampler_generator
-from common.systems import SYSTEMS
-from common.types import Budget, Goal, LinkSettings
-from common.wire import header_to_proto, make_parameters
+from gocom.common.account import cost
+from gocom.common.csi import Csi
+from gocom.common.packet_order import transmission_order
+from gocom.common.packetizer import depacketize, packetize
+from gocom.common.pipeline import sampler_generator
+from gocom.common.systems import SYSTEMS
+from gocom.common.types import Budget, Goal, LinkSettings
+from gocom.common.wire import header_to_proto, make_parameters
 
 LINK = LinkSettings(max_payload_bytes=64)
 
 
 def send(image, cases):
     """The message of each case, (codec, options, share): as much as fits that share of what it would cost."""
-    from transmitter.encoders import ENCODERS
+    from gocom.transmitter.encoders import ENCODERS
 
     encoders = {name: ENCODERS.get(name)("cpu") for name in {name for name, _, _ in cases}}
     return [_sent(encoders[name], image, SYSTEMS.get(name).options, *rest) for name, *rest in cases]
@@ -37,7 +37,7 @@ def _sent(encoder, image, kind, options, share):
 
 def receive(messages):
     """What this machine makes of each message: all that must be the same on every other, and the picture."""
-    from receiver.decoders import DECODERS
+    from gocom.receiver.decoders import DECODERS
 
     decoders = {name: DECODERS.get(name)("cpu") for name in {message.codec for message in messages}}
     return [_received(message, decoders[message.codec]) for message in messages]

@@ -9,14 +9,14 @@ import pytest
 from toy_codec import ToyDecoder
 from toy_world import LINK, opening, toy_round
 
-from common.settings import ReceiverSettings
-from common.workers import CodecWorker
+from gocom.common.settings import ReceiverSettings
+from gocom.common.workers import CodecWorker
 from gocom.v1 import link_pb2
-from receiver.decode_loop import decode_all
-from receiver.decoders import DECODERS
-from receiver.frames import Outside
-from receiver.session import LinkSession
-from receiver.sessions import SessionStore
+from gocom.receiver.decode_loop import decode_all
+from gocom.receiver.decoders import DECODERS
+from gocom.receiver.frames import Outside
+from gocom.receiver.session import LinkSession
+from gocom.receiver.sessions import SessionStore
 
 
 @pytest.fixture
@@ -151,11 +151,11 @@ async def _all(record, count):
 
 
 async def test_a_round_that_cannot_be_unpacked_fails_alone(batches, monkeypatch):
-    import receiver.session
+    import gocom.receiver.session
 
-    unpack = receiver.session.unpack
+    unpack = gocom.receiver.session.unpack
     monkeypatch.setattr(
-        receiver.session, "unpack", lambda arrived, link: unpack(arrived, link if arrived.header.frame_index else None)
+        gocom.receiver.session, "unpack", lambda arrived, link: unpack(arrived, link if arrived.header.frame_index else None)
     )
     ends = Ends(batch_frames=4)
     session, _ = ends.stream([item for i in range(3) for item in toy_round(i)])

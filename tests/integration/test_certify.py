@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from channel_emulator.impairments.bit_flip import BitFlip
-from channel_emulator.impairments.block_fading import BlockFading
-from channel_emulator.impairments.delay import Delay
-from channel_emulator.impairments.duplicate import Duplicate
-from channel_emulator.impairments.gilbert_elliott import GilbertElliott
-from channel_emulator.impairments.packet_erasure import PacketErasure
-from channel_emulator.impairments.rate_limit import RateLimit
-from client.cli import app
-from evaluation.channel.cases import CASES, Case, chain_of, wrong_models
-from evaluation.channel.certify import SHOWS, certify
-from evaluation.channel.curves import burst_lengths, run_lengths
-from evaluation.channel.figures import FIGURES
+from gocom.channel_emulator.impairments.bit_flip import BitFlip
+from gocom.channel_emulator.impairments.block_fading import BlockFading
+from gocom.channel_emulator.impairments.delay import Delay
+from gocom.channel_emulator.impairments.duplicate import Duplicate
+from gocom.channel_emulator.impairments.gilbert_elliott import GilbertElliott
+from gocom.channel_emulator.impairments.packet_erasure import PacketErasure
+from gocom.channel_emulator.impairments.rate_limit import RateLimit
+from gocom.client.cli import app
+from gocom.evaluation.channel.cases import CASES, Case, chain_of, wrong_models
+from gocom.evaluation.channel.certify import SHOWS, certify
+from gocom.evaluation.channel.curves import burst_lengths, run_lengths
+from gocom.evaluation.channel.figures import FIGURES
 
 QUICK = ["packet_erasure:rate=0.3", "bit_flip:rate=2e-2,damage=deliver", "block_fading:snr_db=9,fading=none"]
 

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from test_channel_service import OPEN, PACKETS, Net, frame, header, packets, rest_of, start_net
 
-from channel_emulator import delay_line, parcels
-from channel_emulator.chain import Chain, frame_info
-from channel_emulator.timed_faults import Flight
-from common.batch_wire import batch_from_proto, batch_to_proto
-from common.channel_spec import parse_spec
-from common.checksum import checksums
-from common.metrics import PACKETS as COUNTER
-from common.packets import PacketBatch
-from common.rpc.call_status import CallStatus
+from gocom.channel_emulator import delay_line, parcels
+from gocom.channel_emulator.chain import Chain, frame_info
+from gocom.channel_emulator.timed_faults import Flight
+from gocom.common.batch_wire import batch_from_proto, batch_to_proto
+from gocom.common.channel_spec import parse_spec
+from gocom.common.checksum import checksums
+from gocom.common.metrics import PACKETS as COUNTER
+from gocom.common.packets import PacketBatch
+from gocom.common.rpc.call_status import CallStatus
 from gocom.v1 import channel_pb2, link_pb2
 
 SLACK_S = 1.5

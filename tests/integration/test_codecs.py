@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from generative_codecs import GENERATIVE, OWN
 
-from common.errors import BudgetTooSmall, InvalidInput
-from common.quality import psnr_db
-from common.rounds import span_positions
-from common.systems import SYSTEMS
-from common.systems.lami_go import TOKENS
-from common.types import FeedbackPolicy, LinkSettings, Provenance
-from common.wire import make_parameters
-from receiver.decoders import DECODERS
-from transmitter.encoders import ENCODERS
+from gocom.common.errors import BudgetTooSmall, InvalidInput
+from gocom.common.quality import psnr_db
+from gocom.common.rounds import span_positions
+from gocom.common.systems import SYSTEMS
+from gocom.common.systems.lami_go import TOKENS
+from gocom.common.types import FeedbackPolicy, LinkSettings, Provenance
+from gocom.common.wire import make_parameters
+from gocom.receiver.decoders import DECODERS
+from gocom.transmitter.encoders import ENCODERS
 
 FLOOR_DB = {"lami_go": 22.5, "feature_imputing": 24.0}
 """Of those below 26."""
@@ -102,8 +102,8 @@ def test_received_tokens_are_never_changed(codec, photo):
     """Clean and unmasked: tokens received equal tokens sent, and the sampler does not run."""
     image = photo("astronaut", 256)
     result = codec("lami_go").send(image, "clean", seed=0, masking="none")
-    from common.systems.lami_go import TOKENS
-    from transmitter.encoders.lami_go import LamiGoOptions  # the encoder's own view of the same picture
+    from gocom.common.systems.lami_go import TOKENS
+    from gocom.transmitter.encoders.lami_go import LamiGoOptions  # the encoder's own view of the same picture
 
     session = codec("lami_go").encoder.open(image, _goal(LamiGoOptions()))
     got = next(s for s in result.rounds[0].segments if s.kind == TOKENS)
@@ -112,7 +112,7 @@ def test_received_tokens_are_never_changed(codec, photo):
 
 
 def _goal(options):
-    from common.types import Goal
+    from gocom.common.types import Goal
 
     return Goal(options)
 

@@ -11,10 +11,10 @@ import grpc
 import numpy as np
 import pytest
 
-from client.stack import LocalStack
-from common.batch_wire import batch_to_proto
-from common.packets import PacketBatch
-from common.rpc.channels import open_channel
+from gocom.client.stack import LocalStack
+from gocom.common.batch_wire import batch_to_proto
+from gocom.common.packets import PacketBatch
+from gocom.common.rpc.channels import open_channel
 from gocom.v1 import link_pb2, link_pb2_grpc
 
 PROFILE = (

@@ -16,14 +16,14 @@ from PIL import Image
 from test_parity import stack
 from typer.testing import CliRunner
 
-from client.cli import app
-from client.client import Client
-from common.images import square_crop, to_float
-from common.quality import psnr_db
-from common.types import LinkSettings
-from evaluation.setup import Codec
-from evaluation.sweep.engine import PipelineEngine, ServicesEngine
-from evaluation.sweep.rows import KEYS, read_csv
+from gocom.client.cli import app
+from gocom.client.client import Client
+from gocom.common.images import square_crop, to_float
+from gocom.common.quality import psnr_db
+from gocom.common.types import LinkSettings
+from gocom.evaluation.setup import Codec
+from gocom.evaluation.sweep.engine import PipelineEngine, ServicesEngine
+from gocom.evaluation.sweep.rows import KEYS, read_csv
 from gocom.v1 import link_pb2
 
 GRID = (
@@ -34,7 +34,7 @@ PHOTOS = ("astronaut", "coffee", "chelsea")
 
 
 def command(*words: object) -> list[str]:
-    return [sys.executable, "-m", "client.cli", "eval", *map(str, words)]
+    return [sys.executable, "-m", "gocom.client.cli", "eval", *map(str, words)]
 
 
 def run(*words: object) -> subprocess.CompletedProcess[str]:
@@ -131,7 +131,7 @@ async def test_by_hand_it_is_the_same(undisturbed: Path, photos: Path, tmp_path:
             sent = [str(photos / f"{name}.png") for name in sorted(PHOTOS)[: index + 1]]
             options = [f"--option={key}={value}" for key, value in json.loads(row["options"]).items()]
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "client.cli", "send", *sent, *flags, "--codec", codec, *options,
+                sys.executable, "-m", "gocom.client.cli", "send", *sent, *flags, "--codec", codec, *options,
                 "--channel", row["channel"], "--seed", str(seed), "--size", "128", "--out", str(out), "--json",
                 stdout=asyncio.subprocess.PIPE,
             )  # fmt: skip

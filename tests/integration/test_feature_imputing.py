@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from common.csi import Csi
-from common.errors import DecodeFailed
-from common.quality import psnr_db
-from common.rounds import merge_rounds
-from common.systems.feature_imputing import (
+from gocom.common.csi import Csi
+from gocom.common.errors import DecodeFailed
+from gocom.common.quality import psnr_db
+from gocom.common.rounds import merge_rounds
+from gocom.common.systems.feature_imputing import (
     FEATURES,
     LATENT_CHANNELS,
     ROI,
@@ -22,8 +22,8 @@ from common.systems.feature_imputing import (
     feature_quantizer,
     region_of_interest,
 )
-from common.types import Budget, Goal, LinkSettings, Provenance, ReceivedSegment
-from receiver.decoders.feature_imputing import arrived_frame
+from gocom.common.types import Budget, Goal, LinkSettings, Provenance, ReceivedSegment
+from gocom.receiver.decoders.feature_imputing import arrived_frame
 
 NAME = "feature_imputing"
 

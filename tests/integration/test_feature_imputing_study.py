@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from common.csi import CsiKind
-from common.images import png_bytes, to_uint8
-from common.systems.feature_imputing import FeatureImputingOptions
-from common.types import Goal, Provenance
-from evaluation.feature_imputing import __main__ as command
-from evaluation.feature_imputing import coding, imputing, invention, peers, power, protection, tasks
-from evaluation.feature_imputing.counts import Counts
-from evaluation.feature_imputing.study import STUDY
-from evaluation.feature_imputing.world import World
-from evaluation.study.tables import where
+from gocom.common.csi import CsiKind
+from gocom.common.images import png_bytes, to_uint8
+from gocom.common.systems.feature_imputing import FeatureImputingOptions
+from gocom.common.types import Goal, Provenance
+from gocom.evaluation.feature_imputing import __main__ as command
+from gocom.evaluation.feature_imputing import coding, imputing, invention, peers, power, protection, tasks
+from gocom.evaluation.feature_imputing.counts import Counts
+from gocom.evaluation.feature_imputing.study import STUDY
+from gocom.evaluation.feature_imputing.world import World
+from gocom.evaluation.study.tables import where
 
 LOSSY = "packet_erasure:rate=0.3"
 FEW = Counts(**{f.name: 1 if f.name.endswith("seeds") else 2 for f in fields(Counts)})
@@ -137,7 +137,7 @@ def test_a_study_end_to_end(photos, world, tmp_path, monkeypatch):
     result = CliRunner().invoke(app, [*sources, "--parts", "coding"])
     assert result.exit_code == 0, result.output
     text = (tmp_path / "README.md").read_text()
-    assert "python -m evaluation.feature_imputing --images" in text and "## Entropy coding of each packet" in text
+    assert "python -m gocom.evaluation.feature_imputing --images" in text and "## Entropy coding of each packet" in text
     assert "| fixed | spatial |" in text and CliRunner().invoke(app, [*sources, "--parts", "nosuch"]).exit_code == 2
 
 

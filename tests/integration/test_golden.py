@@ -7,9 +7,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from evaluation import golden
-from evaluation.golden import FIELDS, PATH, PHOTOS, REGENERATE, compare, golden_methods, means, measure, write
-from evaluation.sweep.methods import Protection, parse_methods
+from gocom.evaluation import golden
+from gocom.evaluation.golden import FIELDS, PATH, PHOTOS, REGENERATE, compare, golden_methods, means, measure, write
+from gocom.evaluation.sweep.methods import Protection, parse_methods
 
 GOLDEN = json.loads(PATH.read_text())
 

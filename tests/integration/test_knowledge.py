@@ -7,11 +7,11 @@ import pytest
 from generative_codecs import MODELS
 from toy_world import kinds, opening, refused, request
 
-import transmitter.service
-from common.errors import Mismatch
-from common.models import folder_hash, held_knowledge, knowledge_hash, model_folder
-from common.rpc.status import error_from_rpc
-from common.systems import SYSTEMS
+import gocom.transmitter.service
+from gocom.common.errors import Mismatch
+from gocom.common.models import folder_hash, held_knowledge, knowledge_hash, model_folder
+from gocom.common.rpc.status import error_from_rpc
+from gocom.common.systems import SYSTEMS
 from gocom.v1 import link_pb2
 
 every = pytest.mark.parametrize("model", MODELS)
@@ -77,7 +77,7 @@ async def test_other_models_are_refused_by_name(world, models, model):
 
 @every
 async def test_whoever_sends_is_told_which_model_differs(world, models, model, monkeypatch):
-    monkeypatch.setattr(transmitter.service, "held_knowledge", lambda: held_knowledge() | {model: b"\1" * 32})
+    monkeypatch.setattr(gocom.transmitter.service, "held_knowledge", lambda: held_knowledge() | {model: b"\1" * 32})
     await world.all()
     events = await world.transmit(request(0))
     assert kinds(events)[-1] == "failed"

@@ -8,18 +8,18 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from common.images import png_bytes, to_uint8
-from common.pipeline import sampler_generator
-from common.systems.lami_go import MaskingPolicy, TSchedule
-from common.types import FeedbackPolicy, LinkSettings
-from evaluation.judge import Judge
-from evaluation.lami_go import __main__ as study
-from evaluation.lami_go import erasure, mixture, ratio
-from evaluation.lami_go.budgets import AtOnce, fit
-from evaluation.lami_go.counts import ERASURE, Counts
-from evaluation.lami_go.study import STUDY
-from evaluation.lami_go.world import World
-from receiver.samplers.latent_mixture import SamplerSettings
+from gocom.common.images import png_bytes, to_uint8
+from gocom.common.pipeline import sampler_generator
+from gocom.common.systems.lami_go import MaskingPolicy, TSchedule
+from gocom.common.types import FeedbackPolicy, LinkSettings
+from gocom.evaluation.judge import Judge
+from gocom.evaluation.lami_go import __main__ as study
+from gocom.evaluation.lami_go import erasure, mixture, ratio
+from gocom.evaluation.lami_go.budgets import AtOnce, fit
+from gocom.evaluation.lami_go.counts import ERASURE, Counts
+from gocom.evaluation.lami_go.study import STUDY
+from gocom.evaluation.lami_go.world import World
+from gocom.receiver.samplers.latent_mixture import SamplerSettings
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ import stat
 
 import pytest
 
-from common.errors import GoComError, NotReady
+from gocom.common.errors import GoComError, NotReady
 from gocom.v1 import transmitter_pb2
-from transmitter import outbox as module
-from transmitter.outbox import Outbox, outbox_path
+from gocom.transmitter import outbox as module
+from gocom.transmitter.outbox import Outbox, outbox_path
 
 DONE = [
     transmitter_pb2.TransmitResponse(frame_index=1, accepted=transmitter_pb2.FrameAccepted(width_px=64)),

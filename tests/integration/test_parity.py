@@ -12,21 +12,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from channel_emulator import service as channel_service
-from channel_emulator.chain import Chain
-from channel_emulator.channel_state import state_of
-from client.client import AsyncClient
-from common.channel_spec import parse_spec
-from common.feedback import answer_waits
-from common.images import to_float, to_uint8
-from common.rpc.channels import open_channel
-from common.rpc.server import start_server
-from common.settings import ChannelSettings, ReceiverSettings, ServiceSettings, TransmitterSettings
-from common.types import FeedbackPolicy, PowerAllocation
+from gocom.channel_emulator import service as channel_service
+from gocom.channel_emulator.chain import Chain
+from gocom.channel_emulator.channel_state import state_of
+from gocom.client.client import AsyncClient
+from gocom.common.channel_spec import parse_spec
+from gocom.common.feedback import answer_waits
+from gocom.common.images import to_float, to_uint8
+from gocom.common.rpc.channels import open_channel
+from gocom.common.rpc.server import start_server
+from gocom.common.settings import ChannelSettings, ReceiverSettings, ServiceSettings, TransmitterSettings
+from gocom.common.types import FeedbackPolicy, PowerAllocation
 from gocom.v1 import channel_pb2_grpc, link_pb2_grpc
-from receiver import service as receiver_service
-from transmitter import service as transmitter_service
-from transmitter.delivery import Delivery
+from gocom.receiver import service as receiver_service
+from gocom.transmitter import service as transmitter_service
+from gocom.transmitter.delivery import Delivery
 
 CASES = [
     ("jpeg", "clean", {}),
@@ -268,7 +268,7 @@ async def test_the_cli_prints_the_bytes_that_were_captured(photo, tmp_path):
     async with stack() as (_, recorder):
         flags = [f"--{name}={address}" for name, address in recorder.addresses.items()]
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "client.cli", "send", *(str(tmp_path / f"{n}.png") for n in names), *flags,
+            sys.executable, "-m", "gocom.client.cli", "send", *(str(tmp_path / f"{n}.png") for n in names), *flags,
             "--codec", "webp", "--option", "repair_overhead=0.3", "--channel", "packet_erasure:rate=0.2", "--json",
             "--max-rounds", "3", "--power", "semantic", "--protect", "--budget-bytes", "2500",
             "--out", str(tmp_path / "out"), stdout=asyncio.subprocess.PIPE,

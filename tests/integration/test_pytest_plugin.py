@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from client.fault_script import ChannelCounts, FaultCount, Step, read_script
-from common.errors import InvalidInput
+from gocom.client.fault_script import ChannelCounts, FaultCount, Step, read_script
+from gocom.common.errors import InvalidInput
 
 ROOT = Path(__file__).resolve().parents[2]
 

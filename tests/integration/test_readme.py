@@ -16,7 +16,7 @@ README = (ROOT / "README.md").read_text()
 @pytest.mark.timeout(200)
 def test_the_python_block_runs(tmp_path, photo):
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    from common.images import to_uint8
+    from gocom.common.images import to_uint8
 
     Image.fromarray(to_uint8(photo("coffee", 128))).save(tmp_path / "photo.jpg")
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -36,7 +36,7 @@ def test_every_command_and_flag_exists():
         words = shlex.split(line, comments=True)[1:]
         path = [w for w in words[:2] if re.fullmatch("[a-z]+", w) and w not in ("photos",)]
         shown = subprocess.run(
-            [sys.executable, "-m", "client.cli", *path, "--help"],
+            [sys.executable, "-m", "gocom.client.cli", *path, "--help"],
             cwd=ROOT, capture_output=True, text=True, check=False,
             env={"COLUMNS": "200", "PATH": ""},
         )  # fmt: skip

@@ -7,11 +7,11 @@ import pytest
 from toy_codec import NAME
 from toy_world import free_port, kinds, opening, png, refused, request, toy_round
 
-from client.client import AsyncClient
-from common.errors import NotReady
+from gocom.client.client import AsyncClient
+from gocom.common.errors import NotReady
 from gocom.v1 import link_pb2, link_pb2_grpc, transmitter_pb2
-from transmitter.intake import MAX_BEGUN
-from transmitter.outbox import Outbox
+from gocom.transmitter.intake import MAX_BEGUN
+from gocom.transmitter.outbox import Outbox
 
 RESUME, REPEAT = transmitter_pb2.RESUMPTION_RESUME, transmitter_pb2.RESUMPTION_REPEAT
 
@@ -63,7 +63,7 @@ async def test_a_link_that_is_cut_is_opened_again(world):
 
 
 async def test_a_frame_on_which_the_link_always_dies_fails(world, monkeypatch):
-    monkeypatch.setattr("transmitter.session.MAX_CUTS", 2)
+    monkeypatch.setattr("gocom.transmitter.session.MAX_CUTS", 2)
     await broken(world, 99)
     events = await world.transmit(request(0))
     assert kinds(events)[-1] == "failed" and kinds(events).count("retried") == 2
@@ -151,7 +151,7 @@ async def test_the_decode_loop_outlives_what_nobody_foresaw(world, monkeypatch):
     def burst(*_):
         raise MemoryError("all gone")
 
-    monkeypatch.setattr("receiver.decode_loop.decode", burst)
+    monkeypatch.setattr("gocom.receiver.decode_loop.decode", burst)
     events = await world.transmit(request(0))
     assert kinds(events)[-1] == "failed" and "MemoryError" in events[-1].failed.reason
     monkeypatch.undo()
@@ -231,7 +231,7 @@ async def test_a_receiver_that_stops_finishes_what_it_has(world):
 
 
 async def test_the_client_hands_over_again_what_the_receiver_lost(world, monkeypatch):
-    monkeypatch.setattr("client.transfer.LOST_S", 0.2)
+    monkeypatch.setattr("gocom.client.transfer.LOST_S", 0.2)
     await world.all(receiver={"keep_frames": 1})
     async with AsyncClient(world.transmitting.address, world.receiving.address) as client:
         transfer = client.open_transfer([png(), png(96)], NAME)

@@ -16,16 +16,16 @@ from toy_codec import NAME
 from toy_world import LINK, free_port, png
 from typer.testing import CliRunner
 
-import channel_emulator.service
-import receiver.service
-import transmitter.service
-from client.cli import app
-from client.client import AsyncClient
-from client.stack import ROOT, is_serving
-from common.errors import InvalidInput, NotReady, Unauthenticated
-from common.rpc.call_status import CallStatus
-from common.rpc.channels import open_channel
-from common.settings import ChannelSettings, ClientSettings, ReceiverSettings, TransmitterSettings
+import gocom.channel_emulator.service
+import gocom.receiver.service
+import gocom.transmitter.service
+from gocom.client.cli import app
+from gocom.client.client import AsyncClient
+from gocom.client.stack import ROOT, is_serving
+from gocom.common.errors import InvalidInput, NotReady, Unauthenticated
+from gocom.common.rpc.call_status import CallStatus
+from gocom.common.rpc.channels import open_channel
+from gocom.common.settings import ChannelSettings, ClientSettings, ReceiverSettings, TransmitterSettings
 from gocom.v1 import channel_pb2, feedback_pb2, link_pb2, receiver_pb2, transmitter_pb2
 
 TOKEN, OTHER_TOKEN = "the-token-of-these-services", "the-token-of-somebody-else"
@@ -75,21 +75,21 @@ async def start_all(world, profile="clean", host="127.0.0.1", name="localhost", 
     port, channel_port = free_port(), free_port()
     common = {"host": host, "warm_codecs": (NAME,), **security}
     feedback = {"feedback_address": f"{name}:{channel_port if way_back else port}", "feedback_timeout_s": 5}
-    world.receiving = await world.start(receiver.service, ReceiverSettings(port=0, **feedback, **common))
+    world.receiving = await world.start(gocom.receiver.service, ReceiverSettings(port=0, **feedback, **common))
     next_hop = f"{name}:{world.receiving.port}"
     back = {"feedback_address": f"{name}:{port}"} if way_back else {}
     settings = ChannelSettings(port=channel_port, host=host, next_hop=next_hop, profile=profile, **back, **security)
-    world.emulating = await world.start(channel_emulator.service, settings)
+    world.emulating = await world.start(gocom.channel_emulator.service, settings)
     link = f"{name}:{world.emulating.port}"
     world.transmitting = await world.start(
-        transmitter.service, TransmitterSettings(port=port, link_address=link, **common)
+        gocom.transmitter.service, TransmitterSettings(port=port, link_address=link, **common)
     )
     return {"transmitter": f"{name}:{port}", "channel": link, "receiver": next_hop}
 
 
 async def start_channel(world, host="127.0.0.1", **security):
     settings = ChannelSettings(port=0, host=host, **security)
-    return await world.start(channel_emulator.service, settings)
+    return await world.start(gocom.channel_emulator.service, settings)
 
 
 async def ask(address, security):
@@ -211,10 +211,10 @@ async def test_a_link_whose_token_is_wrong_fails_frames_with_the_reason(world, p
     emulator = await start_channel(world, token_file=pki.token)
     settings = {"link_address": emulator.address, "warm_codecs": (NAME,), "link_patience_s": 0.5}
     running = await world.start(
-        transmitter.service, TransmitterSettings(port=0, token_file=pki.other_token, **settings)
+        gocom.transmitter.service, TransmitterSettings(port=0, token_file=pki.other_token, **settings)
     )
     receiving = await world.start(
-        receiver.service, ReceiverSettings(port=0, token_file=pki.other_token, warm_codecs=(NAME,))
+        gocom.receiver.service, ReceiverSettings(port=0, token_file=pki.other_token, warm_codecs=(NAME,))
     )
     security = ClientSettings(token_file=pki.other_token)
     async with AsyncClient(running.address, receiving.address, security=security) as client:
@@ -244,9 +244,9 @@ async def test_ipv6(world, pki, mutual):
 @pytest.mark.parametrize(
     ("module", "settings"),
     [
-        (channel_emulator.service, ChannelSettings),
-        (receiver.service, ReceiverSettings),
-        (transmitter.service, TransmitterSettings),
+        (gocom.channel_emulator.service, ChannelSettings),
+        (gocom.receiver.service, ReceiverSettings),
+        (gocom.transmitter.service, TransmitterSettings),
     ],
     ids=["channel", "receiver", "transmitter"],
 )
@@ -271,8 +271,8 @@ async def test_a_metrics_port_that_is_taken_is_named(world):
         with pytest.raises(
             NotReady, match=f"^metrics_port: cannot listen on 127.0.0.1:{metrics_port}: Address already"
         ):
-            await channel_emulator.service.serve(ChannelSettings(port=port, metrics_port=metrics_port))
-    running = await world.start(channel_emulator.service, ChannelSettings(port=port, metrics_port=metrics_port))
+            await gocom.channel_emulator.service.serve(ChannelSettings(port=port, metrics_port=metrics_port))
+    running = await world.start(gocom.channel_emulator.service, ChannelSettings(port=port, metrics_port=metrics_port))
     assert (running.port, running.metrics.port) == (port, metrics_port)
 
 
@@ -288,7 +288,7 @@ def test_commands_over_mutual_tls(pki, mutual, tmp_path):
     def flags(settings):
         return [word for name, path in settings.items() for word in ("--" + name.replace("_", "-"), str(path))]
 
-    words = [sys.executable, "-m", "client.cli", "serve", "channel", "--host", "0.0.0.0", "--port", "0", "--json"]
+    words = [sys.executable, "-m", "gocom.client.cli", "serve", "channel", "--host", "0.0.0.0", "--port", "0", "--json"]
     log = tmp_path / "log"
     with log.open("wb") as file:
         service = subprocess.Popen([*words, *flags(mutual)], stdout=subprocess.PIPE, stderr=file, cwd=ROOT)
@@ -324,4 +324,4 @@ def test_commands_over_mutual_tls(pki, mutual, tmp_path):
 async def test_a_bad_certificate_stops_a_service_before_it_listens(pki):
     with pytest.raises(InvalidInput, match="^tls_key: .*is not the private key"):
         files = {**pki.settings("service"), "tls_key": pki.settings("client")["tls_key"]}
-        await channel_emulator.service.serve(ChannelSettings(port=free_port(), **files))
+        await gocom.channel_emulator.service.serve(ChannelSettings(port=free_port(), **files))

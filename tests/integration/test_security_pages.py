@@ -7,8 +7,8 @@ import textwrap
 import pytest
 from test_security import ask, start_channel
 
-from client.stack import ROOT
-from common.settings import ClientSettings
+from gocom.client.stack import ROOT
+from gocom.common.settings import ClientSettings
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")

@@ -8,12 +8,12 @@ import pytest
 from rich.console import Console
 from skimage import data
 
-from common.images import png_bytes
-from common.types import LinkSettings
-from evaluation import kernel_distance as kernel
-from evaluation import optional_metrics
-from evaluation.sweep import distances, grid, runner, worker
-from evaluation.sweep.evaluate import evaluate
+from gocom.common.images import png_bytes
+from gocom.common.types import LinkSettings
+from gocom.evaluation import kernel_distance as kernel
+from gocom.evaluation import optional_metrics
+from gocom.evaluation.sweep import distances, grid, runner, worker
+from gocom.evaluation.sweep.evaluate import evaluate
 
 
 @pytest.fixture

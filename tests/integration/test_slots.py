@@ -8,9 +8,9 @@ import grpc
 import pytest
 from toy_world import opening, png, refused, request, toy_round
 
-import channel_emulator.service
-from common.rpc.call_status import CallStatus
-from common.settings import ChannelSettings
+import gocom.channel_emulator.service
+from gocom.common.rpc.call_status import CallStatus
+from gocom.common.settings import ChannelSettings
 from gocom.v1 import channel_pb2, channel_pb2_grpc, link_pb2_grpc, receiver_pb2
 
 STREAMS = 3
@@ -70,7 +70,7 @@ async def full(world):
     limits = {"max_streams": STREAMS}
     await world.receiver(keep_sessions=256, **limits)
     emulator = await world.start(
-        channel_emulator.service, ChannelSettings(port=0, next_hop=world.receiving.address, **limits)
+        gocom.channel_emulator.service, ChannelSettings(port=0, next_hop=world.receiving.address, **limits)
     )
     await world.transmitter(emulator.address, outbox="off", **limits)
     channel = await world.channel(emulator.address)
@@ -172,7 +172,7 @@ async def test_a_reader_that_goes_away_frees_its_slot(full, kind, how):
 @pytest.mark.parametrize("kind", ["transmit", "send", "send through the emulator"])
 async def test_a_stream_on_which_nothing_comes_frees_its_slot(world, kind):
     await world.receiver(first_item_s=0.3)
-    emulator = await world.start(channel_emulator.service, ChannelSettings(port=0, next_hop=world.receiving.address))
+    emulator = await world.start(gocom.channel_emulator.service, ChannelSettings(port=0, next_hop=world.receiving.address))
     await world.transmitter(emulator.address, outbox="off", first_item_s=0.3)
     through = link_pb2_grpc.LinkServiceStub(await world.channel(emulator.address))
     method = {"transmit": world.images.Transmit, "send": world.link.Send}.get(kind, through.Send)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from client import AsyncClient, LocalStack
-from client.cli import app
-from common.errors import InvalidInput
-from common.images import png_bytes
+from gocom.client import AsyncClient, LocalStack
+from gocom.client.cli import app
+from gocom.common.errors import InvalidInput
+from gocom.common.images import png_bytes
 
 FIELDS = {
     "frame_id", "codec", "width_px", "height_px", "bytes_total", "bytes_by_segment", "bytes_resent", "bpp",

@@ -17,18 +17,18 @@ import pytest
 from PIL import Image
 from test_channel_service import OPEN, PACKETS, Net, frame, header, packets, rest_of, start_net
 
-from channel_emulator import recording
-from channel_emulator.recording import MAX_READERS
-from client.client import AsyncClient
-from client.recording import FileRecording, PendingTrace
-from client.stack import LocalStack
-from common.batch_wire import batch_to_proto
-from common.checksum import checksums
-from common.errors import Busy, InvalidInput, TooLarge
-from common.packetizer import MAX_PACKETS
-from common.packets import PacketBatch
-from common.trace_file import TraceWriter, read_trace_file
-from common.traces import lost_of
+from gocom.channel_emulator import recording
+from gocom.channel_emulator.recording import MAX_READERS
+from gocom.client.client import AsyncClient
+from gocom.client.recording import FileRecording, PendingTrace
+from gocom.client.stack import LocalStack
+from gocom.common.batch_wire import batch_to_proto
+from gocom.common.checksum import checksums
+from gocom.common.errors import Busy, InvalidInput, TooLarge
+from gocom.common.packetizer import MAX_PACKETS
+from gocom.common.packets import PacketBatch
+from gocom.common.trace_file import TraceWriter, read_trace_file
+from gocom.common.traces import lost_of
 from gocom.v1 import channel_pb2, link_pb2
 
 PROFILES = [
@@ -229,7 +229,7 @@ def photo(tmp_path: Path) -> Path:
 
 
 def gocom(*words: object, **options: Any) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "client.cli", *map(str, words)]
+    command = [sys.executable, "-m", "gocom.client.cli", *map(str, words)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 

@@ -11,18 +11,18 @@ import torch
 from diffusers.models.unets.unet_2d import UNet2DModel
 from PIL import Image
 
-from common.errors import InvalidInput
-from common.nets.loading import load_net
-from common.nets.vae import Vae
-from common.nets.vq_tokenizer import VQTokenizer
-from common.systems.feature_imputing import LATENT_CHANNELS
-from receiver.samplers.feature_imputation import ImputerSettings, impute
-from training.export import save_half
-from training.feature_imputer import FeatureImputerRecipe
-from training.feature_masks import LEAST, MOST, ROI, ROI_SHARES, draw_masks, draw_region
-from training.loop import LoopOptions, learning_rate_at, train
-from training.vae import VaeRecipe, begin_from
-from training.vq_tokenizer import VQTokenizerRecipe
+from gocom.common.errors import InvalidInput
+from gocom.common.nets.loading import load_net
+from gocom.common.nets.vae import Vae
+from gocom.common.nets.vq_tokenizer import VQTokenizer
+from gocom.common.systems.feature_imputing import LATENT_CHANNELS
+from gocom.receiver.samplers.feature_imputation import ImputerSettings, impute
+from gocom.training.export import save_half
+from gocom.training.feature_imputer import FeatureImputerRecipe
+from gocom.training.feature_masks import LEAST, MOST, ROI, ROI_SHARES, draw_masks, draw_region
+from gocom.training.loop import LoopOptions, learning_rate_at, train
+from gocom.training.vae import VaeRecipe, begin_from
+from gocom.training.vq_tokenizer import VQTokenizerRecipe
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def folder(tmp_path):
 def clock(monkeypatch):
     """A step takes a second, however busy the machine is."""
     count = itertools.count()
-    monkeypatch.setattr("training.loop.time", SimpleNamespace(monotonic=lambda: float(next(count))))
+    monkeypatch.setattr("gocom.training.loop.time", SimpleNamespace(monotonic=lambda: float(next(count))))
 
 
 @pytest.mark.timeout(200)

@@ -11,15 +11,15 @@ import grpc
 import numpy as np
 import pytest
 
-from channel_emulator.chain import Chain
-from channel_emulator.hops import HOP
-from channel_emulator.service import serve
-from common.batch_wire import batch_from_proto, batch_to_proto
-from common.channel_spec import parse_spec
-from common.packets import PacketBatch
-from common.rpc.call_status import CallStatus
-from common.rpc.channels import open_channel
-from common.settings import ChannelSettings
+from gocom.channel_emulator.chain import Chain
+from gocom.channel_emulator.hops import HOP
+from gocom.channel_emulator.service import serve
+from gocom.common.batch_wire import batch_from_proto, batch_to_proto
+from gocom.common.channel_spec import parse_spec
+from gocom.common.packets import PacketBatch
+from gocom.common.rpc.call_status import CallStatus
+from gocom.common.rpc.channels import open_channel
+from gocom.common.settings import ChannelSettings
 from gocom.v1 import channel_pb2, channel_pb2_grpc, link_pb2, link_pb2_grpc
 
 PACKETS, FRAMES, PAYLOAD_BYTES = 4000, 10, 8

@@ -10,18 +10,18 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from toy_world import free_port, kinds, opening, refused, request, toy_round
 
-import channel_emulator.service
-import receiver.feedback
-from channel_emulator import feedback_proxy
-from channel_emulator.chain import Chain
-from channel_emulator.feedback_packets import arrives
-from channel_emulator.hops import hop_stream
-from client.client import AsyncClient
-from common.channel_spec import parse_spec
-from common.errors import InvalidInput
-from common.feedback import MAX_ATTEMPTS, answer_waits, bare_message
-from common.rpc.channels import open_channel
-from common.settings import ChannelSettings
+import gocom.channel_emulator.service
+import gocom.receiver.feedback
+from gocom.channel_emulator import feedback_proxy
+from gocom.channel_emulator.chain import Chain
+from gocom.channel_emulator.feedback_packets import arrives
+from gocom.channel_emulator.hops import hop_stream
+from gocom.client.client import AsyncClient
+from gocom.common.channel_spec import parse_spec
+from gocom.common.errors import InvalidInput
+from gocom.common.feedback import MAX_ATTEMPTS, answer_waits, bare_message
+from gocom.common.rpc.channels import open_channel
+from gocom.common.settings import ChannelSettings
 from gocom.v1 import channel_pb2, channel_pb2_grpc, feedback_pb2, feedback_pb2_grpc, link_pb2
 
 TRY_S, PATIENCE_S = 0.15, 2.0
@@ -51,7 +51,7 @@ class Transmitter(feedback_pb2_grpc.FeedbackServiceServicer):
 async def emulator(world, address, reverse="clean", **settings):
     """An emulator on the way back alone; stubs of its two services."""
     settings = ChannelSettings(port=0, feedback_address=address, reverse_profile=reverse, **settings)
-    world.emulating = await world.start(channel_emulator.service, settings)
+    world.emulating = await world.start(gocom.channel_emulator.service, settings)
     channel = await world.channel(world.emulating.address)
     return feedback_pb2_grpc.FeedbackServiceStub(channel), channel_pb2_grpc.ChannelControlServiceStub(channel)
 
@@ -65,7 +65,7 @@ async def start_all(world, forth, back, seed=0, try_s=TRY_S, patience_s=PATIENCE
         port=emulating, next_hop=world.receiving.address, profile=forth, seed=seed,
         feedback_address=f"127.0.0.1:{port}", reverse_profile=back,
     )  # fmt: skip
-    await world.start(channel_emulator.service, settings)
+    await world.start(gocom.channel_emulator.service, settings)
     await world.transmitter(f"127.0.0.1:{emulating}", port=port)
     return channel_pb2_grpc.ChannelControlServiceStub(await world.channel(f"127.0.0.1:{emulating}"))
 
@@ -251,7 +251,7 @@ async def test_an_emulator_that_is_not_on_the_way_back_says_so(world):
         ({"reverse_profile": "packet_erasure:rate=2", "feedback_address": "127.0.0.1:1"}, "reverse_profile: .*rate"),
     ):
         with pytest.raises(InvalidInput, match=words):
-            await channel_emulator.service.serve(ChannelSettings(port=0, **settings))
+            await gocom.channel_emulator.service.serve(ChannelSettings(port=0, **settings))
     health = health_pb2_grpc.HealthStub(open_channel(world.emulating.address))
     assert (await health.Check(health_pb2.HealthCheckRequest(), timeout=5)).status == 1
 
@@ -299,9 +299,9 @@ async def test_a_full_channel_and_a_transmitter_on_its_way_are_asked_again(world
 
 
 async def test_no_message_is_sent_more_often_than_may_be(world, monkeypatch):
-    monkeypatch.setattr(receiver.feedback, "FIRST_PAUSE_S", 1e-3)
-    monkeypatch.setattr(receiver.feedback, "LONGEST_PAUSE_S", 1e-3)
-    monkeypatch.setattr(receiver.feedback, "LONGEST_SHARE", 0.0)
+    monkeypatch.setattr(gocom.receiver.feedback, "FIRST_PAUSE_S", 1e-3)
+    monkeypatch.setattr(gocom.receiver.feedback, "LONGEST_PAUSE_S", 1e-3)
+    monkeypatch.setattr(gocom.receiver.feedback, "LONGEST_SHARE", 0.0)
 
     async def answer(request, context):
         await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "not now", (("gocom-error", "Busy"),))

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from client import LocalStack
-from client.cli import app
-from common.errors import InvalidInput
-from common.feedback import answer_waits
+from gocom.client import LocalStack
+from gocom.client.cli import app
+from gocom.common.errors import InvalidInput
+from gocom.common.feedback import answer_waits
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
 

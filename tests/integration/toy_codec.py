@@ -4,13 +4,13 @@ import time
 
 import numpy as np
 
-from common.errors import BudgetTooSmall, DecodeFailed
-from common.rounds import merge_rounds, missing_spans
-from common.systems import SYSTEMS, SegmentSpec, System
-from common.types import ElementCoding, GoMessage, Parameters, Provenance, Reconstruction, Segment
-from receiver.decoders import DECODERS
-from transmitter.encoders import ENCODERS
-from transmitter.resend import resend
+from gocom.common.errors import BudgetTooSmall, DecodeFailed
+from gocom.common.rounds import merge_rounds, missing_spans
+from gocom.common.systems import SYSTEMS, SegmentSpec, System
+from gocom.common.types import ElementCoding, GoMessage, Parameters, Provenance, Reconstruction, Segment
+from gocom.receiver.decoders import DECODERS
+from gocom.transmitter.encoders import ENCODERS
+from gocom.transmitter.resend import resend
 
 NAME = "toy"
 

@@ -9,16 +9,16 @@ import pytest
 from PIL import Image
 from toy_codec import NAME, ToyHeader
 
-import channel_emulator.service
-import receiver.service
-import transmitter.service
-from common.account import frame_items
-from common.packetizer import packetize
-from common.rpc.call_status import CallStatus
-from common.rpc.channels import open_channel
-from common.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
-from common.types import ElementCoding, GoMessage, LinkSettings, RoundSettings, Segment
-from common.wire import link_to_proto
+import gocom.channel_emulator.service
+import gocom.receiver.service
+import gocom.transmitter.service
+from gocom.common.account import frame_items
+from gocom.common.packetizer import packetize
+from gocom.common.rpc.call_status import CallStatus
+from gocom.common.rpc.channels import open_channel
+from gocom.common.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
+from gocom.common.types import ElementCoding, GoMessage, LinkSettings, RoundSettings, Segment
+from gocom.common.wire import link_to_proto
 from gocom.v1 import (
     feedback_pb2_grpc,
     link_pb2,
@@ -89,7 +89,7 @@ class World:
 
     async def receiver(self, **settings):
         settings = {"feedback_address": f"127.0.0.1:{free_port()}", "feedback_timeout_s": 3, **settings}
-        self.receiving = await self.start(receiver.service, ReceiverSettings(port=0, warm_codecs=(NAME,), **settings))
+        self.receiving = await self.start(gocom.receiver.service, ReceiverSettings(port=0, warm_codecs=(NAME,), **settings))
         channel = await self.channel(self.receiving.address)
         self.link, self.pictures = (
             link_pb2_grpc.LinkServiceStub(channel),
@@ -106,11 +106,11 @@ class World:
 
     async def emulator(self, profile="clean"):
         settings = ChannelSettings(port=0, next_hop=self.receiving.address, profile=profile)
-        return await self.start(channel_emulator.service, settings)
+        return await self.start(gocom.channel_emulator.service, settings)
 
     async def transmitter(self, link_address, port=0, **settings):
         self.transmitting = await self.start(
-            transmitter.service,
+            gocom.transmitter.service,
             TransmitterSettings(port=port, link_address=link_address, warm_codecs=(NAME,), **settings),
         )
         channel = await self.channel(self.transmitting.address)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from channel_emulator.chain import Chain
-from channel_emulator.impairments import FrameInfo
-from channel_emulator.statistics import RoundCounts, Statistics
-from common.channel_spec import parse_spec
-from common.packets import PacketBatch
+from gocom.channel_emulator.chain import Chain
+from gocom.channel_emulator.impairments import FrameInfo
+from gocom.channel_emulator.statistics import RoundCounts, Statistics
+from gocom.common.channel_spec import parse_spec
+from gocom.common.packets import PacketBatch
 
 PACKETS, ROUNDS = 400, 12
 

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from channel_emulator.impairments import FrameInfo
-from channel_emulator.impairments.bit_flip import BitFlip
-from channel_emulator.impairments.burst_bit_flip import BurstBitFlip
-from channel_emulator.two_state import TwoStateChain
-from common.packets import PacketBatch
-from common.random import CounterRng
-from common.types import Bools
+from gocom.channel_emulator.impairments import FrameInfo
+from gocom.channel_emulator.impairments.bit_flip import BitFlip
+from gocom.channel_emulator.impairments.burst_bit_flip import BurstBitFlip
+from gocom.channel_emulator.two_state import TwoStateChain
+from gocom.common.packets import PacketBatch
+from gocom.common.random import CounterRng
+from gocom.common.types import Bools
 
 RNG = CounterRng(77, "0:burst_bit_flip", 3, 0)
 SOFT = BurstBitFlip(2e-3, 0.02, 0.5, 1e-3)

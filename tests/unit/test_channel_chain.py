@@ -12,21 +12,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from channel_emulator.chain import Chain, Link, frame_info
-from channel_emulator.impairments import FrameInfo
-from channel_emulator.impairments.gilbert_elliott import GilbertElliott
-from channel_emulator.impairments.packet_erasure import PacketErasure
-from channel_emulator.statistics import RoundCounts, Statistics
-from common.channel_spec import parse_spec
-from common.errors import InvalidInput, UnknownName
-from common.packets import PacketBatch
+from gocom.channel_emulator.chain import Chain, Link, frame_info
+from gocom.channel_emulator.impairments import FrameInfo
+from gocom.channel_emulator.impairments.gilbert_elliott import GilbertElliott
+from gocom.channel_emulator.impairments.packet_erasure import PacketErasure
+from gocom.channel_emulator.statistics import RoundCounts, Statistics
+from gocom.common.channel_spec import parse_spec
+from gocom.common.errors import InvalidInput, UnknownName
+from gocom.common.packets import PacketBatch
 from gocom.v1 import channel_pb2, link_pb2
 
 ROOT = Path(__file__).parents[2]
 
 TOY = """
 from dataclasses import dataclass
-from channel_emulator.impairments import IMPAIRMENTS, PacketFault
+from gocom.channel_emulator.impairments import IMPAIRMENTS, PacketFault
 
 @IMPAIRMENTS.register("every_nth")
 @dataclass(frozen=True, slots=True)
@@ -244,10 +244,10 @@ def test_a_plug_in_is_one_file(tmp_path: Path) -> None:
     (folder / "every_nth.py").write_text(TOY)
     code = """
 import numpy as np
-from channel_emulator.chain import Chain
-from channel_emulator.impairments import FrameInfo
-from common.channel_spec import parse_spec
-from common.packets import PacketBatch
+from gocom.channel_emulator.chain import Chain
+from gocom.channel_emulator.impairments import FrameInfo
+from gocom.common.channel_spec import parse_spec
+from gocom.common.packets import PacketBatch
 i = np.arange(6); o = np.ones(6, np.int64)
 batch = PacketBatch(np.zeros(6, np.uint8), o, i, o, i, o, o.astype(np.uint32), o.astype(np.float32), i < 0)
 chain = Chain.from_profile(parse_spec("every_nth:n=3"))
@@ -263,8 +263,8 @@ except Exception as error: print(error)
 def test_the_emulator_has_no_torch() -> None:
     code = """
 import sys
-import channel_emulator.service
-from channel_emulator.impairments import IMPAIRMENTS
+import gocom.channel_emulator.service
+from gocom.channel_emulator.impairments import IMPAIRMENTS
 list(IMPAIRMENTS)
 print([m for m in sys.modules if m.split('.')[0] in ('torch', 'diffusers', 'transformers', 'transmitter', 'receiver')])
 """

@@ -8,17 +8,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from channel_emulator import bit_faults
-from channel_emulator.impairments import IMPAIRMENTS, Fault, FrameInfo, burst_bit_flip
-from channel_emulator.impairments.bit_flip import BitFlip
-from channel_emulator.impairments.burst_bit_flip import BurstBitFlip
-from channel_emulator.impairments.gilbert_elliott import GilbertElliott
-from channel_emulator.impairments.packet_erasure import PacketErasure
-from common.checksum import checksums
-from common.errors import InvalidInput
-from common.packets import PacketBatch, join_batches
-from common.random import CounterRng, philox4x32
-from common.types import Bools
+from gocom.channel_emulator import bit_faults
+from gocom.channel_emulator.impairments import IMPAIRMENTS, Fault, FrameInfo, burst_bit_flip
+from gocom.channel_emulator.impairments.bit_flip import BitFlip
+from gocom.channel_emulator.impairments.burst_bit_flip import BurstBitFlip
+from gocom.channel_emulator.impairments.gilbert_elliott import GilbertElliott
+from gocom.channel_emulator.impairments.packet_erasure import PacketErasure
+from gocom.common.checksum import checksums
+from gocom.common.errors import InvalidInput
+from gocom.common.packets import PacketBatch, join_batches
+from gocom.common.random import CounterRng, philox4x32
+from gocom.common.types import Bools
 
 PACKETS = 1_000_000
 RNG = CounterRng(2024, "0:test", 5, 1)

@@ -8,14 +8,14 @@ import google_crc32c
 import numpy as np
 import pytest
 
-from channel_emulator.chain import Chain
-from channel_emulator.crc_patch import shares
-from channel_emulator.impairments import FrameInfo
-from channel_emulator.round_rng import LONG_WINDOW, WINDOW, RoundRng, by_window
-from common.channel_spec import parse_spec
-from common.checksum import checksums
-from common.packets import PacketBatch, join_batches
-from common.random import CounterRng
+from gocom.channel_emulator.chain import Chain
+from gocom.channel_emulator.crc_patch import shares
+from gocom.channel_emulator.impairments import FrameInfo
+from gocom.channel_emulator.round_rng import LONG_WINDOW, WINDOW, RoundRng, by_window
+from gocom.common.channel_spec import parse_spec
+from gocom.common.checksum import checksums
+from gocom.common.packets import PacketBatch, join_batches
+from gocom.common.random import CounterRng
 
 FRAME = FrameInfo(7, 2, (True, False))
 SPECS = {

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.channel_spec import MAX_IMPAIRMENTS, PRESETS, format_spec, parse_spec
-from common.errors import InvalidInput
+from gocom.common.channel_spec import MAX_IMPAIRMENTS, PRESETS, format_spec, parse_spec
+from gocom.common.errors import InvalidInput
 from gocom.v1 import channel_pb2
 
 

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from channel_emulator.chain import Chain
-from channel_emulator.channel_state import Instant, estimated_gains, state_of
-from channel_emulator.fading_faults import FadingFault
-from channel_emulator.impairments import FrameInfo
-from channel_emulator.impairments.block_fading import BlockFading
-from common.channel_spec import parse_spec
-from common.csi import Csi, CsiSource
-from common.errors import InvalidInput
-from common.packets import PacketBatch
+from gocom.channel_emulator.chain import Chain
+from gocom.channel_emulator.channel_state import Instant, estimated_gains, state_of
+from gocom.channel_emulator.fading_faults import FadingFault
+from gocom.channel_emulator.impairments import FrameInfo
+from gocom.channel_emulator.impairments.block_fading import BlockFading
+from gocom.common.channel_spec import parse_spec
+from gocom.common.csi import Csi, CsiSource
+from gocom.common.errors import InvalidInput
+from gocom.common.packets import PacketBatch
 
 OUTAGE = "coded_fading:snr_db=6,code_rate=1.5,limit=outage"
 

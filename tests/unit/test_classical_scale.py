@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.errors import InvalidInput
-from common.images import to_uint8
-from common.quality import psnr_db
-from common.systems.classical import CLASSICAL_CODECS, ClassicalOptions, Scale, shrunk
-from common.types import Goal, Provenance
-from common.wire import codec_from_proto, codec_to_proto, make_parameters
-from evaluation.setup import make_codec
+from gocom.common.errors import InvalidInput
+from gocom.common.images import to_uint8
+from gocom.common.quality import psnr_db
+from gocom.common.systems.classical import CLASSICAL_CODECS, ClassicalOptions, Scale, shrunk
+from gocom.common.types import Goal, Provenance
+from gocom.common.wire import codec_from_proto, codec_to_proto, make_parameters
+from gocom.evaluation.setup import make_codec
 from gocom.v1 import transmitter_pb2
-from transmitter.encoders.classical import ClassicalSession, encode_file
+from gocom.transmitter.encoders.classical import ClassicalSession, encode_file
 
 
 @pytest.fixture(scope="module")

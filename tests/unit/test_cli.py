@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from client import targets
-from client.cli import app
-from client.commands.send import parse_size, unique_names
-from client.figures import Tile, provenance_picture, tile_wall
-from client.pictures import load_picture
-from client.recording import PendingTrace
-from common.errors import InvalidInput
-from common.images import decode_image, png_bytes
-from common.trace_file import read_trace_file
+from gocom.client import targets
+from gocom.client.cli import app
+from gocom.client.commands.send import parse_size, unique_names
+from gocom.client.figures import Tile, provenance_picture, tile_wall
+from gocom.client.pictures import load_picture
+from gocom.client.recording import PendingTrace
+from gocom.common.errors import InvalidInput
+from gocom.common.images import decode_image, png_bytes
+from gocom.common.trace_file import read_trace_file
 from gocom.v1 import channel_pb2
 
 
@@ -131,7 +131,7 @@ class Recorder:
 )
 def test_a_noise_setup_reaches_channel_link_and_codec(photo_file, monkeypatch, name, words, asked):
     recorder = Recorder()
-    monkeypatch.setattr(sys.modules[f"client.commands.{name}"], "open_client", recorder.open)
+    monkeypatch.setattr(sys.modules[f"gocom.client.commands.{name}"], "open_client", recorder.open)
     extra = ["--loops", "1"] if name == "stream" else []
     result = gocom(name, photo_file, *words, *extra)
     assert result.exit_code == 0
@@ -203,7 +203,7 @@ def test_figures():
 )
 def test_bad_input_changes_neither_channel_nor_record(photo_file, tmp_path, monkeypatch, words, message):
     recorder, file = Recorder(), tmp_path / "run.trace"
-    monkeypatch.setattr(sys.modules["client.commands.send"], "open_client", recorder.open)
+    monkeypatch.setattr(sys.modules["gocom.client.commands.send"], "open_client", recorder.open)
     file.write_text("kept")
     words = [word.format(file=file, folder=tmp_path) for word in words]
     result = gocom("send", photo_file, "--channel", "heavy", *words, "--json")

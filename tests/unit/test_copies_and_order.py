@@ -5,17 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from channel_emulator.chain import Chain
-from common.account import frame_items
-from common.batch_wire import batch_to_proto
-from common.channel_spec import parse_spec
-from common.checksum import checksums
-from common.packetizer import depacketize, packetize
-from common.packets import gather
-from common.pipeline import transmit
-from common.systems.classical import ClassicalHeader
-from common.types import ElementCoding, GoMessage, LinkSettings, Segment
-from receiver.assembly import RoundAssembler
+from gocom.channel_emulator.chain import Chain
+from gocom.common.account import frame_items
+from gocom.common.batch_wire import batch_to_proto
+from gocom.common.channel_spec import parse_spec
+from gocom.common.checksum import checksums
+from gocom.common.packetizer import depacketize, packetize
+from gocom.common.packets import gather
+from gocom.common.pipeline import transmit
+from gocom.common.systems.classical import ClassicalHeader
+from gocom.common.types import ElementCoding, GoMessage, LinkSettings, Segment
+from gocom.receiver.assembly import RoundAssembler
 
 LINK = LinkSettings(max_payload_bytes=64, batch_packets=16)
 

@@ -9,15 +9,15 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from channel_emulator.chain import Chain
-from channel_emulator.delay_line import _Part
-from channel_emulator.impairments import FrameInfo
-from channel_emulator.parcels import Parcel, messages
-from channel_emulator.timed_faults import Flight
-from channel_emulator.wire_items import read_item
-from common.batch_wire import batch_to_proto
-from common.channel_spec import parse_spec
-from common.packets import PacketBatch
+from gocom.channel_emulator.chain import Chain
+from gocom.channel_emulator.delay_line import _Part
+from gocom.channel_emulator.impairments import FrameInfo
+from gocom.channel_emulator.parcels import Parcel, messages
+from gocom.channel_emulator.timed_faults import Flight
+from gocom.channel_emulator.wire_items import read_item
+from gocom.common.batch_wire import batch_to_proto
+from gocom.common.channel_spec import parse_spec
+from gocom.common.packets import PacketBatch
 from gocom.v1 import link_pb2
 
 FRAME = FrameInfo(0, 0, (True,))

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.entropy.element_set import pack_spans, unpack_spans
-from common.errors import InvalidInput, TooLarge
-from common.rounds import span_positions, spans_of, thin_spans
+from gocom.common.entropy.element_set import pack_spans, unpack_spans
+from gocom.common.errors import InvalidInput, TooLarge
+from gocom.common.rounds import span_positions, spans_of, thin_spans
 
 
 @given(positions=st.sets(st.integers(0, 5000), max_size=300))

@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.entropy.coders import FixedCoder, HuffmanCoder, RangeCoder
-from common.entropy.context import ContextCoder
-from common.entropy.masked import EscapeCoder, MaskedFixedCoder
-from common.entropy.tables import TOTAL, FrequencyTable, NeighbourTables, load_neighbours, load_table, save_tables
-from common.errors import InvalidInput, Mismatch
-from common.systems import SegmentSpec
-from common.types import ElementCoding
+from gocom.common.entropy.coders import FixedCoder, HuffmanCoder, RangeCoder
+from gocom.common.entropy.context import ContextCoder
+from gocom.common.entropy.masked import EscapeCoder, MaskedFixedCoder
+from gocom.common.entropy.tables import TOTAL, FrequencyTable, NeighbourTables, load_neighbours, load_table, save_tables
+from gocom.common.errors import InvalidInput, Mismatch
+from gocom.common.systems import SegmentSpec
+from gocom.common.types import ElementCoding
 
 RNG = np.random.default_rng(0)
 SKEWED = FrequencyTable.from_counts((RNG.pareto(1.2, 1024) * 1000).astype(np.int64))

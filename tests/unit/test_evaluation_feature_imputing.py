@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from evaluation.feature_imputing import imputing, invention, peers, steps
-from evaluation.feature_imputing.fills import FILLS, bilinear, mean, zeros
-from evaluation.feature_imputing.study import STUDY
-from evaluation.papers import feature_imputing_tables as tables
-from evaluation.papers.feature_imputing import PAPER
-from evaluation.papers.items import Status
-from evaluation.study.store import write_result
-from evaluation.study.tables import groups
-from transmitter.encoders.feature_imputing import region
+from gocom.evaluation.feature_imputing import imputing, invention, peers, steps
+from gocom.evaluation.feature_imputing.fills import FILLS, bilinear, mean, zeros
+from gocom.evaluation.feature_imputing.study import STUDY
+from gocom.evaluation.papers import feature_imputing_tables as tables
+from gocom.evaluation.papers.feature_imputing import PAPER
+from gocom.evaluation.papers.items import Status
+from gocom.evaluation.study.store import write_result
+from gocom.evaluation.study.tables import groups
+from gocom.transmitter.encoders.feature_imputing import region
 
 ABOUT = {"sources": {}, "limit": None, "machine": "x86_64", "device": "cpu", "torch_threads": 1}
 

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import typer
 
-from evaluation.fillers import most_frequent_received, nearest_received
-from evaluation.judge import imagenet_class, interval, paired
-from evaluation.lami_go import erasure, noise
-from evaluation.lami_go.budgets import smallest_within
-from evaluation.lami_go.refinement import deciles
-from evaluation.lami_go.study import STUDY
-from evaluation.study.run import choose
-from evaluation.study.store import Part, read_result, write_readme, write_result
-from evaluation.study.tables import average, difference, sizes, table, where, words
-from evaluation.study.world import chunks, spread
+from gocom.evaluation.fillers import most_frequent_received, nearest_received
+from gocom.evaluation.judge import imagenet_class, interval, paired
+from gocom.evaluation.lami_go import erasure, noise
+from gocom.evaluation.lami_go.budgets import smallest_within
+from gocom.evaluation.lami_go.refinement import deciles
+from gocom.evaluation.lami_go.study import STUDY
+from gocom.evaluation.study.run import choose
+from gocom.evaluation.study.store import Part, read_result, write_readme, write_result
+from gocom.evaluation.study.tables import average, difference, sizes, table, where, words
+from gocom.evaluation.study.world import chunks, spread
 
 ABOUT = {
     "sources": {"street": "camvid.tar", "images": "kodak", "labelled": "val.tar"},
@@ -144,7 +144,7 @@ def test_readme_is_made_of_the_results_that_are_there(tmp_path):
     write_result(tmp_path, erasure.PART, fake_rows(), 12.3, ABOUT)
     write_readme(tmp_path, STUDY)
     text = (tmp_path / "README.md").read_text()
-    command = "python -m evaluation.lami_go --images kodak --labelled val.tar --street camvid.tar --out"
+    command = "python -m gocom.evaluation.lami_go --images kodak --labelled val.tar --street camvid.tar --out"
     assert text.index(command) < text.index("LPIPS") < text.index("## 20 % packet erasure")
     assert "| erasure | 2 images | 0, 1 | 12 | x86_64, cpu, 2 torch threads | vq_tokenizer 0123abcd |" in text
     assert "nothing else is said: num_inference_steps 8, draw expected." in text

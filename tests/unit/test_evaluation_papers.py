@@ -9,19 +9,19 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from common.errors import InvalidInput
-from evaluation.feature_imputing.study import STUDY as OTHER_STUDY
-from evaluation.lami_go import mixture, noise, policies, ratio, showtime, steps
-from evaluation.lami_go.study import STUDY
-from evaluation.papers import lami_go_figures as figures
-from evaluation.papers import lami_go_numbers as numbers
-from evaluation.papers import paper as paper_page
-from evaluation.papers.items import Grid, Item, Status, cell, pair, verdict
-from evaluation.papers.lami_go import PAPER
-from evaluation.papers.lami_go_items import ITEMS
-from evaluation.papers.page import section, write
-from evaluation.study.store import write_result
-from receiver.samplers.latent_mixture import SamplerSettings
+from gocom.common.errors import InvalidInput
+from gocom.evaluation.feature_imputing.study import STUDY as OTHER_STUDY
+from gocom.evaluation.lami_go import mixture, noise, policies, ratio, showtime, steps
+from gocom.evaluation.lami_go.study import STUDY
+from gocom.evaluation.papers import lami_go_figures as figures
+from gocom.evaluation.papers import lami_go_numbers as numbers
+from gocom.evaluation.papers import paper as paper_page
+from gocom.evaluation.papers.items import Grid, Item, Status, cell, pair, verdict
+from gocom.evaluation.papers.lami_go import PAPER
+from gocom.evaluation.papers.lami_go_items import ITEMS
+from gocom.evaluation.papers.page import section, write
+from gocom.evaluation.study.store import write_result
+from gocom.receiver.samplers.latent_mixture import SamplerSettings
 
 ROMAN = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X")
 EVERYTHING = [f"Fig. {i}" for i in range(1, 17)] + [f"Table {number}" for number in ROMAN]

@@ -8,15 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from channel_emulator.chain import Chain, Link
-from channel_emulator.fading_faults import FadingFault
-from channel_emulator.impairments import FrameInfo
-from channel_emulator.impairments.block_fading import BlockFading
-from channel_emulator.impairments.coded_fading import CodedFading
-from channel_emulator.statistics import RoundCounts, Statistics
-from common.channel_spec import parse_spec
-from common.errors import InvalidInput, UnknownName
-from common.packets import PacketBatch, join_batches
+from gocom.channel_emulator.chain import Chain, Link
+from gocom.channel_emulator.fading_faults import FadingFault
+from gocom.channel_emulator.impairments import FrameInfo
+from gocom.channel_emulator.impairments.block_fading import BlockFading
+from gocom.channel_emulator.impairments.coded_fading import CodedFading
+from gocom.channel_emulator.statistics import RoundCounts, Statistics
+from gocom.common.channel_spec import parse_spec
+from gocom.common.errors import InvalidInput, UnknownName
+from gocom.common.packets import PacketBatch, join_batches
 from gocom.v1 import channel_pb2
 
 

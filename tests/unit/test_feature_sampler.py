@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from common.packetizer import depacketize, packetize
-from common.systems.feature_imputing import (
+from gocom.common.packetizer import depacketize, packetize
+from gocom.common.systems.feature_imputing import (
     FEATURES,
     LATENT_CHANNELS,
     FeatureImputingHeader,
@@ -13,8 +13,8 @@ from common.systems.feature_imputing import (
     element_order,
     patches_kept,
 )
-from common.types import ElementCoding, GoMessage, LinkSettings, Segment
-from receiver.samplers.feature_imputation import ImputerSettings, impute, make_scheduler
+from gocom.common.types import ElementCoding, GoMessage, LinkSettings, Segment
+from gocom.receiver.samplers.feature_imputation import ImputerSettings, impute, make_scheduler
 
 ROWS, COLUMNS = 16, 24
 

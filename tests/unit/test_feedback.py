@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from common.entropy.tables import TOTAL
-from common.errors import InvalidInput
-from common.feedback import MAX_ATTEMPTS, answer_bytes, answer_waits, bare_message, feedback_to_proto, read_wanted
-from common.packetizer import depacketize, packetize
-from common.rounds import merge_rounds, missing_spans, span_positions, thin_spans, with_requested
-from common.settings import ReceiverSettings
-from common.systems.lami_go import CAPTION, TOKENS, LamiGoHeader, MaskingPolicy, token_table
-from common.types import (
+from gocom.common.entropy.tables import TOTAL
+from gocom.common.errors import InvalidInput
+from gocom.common.feedback import MAX_ATTEMPTS, answer_bytes, answer_waits, bare_message, feedback_to_proto, read_wanted
+from gocom.common.packetizer import depacketize, packetize
+from gocom.common.rounds import merge_rounds, missing_spans, span_positions, thin_spans, with_requested
+from gocom.common.settings import ReceiverSettings
+from gocom.common.systems.lami_go import CAPTION, TOKENS, LamiGoHeader, MaskingPolicy, token_table
+from gocom.common.types import (
     ElementCoding,
     Feedback,
     FeedbackPolicy,
@@ -21,12 +21,12 @@ from common.types import (
     RoundSettings,
     Segment,
 )
-from common.wire import MAX_ROUNDS
+from gocom.common.wire import MAX_ROUNDS
 from gocom.v1 import feedback_pb2
-from receiver.feedback import feedback_for, wanted_elements
-from transmitter.feedback import count_attempts
-from transmitter.frames import Frame
-from transmitter.resend import resend
+from gocom.receiver.feedback import feedback_for, wanted_elements
+from gocom.transmitter.feedback import count_attempts
+from gocom.transmitter.frames import Frame
+from gocom.transmitter.resend import resend
 
 LINK = LinkSettings()
 RNG = np.random.default_rng(0)

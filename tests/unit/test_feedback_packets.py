@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from channel_emulator import feedback_packets
-from channel_emulator.chain import Chain
-from channel_emulator.feedback_packets import PAYLOAD_BYTES, arrives, attempt_of
-from channel_emulator.impairments import FrameInfo
-from channel_emulator.statistics import RoundCounts, Statistics
-from common.channel_spec import parse_spec
-from common.errors import InvalidInput, TooLarge
-from common.feedback import MAX_ATTEMPTS, bare_message
-from common.types import LinkSettings
+from gocom.channel_emulator import feedback_packets
+from gocom.channel_emulator.chain import Chain
+from gocom.channel_emulator.feedback_packets import PAYLOAD_BYTES, arrives, attempt_of
+from gocom.channel_emulator.impairments import FrameInfo
+from gocom.channel_emulator.statistics import RoundCounts, Statistics
+from gocom.common.channel_spec import parse_spec
+from gocom.common.errors import InvalidInput, TooLarge
+from gocom.common.feedback import MAX_ATTEMPTS, bare_message
+from gocom.common.types import LinkSettings
 from gocom.v1 import feedback_pb2
 
 

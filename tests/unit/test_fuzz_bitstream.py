@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from generative_codecs import CODINGS, drawn_message
 
-from common.checksum import checksums
-from common.packetizer import depacketize, packetize
-from common.systems import spec_of
-from common.types import LinkSettings
+from gocom.common.checksum import checksums
+from gocom.common.packetizer import depacketize, packetize
+from gocom.common.systems import spec_of
+from gocom.common.types import LinkSettings
 
 ROUNDS = 2000
 OF_A_MESSAGE = 10

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.errors import InvalidInput
-from common.images import decode_image, list_images, square_crop
+from gocom.common.errors import InvalidInput
+from gocom.common.images import decode_image, list_images, square_crop
 
 
 def saved(picture, kind="PNG", **options):

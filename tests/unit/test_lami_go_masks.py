@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from common.account import cost
-from common.errors import InvalidInput
-from common.packetizer import depacketize, packetize
-from common.systems.lami_go import (
+from gocom.common.account import cost
+from gocom.common.errors import InvalidInput
+from gocom.common.packetizer import depacketize, packetize
+from gocom.common.systems.lami_go import (
     TOKENS,
     LamiGoHeader,
     MaskingPolicy,
@@ -14,7 +14,7 @@ from common.systems.lami_go import (
     grid_shape,
     keep_mask,
 )
-from common.types import ElementCoding, GoMessage, LinkSettings, Segment
+from gocom.common.types import ElementCoding, GoMessage, LinkSettings, Segment
 
 RNG = np.random.default_rng(3)
 COUNT = 1024

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from common.systems.lami_go import TokenDraw, TSchedule
-from receiver.samplers.latent_mixture import (
+from gocom.common.systems.lami_go import TokenDraw, TSchedule
+from gocom.receiver.samplers.latent_mixture import (
     SamplerSettings,
     Step,
     guided,

@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from channel_emulator.chain import Chain
-from channel_emulator.impairments import FrameInfo
-from channel_emulator.two_state import TwoStateChain
-from common.channel_spec import parse_spec
-from common.csi import LinkReport
-from common.errors import InvalidInput
-from common.feedback import bare_message, feedback_to_proto, read_link
-from common.packetizer import depacketize, packetize
-from common.packets import PacketBatch, join_batches
-from common.systems.classical import ClassicalHeader
-from common.types import ElementCoding, Feedback, FrameHeader, GoMessage, LinkSettings, Segment
+from gocom.channel_emulator.chain import Chain
+from gocom.channel_emulator.impairments import FrameInfo
+from gocom.channel_emulator.two_state import TwoStateChain
+from gocom.common.channel_spec import parse_spec
+from gocom.common.csi import LinkReport
+from gocom.common.errors import InvalidInput
+from gocom.common.feedback import bare_message, feedback_to_proto, read_link
+from gocom.common.packetizer import depacketize, packetize
+from gocom.common.packets import PacketBatch, join_batches
+from gocom.common.systems.classical import ClassicalHeader
+from gocom.common.types import ElementCoding, Feedback, FrameHeader, GoMessage, LinkSettings, Segment
 from gocom.v1 import feedback_pb2
-from receiver.link_estimate import WINDOW, LinkEstimate, effective_snr_db
+from gocom.receiver.link_estimate import WINDOW, LinkEstimate, effective_snr_db
 
 SIZE = 60
 

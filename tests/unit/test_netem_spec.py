@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from common.channel_spec import MAX_IMPAIRMENTS, format_spec, parse_spec
-from common.errors import InvalidInput
+from gocom.common.channel_spec import MAX_IMPAIRMENTS, format_spec, parse_spec
+from gocom.common.errors import InvalidInput
 from gocom.v1 import channel_pb2
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from channel_emulator.chain import Chain
-from client.noise_setups import Settings, noise_setup, settle
-from common.channel_spec import parse_spec
-from common.errors import InvalidInput
+from gocom.channel_emulator.chain import Chain
+from gocom.client.noise_setups import Settings, noise_setup, settle
+from gocom.common.channel_spec import parse_spec
+from gocom.common.errors import InvalidInput
 
 
 def chain_of(setup):

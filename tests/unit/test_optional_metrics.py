@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.errors import InvalidInput, NotReady
-from evaluation import optional_metrics
-from evaluation.optional_metrics import available, dists, fid, inception_features, lpips
+from gocom.common.errors import InvalidInput, NotReady
+from gocom.evaluation import optional_metrics
+from gocom.evaluation.optional_metrics import available, dists, fid, inception_features, lpips
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = {
@@ -163,7 +163,7 @@ def test_what_cannot_be_compared(libraries, weights):
 
 def test_saying_what_there_is_imports_nothing_heavy():
     code = (
-        "import sys; from evaluation.optional_metrics import available; available();"
+        "import sys; from gocom.evaluation.optional_metrics import available; available();"
         "sys.exit(bool({'torch', 'lpips', 'torchmetrics', 'torch_fidelity'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

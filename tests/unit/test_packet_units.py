@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.packetizer import depacketize, packetize
-from common.systems import SYSTEMS, SegmentSpec, System
-from common.types import ElementCoding, GoMessage, LinkSettings, Parameters, Segment
+from gocom.common.packetizer import depacketize, packetize
+from gocom.common.systems import SYSTEMS, SegmentSpec, System
+from gocom.common.types import ElementCoding, GoMessage, LinkSettings, Parameters, Segment
 
 NAME = "units_for_tests"
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy.special import erfc, exp1
 
-from channel_emulator.physical.coded import capacity, dispersion, normal_approximation, outage, packet_error_rate
-from channel_emulator.physical.fading import Fading
-from channel_emulator.physical.modulation import MODULATIONS, modulation_of
-from common.errors import UnknownName
-from common.random import CounterRng
+from gocom.channel_emulator.physical.coded import capacity, dispersion, normal_approximation, outage, packet_error_rate
+from gocom.channel_emulator.physical.fading import Fading
+from gocom.channel_emulator.physical.modulation import MODULATIONS, modulation_of
+from gocom.common.errors import UnknownName
+from gocom.common.random import CounterRng
 
 SNR_DB = np.arange(0, 21, 2)
 SNR = 10 ** (SNR_DB / 10)

@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from common.errors import InvalidInput
-from transmitter.power import equal, outage_cost, semantic, water_filling, weighted_loss
+from gocom.common.errors import InvalidInput
+from gocom.transmitter.power import equal, outage_cost, semantic, water_filling, weighted_loss
 
 
 def instance(seed: int, count: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:

@@ -10,18 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from channel_emulator.chain import Chain
-from channel_emulator.impairments import FrameInfo
-from common import fec
-from common.account import cost
-from common.channel_spec import parse_spec
-from common.csi import Csi
-from common.packetizer import packetize
-from common.systems.classical import ClassicalHeader
-from common.systems.lami_go import CAPTION, TOKENS, LamiGoHeader
-from common.types import ElementCoding, GoMessage, LinkSettings, Segment
-from transmitter.protection import protect, without_repair
-from transmitter.recovery import lost_shares
+from gocom.channel_emulator.chain import Chain
+from gocom.channel_emulator.impairments import FrameInfo
+from gocom.common import fec
+from gocom.common.account import cost
+from gocom.common.channel_spec import parse_spec
+from gocom.common.csi import Csi
+from gocom.common.packetizer import packetize
+from gocom.common.systems.classical import ClassicalHeader
+from gocom.common.systems.lami_go import CAPTION, TOKENS, LamiGoHeader
+from gocom.common.types import ElementCoding, GoMessage, LinkSettings, Segment
+from gocom.transmitter.protection import protect, without_repair
+from gocom.transmitter.recovery import lost_shares
 
 LINK = LinkSettings(32)
 

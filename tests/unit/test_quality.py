@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from common.errors import InvalidInput
-from common.quality import ms_ssim, psnr_db
+from gocom.common.errors import InvalidInput
+from gocom.common.quality import ms_ssim, psnr_db
 
 
 def picture(side: int = 192) -> np.ndarray:

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.numpy import save_file
 
-from common.errors import Mismatch
-from common.quantizer import UniformQuantizer, load_quantizer
+from gocom.common.errors import Mismatch
+from gocom.common.quantizer import UniformQuantizer, load_quantizer
 
 QUANTIZER = UniformQuantizer(np.array([-4.0, -1.0, 0.5]), np.array([4.0, 3.0, 0.75]), 128)
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from sweep_rows import SPREAD, over_losses, row, steady, timing
 
-from evaluation.report.cells import Cell
-from evaluation.report.decide import holm, p_value
-from evaluation.report.equal_quality import bytes_at, equal_quality
-from evaluation.report.metrics import METRIC
-from evaluation.report.outcomes import in_short
-from evaluation.report.summary import Results
+from gocom.evaluation.report.cells import Cell
+from gocom.evaluation.report.decide import holm, p_value
+from gocom.evaluation.report.equal_quality import bytes_at, equal_quality
+from gocom.evaluation.report.metrics import METRIC
+from gocom.evaluation.report.outcomes import in_short
+from gocom.evaluation.report.summary import Results
 
 PSNR = METRIC["psnr_db"]
 AT = Cell("images", "lami_go", 0.1, "clean")

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from sweep_rows import ERASURES, SPREAD, over_losses, row, steady, timing
 
-from evaluation.judge import interval, paired
-from evaluation.report import tables
-from evaluation.report.axes import Kind, axis_of
-from evaluation.report.cells import Cell
-from evaluation.report.costs import costs
-from evaluation.report.decide import MIN_PICTURES
-from evaluation.report.metrics import METRIC
-from evaluation.report.summary import Results
-from evaluation.report.tables import Mark
+from gocom.evaluation.judge import interval, paired
+from gocom.evaluation.report import tables
+from gocom.evaluation.report.axes import Kind, axis_of
+from gocom.evaluation.report.cells import Cell
+from gocom.evaluation.report.costs import costs
+from gocom.evaluation.report.decide import MIN_PICTURES
+from gocom.evaluation.report.metrics import METRIC
+from gocom.evaluation.report.summary import Results
+from gocom.evaluation.report.tables import Mark
 
 PSNR, DISTANCE = METRIC["psnr_db"], METRIC["distance"]
 AT = Cell("images", "lami_go", 0.1, "clean")

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.rounds import merge_rounds, missing_spans, span_positions
-from common.systems.classical import ClassicalHeader
-from common.types import FrameHeader, ReceivedMessage, ReceivedSegment
+from gocom.common.rounds import merge_rounds, missing_spans, span_positions
+from gocom.common.systems.classical import ClassicalHeader
+from gocom.common.types import FrameHeader, ReceivedMessage, ReceivedSegment
 
 
 def message(*segments: ReceivedSegment) -> ReceivedMessage:

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.errors import BudgetTooSmall, GoComError, InvalidInput, UnknownName
-from common.images import png_bytes
-from common.types import LinkSettings
-from evaluation.sweep.grid import Grid, chosen, erasure_rate, make_grid, parse_rates, picture_set
-from evaluation.sweep.methods import Method, Protection, parse_methods, split_specs
-from evaluation.sweep.rows import COLUMNS, read_csv, write_csv
-from evaluation.sweep.store import Store
+from gocom.common.errors import BudgetTooSmall, GoComError, InvalidInput, UnknownName
+from gocom.common.images import png_bytes
+from gocom.common.types import LinkSettings
+from gocom.evaluation.sweep.grid import Grid, chosen, erasure_rate, make_grid, parse_rates, picture_set
+from gocom.evaluation.sweep.methods import Method, Protection, parse_methods, split_specs
+from gocom.evaluation.sweep.rows import COLUMNS, read_csv, write_csv
+from gocom.evaluation.sweep.store import Store
 
 
 @pytest.fixture

@@ -21,13 +21,13 @@ from sweep_points import (
     sent,
 )
 
-from common.errors import BudgetTooSmall, InvalidInput
-from common.quality import psnr_db
-from common.systems.classical import CLASSICAL_CODECS, Scale
-from evaluation.setup import Codec
-from evaluation.sweep.methods import Method, Protection
-from evaluation.sweep.plan import Planner
-from evaluation.sweep.scales import Point
+from gocom.common.errors import BudgetTooSmall, InvalidInput
+from gocom.common.quality import psnr_db
+from gocom.common.systems.classical import CLASSICAL_CODECS, Scale
+from gocom.evaluation.setup import Codec
+from gocom.evaluation.sweep.methods import Method, Protection
+from gocom.evaluation.sweep.plan import Planner
+from gocom.evaluation.sweep.scales import Point
 
 __all__ = ["codecs", "image", "planner", "points"]  # fixtures
 

@@ -20,19 +20,19 @@ from sweep_points import (
     sent,
 )
 
-from common import fec
-from common.account import cost
-from common.csi import Csi
-from common.quality import psnr_db
-from common.systems.classical import CLASSICAL_CODECS, FILE, ClassicalOptions, Scale
-from common.types import Budget, Feedback, Goal, LinkSettings
-from evaluation.sweep.fates import DRAWS, FIRST_SEED, Fates
-from evaluation.sweep.ladder import Ladder
-from evaluation.sweep.methods import Method
-from evaluation.sweep.repair import _chances, _Option
-from evaluation.sweep.resending import Resending
-from evaluation.sweep.scales import Point
-from transmitter.resend import resend
+from gocom.common import fec
+from gocom.common.account import cost
+from gocom.common.csi import Csi
+from gocom.common.quality import psnr_db
+from gocom.common.systems.classical import CLASSICAL_CODECS, FILE, ClassicalOptions, Scale
+from gocom.common.types import Budget, Feedback, Goal, LinkSettings
+from gocom.evaluation.sweep.fates import DRAWS, FIRST_SEED, Fates
+from gocom.evaluation.sweep.ladder import Ladder
+from gocom.evaluation.sweep.methods import Method
+from gocom.evaluation.sweep.repair import _chances, _Option
+from gocom.evaluation.sweep.resending import Resending
+from gocom.evaluation.sweep.scales import Point
+from gocom.transmitter.resend import resend
 
 __all__ = ["codecs", "image", "planner", "points"]  # fixtures
 

@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from channel_emulator.chain import Chain
-from channel_emulator.impairments import IMPAIRMENTS, Fault, FrameInfo
-from channel_emulator.impairments.delay import Delay
-from channel_emulator.impairments.duplicate import Duplicate
-from channel_emulator.impairments.periodic_outage import PeriodicOutage
-from channel_emulator.impairments.rate_limit import RateLimit
-from channel_emulator.impairments.reorder import Reorder
-from channel_emulator.statistics import RoundCounts, Statistics
-from channel_emulator.timed_faults import Flight, Overtaking, join_flights
-from client.fault_script import ChannelCounts
-from common.channel_spec import parse_spec
-from common.errors import InvalidInput, UnknownName
-from common.packets import PacketBatch, gather, join_batches
-from common.random import CounterRng
+from gocom.channel_emulator.chain import Chain
+from gocom.channel_emulator.impairments import IMPAIRMENTS, Fault, FrameInfo
+from gocom.channel_emulator.impairments.delay import Delay
+from gocom.channel_emulator.impairments.duplicate import Duplicate
+from gocom.channel_emulator.impairments.periodic_outage import PeriodicOutage
+from gocom.channel_emulator.impairments.rate_limit import RateLimit
+from gocom.channel_emulator.impairments.reorder import Reorder
+from gocom.channel_emulator.statistics import RoundCounts, Statistics
+from gocom.channel_emulator.timed_faults import Flight, Overtaking, join_flights
+from gocom.client.fault_script import ChannelCounts
+from gocom.common.channel_spec import parse_spec
+from gocom.common.errors import InvalidInput, UnknownName
+from gocom.common.packets import PacketBatch, gather, join_batches
+from gocom.common.random import CounterRng
 
 RNG = CounterRng(2024, "0:test", 5, 1)
 FRAME = FrameInfo(7, 2, (True,))

@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from channel_emulator.chain import Chain
-from channel_emulator.impairments import FrameInfo
-from channel_emulator.impairments.trace_replay import TraceReplay
-from client.channel_files import profile_argument
-from common.channel_spec import format_spec, parse_spec
-from common.checksum import checksums
-from common.errors import InvalidInput, TooLarge
-from common.packets import PacketBatch
-from common.trace_file import TraceWriter, read_trace_file
-from common.traces import MAX_BITS, MAX_FLIPS, MAX_ROUNDS, lost_of, read_trace, trace_round
+from gocom.channel_emulator.chain import Chain
+from gocom.channel_emulator.impairments import FrameInfo
+from gocom.channel_emulator.impairments.trace_replay import TraceReplay
+from gocom.client.channel_files import profile_argument
+from gocom.common.channel_spec import format_spec, parse_spec
+from gocom.common.checksum import checksums
+from gocom.common.errors import InvalidInput, TooLarge
+from gocom.common.packets import PacketBatch
+from gocom.common.trace_file import TraceWriter, read_trace_file
+from gocom.common.traces import MAX_BITS, MAX_FLIPS, MAX_ROUNDS, lost_of, read_trace, trace_round
 from gocom.v1 import channel_pb2
 
 FIRST = '{"format":"gocom-trace","version":1}\n'

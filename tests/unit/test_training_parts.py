@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from common.entropy.context import ContextCoder
-from common.entropy.tables import TOTAL, NeighbourTables, row_frequencies
-from common.nets.vq_tokenizer import VQTokenizer
-from training.corruption import corrupt, rectangles
-from training.lami_go_tables import byte_classes, count_grid, count_text, lean, token_classes
-from training.pictures import blockiness, gradient_l1
-from training.vq_decoder import with_more_blocks
+from gocom.common.entropy.context import ContextCoder
+from gocom.common.entropy.tables import TOTAL, NeighbourTables, row_frequencies
+from gocom.common.nets.vq_tokenizer import VQTokenizer
+from gocom.training.corruption import corrupt, rectangles
+from gocom.training.lami_go_tables import byte_classes, count_grid, count_text, lean, token_classes
+from gocom.training.pictures import blockiness, gradient_l1
+from gocom.training.vq_decoder import with_more_blocks
 
 
 def windows(batch=400):

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from generative_codecs import GENERATIVE, drawn_message, refused_values
 
-from common.entropy.element_set import pack_spans
-from common.errors import InvalidInput, UnknownName
-from common.packetizer import packetize
-from common.systems import SYSTEMS
-from common.systems.classical import ClassicalOptions
-from common.systems.lami_go import LamiGoHeader, LamiGoOptions, MaskingPolicy
-from common.types import ElementCoding, FeedbackPolicy, FrameHeader, LinkSettings, RoundSettings, SegmentFrame
-from common.wire import (
+from gocom.common.entropy.element_set import pack_spans
+from gocom.common.errors import InvalidInput, UnknownName
+from gocom.common.packetizer import packetize
+from gocom.common.systems import SYSTEMS
+from gocom.common.systems.classical import ClassicalOptions
+from gocom.common.systems.lami_go import LamiGoHeader, LamiGoOptions, MaskingPolicy
+from gocom.common.types import ElementCoding, FeedbackPolicy, FrameHeader, LinkSettings, RoundSettings, SegmentFrame
+from gocom.common.wire import (
     codec_from_proto,
     codec_to_proto,
     header_from_proto,
@@ -144,7 +144,7 @@ def test_link_settings():
 
 def test_stubs_are_up_to_date():
     done = subprocess.run(
-        [sys.executable, "-m", "deploy.generate_stubs", "--check", "proto"],
+        [sys.executable, "-m", "gocom.deploy.generate_stubs", "--check", "proto"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

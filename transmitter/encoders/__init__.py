@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from common.interfaces import SemanticEncoder
-from common.registry import Registry
-from common.systems import system_file
+from gocom.common.interfaces import SemanticEncoder
+from gocom.common.registry import Registry
+from gocom.common.systems import system_file
 
-ENCODERS: Registry[Callable[[str], SemanticEncoder]] = Registry("codec", "transmitter.encoders", file_of=system_file)
+ENCODERS: Registry[Callable[[str], SemanticEncoder]] = Registry("codec", "gocom.transmitter.encoders", file_of=system_file)
 """Codec names to factories that take a device."""

@@ -6,15 +6,15 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from common.account import cost
-from common.csi import Csi
-from common.errors import BudgetTooSmall
-from common.images import ImageArray
-from common.models import model_folder
-from common.nets.classifier import Classifier
-from common.nets.loading import load_net, resolve_device
-from common.nets.vae import Vae
-from common.systems.feature_imputing import (
+from gocom.common.account import cost
+from gocom.common.csi import Csi
+from gocom.common.errors import BudgetTooSmall
+from gocom.common.images import ImageArray
+from gocom.common.models import model_folder
+from gocom.common.nets.classifier import Classifier
+from gocom.common.nets.loading import load_net, resolve_device
+from gocom.common.nets.vae import Vae
+from gocom.common.systems.feature_imputing import (
     FEATURES,
     LATENT_CHANNELS,
     PATCH_PX,
@@ -26,9 +26,9 @@ from common.systems.feature_imputing import (
     elements_sent,
     feature_quantizer,
 )
-from common.types import Budget, Feedback, Floats, Goal, GoMessage, Ints, Segment
-from transmitter.encoders import ENCODERS
-from transmitter.resend import resend
+from gocom.common.types import Budget, Feedback, Floats, Goal, GoMessage, Ints, Segment
+from gocom.transmitter.encoders import ENCODERS
+from gocom.transmitter.resend import resend
 
 MOST_WITHHELD = 950
 """Patches in thousandths; with fewer than a twentieth of them there is nothing to impute from."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from common.account import cost
-from common.csi import Csi
-from common.errors import BudgetTooSmall
-from common.images import ImageArray
-from common.models import model_folder
-from common.nets.loading import load_net, resolve_device
-from common.nets.vq_tokenizer import VQTokenizer
-from common.systems.lami_go import (
+from gocom.common.account import cost
+from gocom.common.csi import Csi
+from gocom.common.errors import BudgetTooSmall
+from gocom.common.images import ImageArray
+from gocom.common.models import model_folder
+from gocom.common.nets.loading import load_net, resolve_device
+from gocom.common.nets.vq_tokenizer import VQTokenizer
+from gocom.common.systems.lami_go import (
     CAPTION,
     EBM_POLICIES,
     MAX_CAPTION_BYTES,
@@ -23,10 +23,10 @@ from common.systems.lami_go import (
     MaskingPolicy,
     closest_first,
 )
-from common.types import Budget, ElementCoding, Feedback, Floats, Goal, GoMessage, Ints, Segment
-from transmitter.captioner import TagCaptioner
-from transmitter.encoders import ENCODERS
-from transmitter.resend import resend
+from gocom.common.types import Budget, ElementCoding, Feedback, Floats, Goal, GoMessage, Ints, Segment
+from gocom.transmitter.captioner import TagCaptioner
+from gocom.transmitter.encoders import ENCODERS
+from gocom.transmitter.resend import resend
 
 
 def pad_to_patches(image: ImageArray) -> ImageArray:
