@@ -16,17 +16,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gocom.channel_emulator.impairments import IMPAIRMENTS, Fault, FrameInfo
-from gocom.channel_emulator.round_rng import RoundRng
-from gocom.channel_emulator.tally import Score, Tally
-from gocom.channel_emulator.timed_faults import Flight, TimedFault, join_flights
+from gocom.channel_emulator.fault_bases.cached_rng import CachedRng
+from gocom.channel_emulator.fault_bases.fault import Fault, FrameInfo, Score, Tally
+from gocom.channel_emulator.fault_bases.timed_fault import TimedBatch, TimedFault, join_timed_batches
+from gocom.channel_emulator.impairments import IMPAIRMENTS
 from gocom.common.channel_spec import MAX_IMPAIRMENTS, PRESETS
 from gocom.common.csi import Csi
 from gocom.common.errors import InvalidInput, UnknownName
+from gocom.common.packet_batch import PacketBatch, join_batches
 from gocom.common.packetizer import MAX_ELEMENTS, MAX_PACKETS
-from gocom.common.packets import PacketBatch, join_batches
 from gocom.common.types import Bools, FrameHeader
-from gocom.common.wire import EXTENSION
+from gocom.common.wire.messages import EXTENSION
 from gocom.v1 import channel_pb2, link_pb2
 
 _QUOTED = 80
@@ -52,7 +52,7 @@ class Chain:
     """Faults applied in order. Immutable, and the same for every thread and session.
 
     Attributes:
-        timed: it has faults of time, order or number, so that packets leave as Passage.fly says.
+        timed: it has faults of time, order or number, so that packets leave as RoundImpairer.apply_timed says.
 
     Args:
         links: the faults.
@@ -79,22 +79,22 @@ class Chain:
         if not self.timed:
             return self.apply(batch, frame_info(header))
         check_sequence(batch)
-        return self.passage(frame_info(header)).fly(batch).arranged()
+        return self.impairer(frame_info(header)).apply_timed(batch).arranged()
 
     def apply(self, batch: PacketBatch, frame: FrameInfo) -> PacketBatch:
-        """Impair some packets of a frame; see Passage.apply, which is quicker for several batches of one round.
+        """Impair some packets of a frame; see RoundImpairer.apply, which is quicker for several batches of one round.
 
         Raises:
             InvalidInput: a sequence number that no frame can have.
         """
         check_sequence(batch)
-        return self.passage(frame).apply(batch)
+        return self.impairer(frame).apply(batch)
 
-    def passage(
+    def impairer(
         self, frame: FrameInfo, model: Chain | None = None, stream: str = "", *, copies: bool = False
-    ) -> Passage:
-        """For the batches of one round of a frame; see Passage."""
-        return Passage(self, frame, model or self, stream, copies=copies)
+    ) -> RoundImpairer:
+        """For the batches of one round of a frame; see RoundImpairer."""
+        return RoundImpairer(self, frame, model or self, stream, copies=copies)
 
     def csi(self, payload_bytes: int) -> Csi:
         """Long-run state for payloads of this size. The faults are independent of each other, so this is exact."""
@@ -106,7 +106,7 @@ class Chain:
         return Csi(rate, _flipped(link.fault.bit_error_rate for link in self.links), _mean_burst(rate, pair))
 
 
-class Passage:
+class RoundImpairer:
     """One round on its way through a chain; keeps random numbers from batch to batch. For one thread at a time.
 
     Attributes:
@@ -125,7 +125,7 @@ class Passage:
         self._links = chain.links
         self._frame = frame
         self.rngs = [
-            RoundRng(chain.seed, f"{stream}{position}:{link.name}", frame.frame_index, frame.round)
+            CachedRng(chain.seed, f"{stream}{position}:{link.name}", frame.frame_index, frame.round)
             for position, link in enumerate(chain.links)
         ]
         self._tallies = [link.fault.tally() for link in model.links]
@@ -141,10 +141,10 @@ class Passage:
             return self._apply(batch)
         return join_batches([self._apply(piece) for piece in _pieces(batch)])
 
-    def fly(self, batch: PacketBatch) -> Flight:
+    def apply_timed(self, batch: PacketBatch) -> TimedBatch:
         """As apply, with when packets leave, in which order, and how often."""
         pieces = [batch] if len(batch.payload) <= _PIECE_BYTES else _pieces(batch)
-        return join_flights([self._fly(Flight.of(piece)) for piece in pieces])
+        return join_timed_batches([self._apply_timed(TimedBatch.of(piece)) for piece in pieces])
 
     def scores(self) -> list[Score]:
         """Of each fault, what it did to the packets so far beside what it should have done."""
@@ -158,15 +158,15 @@ class Passage:
             batch = link.fault.apply(batch, drawn, self._frame)
         return batch
 
-    def _fly(self, flight: Flight) -> Flight:
-        new = self._new(flight.batch)
+    def _apply_timed(self, timed_batch: TimedBatch) -> TimedBatch:
+        new = self._new(timed_batch.batch)
         for link, rng, tally in zip(self._links, self.rngs, self._tallies, strict=True):
-            drawn = link.fault.draw(flight.batch, rng)
-            _count(tally, link.fault, rng, flight.batch, drawn, new)
+            drawn = link.fault.draw(timed_batch.batch, rng)
+            _count(tally, link.fault, rng, timed_batch.batch, drawn, new)
             if isinstance(link.fault, TimedFault):
-                flight = link.fault.fly(flight, drawn)
-            flight = replace(flight, batch=link.fault.apply(flight.batch, drawn, self._frame))
-        return flight
+                timed_batch = link.fault.apply_timed(timed_batch, drawn)
+            timed_batch = replace(timed_batch, batch=link.fault.apply(timed_batch.batch, drawn, self._frame))
+        return timed_batch
 
     def _new(self, batch: PacketBatch) -> Bools | None:
         """bool [P]: the packets that are no copies; None: all of them."""
@@ -180,7 +180,7 @@ class Passage:
 
 
 def _count(
-    tally: Tally, fault: Fault, rng: RoundRng, batch: PacketBatch, drawn: npt.NDArray[Any], new: Bools | None
+    tally: Tally, fault: Fault, rng: CachedRng, batch: PacketBatch, drawn: npt.NDArray[Any], new: Bools | None
 ) -> None:
     """Copies meet the fate of their packet: they are no further trials."""
     if new is None or fault.counts_copies:

@@ -23,13 +23,13 @@ import numpy as np
 import numpy.typing as npt
 
 from gocom.channel_emulator.chain import Chain
-from gocom.channel_emulator.fading_faults import FadingFault
-from gocom.channel_emulator.impairments import FrameInfo, check_range
+from gocom.channel_emulator.fault_bases.fading_fault import FadingFault
+from gocom.channel_emulator.fault_bases.fault import FrameInfo, check_range
+from gocom.common.counter_rng import CounterRng
 from gocom.common.csi import Csi, CsiKind, CsiSource
-from gocom.common.enums import enum_to_name
 from gocom.common.errors import InvalidInput
-from gocom.common.random import CounterRng
 from gocom.common.types import MAX_PAYLOAD_BYTES, Ints
+from gocom.common.wire.enums import enum_to_name
 from gocom.v1 import channel_pb2
 
 Doubles = npt.NDArray[np.float64]
@@ -93,7 +93,7 @@ def state_of(chain: Chain, payload_bytes: int, instant: Instant | None = None, s
         chain: the channel.
         payload_bytes: of each packet, 1 to 65000.
         instant: None: statistical.
-        stream: of the round's Passage; instantaneous state of another hop is that of other gains.
+        stream: of the round's RoundImpairer; instantaneous state of another hop is that of other gains.
 
     Raises:
         InvalidInput: a size out of range.
@@ -107,7 +107,7 @@ def state_of(chain: Chain, payload_bytes: int, instant: Instant | None = None, s
             if instant is None:
                 return csi
             # The very numbers that the faults of the round will have.
-            rng = chain.passage(FrameInfo(instant.frame_index, instant.round), stream=stream).rngs[position]
+            rng = chain.impairer(FrameInfo(instant.frame_index, instant.round), stream=stream).rngs[position]
             power = np.abs(estimated_gains(link.fault, rng, instant)) ** 2
             snr_db = 10 * np.log10(np.maximum(power, _LEAST_GAIN)) + link.fault.snr_db
             # Single precision, as on the wire: a codec that adapts does the same in one process and in three.

@@ -4,7 +4,7 @@
     receiver --SendFeedback--> FeedbackProxy --chain--> --SendFeedback--> transmitter, where settings say where that is
     anybody --GetProfile, UpdateProfile, GetChannelState, WatchStatistics, RecordTrace--> ChannelControl
 
-They share a Switchboard for each way, which holds the profile in force. A frame keeps the profile it began with.
+They share a ActiveProfile for each way, which holds the profile in force. A frame keeps the profile it began with.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import Any
 
 import grpc
 
+from gocom.channel_emulator.active_profile import ActiveProfile
 from gocom.channel_emulator.channel_state import read_instant, state_of
-from gocom.channel_emulator.feedback_proxy import FEEDBACK_SERVICE, FeedbackProxy
-from gocom.channel_emulator.hops import hop_of, hop_stream
-from gocom.channel_emulator.proxy import LINK_SERVICE, LinkProxy
-from gocom.channel_emulator.switchboard import Switchboard
+from gocom.channel_emulator.proxy.feedback_proxy import FEEDBACK_SERVICE, FeedbackProxy
+from gocom.channel_emulator.proxy.hops import hop_of, hop_stream
+from gocom.channel_emulator.proxy.link_proxy import LINK_SERVICE, LinkProxy
 from gocom.common.channel_spec import format_spec, parse_spec
-from gocom.common.enums import enum_to_name
 from gocom.common.errors import InvalidInput
 from gocom.common.logs import get_logger
-from gocom.common.rpc.channels import open_channel
+from gocom.common.rpc.client_channels import open_channel
 from gocom.common.rpc.server import RunningServer, start_server
 from gocom.common.settings import ChannelSettings
 from gocom.common.types import LinkSettings
+from gocom.common.wire.enums import enum_to_name
 from gocom.v1 import channel_pb2, channel_pb2_grpc
 
 log = get_logger("channel_emulator")
@@ -42,25 +42,25 @@ class ChannelControl(channel_pb2_grpc.ChannelControlServiceServicer):
     """ChannelControlService: see channel.proto.
 
     Args:
-        switchboard: of the way forth.
+        active_profile: of the way forth.
         reverse: of the way back; None: feedback does not come this way.
     """
 
-    def __init__(self, switchboard: Switchboard, reverse: Switchboard | None = None) -> None:
-        self._switchboard, self._reverse = switchboard, reverse
+    def __init__(self, active_profile: ActiveProfile, reverse: ActiveProfile | None = None) -> None:
+        self._active_profile, self._reverse = active_profile, reverse
         self._drained = asyncio.Event()
 
     def drain(self) -> None:
         """End all streams of statistics and of traces; they would go on for ever."""
         self._drained.set()
-        self._switchboard.recording.drain()
+        self._active_profile.recording.drain()
 
     async def GetProfile(
         self, request: channel_pb2.GetProfileRequest, context: Context
     ) -> channel_pb2.GetProfileResponse:
         """The profile in force. Raises InvalidInput for a direction that packets do not go in."""
-        position = self._way(request.direction).position
-        return channel_pb2.GetProfileResponse(profile=position.profile, revision=position.revision)
+        in_force = self._way(request.direction).in_force
+        return channel_pb2.GetProfileResponse(profile=in_force.profile, revision=in_force.revision)
 
     async def UpdateProfile(
         self, request: channel_pb2.UpdateProfileRequest, context: Context
@@ -82,7 +82,7 @@ class ChannelControl(channel_pb2_grpc.ChannelControlServiceServicer):
         self, request: channel_pb2.GetChannelStateRequest, context: Context
     ) -> channel_pb2.GetChannelStateResponse:
         """What is to be known of the channel; see channel_state.py. Raises InvalidInput naming a field out of range."""
-        instant, chain = read_instant(request), self._switchboard.position.chain
+        instant, chain = read_instant(request), self._active_profile.in_force.chain
         # In a thread: what is asked for of many packets takes long enough to starve sessions.
         csi = await asyncio.to_thread(
             state_of,
@@ -109,8 +109,8 @@ class ChannelControl(channel_pb2_grpc.ChannelControlServiceServicer):
         if not MIN_INTERVAL_MS <= interval_ms <= MAX_INTERVAL_MS:
             raise InvalidInput(f"interval_ms: {interval_ms} is not in {MIN_INTERVAL_MS} to {MAX_INTERVAL_MS}, nor 0")
         while not self._drained.is_set():
-            position = way.position
-            yield position.statistics.report(position.revision)
+            in_force = way.in_force
+            yield in_force.statistics.report(in_force.revision)
             try:
                 await asyncio.wait_for(self._drained.wait(), interval_ms / 1000)
             except TimeoutError:
@@ -125,18 +125,18 @@ class ChannelControl(channel_pb2_grpc.ChannelControlServiceServicer):
             Busy: too many record already.
             TooLarge: this reader is too slow, or a round is more than a trace can hold.
         """
-        reader = self._switchboard.recording.open()
+        reader = self._active_profile.recording.open()
         try:
             await context.send_initial_metadata(())
             async for message in reader:
                 yield channel_pb2.RecordTraceResponse(round=message)
         finally:
-            self._switchboard.recording.close(reader)
+            self._active_profile.recording.close(reader)
 
-    def _way(self, direction: int) -> Switchboard:
+    def _way(self, direction: int) -> ActiveProfile:
         """Raises InvalidInput for a direction that there is not, here or at all."""
         if _name(direction) == FORWARD:
-            return self._switchboard
+            return self._active_profile
         if self._reverse is None:
             raise InvalidInput("direction: feedback does not cross this emulator; it has no feedback_address")
         return self._reverse
@@ -154,10 +154,10 @@ async def serve(settings: ChannelSettings) -> RunningServer:
         InvalidInput, UnknownName: the profile, or the security, in the settings.
         NotReady: the address cannot be listened on.
     """
-    switchboard = Switchboard(parse_spec(settings.profile, settings.seed))
+    active_profile = ActiveProfile(parse_spec(settings.profile, settings.seed))
     reverse = _reverse_switchboard(settings)
     channels = [open_channel(settings.next_hop, settings.max_message_bytes, settings)]
-    control, proxy = ChannelControl(switchboard, reverse), LinkProxy(channels[0], switchboard)
+    control, proxy = ChannelControl(active_profile, reverse), LinkProxy(channels[0], active_profile)
     feedback: FeedbackProxy | None = None
     if reverse is not None:
         channels.append(open_channel(settings.feedback_address, settings.max_message_bytes, settings))
@@ -185,14 +185,14 @@ async def serve(settings: ChannelSettings) -> RunningServer:
     return running
 
 
-def _reverse_switchboard(settings: ChannelSettings) -> Switchboard | None:
+def _reverse_switchboard(settings: ChannelSettings) -> ActiveProfile | None:
     """Of the way back; None: there is none. Raises InvalidInput naming reverse_profile, UnknownName."""
     try:
-        switchboard = Switchboard(parse_spec(settings.reverse_profile, settings.seed))
+        active_profile = ActiveProfile(parse_spec(settings.reverse_profile, settings.seed))
     except InvalidInput as error:
         raise InvalidInput(f"reverse_profile: {error}") from None
     if settings.feedback_address:
-        return switchboard
-    if switchboard.position.chain.links:
+        return active_profile
+    if active_profile.in_force.chain.links:
         raise InvalidInput("reverse_profile: no feedback comes this way without feedback_address")
     return None

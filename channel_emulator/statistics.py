@@ -17,9 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gocom.channel_emulator.chain import Chain
-from gocom.channel_emulator.impairments import FrameInfo
-from gocom.channel_emulator.tally import Score
-from gocom.common.packets import PacketBatch
+from gocom.channel_emulator.fault_bases.fault import FrameInfo, Score
+from gocom.common.packet_batch import PacketBatch
 from gocom.common.types import Ints
 from gocom.v1 import channel_pb2
 
@@ -61,7 +60,7 @@ class Statistics:
         self._sums = np.zeros((len(self.chain.links), 4))
 
     def add(self, frame: FrameInfo, counts: RoundCounts, scores: Sequence[Score], attempt: int = 0) -> None:
-        """Take in a round that passed, or an attempt at feedback on one; `scores` as its Passage has them."""
+        """Take in a round that passed, or an attempt at feedback on one; `scores` as its RoundImpairer has them."""
         self.frames += 1
         self.packets_in += counts.packets_in
         self.packets_out += counts.packets_out

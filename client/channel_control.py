@@ -8,11 +8,11 @@ from typing import Any
 
 import grpc
 
-from gocom.client.errors import named
-from gocom.client.recording import AsyncRecording
+from gocom.client.channel_recording import AsyncRecording
+from gocom.client.stream_errors import named
 from gocom.common.channel_spec import parse_spec
 from gocom.common.errors import GoComError, InvalidInput
-from gocom.common.rpc.channels import MAX_MESSAGE_BYTES, RPC_DEADLINE_S, STREAM_DEADLINE_S
+from gocom.common.rpc.client_channels import MAX_MESSAGE_BYTES, RPC_DEADLINE_S, STREAM_DEADLINE_S
 from gocom.v1 import channel_pb2
 
 ATTEMPTS, RETRY_PAUSE_S = 4, 0.1

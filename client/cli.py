@@ -11,12 +11,13 @@ from gocom.client.commands import channel, serve
 from gocom.client.commands.codecs import codecs
 from gocom.client.commands.demo import demo
 from gocom.client.commands.doctor import doctor
-from gocom.client.commands.eval import evaluate
 from gocom.client.commands.health import health
 from gocom.client.commands.send import send
 from gocom.client.commands.stream import stream
 from gocom.client.commands.up import up
-from gocom.client.console import emit
+from gocom.client.console import command, emit
+from gocom.common.entry_points import COMMANDS, load_each
+from gocom.common.errors import NotReady
 
 app = typer.Typer(
     name="gocom",
@@ -27,9 +28,32 @@ app = typer.Typer(
 )
 for _command in (send, stream, demo, up, codecs, doctor, health):
     app.command()(_command)
-app.command("eval")(evaluate)
 app.add_typer(serve.app, name="serve")
 app.add_typer(channel.app, name="channel")
+_GROUPS = {"": app, "channel": channel.app}
+
+
+def _add_commands() -> None:
+    """Add the commands of entry points; a dot in a name, as in "channel.certify", is a space on the command line."""
+
+    def add_absent(name: str, error: Exception) -> None:
+        """Add a command that says why it is not there, whatever its arguments are."""
+
+        @command
+        def absent() -> None:
+            raise NotReady(f"{name.replace('.', ' ')}: is not installed here ({error}); use the source (`make setup`)")
+
+        absent.__doc__ = "Not installed here."
+        group, _, last = name.rpartition(".")
+        anything = {"allow_extra_args": True, "ignore_unknown_options": True}
+        _GROUPS[group].command(last, context_settings=anything)(absent)
+
+    for name, function in load_each(COMMANDS, add_absent).items():
+        group, _, last = name.rpartition(".")
+        _GROUPS[group].command(last)(function)
+
+
+_add_commands()
 
 
 def main() -> None:

@@ -18,13 +18,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gocom.client.channel_control import ChannelControl
-from gocom.client.pictures import Source
-from gocom.client.recording import Recording
+from gocom.client.channel_recording import Recording
+from gocom.client.picture_input import Source
 from gocom.client.results import SendResult
 from gocom.client.send_arguments import send_options
 from gocom.client.transfer import Transfer
-from gocom.common.rpc.channels import open_channel
-from gocom.common.rpc.security import check_peers
+from gocom.common.rpc.client_channels import open_channel
+from gocom.common.rpc.credentials import check_peers
 from gocom.common.settings import ClientSettings
 from gocom.v1 import channel_pb2, channel_pb2_grpc, receiver_pb2_grpc, transmitter_pb2_grpc
 

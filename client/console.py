@@ -14,12 +14,12 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
+from gocom.client.local_stack import USAGE_ERROR
 from gocom.client.security_flags import CONNECT, add_flags, take_flags
-from gocom.client.stack import USAGE_ERROR
 from gocom.common.errors import GoComError, InvalidInput, UnknownName
 from gocom.common.settings import ClientSettings
 from gocom.common.systems import SYSTEMS, System
-from gocom.common.wire import make_parameters
+from gocom.common.wire.messages import make_parameters
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from gocom.client.fault_channel import ControlledChannel
-    from gocom.client.stack import LocalStack
+    from gocom.client.controlled_channel import ControlledChannel
+    from gocom.client.local_stack import LocalStack
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def _gocom_stack(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    from gocom.client.stack import LocalStack  # noqa: PLC0415 - only where it is used
+    from gocom.client.local_stack import LocalStack  # noqa: PLC0415 - only where it is used
 
     folder = tmp_path_factory.mktemp("gocom")
     codecs, seed = pytestconfig.getini("gocom_codecs"), int(pytestconfig.getini("gocom_seed"))
@@ -43,7 +43,7 @@ def gocom_stack(_gocom_stack: LocalStack) -> LocalStack:
     `gocom_stack.client()` sends pictures through it; `kill`, `pause` and their kin break it. What an earlier test
     killed or paused is brought back.
     """
-    from gocom.client.stack import SERVICES  # noqa: PLC0415
+    from gocom.client.local_stack import SERVICES  # noqa: PLC0415
     from gocom.common.errors import InvalidInput  # noqa: PLC0415
 
     for name in SERVICES:
@@ -57,7 +57,7 @@ def gocom_stack(_gocom_stack: LocalStack) -> LocalStack:
 @pytest.fixture
 def channel(gocom_stack: LocalStack, pytestconfig: pytest.Config) -> Iterator[ControlledChannel]:
     """The stack's channel, clean at the beginning and at the end of each test."""
-    from gocom.client.fault_channel import ControlledChannel  # noqa: PLC0415
+    from gocom.client.controlled_channel import ControlledChannel  # noqa: PLC0415
 
     seed = int(pytestconfig.getini("gocom_seed"))
     with closing(ControlledChannel(gocom_stack.addresses["channel"], seed)) as controlled:

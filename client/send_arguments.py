@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, TypeVar
 
-from gocom.client.pictures import Size
+from gocom.client.picture_input import Size
 from gocom.client.results import Preview
 from gocom.client.transfer import SendOptions
 from gocom.common.errors import InvalidInput
 from gocom.common.systems import SYSTEMS
 from gocom.common.types import FeedbackPolicy, LinkSettings, PowerAllocation, RoundSettings
-from gocom.common.wire import check_rounds, make_parameters
+from gocom.common.wire.messages import check_rounds, make_parameters
 
 E = TypeVar("E", bound=Enum)
 

@@ -17,17 +17,17 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gocom.client.downlink import Downlink
-from gocom.client.errors import Patience
-from gocom.client.frames import SentFrame
-from gocom.client.pictures import Size, Source, load_picture
+from gocom.client.picture_input import Size, Source, load_picture
 from gocom.client.results import Preview, SendResult
-from gocom.client.uplink import Uplink
-from gocom.common.enums import enum_from_name
-from gocom.common.images import decode_image
-from gocom.common.rpc.channels import STREAM_DEADLINE_S
+from gocom.client.sent_frames import SentFrame
+from gocom.client.stream_errors import Patience
+from gocom.client.subscribe_stream import Downlink
+from gocom.client.transmit_stream import Uplink
+from gocom.common.image_files import decode_image
+from gocom.common.rpc.client_channels import STREAM_DEADLINE_S
 from gocom.common.types import FeedbackPolicy, LinkSettings, Parameters, PowerAllocation, RoundSettings
-from gocom.common.wire import codec_to_proto, link_to_proto, set_rounds
+from gocom.common.wire.enums import enum_from_name
+from gocom.common.wire.messages import codec_to_proto, link_to_proto, set_rounds
 from gocom.v1 import receiver_pb2, transmitter_pb2
 
 MAX_IN_FLIGHT = 4

@@ -26,11 +26,11 @@ import yaml
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from gocom.common.enums import enum_from_name, enum_to_name
 from gocom.common.errors import InvalidInput
 from gocom.common.netem_spec import NETEM, parse_netem
-from gocom.common.trace_file import read_trace_file
-from gocom.common.wire import EXTENSION
+from gocom.common.packet_trace_file import read_trace_file
+from gocom.common.wire.enums import enum_from_name, enum_to_name
+from gocom.common.wire.messages import EXTENSION
 from gocom.v1 import channel_pb2
 
 MAX_IMPAIRMENTS = 32

@@ -47,7 +47,7 @@ class Csi:
 
 @dataclass(frozen=True, slots=True)
 class LinkReport:
-    """What a receiver saw of the link: an estimate, see receiver/link_estimate.py.
+    """What a receiver saw of the link: an estimate, see receiver/link_estimation.py.
 
     Attributes:
         packets: it goes by so many, 1 or more, those that did not arrive included.

@@ -1,4 +1,4 @@
-"""One tree of exceptions; each leaf says which gRPC status it becomes (common/rpc/status.py does the mapping).
+"""One tree of exceptions; each leaf says which gRPC status it becomes (common/rpc/status_mapping.py does the mapping).
 
     GoComError
     ├── InvalidInput           INVALID_ARGUMENT    a field is wrong; the message names it and the choices

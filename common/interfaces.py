@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from gocom.common.csi import Csi
-from gocom.common.images import ImageArray
+from gocom.common.image_files import ImageArray
 from gocom.common.types import Budget, Feedback, Goal, GoMessage, ReceivedMessage, Reconstruction
 
 if TYPE_CHECKING:

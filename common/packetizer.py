@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gocom.common import fec
-from gocom.common.checksum import checksums
+from gocom.common.crc32c import checksums
+from gocom.common.element_order import known_keep, packet_order, positions_of, unit_of, withheld_count
 from gocom.common.entropy.coders import ElementCoder
 from gocom.common.errors import InvalidInput, TooLarge
-from gocom.common.packet_order import known_keep, packet_order, positions_of, unit_of, withheld_count
-from gocom.common.packets import PacketBatch, gather
+from gocom.common.packet_batch import PacketBatch, gather
 from gocom.common.systems import spec_of
 from gocom.common.types import (
     Floats,

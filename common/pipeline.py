@@ -14,16 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gocom.common.account import ByteAccount, account, frame_items
-from gocom.common.batch_wire import batch_from_proto, batch_to_proto
+from gocom.common.byte_account import ByteAccount, account, frame_items
+from gocom.common.counter_rng import CounterRng
 from gocom.common.csi import Csi
 from gocom.common.errors import DecodeFailed
-from gocom.common.feedback import answer_bytes, bare_message, feedback_to_proto
-from gocom.common.images import ImageArray
+from gocom.common.image_files import ImageArray
 from gocom.common.interfaces import GenerativeDecoder, SemanticEncoder
+from gocom.common.packet_batch import PacketBatch, join_batches
 from gocom.common.packetizer import MAX_PACKETS, depacketize, packetize
-from gocom.common.packets import PacketBatch, join_batches
-from gocom.common.random import CounterRng
 from gocom.common.rounds import with_requested
 from gocom.common.types import (
     Budget,
@@ -36,7 +34,9 @@ from gocom.common.types import (
     ReceivedMessage,
     Reconstruction,
 )
-from gocom.common.wire import header_from_proto
+from gocom.common.wire.feedback import answer_bytes, bare_message, feedback_to_proto
+from gocom.common.wire.messages import header_from_proto
+from gocom.common.wire.packet_batches import batch_from_proto, batch_to_proto
 from gocom.v1 import feedback_pb2, link_pb2
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def run(
         channel: what happens to packets.
         ask: feedback policy; None: one round.
         way_back: what becomes of feedback messages. When none arrives the frame ends with what it has.
-        attempts: how often one is sent at most (`gocom.common.feedback.answer_waits` says it for a receiver).
+        attempts: how often one is sent at most (`gocom.common.wire.feedback.answer_waits` says it for a receiver).
         csi: what the transmitter knows of the channel.
         budget: of the first round.
         seed: of the receiver's sampler.

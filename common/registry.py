@@ -1,8 +1,11 @@
 """Registries that raise on duplicates and name the choices on a miss, and the loader that fills them.
 
-A plug-in is a module in one of the plug-in folders (`common/systems`, `transmitter/encoders`, `receiver/decoders`,
-`channel_emulator/impairments`), or the same folder of a package named in GOCOM_PLUGINS (comma-separated): its
-`systems`, `encoders`, `decoders` and `impairments` are imported where the services need them.
+A plug-in is a package with the folders of ours that it adds to: `systems`, `encoders`, `decoders`, `impairments`. Their
+modules are imported where the services need them. It is found in one of two ways:
+
+    entry point     an installed distribution names the package in the group gocom.plugins; one that cannot be imported
+                    is named on stderr and skipped, since the user may need none of it
+    GOCOM_PLUGINS   names of packages, comma-separated, for trying one out; an error in it is raised
 """
 
 from __future__ import annotations
@@ -11,9 +14,11 @@ import importlib
 import importlib.util
 import os
 import pkgutil
+import sys
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
+from gocom.common.entry_points import PLUGINS, find_entry_points
 from gocom.common.errors import UnknownName
 
 T = TypeVar("T")
@@ -73,23 +78,58 @@ class Registry(Generic[T]):
 
     def load(self) -> None:
         """Import this registry's home and the same folder of every plug-in package."""
-        for package in self._packages():
-            if package in self._loaded:
-                continue
-            self._loaded.add(package)
-            if package != self.home and importlib.util.find_spec(package) is None:
-                continue
-            module = importlib.import_module(package)
-            for entry in pkgutil.iter_modules(module.__path__):
-                importlib.import_module(f"{package}.{entry.name}")
+        for package in [self.home, *self._tried_out()]:
+            self._load_folder(package)
+        for name, package in self._installed():
+            self._or_skip(name, lambda package=package: self._load_folder(package))
 
-    def _packages(self) -> list[str]:
-        folder = self.home.rpartition(".")[2]
-        plugins = [p.strip() for p in os.environ.get(PLUGINS_VARIABLE, "").split(",") if p.strip()]
-        return [self.home, *(f"{p}.{folder}" for p in plugins)]
+    def _load_folder(self, package: str) -> None:
+        """Import every module of a package, once; a plug-in need not have it."""
+        if package in self._loaded:
+            return
+        self._loaded.add(package)
+        if package != self.home and importlib.util.find_spec(package) is None:
+            return
+        module = importlib.import_module(package)
+        for entry in pkgutil.iter_modules(module.__path__):
+            importlib.import_module(f"{package}.{entry.name}")
+
+    def _load_file(self, package: str, file: str) -> None:
+        """Import the module of that name in a package, where there is one."""
+        if importlib.util.find_spec(package) and importlib.util.find_spec(f"{package}.{file}"):
+            importlib.import_module(f"{package}.{file}")
 
     def _import_file(self, file: str) -> None:
-        """Import the files of that name, where there are any."""
-        for package in self._packages() if file else []:
-            if importlib.util.find_spec(package) and importlib.util.find_spec(f"{package}.{file}"):
-                importlib.import_module(f"{package}.{file}")
+        """Import the modules of that name in this registry's home and in the plug-ins."""
+        if not file:
+            return
+        for package in [self.home, *self._tried_out()]:
+            self._load_file(package, file)
+        for name, package in self._installed():
+            self._or_skip(name, lambda package=package: self._load_file(package, file))
+
+    @property
+    def _folder(self) -> str:
+        return self.home.rpartition(".")[2]
+
+    def _tried_out(self) -> list[str]:
+        """This registry's folder in each package that GOCOM_PLUGINS names."""
+        names = (name.strip() for name in os.environ.get(PLUGINS_VARIABLE, "").split(","))
+        return [f"{name}.{self._folder}" for name in names if name]
+
+    def _installed(self) -> list[tuple[str, str]]:
+        """(name, this registry's folder in its package) of each plug-in that is installed and was not skipped."""
+        points = find_entry_points(PLUGINS)
+        return [(name, f"{point.value}.{self._folder}") for name, point in points.items() if name not in _skipped]
+
+    def _or_skip(self, name: str, load: Callable[[], None]) -> None:
+        try:
+            load()
+        except Exception as error:  # whatever a plug-in does while it is imported
+            _skipped.add(name)
+            reason = f"{type(error).__name__}: {error}"
+            print(f"gocom: the plug-in {name!r} is skipped, it cannot be imported ({reason})", file=sys.stderr)
+
+
+_skipped: set[str] = set()
+"""Names of installed plug-ins that could not be imported."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gocom.common.random import CounterRng
+from gocom.common.counter_rng import CounterRng
 from gocom.common.types import Bools, FrameHeader, Ints, ReceivedMessage, ReceivedSegment
 
 

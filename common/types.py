@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from gocom.common.csi import LinkReport
 from gocom.common.errors import InvalidInput
-from gocom.common.images import ImageArray
+from gocom.common.image_files import ImageArray
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]

@@ -23,8 +23,8 @@ import typer
 from skimage import data
 
 from gocom.client.client import Client
-from gocom.client.stack import LocalStack
-from gocom.common.images import square_crop
+from gocom.client.local_stack import LocalStack
+from gocom.common.image_files import square_crop
 from gocom.common.systems import SYSTEMS
 from gocom.evaluation import link_bench
 

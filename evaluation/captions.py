@@ -18,7 +18,7 @@ import numpy.typing as npt
 import typer
 from tqdm import tqdm
 
-from gocom.common.images import read_samples, to_float
+from gocom.common.image_files import read_samples, to_float
 from gocom.common.nets.text_encoder import TextEncoder
 from gocom.transmitter.captioner import TagCaptioner
 

@@ -26,7 +26,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from gocom.common.images import ImageArray, square_crop, to_float
+from gocom.common.image_files import ImageArray, square_crop, to_float
 from gocom.evaluation.judge import Judge, grey_like
 from gocom.evaluation.setup import make_codec
 from gocom.evaluation.sweep.methods import Method, Protection, parse_methods

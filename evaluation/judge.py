@@ -1,6 +1,6 @@
 """How good a picture is, and how sure the mean over pictures is: one judge for all studies.
 
-PSNR and MS-SSIM (common/quality.py), deep-feature distance (1 - cosine of EfficientNet-lite2's pooled features),
+PSNR and MS-SSIM (common/image_quality.py), deep-feature distance (1 - cosine of EfficientNet-lite2's pooled features),
 whether that net still sees what it sees in the original and, of pictures with a label, whether it sees that. Means
 come with a 95 % bootstrap interval over pictures; two methods are compared by the interval of their difference on the
 same pictures.
@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gocom.common.images import ImageArray
+from gocom.common.image_files import ImageArray
+from gocom.common.image_quality import ms_ssim, psnr_db
 from gocom.common.nets.classifier import Classifier
-from gocom.common.quality import ms_ssim, psnr_db
 
 Interval = tuple[float, float, float]
 """(mean, low, high)."""

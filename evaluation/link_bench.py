@@ -26,11 +26,11 @@ import numpy as np
 import typer
 
 from gocom.client.client import AsyncClient
-from gocom.client.stack import ROOT, LocalStack
-from gocom.common.batch_wire import batch_to_proto
-from gocom.common.checksum import checksums
-from gocom.common.packets import PacketBatch
-from gocom.common.rpc.channels import open_channel
+from gocom.client.local_stack import ROOT, LocalStack
+from gocom.common.crc32c import checksums
+from gocom.common.packet_batch import PacketBatch
+from gocom.common.rpc.client_channels import open_channel
+from gocom.common.wire.packet_batches import batch_to_proto
 from gocom.v1 import link_pb2, link_pb2_grpc
 
 PAYLOAD_BYTES, BATCH_PACKETS, FRAME_PACKETS = 1200, 128, 8192

@@ -20,8 +20,8 @@ import typer
 from tqdm import tqdm
 
 from gocom.common.errors import BudgetTooSmall
-from gocom.common.images import ImageArray
-from gocom.common.quality import psnr_db
+from gocom.common.image_files import ImageArray
+from gocom.common.image_quality import psnr_db
 from gocom.common.rounds import merge_rounds
 from gocom.evaluation.fillers import nearest_received
 from gocom.evaluation.judge import Judge, interval

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gocom.common.errors import InvalidInput, NotReady
-from gocom.common.images import ImageArray, to_uint8
+from gocom.common.image_files import ImageArray, to_uint8
 from gocom.evaluation.kernel_distance import MIN_PICTURES
 
 READY = "ready"

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import grpc
 import typer
 
-from gocom.common.rpc.channels import MAX_MESSAGE_BYTES, open_channel
+from gocom.common.rpc.client_channels import MAX_MESSAGE_BYTES, open_channel
 from gocom.v1 import link_pb2, link_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]

@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from gocom.channel_emulator.chain import Chain
-from gocom.channel_emulator.feedback_packets import arrives
+from gocom.channel_emulator.proxy.feedback_packets import arrives
 from gocom.common.channel_spec import parse_spec
 from gocom.common.csi import Csi
-from gocom.common.images import ImageArray, read_samples, square_crop, to_float
+from gocom.common.image_files import ImageArray, read_samples, square_crop, to_float
 from gocom.common.interfaces import GenerativeDecoder, SemanticEncoder
 from gocom.common.pipeline import PipelineResult, run
 from gocom.common.systems import SYSTEMS
 from gocom.common.types import Budget, Feedback, FeedbackPolicy, Goal, LinkSettings, ReceivedMessage, Reconstruction
-from gocom.common.wire import make_parameters
+from gocom.common.wire.messages import make_parameters
 from gocom.receiver.decoders import DECODERS
 from gocom.receiver.feedback import feedback_for, wanted_elements
-from gocom.receiver.link_estimate import LinkEstimate
-from gocom.transmitter.delivery import PLAIN, Delivery, DeliveryEncoder
+from gocom.receiver.link_estimation import LinkEstimate
 from gocom.transmitter.encoders import ENCODERS
+from gocom.transmitter.resources.delivery import PLAIN, Delivery, DeliveryEncoder
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from PIL import Image
 from scipy.stats import theilslopes
 from tqdm import tqdm
 
-from gocom.client.stack import SERVICES, LocalStack
+from gocom.client.local_stack import SERVICES, LocalStack
 
 SIDE_PX = 64
 WARM_UP = 1 / 3

@@ -18,11 +18,11 @@ from PIL import Image, ImageDraw
 from skimage import data
 from tqdm import tqdm
 
-from gocom.common.images import ImageArray, read_samples, square_crop, to_float, to_uint8
-from gocom.common.models import model_folder
+from gocom.common.image_files import ImageArray, read_samples, square_crop, to_float, to_uint8
+from gocom.common.image_quality import ms_ssim, psnr_db
+from gocom.common.model_files import model_folder
 from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.vq_tokenizer import VQTokenizer
-from gocom.common.quality import ms_ssim, psnr_db
 from gocom.evaluation.judge import Interval, interval
 from gocom.training.pictures import blockiness
 
@@ -37,7 +37,9 @@ PHOTOS = (
     "colorwheel",
 )
 SIDE = 256
-COMMAND = "`python -m gocom.evaluation.tokenizer_look --images KODAK --many imagenette-val.tar --out docs/results/tokenizer`"
+COMMAND = (
+    "`python -m gocom.evaluation.tokenizer_look --images KODAK --many imagenette-val.tar --out docs/results/tokenizer`"
+)
 
 
 class Tokenizer:

@@ -13,15 +13,15 @@ import numpy as np
 
 from gocom.common.csi import LinkReport
 from gocom.common.errors import Busy, GoComError, NotReady
-from gocom.common.feedback import MAX_ATTEMPTS, answer_waits, bare_message, feedback_to_proto
 from gocom.common.logs import frame_id, get_logger
-from gocom.common.metrics import BYTES
 from gocom.common.rounds import merge_rounds, missing_spans, spans_of
-from gocom.common.rpc.channels import open_channel
-from gocom.common.rpc.status import error_from_rpc
+from gocom.common.rpc.client_channels import open_channel
+from gocom.common.rpc.status_mapping import error_from_rpc
+from gocom.common.service_metrics import BYTES
 from gocom.common.settings import SecuritySettings
 from gocom.common.systems import SYSTEMS
 from gocom.common.types import Feedback, FeedbackPolicy, Ints, LinkSettings, ReceivedMessage, Reconstruction
+from gocom.common.wire.feedback import MAX_ATTEMPTS, answer_waits, bare_message, feedback_to_proto
 from gocom.v1 import feedback_pb2, feedback_pb2_grpc
 
 log = get_logger("receiver")
@@ -101,7 +101,7 @@ class FeedbackClient:
         address: host:port of its FeedbackService, or of a channel emulator before it.
         patience_s: how long an answer is waited for in all, and a transmitter that is out of reach asked again.
         try_s: how long the first attempt is waited for before there is a second; 0: there is none. See
-            `gocom.common.feedback.answer_waits`.
+            `gocom.common.wire.feedback.answer_waits`.
         security: of this end; None: plain text, and no token.
 
     Raises:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from gocom.common.settings import ReceiverSettings
 from gocom.common.types import FrameHeader, Ints, ReceivedMessage
-from gocom.v1 import receiver_pb2
-from gocom.receiver.assembly import ArrivedRound
-from gocom.receiver.decoding import Decoders
 from gocom.receiver.feedback import FeedbackClient
-
-if TYPE_CHECKING:
-    from gocom.receiver.session import LinkSession
+from gocom.receiver.frame_decoding import Decoders, Outcome, Undecoded
+from gocom.receiver.round_assembly import ArrivedRound
+from gocom.v1 import receiver_pb2
 
 
 @dataclass(slots=True, eq=False)
@@ -44,17 +41,39 @@ class Frame:
     feedback_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A round that waits for the decoder; frame None: it came after the frame was finished."""
+class RoundOwner(Protocol):
+    """The link stream that a round came on, as the decode loop sees it."""
 
-    session: LinkSession
+    async def take_round(self, job: DecodeJob) -> Undecoded | None:
+        """Unpack and acknowledge the round. Returns what is to be decoded, or None where nothing is."""
+
+    def conclude(self, job: DecodeJob, outcome: Outcome) -> None:
+        """Finish the frame with what the decoder made of its rounds, or ask for a further round."""
+
+    def give_up(self, job: DecodeJob, error: Exception) -> None:
+        """Let the frame fail, unless it has ended."""
+
+    def done(self) -> None:
+        """Note that a job has been handled, whatever became of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeJob:
+    """A round that waits for the decoder.
+
+    Attributes:
+        session: the link stream that the round came on.
+        frame: the frame it belongs to; None where it came after the frame was finished.
+        arrived: its packets.
+    """
+
+    session: RoundOwner
     frame: Frame | None
     arrived: ArrivedRound
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
+class LinkDependencies:
     """What all link streams of a receiver share.
 
     Attributes:
@@ -65,5 +84,5 @@ class Outside:
     settings: ReceiverSettings
     decoders: Decoders
     feedback: FeedbackClient
-    jobs: asyncio.Queue[Job]
+    jobs: asyncio.Queue[DecodeJob]
     drained: asyncio.Event = field(default_factory=asyncio.Event)

@@ -10,22 +10,22 @@ from typing import Any
 
 import grpc
 
+from gocom.common.codec_worker import CodecWorker
 from gocom.common.errors import InvalidInput, Mismatch, NotReady
 from gocom.common.logs import get_logger
-from gocom.common.models import held_knowledge
+from gocom.common.model_files import held_knowledge
 from gocom.common.rpc.server import RunningServer, start_server
 from gocom.common.settings import ReceiverSettings
 from gocom.common.types import LinkSettings
-from gocom.common.wire import check_session_id, link_from_proto
-from gocom.common.workers import CodecWorker
-from gocom.v1 import link_pb2, link_pb2_grpc, receiver_pb2, receiver_pb2_grpc
+from gocom.common.wire.messages import check_session_id, link_from_proto
 from gocom.receiver.decode_loop import decode_all
 from gocom.receiver.decoders import DECODERS
-from gocom.receiver.decoding import warm_up
 from gocom.receiver.feedback import FeedbackClient
-from gocom.receiver.frames import Job, Outside
-from gocom.receiver.session import LinkSession
-from gocom.receiver.sessions import SessionStore
+from gocom.receiver.frame_decoding import warm_up
+from gocom.receiver.frames import DecodeJob, LinkDependencies
+from gocom.receiver.link_session import LinkSession
+from gocom.receiver.session_records import SessionStore
+from gocom.v1 import link_pb2, link_pb2_grpc, receiver_pb2, receiver_pb2_grpc
 
 log = get_logger("receiver")
 
@@ -39,9 +39,9 @@ class Receiver(link_pb2_grpc.LinkServiceServicer, receiver_pb2_grpc.ReceiverServ
         ready: decoders are loaded; until then Send is refused with UNAVAILABLE.
     """
 
-    def __init__(self, outside: Outside, store: SessionStore) -> None:
+    def __init__(self, dependencies: LinkDependencies, store: SessionStore) -> None:
         self.ready = False
-        self._outside = outside
+        self._dependencies = dependencies
         self._store = store
 
     async def Send(
@@ -50,7 +50,7 @@ class Receiver(link_pb2_grpc.LinkServiceServicer, receiver_pb2_grpc.ReceiverServ
         """One session. Raises InvalidInput, Mismatch, NotReady, Busy; a frame that is not valid is refused alone."""
         if not self.ready:
             raise NotReady("receiver: loading models")
-        seconds = self._outside.settings.first_item_s
+        seconds = self._dependencies.settings.first_item_s
         try:
             first = await asyncio.wait_for(anext(request_iterator, None), seconds)
         except TimeoutError:
@@ -62,10 +62,10 @@ class Receiver(link_pb2_grpc.LinkServiceServicer, receiver_pb2_grpc.ReceiverServ
         link = link_from_proto(opening.link) if opening.HasField("link") else LinkSettings()
         await asyncio.to_thread(check_knowledge, opening)
         record = self._store.hold(opening.session_id, writer=True)
-        session = LinkSession(opening.session_id, link, opening.seed, record, self._outside)
+        session = LinkSession(opening.session_id, link, opening.seed, record, self._dependencies)
         reader = asyncio.create_task(session.read(request_iterator))
         try:
-            timeout = self._outside.settings.feedback_timeout_s
+            timeout = self._dependencies.settings.feedback_timeout_s
             yield link_pb2.SendResponse(accepted=link_pb2.SessionAccepted(feedback_timeout_seconds=timeout))
             while (response := await session.frames.responses.get()) is not None:
                 yield response
@@ -116,10 +116,10 @@ async def serve(settings: ReceiverSettings) -> RunningServer:
     await asyncio.to_thread(held_knowledge)
     decoders = CodecWorker(DECODERS, settings.device, "decode")
     feedback = FeedbackClient(settings.feedback_address, settings.feedback_timeout_s, settings.feedback_try_s, settings)
-    jobs: asyncio.Queue[Job] = asyncio.Queue(settings.queue_frames)
+    jobs: asyncio.Queue[DecodeJob] = asyncio.Queue(settings.queue_frames)
     store = SessionStore(settings.keep_sessions, settings.keep_frames, settings.keep_bytes)
-    outside = Outside(settings, decoders, feedback, jobs)
-    service = Receiver(outside, store)
+    dependencies = LinkDependencies(settings, decoders, feedback, jobs)
+    service = Receiver(dependencies, store)
 
     def add(server: grpc.aio.Server) -> list[str]:
         link_pb2_grpc.add_LinkServiceServicer_to_server(service, server)
@@ -132,7 +132,7 @@ async def serve(settings: ReceiverSettings) -> RunningServer:
     running: RunningServer | None = None
     try:
         running = await start_server(settings, add)
-        running.on_drain += [outside.drained.set, store.close]
+        running.on_drain += [dependencies.drained.set, store.close]
         for codec in settings.warm_codecs:
             await decoders.run(partial(warm_up, decoders, codec))
     except BaseException:
@@ -141,7 +141,7 @@ async def serve(settings: ReceiverSettings) -> RunningServer:
         await decoders.close()
         await feedback.close()
         raise
-    decoding = asyncio.create_task(decode_all(outside))
+    decoding = asyncio.create_task(decode_all(dependencies))
 
     async def stop_decoding() -> None:
         decoding.cancel()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gocom.common.images import square_crop, to_float
+from gocom.common.image_files import square_crop, to_float
 
 # Transmitters of tests must not find, or leave, frames in the user's own outbox.
 os.environ["GOCOM_TRANSMITTER_OUTBOX"] = "off"

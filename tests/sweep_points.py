@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gocom.common.quality import psnr_db
+from gocom.common.image_quality import psnr_db
 from gocom.common.systems.classical import CLASSICAL_CODECS, Scale
 from gocom.common.types import LinkSettings
 from gocom.evaluation.setup import make_codec

@@ -6,13 +6,9 @@ import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-
-if TYPE_CHECKING:
-    from gocom.training.loop import LoopOptions
 
 
 def device_name(model: nn.Module) -> str:
@@ -28,7 +24,8 @@ def write_card(
     name: str,
     facts: dict[str, str],
     model: nn.Module,
-    options: LoopOptions,
+    seed: int,
+    learning_rate: float,
     steps: int,
     elapsed_s: float,
     metrics: Sequence[tuple[int, dict[str, float]]],
@@ -41,7 +38,7 @@ def write_card(
         f"| trained on | {device_name(model)} |",
         f"| minutes | {elapsed_s / 60:.1f} |",
         f"| steps | {steps} |",
-        f"| seed, learning rate | {options.seed}, {options.learning_rate:g} |",
+        f"| seed, learning rate | {seed}, {learning_rate:g} |",
     ]
     lines += [f"| {key} | {value} |" for key, value in facts.items()]
     lines += ["", "## Held-out metrics", "", "| step | " + " | ".join(metrics[-1][1]) + " |"]

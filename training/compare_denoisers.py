@@ -15,7 +15,7 @@ from typing import Annotated
 import torch
 import typer
 
-from gocom.common.models import model_folder
+from gocom.common.model_files import model_folder
 from gocom.training.loop import LoopOptions, train
 from gocom.training.token_denoiser import TokenDenoiserRecipe
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gocom.common.errors import InvalidInput
-from gocom.common.images import Sample, read_samples
+from gocom.common.image_files import Sample, read_samples
 
 
 def load_samples(sources: Sequence[Path], limit: int | None = None) -> list[Sample]:

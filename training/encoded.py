@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from gocom.common.images import Sample, to_float
+from gocom.common.image_files import Sample, to_float
 from gocom.common.nets.autoencoder import PATCH_PX
 
 Encode = Callable[[Tensor], Tensor]

@@ -1,4 +1,4 @@
-"""Recipe: the conditional diffusion model of feature_imputing (receiver/samplers/feature_imputation.py).
+"""Recipe: the conditional diffusion model of feature_imputing (common/samplers/feature_imputation.py).
 
     python -m gocom.training.feature_imputer --data TARS --held-out eval/kodak --minutes 45
 
@@ -22,14 +22,14 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gocom.common.errors import InvalidInput
-from gocom.common.images import square_crop, to_float
-from gocom.common.models import model_folder
+from gocom.common.image_files import square_crop, to_float
+from gocom.common.model_files import model_folder
 from gocom.common.nets.autoencoder import PATCH_PX
 from gocom.common.nets.classifier import Classifier
 from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.vae import Vae
+from gocom.common.samplers.feature_imputation import ImputerSettings, impute, make_scheduler, predict
 from gocom.common.systems.feature_imputing import LATENT_CHANNELS, PacketOrder
-from gocom.receiver.samplers.feature_imputation import ImputerSettings, impute, make_scheduler, predict
 from gocom.training.data import find_sources, load_samples
 from gocom.training.export import save_half
 from gocom.training.feature_masks import draw_masks, packets_of_elements

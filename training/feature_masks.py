@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gocom.common.packet_order import transmission_order
+from gocom.common.element_order import transmission_order
 from gocom.common.packetizer import packetize
 from gocom.common.systems.feature_imputing import (
     FEATURES,

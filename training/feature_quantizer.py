@@ -12,8 +12,8 @@ import numpy as np
 import typer
 from safetensors.numpy import save_file
 
-from gocom.common.entropy.tables import FrequencyTable
-from gocom.common.models import model_folder, models_root
+from gocom.common.entropy.frequency_tables import FrequencyTable
+from gocom.common.model_files import model_folder, models_root
 from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.vae import Vae
 from gocom.common.quantizer import UniformQuantizer

@@ -19,10 +19,10 @@ import typer
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
-from gocom.common.entropy.context import ContextCoder
-from gocom.common.entropy.tables import FrequencyTable, NeighbourTables, load_neighbours, save_tables
-from gocom.common.images import Sample, square_crop, to_float
-from gocom.common.models import model_folder
+from gocom.common.entropy.context_coder import ContextCoder
+from gocom.common.entropy.frequency_tables import FrequencyTable, NeighbourTables, load_neighbours, save_tables
+from gocom.common.image_files import Sample, square_crop, to_float
+from gocom.common.model_files import model_folder
 from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.vq_tokenizer import VQTokenizer
 from gocom.training.data import find_sources, load_samples

@@ -171,5 +171,8 @@ def _export(recipe: Recipe, options: LoopOptions, state: Progress, folder: Path)
     recipe.save(out)
     plot_losses(recipe.name, state.losses, state.metrics, out / "loss.png")
     title = options.out_dir.name if options.out_dir else recipe.name  # several recipes may make one net in turn
-    write_card(out, title, recipe.describe(), recipe.model, options, state.step, state.elapsed_s, state.metrics)
+    write_card(
+        out, title, recipe.describe(), recipe.model, options.seed, options.learning_rate, state.step, state.elapsed_s,
+        state.metrics,
+    )  # fmt: skip
     print(f"{recipe.name}: wrote {out} after {state.step} steps: {state.metrics[-1][1]}")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gocom.common.images import square_crop, to_float
+from gocom.common.image_files import square_crop, to_float
 from gocom.common.nets.autoencoder import PATCH_PX
 from gocom.common.nets.classifier import Classifier
 from gocom.training.data import CropSampler, find_sources, load_samples

@@ -23,8 +23,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from gocom.common.images import square_crop, to_float
-from gocom.common.models import model_folder
+from gocom.common.image_files import square_crop, to_float
+from gocom.common.model_files import model_folder
 from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.text_encoder import TextEncoder
 from gocom.common.nets.token_denoiser import TokenDenoiser

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gocom.common.images import Sample
+from gocom.common.image_files import Sample
 from gocom.common.nets.vq_tokenizer import VQTokenizer
 from gocom.training.encoded import Encode, cached
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from gocom.common.images import ImageArray
+from gocom.common.image_files import ImageArray
 from gocom.common.nets.classifier import Classifier
 
 SURE = 0.25

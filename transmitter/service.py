@@ -9,23 +9,23 @@ from typing import Any
 
 import grpc
 
+from gocom.common.codec_worker import CodecWorker
 from gocom.common.errors import InvalidInput, NotReady
 from gocom.common.logs import get_logger
-from gocom.common.models import held_knowledge
-from gocom.common.rpc.channels import open_channel
+from gocom.common.model_files import held_knowledge
+from gocom.common.rpc.client_channels import open_channel
 from gocom.common.rpc.server import RunningServer, start_server
 from gocom.common.settings import TransmitterSettings
-from gocom.common.wire import check_session_id
-from gocom.common.workers import CodecWorker
-from gocom.v1 import feedback_pb2, feedback_pb2_grpc, link_pb2, link_pb2_grpc, transmitter_pb2, transmitter_pb2_grpc
+from gocom.common.wire.messages import check_session_id
 from gocom.transmitter.channel_state import ChannelStateSource
 from gocom.transmitter.encoders import ENCODERS
-from gocom.transmitter.encoding import warm_up
-from gocom.transmitter.feedback import refusal
-from gocom.transmitter.frames import Listener
+from gocom.transmitter.feedback_handling import refusal
+from gocom.transmitter.frame_encoding import warm_up
+from gocom.transmitter.frame_table import Listener
 from gocom.transmitter.outbox import Outbox, outbox_path
-from gocom.transmitter.session import Outside, TransmitSession
-from gocom.transmitter.sessions import SessionTable, check_same
+from gocom.transmitter.session_table import SessionTable, check_same
+from gocom.transmitter.transmit_session import TransmitDependencies, TransmitSession
+from gocom.v1 import feedback_pb2, feedback_pb2_grpc, link_pb2, link_pb2_grpc, transmitter_pb2, transmitter_pb2_grpc
 
 log = get_logger("transmitter")
 
@@ -150,7 +150,9 @@ async def serve(settings: TransmitterSettings) -> RunningServer:
     held = await asyncio.to_thread(held_knowledge)
     knowledge = [link_pb2.KnowledgeHash(name=name, sha256=sha256) for name, sha256 in held.items()]
     outbox = Outbox(outbox_path(settings.outbox, settings.port), settings.outbox_bytes)
-    sessions = SessionTable(Outside(settings, encoders, link_pb2_grpc.LinkServiceStub(channel), csi, knowledge, outbox))
+    sessions = SessionTable(
+        TransmitDependencies(settings, encoders, link_pb2_grpc.LinkServiceStub(channel), csi, knowledge, outbox)
+    )
     service = Transmitter(sessions, settings.first_item_s)
 
     def add(server: grpc.aio.Server) -> list[str]:

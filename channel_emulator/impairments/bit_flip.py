@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gocom.channel_emulator.bit_faults import ERASE, BitFault, check_damage, successes
-from gocom.channel_emulator.impairments import IMPAIRMENTS, check_range
-from gocom.common.packets import PacketBatch
-from gocom.common.random import CounterRng
+from gocom.channel_emulator.fault_bases.bit_fault import ERASE, BitFault, check_damage, successes
+from gocom.channel_emulator.fault_bases.fault import check_range
+from gocom.channel_emulator.impairments import IMPAIRMENTS
+from gocom.common.counter_rng import CounterRng
+from gocom.common.packet_batch import PacketBatch
 from gocom.common.types import Ints
 
 

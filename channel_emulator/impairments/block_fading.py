@@ -19,15 +19,24 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from gocom.channel_emulator.bit_faults import DELIVER, ERASE, MAX_WINDOW, BitFault, check_damage, of_window, renewals
-from gocom.channel_emulator.fading_faults import RAYLEIGH, Doubles, FadingFault, check_fading, fading_of
-from gocom.channel_emulator.impairments import IMPAIRMENTS, FrameInfo
+from gocom.channel_emulator.fault_bases.bit_fault import (
+    DELIVER,
+    ERASE,
+    MAX_WINDOW,
+    BitFault,
+    check_damage,
+    of_window,
+    renewals,
+)
+from gocom.channel_emulator.fault_bases.cached_rng import CachedRng, common_value
+from gocom.channel_emulator.fault_bases.fading_fault import RAYLEIGH, Doubles, FadingFault, check_fading, fading_of
+from gocom.channel_emulator.fault_bases.fault import FrameInfo
+from gocom.channel_emulator.impairments import IMPAIRMENTS
 from gocom.channel_emulator.physical.fading import STEP, Fading
 from gocom.channel_emulator.physical.modulation import MODULATIONS, Modulation, modulation_of
-from gocom.channel_emulator.round_rng import RoundRng, common_value
+from gocom.common.counter_rng import CounterRng
 from gocom.common.errors import InvalidInput, UnknownName
-from gocom.common.packets import PacketBatch
-from gocom.common.random import CounterRng
+from gocom.common.packet_batch import PacketBatch
 from gocom.common.types import Ints
 from gocom.v1 import channel_pb2
 
@@ -147,7 +156,7 @@ class BlockFading(FadingFault, BitFault):
     def _flips(self, batch: PacketBatch, rng: CounterRng) -> tuple[Ints, Ints]:
         """packet int64 [F], ascending, and which of its bits int64 [F], ascending within each packet."""
         bits, power = 8 * batch.layout.longest, common_value(batch.power)
-        if batch.layout.same and power is not None and isinstance(rng, RoundRng):
+        if batch.layout.same and power is not None and isinstance(rng, CachedRng):
             window = rng.window(batch.span, ("flips", bits, power), partial(self._window, bits, power))
             if window is not None and window[1] is not None:
                 return of_window((window[0], window[1]), batch.sequence, batch.span)

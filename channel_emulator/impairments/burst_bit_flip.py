@@ -15,12 +15,21 @@ from functools import partial
 
 import numpy as np
 
-from gocom.channel_emulator.bit_faults import ERASE, MAX_WINDOW, BitFault, check_damage, of_window, renewals, successes
-from gocom.channel_emulator.impairments import IMPAIRMENTS, check_range
-from gocom.channel_emulator.round_rng import LONG_WINDOW, RoundRng
-from gocom.channel_emulator.two_state import TwoStateChain
-from gocom.common.packets import PacketBatch
-from gocom.common.random import CounterRng
+from gocom.channel_emulator.fault_bases.bit_fault import (
+    ERASE,
+    MAX_WINDOW,
+    BitFault,
+    check_damage,
+    of_window,
+    renewals,
+    successes,
+)
+from gocom.channel_emulator.fault_bases.cached_rng import LONG_WINDOW, CachedRng
+from gocom.channel_emulator.fault_bases.fault import check_range
+from gocom.channel_emulator.fault_bases.two_state_chain import TwoStateChain
+from gocom.channel_emulator.impairments import IMPAIRMENTS
+from gocom.common.counter_rng import CounterRng
+from gocom.common.packet_batch import PacketBatch
 from gocom.common.types import Bools, Ints
 
 _GROUP_BITS = 1 << 23
@@ -106,7 +115,7 @@ class BurstBitFlip(BitFault):
     def draw(self, batch: PacketBatch, rng: CounterRng) -> Ints:
         bits, window = 8 * batch.layout.longest, None
         few = LONG_WINDOW * (1 + bits * self._numbers_a_bit) <= MAX_WINDOW
-        if bits and few and batch.layout.same and isinstance(rng, RoundRng):
+        if bits and few and batch.layout.same and isinstance(rng, CachedRng):
             window = rng.window(batch.span, ("flips", bits), partial(self._window, bits))
         if window is not None:
             packet, bit = of_window(window, batch.sequence, batch.span)

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gocom.channel_emulator.fading_faults import RAYLEIGH, Doubles, FadingFault, check_fading, fading_of
-from gocom.channel_emulator.impairments import IMPAIRMENTS, PacketFault, check_range
+from gocom.channel_emulator.fault_bases.fading_fault import RAYLEIGH, Doubles, FadingFault, check_fading, fading_of
+from gocom.channel_emulator.fault_bases.fault import PacketFault, check_range
+from gocom.channel_emulator.impairments import IMPAIRMENTS
 from gocom.channel_emulator.physical.coded import normal_approximation, outage, packet_error_rate
 from gocom.channel_emulator.physical.fading import Fading
+from gocom.common.counter_rng import CounterRng
 from gocom.common.errors import InvalidInput, UnknownName
-from gocom.common.packets import PacketBatch
-from gocom.common.random import CounterRng
+from gocom.common.packet_batch import PacketBatch
 from gocom.common.types import Bools, Ints
 
 NORMAL, OUTAGE = "normal", "outage"

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from gocom.channel_emulator.impairments import IMPAIRMENTS, FrameInfo, check_range
-from gocom.channel_emulator.round_rng import by_window
-from gocom.channel_emulator.timed_faults import Doubles, Flight, TimedFault, with_erased
+from gocom.channel_emulator.fault_bases.cached_rng import draw_by_window
+from gocom.channel_emulator.fault_bases.fault import FrameInfo, check_range
+from gocom.channel_emulator.fault_bases.timed_fault import Doubles, TimedBatch, TimedFault, with_erased
+from gocom.channel_emulator.impairments import IMPAIRMENTS
+from gocom.common.counter_rng import CounterRng
 from gocom.common.errors import UnknownName
-from gocom.common.packets import PacketBatch
-from gocom.common.random import CounterRng
+from gocom.common.packet_batch import PacketBatch
 from gocom.common.types import Ints
 
 UNIFORM, NORMAL, EXPONENTIAL = "uniform", "normal", "exponential"
@@ -65,7 +66,7 @@ class Delay(TimedFault):
         return self.expected_rate
 
     def draw(self, batch: PacketBatch, rng: CounterRng) -> Doubles:
-        return by_window(rng, batch, "ms", self._times)
+        return draw_by_window(rng, batch, "ms", self._times)
 
     def _times(self, sequence: Ints, rng: CounterRng) -> Doubles:
         """float64 [P], for sequence numbers int64 [P] in any order."""
@@ -82,8 +83,8 @@ class Delay(TimedFault):
     def apply(self, batch: PacketBatch, drawn: Doubles, frame: FrameInfo) -> PacketBatch:
         return with_erased(batch, np.isinf(drawn))
 
-    def fly(self, flight: Flight, drawn: Doubles) -> Flight:
-        return replace(flight, delay_ms=flight.delay_ms + drawn)
+    def apply_timed(self, timed_batch: TimedBatch, drawn: Doubles) -> TimedBatch:
+        return replace(timed_batch, delay_ms=timed_batch.delay_ms + drawn)
 
     def count(self, batch: PacketBatch, drawn: Doubles) -> tuple[int, int]:
         return len(drawn), int(np.count_nonzero(np.isinf(drawn)))

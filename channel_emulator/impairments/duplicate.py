@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gocom.channel_emulator.impairments import IMPAIRMENTS, FrameInfo, check_range, check_whole
-from gocom.channel_emulator.round_rng import by_window
-from gocom.channel_emulator.timed_faults import Flight, TimedFault
-from gocom.common.packets import PacketBatch
-from gocom.common.random import CounterRng
+from gocom.channel_emulator.fault_bases.cached_rng import draw_by_window
+from gocom.channel_emulator.fault_bases.fault import FrameInfo, check_range, check_whole
+from gocom.channel_emulator.fault_bases.timed_fault import TimedBatch, TimedFault
+from gocom.channel_emulator.impairments import IMPAIRMENTS
+from gocom.common.counter_rng import CounterRng
+from gocom.common.packet_batch import PacketBatch
 from gocom.common.types import Bools
 
 
@@ -37,13 +38,13 @@ class Duplicate(TimedFault):
         return self.rate
 
     def draw(self, batch: PacketBatch, rng: CounterRng) -> Bools:
-        return by_window(rng, batch, "copied", lambda sequence, rng: rng.uniform(sequence) < self.rate)
+        return draw_by_window(rng, batch, "copied", lambda sequence, rng: rng.uniform(sequence) < self.rate)
 
     def apply(self, batch: PacketBatch, drawn: Bools, frame: FrameInfo) -> PacketBatch:
         return batch
 
-    def fly(self, flight: Flight, drawn: Bools) -> Flight:
-        return replace(flight, copies=flight.copies + drawn * int(self.copies))
+    def apply_timed(self, timed_batch: TimedBatch, drawn: Bools) -> TimedBatch:
+        return replace(timed_batch, copies=timed_batch.copies + drawn * int(self.copies))
 
     def count(self, batch: PacketBatch, drawn: Bools) -> tuple[int, int]:
         return len(drawn), int(np.count_nonzero(drawn))

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gocom.channel_emulator.impairments import IMPAIRMENTS, PacketFault, check_range
-from gocom.channel_emulator.round_rng import by_window
-from gocom.channel_emulator.two_state import TwoStateChain
-from gocom.common.packets import PacketBatch
-from gocom.common.random import CounterRng
+from gocom.channel_emulator.fault_bases.cached_rng import draw_by_window
+from gocom.channel_emulator.fault_bases.fault import PacketFault, check_range
+from gocom.channel_emulator.fault_bases.two_state_chain import TwoStateChain
+from gocom.channel_emulator.impairments import IMPAIRMENTS
+from gocom.common.counter_rng import CounterRng
+from gocom.common.packet_batch import PacketBatch
 from gocom.common.types import Bools, Ints
 
 _STATE, _LOSS, _START = 0, 1, 2
@@ -69,7 +70,7 @@ class GilbertElliott(PacketFault):
         return 2 * (batch.span.last - batch.span.first + 1)
 
     def draw(self, batch: PacketBatch, rng: CounterRng) -> Bools:
-        return by_window(rng, batch, "lost", self._lost)
+        return draw_by_window(rng, batch, "lost", self._lost)
 
     def _lost(self, sequence: Ints, rng: CounterRng) -> Bools:
         """bool [P], for sequence numbers int64 [P] in any order."""

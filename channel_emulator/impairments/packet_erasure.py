@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gocom.channel_emulator.impairments import IMPAIRMENTS, PacketFault, check_range
-from gocom.channel_emulator.round_rng import by_window
+from gocom.channel_emulator.fault_bases.cached_rng import draw_by_window
+from gocom.channel_emulator.fault_bases.fault import PacketFault, check_range
+from gocom.channel_emulator.impairments import IMPAIRMENTS
+from gocom.common.counter_rng import CounterRng
 from gocom.common.errors import InvalidInput
-from gocom.common.packets import PacketBatch
-from gocom.common.random import CounterRng
+from gocom.common.packet_batch import PacketBatch
 from gocom.common.types import Bools
 
 _UINT32 = 1 << 32
@@ -53,7 +54,7 @@ class PacketErasure(PacketFault):
         return len(batch)
 
     def draw(self, batch: PacketBatch, rng: CounterRng) -> Bools:
-        lost = by_window(rng, batch, "lost", lambda sequence, rng: rng.uniform(sequence) < self.rate)
+        lost = draw_by_window(rng, batch, "lost", lambda sequence, rng: rng.uniform(sequence) < self.rate)
         return lost if self.segment is None else lost & self._candidates(batch)
 
     def count(self, batch: PacketBatch, drawn: Bools) -> tuple[int, int]:

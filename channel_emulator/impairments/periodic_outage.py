@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gocom.channel_emulator.impairments import IMPAIRMENTS, PacketFault, check_whole
-from gocom.channel_emulator.round_rng import by_window
-from gocom.channel_emulator.tally import Score, Tally
-from gocom.common.packets import PacketBatch
-from gocom.common.random import CounterRng
+from gocom.channel_emulator.fault_bases.cached_rng import draw_by_window
+from gocom.channel_emulator.fault_bases.fault import PacketFault, Score, Tally, check_whole
+from gocom.channel_emulator.impairments import IMPAIRMENTS
+from gocom.common.counter_rng import CounterRng
+from gocom.common.packet_batch import PacketBatch
 from gocom.common.types import Bools, Ints
 
 
@@ -65,7 +65,7 @@ class PeriodicOutage(PacketFault):
         return len(batch)
 
     def draw(self, batch: PacketBatch, rng: CounterRng) -> Bools:
-        return by_window(rng, batch, "lost", self._lost)
+        return draw_by_window(rng, batch, "lost", self._lost)
 
     def _lost(self, sequence: Ints, rng: CounterRng) -> Bools:
         phase = int(rng.uniform(0) * self.period)

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gocom.channel_emulator.impairments import IMPAIRMENTS, FrameInfo, check_range, check_whole
-from gocom.channel_emulator.round_rng import RoundRng
-from gocom.channel_emulator.tally import Score, Tally
-from gocom.channel_emulator.timed_faults import Doubles, Flight, TimedFault, with_erased
-from gocom.common.packets import PacketBatch
-from gocom.common.random import CounterRng
+from gocom.channel_emulator.fault_bases.cached_rng import CachedRng
+from gocom.channel_emulator.fault_bases.fault import FrameInfo, Score, Tally, check_range, check_whole
+from gocom.channel_emulator.fault_bases.timed_fault import Doubles, TimedBatch, TimedFault, with_erased
+from gocom.channel_emulator.impairments import IMPAIRMENTS
+from gocom.common.counter_rng import CounterRng
+from gocom.common.packet_batch import PacketBatch
 
 _SENT = "sent_bits"
 
@@ -56,7 +56,7 @@ class RateLimit(TimedFault):
         return True
 
     def draw(self, batch: PacketBatch, rng: CounterRng) -> Doubles:
-        kept = rng.kept if isinstance(rng, RoundRng) else {}
+        kept = rng.kept if isinstance(rng, CachedRng) else {}
         times, kept[_SENT] = self.through(batch, kept.get(_SENT, 0))
         return times
 
@@ -74,9 +74,9 @@ class RateLimit(TimedFault):
     def apply(self, batch: PacketBatch, drawn: Doubles, frame: FrameInfo) -> PacketBatch:
         return with_erased(batch, np.isinf(drawn))
 
-    def fly(self, flight: Flight, drawn: Doubles) -> Flight:
+    def apply_timed(self, timed_batch: TimedBatch, drawn: Doubles) -> TimedBatch:
         # Of two links in a row the slower one decides, as good as alone.
-        return replace(flight, queue_ms=np.maximum(flight.queue_ms, drawn))
+        return replace(timed_batch, queue_ms=np.maximum(timed_batch.queue_ms, drawn))
 
     def count(self, batch: PacketBatch, drawn: Doubles) -> tuple[int, int]:
         return int(np.count_nonzero(~batch.erased)), int(np.count_nonzero(np.isinf(drawn)))

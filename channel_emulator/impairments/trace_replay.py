@@ -13,13 +13,13 @@ from typing import Any, Self
 
 import numpy as np
 
-from gocom.channel_emulator.bit_faults import DELIVER, BitFault
-from gocom.channel_emulator.impairments import IMPAIRMENTS, FrameInfo
-from gocom.channel_emulator.tally import GivenTally, Tally
+from gocom.channel_emulator.fault_bases.bit_fault import DELIVER, BitFault
+from gocom.channel_emulator.fault_bases.fault import FrameInfo, GivenTally, Tally
+from gocom.channel_emulator.impairments import IMPAIRMENTS
+from gocom.common.counter_rng import CounterRng
 from gocom.common.errors import InvalidInput
-from gocom.common.packets import PacketBatch
-from gocom.common.random import CounterRng
-from gocom.common.traces import BIT_SHIFT, Trace, read_trace
+from gocom.common.packet_batch import PacketBatch
+from gocom.common.packet_traces import BIT_SHIFT, Trace, read_trace
 from gocom.common.types import Bools, Ints, LinkSettings
 from gocom.v1 import channel_pb2
 

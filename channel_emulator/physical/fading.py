@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import chndtr, ive
 
-from gocom.common.random import CounterRng
+from gocom.common.counter_rng import CounterRng
 from gocom.common.types import Ints
 
 Doubles = npt.NDArray[np.float64]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import importlib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +15,7 @@ from gocom.client.client import Client
 from gocom.client.console import CHANNEL, command, emit
 from gocom.client.fault_script import Playing, Step, read_script
 from gocom.common.channel_spec import format_spec, parse_spec
-from gocom.common.trace_file import TraceWriter
+from gocom.common.packet_trace_file import TraceWriter
 from gocom.v1 import channel_pb2
 
 app = typer.Typer(help="Look at the channel, or change it while pictures flow.", no_args_is_help=True)
@@ -138,28 +136,6 @@ def play(
         else:
             words = f"{step.spec}: {counts.packets_in} packets in, {counts.packets_out} out ({counts.loss:.1%} lost)"
             console.out.print(words, markup=False)
-
-
-@app.command("certify")
-@command
-def certify(
-    specs: Annotated[
-        list[str] | None, typer.Argument(metavar="[SPEC]...", help="Channels; default: every fault, and the figures.")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the page.")] = Path("out/channel"),
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the channel's randomness.")] = 2026,
-    as_json: console.Json = False,
-) -> None:
-    """Hold every fault to its closed form, and show that an error of 2 % would be seen; write a page with plots."""
-    # It brings matplotlib and scipy.stats along, which no other command should wait for.
-    page = importlib.import_module("gocom.evaluation.channel.page")
-    report = page.run(specs or [], out, lambda text: None if as_json else console.out.print(text, markup=False), seed)
-    if as_json:
-        emit(dataclasses.asdict(report))
-    else:
-        console.out.print(f"{'All pass' if report.passed else 'Some FAIL'}: {out / 'index.html'}", markup=False)
-    if not report.passed:
-        raise typer.Exit(console.FAILURE)
 
 
 def _say_recorded(writer: TraceWriter, repeats: int, as_json: bool) -> None:

@@ -19,12 +19,12 @@ from rich.table import Table
 from gocom.client import console
 from gocom.client.client import Client
 from gocom.client.commands.send import number, write_pictures
+from gocom.client.comparison_pictures import Tile, tile_wall
 from gocom.client.console import CHANNEL, FAILURE, RECEIVER, TRANSMITTER, command, emit
-from gocom.client.figures import Tile, tile_wall
 from gocom.client.results import Pixels, SendResult
-from gocom.client.targets import Target, open_client
+from gocom.client.service_targets import Target, open_client
 from gocom.common.errors import GoComError, InvalidInput
-from gocom.common.images import square_crop
+from gocom.common.image_files import square_crop
 
 PHOTOS = ("astronaut", "coffee", "chelsea")
 CODECS = ("lami_go", "jpeg", "webp")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
 import platform
 from importlib import metadata
@@ -13,9 +11,10 @@ from rich.table import Table
 
 from gocom.client import console
 from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, spinner
-from gocom.client.stack import is_serving
+from gocom.client.local_stack import is_serving
+from gocom.common.entry_points import CHECKS, load_each
 from gocom.common.errors import NotReady
-from gocom.common.models import knowledge_hash, models_root
+from gocom.common.model_files import knowledge_hash, models_root
 from gocom.common.systems import SYSTEMS
 
 PACKAGES = (
@@ -40,7 +39,7 @@ def doctor(
             "devices": _devices(),
             "models_root": str(models_root()),
             "models": _models(),
-            "optional_metrics": _optional_metrics(),
+            **_checks(),
             "services": {
                 name: {"address": at, "serving": is_serving(at, security=console.security())}
                 for name, at in addresses.items()
@@ -52,13 +51,11 @@ def doctor(
         _print(record)
 
 
-def _optional_metrics() -> dict[str, str]:
-    """What of it is there; nothing where evaluations cannot run, as in the containers of services."""
-    if importlib.util.find_spec("evaluation") is None:
-        return {}
-    metrics: Any = importlib.import_module("gocom.evaluation.optional_metrics")
-    found: dict[str, str] = metrics.available()
-    return found
+def _checks() -> dict[str, Any]:
+    """What other rooms and plug-ins have to say, by the name of their check; what cannot be asked is said to be so."""
+    found: dict[str, Any] = {}
+    checks = load_each(CHECKS, lambda name, error: found.update({name: {}}))
+    return found | {name: check() for name, check in checks.items()}
 
 
 def _version(package: str) -> str | None:
@@ -72,7 +69,7 @@ def _devices() -> list[str]:
     """CPU always; GPUs where torch is installed and sees them."""
     found = [f"cpu ({os.cpu_count()} cores)"]
     try:
-        torch: Any = importlib.import_module("torch")
+        import torch  # noqa: PLC0415 - it takes seconds, and may not be there
     except ImportError:
         return found
     if torch.cuda.is_available():

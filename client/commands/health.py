@@ -8,7 +8,7 @@ import typer
 
 from gocom.client import console
 from gocom.client.console import FAILURE, command, emit
-from gocom.client.stack import why_not_serving
+from gocom.client.local_stack import why_not_serving
 
 
 @command

@@ -16,16 +16,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from gocom.client import console
+from gocom.client.channel_recording import FileRecording, PendingTrace
+from gocom.client.comparison_pictures import compare_picture
 from gocom.client.console import CHANNEL, FAILURE, RECEIVER, TRANSMITTER, command, emit, parse_options
-from gocom.client.figures import compare_picture
 from gocom.client.noise_setups import Settings, settle
-from gocom.client.pictures import Size, load_picture
-from gocom.client.recording import FileRecording, PendingTrace
+from gocom.client.picture_input import Size, load_picture
 from gocom.client.results import SendResult
 from gocom.client.send_arguments import send_options
-from gocom.client.targets import Target, open_client
+from gocom.client.service_targets import Target, open_client
 from gocom.common.errors import InvalidInput
-from gocom.common.images import list_images
+from gocom.common.image_files import list_images
 from gocom.common.types import FeedbackPolicy, LinkSettings, PowerAllocation
 
 PROTECT_SHARE = 0.25

@@ -17,7 +17,7 @@ from gocom.client.console import command, emit
 from gocom.client.security_flags import serves
 from gocom.common.logs import configure
 from gocom.common.rpc.addresses import join_address
-from gocom.common.rpc.security import check_service
+from gocom.common.rpc.credentials import check_service
 from gocom.common.settings import ChannelSettings, ReceiverSettings, ServiceSettings, TransmitterSettings
 
 _GC_THRESHOLDS = (20_000, 20, 20)

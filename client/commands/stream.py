@@ -19,8 +19,8 @@ from gocom.client.commands.send import Bursty, Level, MaxRounds, Payload, Setup,
 from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, parse_options
 from gocom.client.noise_setups import settle
 from gocom.client.results import SendResult
-from gocom.client.targets import Target, open_client
-from gocom.common.images import list_images
+from gocom.client.service_targets import Target, open_client
+from gocom.common.image_files import list_images
 from gocom.common.types import LinkSettings
 
 RECENT = 32

@@ -11,7 +11,7 @@ import typer
 
 from gocom.client import console
 from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, spinner
-from gocom.client.stack import LocalStack
+from gocom.client.local_stack import LocalStack
 
 
 @command

@@ -17,7 +17,7 @@ import constriction
 import numpy as np
 import numpy.typing as npt
 
-from gocom.common.entropy.tables import FrequencyTable
+from gocom.common.entropy.frequency_tables import FrequencyTable
 from gocom.common.errors import InvalidInput
 from gocom.common.types import Ints
 

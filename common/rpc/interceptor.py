@@ -15,9 +15,9 @@ from google.protobuf.message import DecodeError
 
 from gocom.common.errors import Busy, InvalidInput, Unauthenticated
 from gocom.common.logs import get_logger
-from gocom.common.metrics import STREAMS
-from gocom.common.rpc.status import abort_with
-from gocom.common.rpc.tokens import check_token
+from gocom.common.rpc.bearer_token import check_token
+from gocom.common.rpc.status_mapping import abort_with
+from gocom.common.service_metrics import STREAMS
 
 log = get_logger("rpc")
 

@@ -15,11 +15,18 @@ from grpc_reflection.v1alpha import reflection
 
 from gocom.common.errors import NotReady
 from gocom.common.logs import configure, get_logger
-from gocom.common.metrics import MetricsServer
 from gocom.common.rpc.addresses import bare_host, join_address
-from gocom.common.rpc.channels import KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS
+from gocom.common.rpc.client_channels import KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS
+from gocom.common.rpc.credentials import (
+    LOOPBACK,
+    check_service,
+    metrics_host,
+    security_words,
+    server_credentials,
+    service_token,
+)
 from gocom.common.rpc.interceptor import Context, ServiceInterceptor
-from gocom.common.rpc.security import LOOPBACK, check_service, metrics_host, security_words, server_credentials, service_token
+from gocom.common.service_metrics import MetricsServer
 from gocom.common.settings import ServiceSettings
 
 log = get_logger("server")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from gocom.common.entropy.coders import ElementCoder, FixedCoder, HuffmanCoder, RangeCoder
-from gocom.common.entropy.context import ContextCoder
-from gocom.common.entropy.masked import EscapeCoder, MaskedFixedCoder
-from gocom.common.entropy.tables import FrequencyTable, NeighbourTables
+from gocom.common.entropy.context_coder import ContextCoder
+from gocom.common.entropy.frequency_tables import FrequencyTable, NeighbourTables
+from gocom.common.entropy.keep_mask_coder import EscapeCoder, MaskedFixedCoder
 from gocom.common.errors import InvalidInput
 from gocom.common.registry import Registry
 from gocom.common.types import Bools, ElementCoding, Parameters

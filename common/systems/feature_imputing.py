@@ -12,10 +12,10 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from gocom.common.entropy.tables import FrequencyTable, load_table
-from gocom.common.models import model_folder
+from gocom.common.counter_rng import CounterRng
+from gocom.common.entropy.frequency_tables import FrequencyTable, load_table
+from gocom.common.model_files import model_folder
 from gocom.common.quantizer import UniformQuantizer, load_quantizer
-from gocom.common.random import CounterRng
 from gocom.common.systems import SYSTEMS, SegmentSpec, System
 from gocom.common.types import MAX_SIDE_PX, Bools, ElementCoding, Ints, Parameters
 

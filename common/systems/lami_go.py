@@ -13,9 +13,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from gocom.common.entropy.tables import FrequencyTable, NeighbourTables, load_neighbours, load_table
-from gocom.common.models import model_folder
-from gocom.common.random import CounterRng
+from gocom.common.counter_rng import CounterRng
+from gocom.common.entropy.frequency_tables import FrequencyTable, NeighbourTables, load_neighbours, load_table
+from gocom.common.model_files import model_folder
 from gocom.common.systems import SYSTEMS, SegmentSpec, System
 from gocom.common.types import Bools, ElementCoding, Floats, Parameters
 

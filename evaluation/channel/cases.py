@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 
 from gocom.channel_emulator.chain import Chain, Link
-from gocom.channel_emulator.fading_faults import FadingFault
-from gocom.channel_emulator.impairments import Fault
+from gocom.channel_emulator.fault_bases.fading_fault import FadingFault
+from gocom.channel_emulator.fault_bases.fault import Fault
 from gocom.common.channel_spec import parse_spec
 from gocom.common.errors import InvalidInput
 

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gocom.channel_emulator.chain import Chain
-from gocom.channel_emulator.impairments import FrameInfo
-from gocom.channel_emulator.tally import Score
+from gocom.channel_emulator.fault_bases.fault import FrameInfo, Score
 from gocom.common.packetizer import MAX_PACKETS
 from gocom.evaluation.channel.cases import Case, chain_of, wrong_models
 from gocom.evaluation.channel.trial import batches
@@ -115,12 +114,12 @@ def _packets(case: Case) -> int:
 
 def _round(chain: Chain, case: Case, frame: int, models: Sequence[Chain]) -> list[list[Score]]:
     """Scores of each fault, by model, of one round."""
-    passages = [chain.passage(FrameInfo(frame, 0, (True,)), model) for model in models]
+    passages = [chain.impairer(FrameInfo(frame, 0, (True,)), model) for model in models]
     for _, round_ in batches(_packets(case), case.payload_bytes):
         for batch in round_:
-            for passage in passages:
-                passage.apply(batch)
-    return [passage.scores() for passage in passages]
+            for impairer in passages:
+                impairer.apply(batch)
+    return [impairer.scores() for impairer in passages]
 
 
 def _rounds_needed(right: Score, wrong: Score) -> int:

@@ -16,8 +16,8 @@ from scipy.special import erfc, ive
 from scipy.stats import binom
 
 from gocom.channel_emulator.chain import Chain, Link
-from gocom.channel_emulator.fading_faults import FadingFault
-from gocom.channel_emulator.impairments import Fault, FrameInfo
+from gocom.channel_emulator.fault_bases.fading_fault import FadingFault
+from gocom.channel_emulator.fault_bases.fault import Fault, FrameInfo
 from gocom.channel_emulator.impairments.block_fading import BlockFading
 from gocom.channel_emulator.impairments.coded_fading import CodedFading
 from gocom.evaluation.channel.trial import batches
@@ -100,10 +100,10 @@ def measure(fault: Fault, packets: int, seed: int) -> tuple[float, float, int]:
     trials = events = 0
     expected = variance = 0.0
     for frame, round_ in batches(packets, PAYLOAD_BYTES):
-        passage = chain.passage(FrameInfo(frame, 0, (True,)))
+        impairer = chain.impairer(FrameInfo(frame, 0, (True,)))
         for batch in round_:
-            passage.apply(batch)
-        (score,) = passage.scores()
+            impairer.apply(batch)
+        (score,) = impairer.scores()
         trials, events = trials + score.trials, events + score.events
         expected, variance = expected + score.expected, variance + score.variance
     z = (events - expected) / math.sqrt(variance) if variance else 0.0
@@ -205,7 +205,7 @@ def gains(fading: str, k_db: float | None, count: int, seed: int) -> Doubles:
     """float64 [count]: |h| of so many blocks, as block_fading draws them."""
     fault: FadingFault = BlockFading(10.0, 1, fading, k_db)
     chain = Chain([Link("x", fault)], seed)
-    return np.asarray(np.abs(fault.gains(np.arange(count), chain.passage(FrameInfo()).rngs[0])))
+    return np.asarray(np.abs(fault.gains(np.arange(count), chain.impairer(FrameInfo()).rngs[0])))
 
 
 def amplitude_density(k: float, r: Doubles) -> Doubles:

@@ -11,10 +11,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from gocom.channel_emulator.chain import Chain
-from gocom.channel_emulator.impairments import FrameInfo
+from gocom.channel_emulator.fault_bases.fault import FrameInfo
 from gocom.common import fec
 from gocom.common.channel_spec import parse_spec
-from gocom.common.random import CounterRng
+from gocom.common.counter_rng import CounterRng
 from gocom.evaluation.channel import curves
 from gocom.evaluation.channel.curves import Series
 from gocom.evaluation.channel.power_figure import power

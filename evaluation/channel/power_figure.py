@@ -14,10 +14,10 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from gocom.channel_emulator.chain import Chain
-from gocom.channel_emulator.impairments import FrameInfo
+from gocom.channel_emulator.fault_bases.fault import FrameInfo
 from gocom.common.channel_spec import parse_spec
 from gocom.evaluation.channel.trial import batch_of
-from gocom.transmitter.power import equal, outage_cost, semantic, water_filling, weighted_loss
+from gocom.transmitter.resources.power_allocation import equal, outage_cost, semantic, water_filling, weighted_loss
 
 Doubles = npt.NDArray[np.float64]
 

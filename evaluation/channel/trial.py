@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gocom.common.packet_batch import PacketBatch
 from gocom.common.packetizer import MAX_PACKETS
-from gocom.common.packets import PacketBatch
 
 _BATCH_BYTES = 1 << 18
 """Payload of a batch; bounds memory."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gocom.common.images import ImageArray
+from gocom.common.image_files import ImageArray
 from gocom.common.types import Reconstruction
 from gocom.evaluation.feature_imputing.counts import COUNTS
 from gocom.evaluation.feature_imputing.world import SETS, World

@@ -8,9 +8,19 @@ from gocom.evaluation.feature_imputing.counts import COUNTS
 from gocom.evaluation.feature_imputing.power import MEAN_KNOWN, channel_state
 from gocom.evaluation.feature_imputing.world import SETS, World
 from gocom.evaluation.study.store import Part
-from gocom.evaluation.study.tables import average, difference_cells, groups, heads, metric_cells, sizes, table, where, words
+from gocom.evaluation.study.tables import (
+    average,
+    difference_cells,
+    groups,
+    heads,
+    metric_cells,
+    sizes,
+    table,
+    where,
+    words,
+)
 from gocom.evaluation.study.world import Job, Picture, Row
-from gocom.transmitter.delivery import PLAIN, Delivery
+from gocom.transmitter.resources.delivery import PLAIN, Delivery
 
 RATES = (0.1, 0.2, 0.3)
 SHARE = 0.25

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gocom.common.samplers.feature_imputation import ImputerSettings
 from gocom.evaluation.feature_imputing import (
     clean,
     coding,
@@ -17,7 +18,6 @@ from gocom.evaluation.feature_imputing import (
 from gocom.evaluation.feature_imputing.counts import COUNTS
 from gocom.evaluation.feature_imputing.world import SETS, World
 from gocom.evaluation.study.store import Study
-from gocom.receiver.samplers.feature_imputation import ImputerSettings
 
 PARTS = (clean, imputing, orders, power, steps, invention, tasks, coding, protection, peers)
 STUDY = Study(

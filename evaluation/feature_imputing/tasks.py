@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gocom.common.images import ImageArray
+from gocom.common.image_files import ImageArray
 from gocom.common.types import PowerAllocation
 from gocom.evaluation.feature_imputing.counts import COUNTS
 from gocom.evaluation.feature_imputing.power import GAINS_KNOWN, allocated

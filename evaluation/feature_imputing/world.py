@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gocom.common.csi import Csi
-from gocom.common.images import ImageArray
+from gocom.common.image_files import ImageArray
 from gocom.common.pipeline import PipelineResult
 from gocom.common.systems.feature_imputing import FeatureImputingOptions
 from gocom.common.types import Floats, Goal, Ints

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from gocom.common.account import cost
+from gocom.common.byte_account import cost
 from gocom.common.csi import Csi
 from gocom.common.packetizer import packetize
 from gocom.common.systems.lami_go import EBM_POLICIES, TOKENS, LamiGoHeader, MaskingPolicy

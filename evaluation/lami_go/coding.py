@@ -8,11 +8,11 @@ from itertools import product
 
 import numpy as np
 
-from gocom.common.account import account, frame_items
+from gocom.common.byte_account import account, frame_items
 from gocom.common.csi import Csi
-from gocom.common.packet_order import transmission_order
+from gocom.common.element_order import transmission_order
+from gocom.common.packet_batch import PacketBatch
 from gocom.common.packetizer import packetize
-from gocom.common.packets import PacketBatch
 from gocom.common.systems import spec_of
 from gocom.common.systems.lami_go import MaskingPolicy
 from gocom.common.types import Budget, ElementCoding, FrameHeader, GoMessage, LinkSettings

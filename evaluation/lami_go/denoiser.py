@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from gocom.common.counter_rng import CounterRng
 from gocom.common.pipeline import sampler_generator
-from gocom.common.random import CounterRng
+from gocom.common.samplers.latent_mixture import SamplerSettings
 from gocom.common.systems.lami_go import TokenDraw, TSchedule
 from gocom.common.types import Bools, Ints
 from gocom.evaluation.fillers import most_frequent_received, nearest_received
@@ -19,7 +20,6 @@ from gocom.evaluation.lami_go.world import World
 from gocom.evaluation.study.store import Part
 from gocom.evaluation.study.tables import average, difference_cells, heads, metric_cells, sizes, table, where, words
 from gocom.evaluation.study.world import BATCH, Picture, Row, chunks
-from gocom.receiver.samplers.latent_mixture import SamplerSettings
 
 RATES = (0.25, 0.5)
 VARIANT_RATE = 0.5

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from gocom.common.csi import Csi
 from gocom.common.pipeline import sampler_generator
+from gocom.common.samplers.latent_mixture import Generators, SamplerSettings, Step, sample
 from gocom.common.systems.lami_go import TokenDraw, TSchedule, keep_mask
 from gocom.common.types import Bools, Budget, Ints
 from gocom.evaluation.lami_go.counts import COUNTS
@@ -38,7 +39,6 @@ from gocom.evaluation.study.tables import (
 )
 from gocom.evaluation.study.world import BATCH, Picture, Row, chunks
 from gocom.receiver.decoders.lami_go import LamiGoDecoder
-from gocom.receiver.samplers.latent_mixture import Generators, SamplerSettings, Step, sample
 
 SEED = 0
 STEPS = ((4, 8), (28, 32))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gocom.common.errors import BudgetTooSmall
-from gocom.common.images import png_bytes, to_uint8
+from gocom.common.image_files import png_bytes, to_uint8
 from gocom.evaluation.lami_go.counts import COUNTS
 from gocom.evaluation.lami_go.world import World
 from gocom.evaluation.setup import Codec, make_codec

@@ -10,6 +10,7 @@ from scipy.stats import spearmanr
 
 from gocom.common.pipeline import sampler_generator
 from gocom.common.rounds import merge_rounds
+from gocom.common.samplers.latent_mixture import SamplerSettings, Step
 from gocom.common.systems.lami_go import TOKENS
 from gocom.common.types import Bools, FeedbackPolicy, Reconstruction
 from gocom.evaluation.lami_go.budgets import AtOnce
@@ -30,7 +31,6 @@ from gocom.evaluation.study.tables import (
     words,
 )
 from gocom.evaluation.study.world import BATCH, Job, Picture, Row, chunks
-from gocom.receiver.samplers.latent_mixture import SamplerSettings, Step
 
 RATIOS = (0.25, 0.5)
 ROUND_BYTES = (150, 300)

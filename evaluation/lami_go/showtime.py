@@ -11,15 +11,15 @@ import torch
 
 from gocom.common.csi import Csi
 from gocom.common.pipeline import sampler_generator, transmit
+from gocom.common.samplers.latent_mixture import SamplerSettings
 from gocom.common.systems.lami_go import LamiGoOptions
 from gocom.common.types import Budget, Goal
-from gocom.common.wire import make_parameters
+from gocom.common.wire.messages import make_parameters
 from gocom.evaluation.lami_go.counts import COUNTS
 from gocom.evaluation.lami_go.world import World
 from gocom.evaluation.study.store import Part
 from gocom.evaluation.study.tables import UNLABELLED, heads, metric_cells, sizes, table, values_of, where
 from gocom.evaluation.study.world import Picture, Row
-from gocom.receiver.samplers.latent_mixture import SamplerSettings
 
 STEPS = ((4, 8), (14, 16), (28, 32))
 BATCHES = (1, 4, 8)

@@ -11,6 +11,7 @@ import torch
 
 from gocom.common.csi import Csi
 from gocom.common.pipeline import sampler_generator
+from gocom.common.samplers.latent_mixture import SamplerSettings
 from gocom.common.systems.lami_go import LamiGoOptions, TokenDraw, keep_mask
 from gocom.common.types import Budget
 from gocom.evaluation.judge import Interval
@@ -20,7 +21,6 @@ from gocom.evaluation.study.plots import Line, Panel, plot
 from gocom.evaluation.study.store import Part
 from gocom.evaluation.study.tables import METRICS, UNLABELLED, average, heads, metric_cells, sizes, table, where, words
 from gocom.evaluation.study.world import BATCH, Picture, Row, chunks
-from gocom.receiver.samplers.latent_mixture import SamplerSettings
 
 STEPS = ((4, 8), (14, 16), (28, 32), (50, 62))
 """(tau, T)."""

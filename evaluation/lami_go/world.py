@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from gocom.common.images import ImageArray
+from gocom.common.image_files import ImageArray
 from gocom.common.systems.lami_go import TOKENS, LamiGoOptions
 from gocom.common.types import Goal, Ints
-from gocom.common.wire import make_parameters
+from gocom.common.wire.messages import make_parameters
 from gocom.evaluation.study import world
 from gocom.evaluation.study.world import Picture
 from gocom.receiver.decoders.lami_go import LamiGoDecoder

@@ -17,7 +17,7 @@ DRAWINGS = (
     (
         "Fig. 3",
         "one iteration of latent mixture integration",
-        "receiver/samplers/latent_mixture.py. Eq. 13 as printed re-noises received positions too before the net looks, "
+        "common/samplers/latent_mixture.py. Eq. 13 as printed re-noises received positions too before the net looks, "
         "and eq. 12 puts them back after it; here they are put back before it as well.",
     ),
     ("Fig. 4", "what the receiver does at showtime", "docs/lami_go.md."),

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from gocom.common.models import knowledge_hash
+from gocom.common.model_files import knowledge_hash
 from gocom.common.nets.loading import resolve_device
 from gocom.common.systems import SYSTEMS
 from gocom.evaluation.study.tables import table, values_of, where

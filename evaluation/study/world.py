@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from gocom.common.errors import DecodeFailed
-from gocom.common.images import ImageArray, read_samples
+from gocom.common.image_files import ImageArray, read_samples
 from gocom.common.interfaces import SemanticEncoder
 from gocom.common.pipeline import PipelineResult, sampler_generator
 from gocom.common.rounds import merge_rounds

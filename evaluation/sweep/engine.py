@@ -13,7 +13,7 @@ from gocom.client.client import Client
 from gocom.client.results import SendResult
 from gocom.common.csi import Csi
 from gocom.common.errors import NotReady
-from gocom.common.images import ImageArray, to_float, to_uint8
+from gocom.common.image_files import ImageArray, to_float, to_uint8
 from gocom.common.interfaces import EncoderSession, GenerativeDecoder, SemanticEncoder
 from gocom.common.types import Budget, Feedback, Goal, GoMessage, LinkSettings, ReceivedMessage, Reconstruction
 from gocom.evaluation.setup import Codec

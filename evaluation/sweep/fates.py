@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from gocom.channel_emulator.chain import Chain
-from gocom.channel_emulator.impairments import FrameInfo
+from gocom.channel_emulator.fault_bases.fault import FrameInfo
 from gocom.common.channel_spec import parse_spec
-from gocom.common.packets import PacketBatch
+from gocom.common.packet_batch import PacketBatch
 from gocom.common.types import Bools, Ints
 
 FIRST_SEED = 1 << 32
@@ -99,7 +99,7 @@ class Fates:
         )  # fmt: skip
         if not chain.timed:
             return ~chain.apply(batch, info).erased
-        return np.isin(sequence, chain.passage(info).fly(batch).arranged().sequence)
+        return np.isin(sequence, chain.impairer(info).apply_timed(batch).arranged().sequence)
 
 
 def _up(packets: int) -> int:

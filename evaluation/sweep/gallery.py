@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 from skimage import data
 
-from gocom.common.images import square_crop, to_uint8
+from gocom.common.image_files import square_crop, to_uint8
 from gocom.evaluation.sweep.grid import Grid, PictureSet, Task, erasure_rate
 from gocom.evaluation.sweep.methods import Method, Protection
 from gocom.evaluation.sweep.worker import Worker

@@ -12,7 +12,7 @@ from typing import Any
 from gocom.channel_emulator.chain import Chain
 from gocom.common.channel_spec import parse_spec
 from gocom.common.errors import InvalidInput
-from gocom.common.images import read_samples
+from gocom.common.image_files import read_samples
 from gocom.common.types import MAX_SIDE_PX, MIN_SIDE_PX, LinkSettings
 from gocom.evaluation.judge import IMAGENETTE
 from gocom.evaluation.sweep.methods import Method, parse_methods, split_specs

@@ -8,16 +8,16 @@ from dataclasses import replace
 import numpy as np
 
 from gocom.common import fec
-from gocom.common.account import laid_out_bytes
+from gocom.common.byte_account import laid_out_bytes
 from gocom.common.csi import Csi
-from gocom.common.images import ImageArray
+from gocom.common.image_files import ImageArray
+from gocom.common.packet_batch import PacketBatch
 from gocom.common.packetizer import Cut, lay_out
-from gocom.common.packets import PacketBatch
 from gocom.common.pipeline import sampler_generator
 from gocom.common.systems import SYSTEMS
 from gocom.common.systems.classical import FILE, Scale
 from gocom.common.types import Budget, FrameHeader, Goal, GoMessage, LinkSettings, ReceivedMessage, ReceivedSegment
-from gocom.common.wire import make_parameters
+from gocom.common.wire.messages import make_parameters
 from gocom.evaluation.setup import Codec
 
 QualityOf = Callable[[ImageArray, ImageArray], float]

@@ -24,12 +24,12 @@ import numpy as np
 
 from gocom.common.csi import Csi
 from gocom.common.errors import BudgetTooSmall
-from gocom.common.images import ImageArray
+from gocom.common.image_files import ImageArray
+from gocom.common.image_quality import psnr_db
 from gocom.common.interfaces import EncoderSession
-from gocom.common.quality import psnr_db
 from gocom.common.systems import SYSTEMS
 from gocom.common.types import Budget, Goal, LinkSettings
-from gocom.common.wire import make_parameters
+from gocom.common.wire.messages import make_parameters
 from gocom.evaluation.setup import Codec
 from gocom.evaluation.sweep.fates import Fates
 from gocom.evaluation.sweep.ladder import QualityOf

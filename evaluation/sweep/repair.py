@@ -21,7 +21,7 @@ from gocom.evaluation.sweep.scales import Point, Scales
 MAX_OVERHEAD = 8
 """Repair packets for each source packet; no codec takes more."""
 _NOT_SOLVED = 1 / 256
-"""Chance that RaptorQ fails with K packets; with each one more 256 times less (RFC 6330, transmitter/recovery.py)."""
+"""Chance that RaptorQ fails with K packets; with each one more 256 times less (RFC 6330)."""
 _REPAIRS, _SIZES = 64, 24
 """Numbers of repair packets, and of source packets, that are weighed at most; of more an even choice."""
 

@@ -1,7 +1,7 @@
 """What a file takes in all when what is lost is asked for and sent again (selective-repeat ARQ), packet by packet.
 
-The rounds of `gocom.common.pipeline.run` without what packets hold: sizes, numbers and fates are those that it would have,
-and feedback is the message that would be sent. Feedback arrives, and nothing is decoded.
+The rounds of `gocom.common.pipeline.run` without what packets hold: sizes, numbers and fates are those that it would
+have, and feedback is the message that would be sent. Feedback arrives, and nothing is decoded.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from gocom.common.feedback import answer_bytes, bare_message, feedback_to_proto
-from gocom.common.packet_order import interleaver
+from gocom.common.element_order import interleaver
 from gocom.common.rounds import spans_of
 from gocom.common.systems.classical import FILE
 from gocom.common.types import Feedback, Ints
+from gocom.common.wire.feedback import answer_bytes, bare_message, feedback_to_proto
 from gocom.evaluation.sweep.fates import Fates
 from gocom.evaluation.sweep.ladder import Sizes
+from gocom.receiver.link_estimation import LinkEstimate
 from gocom.v1 import feedback_pb2
-from gocom.receiver.link_estimate import LinkEstimate
 
 DRAWS, WITH_FEEDBACK = 100, 10
 """Draws of the channel, and those of them in which feedback is made: that takes most of the time, and its share of all

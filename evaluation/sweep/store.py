@@ -23,8 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gocom.common.errors import InvalidInput
-from gocom.common.images import list_images
-from gocom.common.models import held_knowledge
+from gocom.common.image_files import list_images
+from gocom.common.model_files import held_knowledge
 from gocom.evaluation.sweep.grid import Grid, Task
 from gocom.evaluation.sweep.rows import COLUMNS, TIMINGS, write_csv
 from gocom.evaluation.sweep.worker import Done, more_metrics

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gocom.common.account import cost
+from gocom.common.byte_account import cost
 from gocom.common.csi import Csi
-from gocom.common.images import ImageArray, read_samples, square_crop, to_float
+from gocom.common.image_files import ImageArray, read_samples, square_crop, to_float
 from gocom.common.systems import SYSTEMS
 from gocom.common.types import Budget, Goal
-from gocom.common.wire import make_parameters
+from gocom.common.wire.messages import make_parameters
 from gocom.evaluation import optional_metrics
 from gocom.evaluation.judge import Judge, Original, grey_like, imagenet_class
 from gocom.evaluation.kernel_distance import MIN_PICTURES

@@ -8,5 +8,7 @@ from gocom.common.interfaces import GenerativeDecoder
 from gocom.common.registry import Registry
 from gocom.common.systems import system_file
 
-DECODERS: Registry[Callable[[str], GenerativeDecoder]] = Registry("codec", "gocom.receiver.decoders", file_of=system_file)
+DECODERS: Registry[Callable[[str], GenerativeDecoder]] = Registry(
+    "codec", "gocom.receiver.decoders", file_of=system_file
+)
 """Codec names to factories that take a device."""

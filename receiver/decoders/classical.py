@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from gocom.common.errors import DecodeFailed
-from gocom.common.images import to_float
+from gocom.common.image_files import to_float
 from gocom.common.rounds import merge_rounds
 from gocom.common.systems.classical import CLASSICAL_CODECS, FILE, Scale, shrunk
 from gocom.common.types import Provenance, ReceivedMessage, Reconstruction

@@ -12,10 +12,11 @@ from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import Tensor
 
 from gocom.common.errors import DecodeFailed
-from gocom.common.models import model_folder
+from gocom.common.model_files import model_folder
 from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.vae import Vae
 from gocom.common.rounds import merge_rounds, missing_spans
+from gocom.common.samplers.feature_imputation import ImputerSettings, impute
 from gocom.common.systems.feature_imputing import (
     FEATURES,
     LATENT_CHANNELS,
@@ -27,9 +28,8 @@ from gocom.common.systems.feature_imputing import (
     grid_shape,
 )
 from gocom.common.types import Bytes, Ints, Provenance, ReceivedMessage, ReceivedSegment, Reconstruction
+from gocom.receiver.batch_groups import in_groups
 from gocom.receiver.decoders import DECODERS
-from gocom.receiver.grouping import in_groups
-from gocom.receiver.samplers.feature_imputation import ImputerSettings, impute
 
 Rounds = Sequence[ReceivedMessage]
 

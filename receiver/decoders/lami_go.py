@@ -14,12 +14,13 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from gocom.common.errors import DecodeFailed
-from gocom.common.models import model_folder
+from gocom.common.model_files import model_folder
 from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.text_encoder import TextEncoder
 from gocom.common.nets.token_denoiser import TokenDenoiser
 from gocom.common.nets.vq_tokenizer import VQTokenizer
 from gocom.common.rounds import merge_rounds, missing_spans
+from gocom.common.samplers.latent_mixture import Denoise, SamplerSettings, Step, sample
 from gocom.common.systems.lami_go import (
     CAPTION,
     MAX_CAPTION_BYTES,
@@ -29,9 +30,8 @@ from gocom.common.systems.lami_go import (
     grid_shape,
 )
 from gocom.common.types import Bools, Bytes, Floats, Ints, Provenance, ReceivedMessage, ReceivedSegment, Reconstruction
+from gocom.receiver.batch_groups import in_groups
 from gocom.receiver.decoders import DECODERS
-from gocom.receiver.grouping import in_groups
-from gocom.receiver.samplers.latent_mixture import Denoise, SamplerSettings, Step, sample
 
 Rounds = Sequence[ReceivedMessage]
 

@@ -53,7 +53,10 @@ def test_health_is_an_exit_status(stack):
     assert status(*stack.addresses.values()) == 0
     assert status(stack.addresses["channel"], "127.0.0.1:1") == 1
     for name, inside in zip(SERVICES, ("50051", "50052", "50053"), strict=True):
-        assert run_in(stack.container(name), "python", "-m", "gocom.deploy.health", f"127.0.0.1:{inside}") == (0, "SERVING")
+        assert run_in(stack.container(name), "python", "-m", "gocom.deploy.health", f"127.0.0.1:{inside}") == (
+            0,
+            "SERVING",
+        )
 
 
 def test_the_demo_writes_pictures_and_a_table(stack):

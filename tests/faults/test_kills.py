@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gocom.client.stack import SERVICES, LocalStack
+from gocom.client.local_stack import SERVICES, LocalStack
 
 IMAGES = int(os.environ.get("GOCOM_KILL_IMAGES", "1000"))
 KILLS = int(os.environ.get("GOCOM_KILLS", "20"))

@@ -10,17 +10,17 @@ import numpy as np
 from generative_codecs import CODINGS, GENERATIVE, choice_name, choices, drawn_message
 from toy_world import toy_round
 
-from gocom.common.account import cost, frame_items
+from gocom.common.byte_account import cost, frame_items
 from gocom.common.csi import Csi
-from gocom.common.images import ImageArray, png_bytes, to_uint8
+from gocom.common.image_files import ImageArray, png_bytes, to_uint8
 from gocom.common.packetizer import packetize
 from gocom.common.systems import SYSTEMS
 from gocom.common.systems.feature_imputing import LATENT_CHANNELS
 from gocom.common.types import Budget, ElementCoding, Feedback, FeedbackPolicy, Goal, GoMessage, LinkSettings
-from gocom.common.wire import codec_to_proto, link_to_proto, make_parameters
-from gocom.v1 import link_pb2, transmitter_pb2
+from gocom.common.wire.messages import codec_to_proto, link_to_proto, make_parameters
 from gocom.transmitter.encoders.classical import ClassicalEncoder
-from gocom.transmitter.resend import resend
+from gocom.transmitter.retransmission import resend
+from gocom.v1 import link_pb2, transmitter_pb2
 
 Items = list[link_pb2.SendRequest]
 

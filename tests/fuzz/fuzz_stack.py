@@ -27,10 +27,10 @@ from gocom.common.rounds import merge_rounds
 from gocom.common.settings import ChannelSettings
 from gocom.common.systems import system_file
 from gocom.common.types import Reconstruction
-from gocom.common.wire import MAX_ROUNDS
-from gocom.v1 import channel_pb2, link_pb2, link_pb2_grpc, receiver_pb2, transmitter_pb2
+from gocom.common.wire.messages import MAX_ROUNDS
 from gocom.receiver.decoders import DECODERS
 from gocom.transmitter.encoders import ENCODERS
+from gocom.v1 import channel_pb2, link_pb2, link_pb2_grpc, receiver_pb2, transmitter_pb2
 
 DEADLINE_S = 15
 STREAMS = 8
@@ -267,7 +267,8 @@ async def _start(world: World, liar: Liar) -> dict[str, str]:
     port = free_port()
     await world.receiver(feedback_address=f"127.0.0.1:{port}", feedback_timeout_s=1, max_frame_bytes=1 << 16, **limits)
     emulator = await world.start(
-        gocom.channel_emulator.service, ChannelSettings(port=0, next_hop=world.receiving.address, profile=PROFILE, **limits)
+        gocom.channel_emulator.service,
+        ChannelSettings(port=0, next_hop=world.receiving.address, profile=PROFILE, **limits),
     )
     silent = await _bare(world, link_pb2_grpc.add_LinkServiceServicer_to_server, Silent())
     waiting = await world.transmitter(silent, outbox="off", outcome_timeout_s=3600)

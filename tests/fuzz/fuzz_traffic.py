@@ -13,8 +13,8 @@ from google.protobuf.message import Message
 from hypothesis import strategies as st
 from PIL import Image
 
-from gocom.common.entropy.element_set import pack_spans
-from gocom.common.traces import trace_round
+from gocom.common.entropy.element_positions import pack_spans
+from gocom.common.packet_traces import trace_round
 from gocom.v1 import channel_pb2, link_pb2
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "JPEG2000", "GIF", "TIFF", "BMP", "PPM")

@@ -12,16 +12,16 @@ import numpy as np
 from google.protobuf import proto
 from google.protobuf.message import DecodeError
 
-from gocom.common.checksum import checksums
+from gocom.common.crc32c import checksums
 from gocom.common.errors import GoComError
-from gocom.common.feedback import read_wanted
 from gocom.common.packetizer import depacketize
 from gocom.common.rounds import merge_rounds, span_positions
 from gocom.common.systems import SYSTEMS, spec_of
 from gocom.common.types import FrameHeader, LinkSettings, ReceivedMessage, ReceivedSegment
-from gocom.common.wire import check_session_id, link_from_proto
+from gocom.common.wire.feedback import read_wanted
+from gocom.common.wire.messages import check_session_id, link_from_proto
+from gocom.receiver.round_assembly import ArrivedRound, RoundAssembler
 from gocom.v1 import feedback_pb2, link_pb2
-from gocom.receiver.assembly import ArrivedRound, RoundAssembler
 
 SYSTEMS.load()  # codecs are imported when first asked for, which is too late to be instrumented
 

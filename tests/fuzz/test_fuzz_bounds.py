@@ -16,20 +16,20 @@ from PIL import Image
 
 from gocom.channel_emulator.chain import Chain, frame_info
 from gocom.common import fec
-from gocom.common.batch_wire import batch_from_proto
 from gocom.common.channel_spec import parse_spec
-from gocom.common.entropy.element_set import pack_spans
+from gocom.common.entropy.element_positions import pack_spans
 from gocom.common.errors import GoComError, InvalidInput, TooLarge, UnknownName
-from gocom.common.images import decode_image
+from gocom.common.image_files import decode_image
 from gocom.common.packetizer import MAX_PACKETS, depacketize
 from gocom.common.systems import SYSTEMS
 from gocom.common.types import ElementCoding, LinkSettings
-from gocom.common.wire import codec_from_proto, codec_to_proto, header_from_proto
+from gocom.common.wire.messages import codec_from_proto, codec_to_proto, header_from_proto
+from gocom.common.wire.packet_batches import batch_from_proto
+from gocom.receiver.round_assembly import RoundAssembler
+from gocom.transmitter import feedback_handling as transmitter_feedback
+from gocom.transmitter.feedback_handling import check_feedback
+from gocom.transmitter.frame_encoding import read_request
 from gocom.v1 import channel_pb2, feedback_pb2, link_pb2, transmitter_pb2
-from gocom.receiver.assembly import RoundAssembler
-from gocom.transmitter import feedback as transmitter_feedback
-from gocom.transmitter.encoding import read_request
-from gocom.transmitter.feedback import check_feedback
 
 MIB = 1 << 20
 
@@ -159,9 +159,9 @@ def test_memory_of_much_noise(spec):
     chain, frame = Chain.from_profile(parse_spec(spec, 1)), frame_info(announce("jpeg", damage_tolerant=True))
     batch = batch_from_proto(packets(32, 65000))
     with at_most(200):
-        passage = chain.passage(frame)
-        noisy = passage.apply(batch)
-    assert len(noisy) == 32 and passage.scores()[0].trials == 8 * 32 * 65000
+        impairer = chain.impairer(frame)
+        noisy = impairer.apply(batch)
+    assert len(noisy) == 32 and impairer.scores()[0].trials == 8 * 32 * 65000
     # In pieces or not, what happens to a packet is the same.
     for i in (0, 17, 31):
         only = np.arange(32) == i

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gocom.common import fec
-from gocom.common.entropy.element_set import pack_spans, unpack_spans
+from gocom.common.entropy.element_positions import pack_spans, unpack_spans
 from gocom.common.errors import InvalidInput
 from gocom.common.packetizer import MAX_ELEMENTS
 from gocom.common.rounds import span_positions, spans_of

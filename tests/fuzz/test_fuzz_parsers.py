@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 from packet_target import play
 
 from gocom.channel_emulator.chain import Chain, check_sequence, frame_info
-from gocom.common.batch_wire import batch_from_proto, batch_to_proto
 from gocom.common.channel_spec import PRESETS, format_spec, parse_spec
 from gocom.common.errors import DecodeFailed, InvalidInput, UnknownName
-from gocom.common.images import decode_image
+from gocom.common.image_files import decode_image
+from gocom.common.packet_trace_file import TraceWriter, read_trace_file
 from gocom.common.rounds import span_positions
-from gocom.common.trace_file import TraceWriter, read_trace_file
 from gocom.common.types import ReceivedMessage, ReceivedSegment
-from gocom.common.wire import header_from_proto, header_to_proto
-from gocom.v1 import channel_pb2, feedback_pb2, link_pb2, transmitter_pb2
+from gocom.common.wire.messages import header_from_proto, header_to_proto
+from gocom.common.wire.packet_batches import batch_from_proto, batch_to_proto
 from gocom.receiver.decoders.classical import ClassicalDecoder
-from gocom.transmitter.encoding import read_request
-from gocom.transmitter.feedback import check_feedback
+from gocom.transmitter.feedback_handling import check_feedback
+from gocom.transmitter.frame_encoding import read_request
+from gocom.v1 import channel_pb2, feedback_pb2, link_pb2, transmitter_pb2
 
 HEADERS = [items[0].header for rounds in frames().values() for items in rounds]
 LONGEST = 2000
@@ -142,13 +142,13 @@ def test_channels(profile, message):
     try:
         arrived, frame = batch_from_proto(message), frame_info(FIRST[0])
         check_sequence(arrived)
-        passage = chain.passage(frame)
-        batch = passage.apply(arrived)
+        impairer = chain.impairer(frame)
+        batch = impairer.apply(arrived)
     except InvalidInput as error:
         short(error)
         return
     assert len(batch) == len(message.length_bytes) and all(
-        0 <= score.events <= score.trials and score.variance >= 0 for score in passage.scores()
+        0 <= score.events <= score.trials and score.variance >= 0 for score in impairer.scores()
     )
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from gocom.common.account import cost
+from gocom.common.byte_account import cost
 from gocom.common.csi import Csi
-from gocom.common.packet_order import transmission_order
+from gocom.common.element_order import transmission_order
 from gocom.common.packetizer import depacketize, packetize
 from gocom.common.pipeline import sampler_generator
 from gocom.common.systems import SYSTEMS
 from gocom.common.types import Budget, Goal, LinkSettings
-from gocom.common.wire import header_to_proto, make_parameters
+from gocom.common.wire.messages import header_to_proto, make_parameters
 
 LINK = LinkSettings(max_payload_bytes=64)
 

@@ -38,7 +38,11 @@ def gocom(folder, *arguments):
         "GOCOM_RECEIVER_WARM_CODECS": "[]",
     }
     done = subprocess.run(
-        [sys.executable, "-m", "gocom.client.cli", *arguments], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "gocom.client.cli", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr + done.stdout
     return [json.loads(line) for line in done.stdout.splitlines()]

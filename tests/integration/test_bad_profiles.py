@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 from gocom.channel_emulator.service import serve
 from gocom.client.cli import app
 from gocom.common.channel_spec import MAX_IMPAIRMENTS, parse_spec
-from gocom.common.enums import enum_from_name
-from gocom.common.rpc.channels import open_channel
+from gocom.common.rpc.client_channels import open_channel
 from gocom.common.rpc.server import RunningServer
 from gocom.common.settings import ChannelSettings
+from gocom.common.wire.enums import enum_from_name
 from gocom.v1 import channel_pb2, channel_pb2_grpc
 
 NAN, INF = float("nan"), float("inf")

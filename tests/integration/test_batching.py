@@ -9,14 +9,14 @@ import pytest
 from toy_codec import ToyDecoder
 from toy_world import LINK, opening, toy_round
 
+from gocom.common.codec_worker import CodecWorker
 from gocom.common.settings import ReceiverSettings
-from gocom.common.workers import CodecWorker
-from gocom.v1 import link_pb2
 from gocom.receiver.decode_loop import decode_all
 from gocom.receiver.decoders import DECODERS
-from gocom.receiver.frames import Outside
-from gocom.receiver.session import LinkSession
-from gocom.receiver.sessions import SessionStore
+from gocom.receiver.frames import LinkDependencies
+from gocom.receiver.link_session import LinkSession
+from gocom.receiver.session_records import SessionStore
+from gocom.v1 import link_pb2
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ class Ends:
     """Link streams, a queue and, once started, the decode loop; no network."""
 
     def __init__(self, **settings):
-        self.outside = Outside(
+        self.dependencies = LinkDependencies(
             ReceiverSettings(**{"queue_frames": 8} | settings), CodecWorker(DECODERS, "cpu", "decode"), None,
             asyncio.Queue(settings.get("queue_frames", 8)),
         )  # fmt: skip
@@ -59,26 +59,26 @@ class Ends:
                 yield item
 
         record = self.store.hold(name, writer=True)
-        session = LinkSession(name, LINK, 0, record, self.outside)
+        session = LinkSession(name, LINK, 0, record, self.dependencies)
         self.tasks.append(asyncio.create_task(session.read(requests())))
         return session, record
 
     async def waiting(self, count):
         """Let streams run until so many rounds wait for the decoder."""
         async with asyncio.timeout(5):
-            while self.outside.jobs.qsize() < count:
+            while self.dependencies.jobs.qsize() < count:
                 assert not any(task.done() for task in self.tasks), self.tasks
                 await asyncio.sleep(0)
 
     async def decode(self):
         """Run the decode loop until all streams are through."""
-        loop = asyncio.create_task(decode_all(self.outside))
+        loop = asyncio.create_task(decode_all(self.dependencies))
         async with asyncio.timeout(20):
             await asyncio.gather(*self.tasks)
         loop.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await loop
-        await self.outside.decoders.close()
+        await self.dependencies.decoders.close()
 
 
 def responses(session):
@@ -151,11 +151,13 @@ async def _all(record, count):
 
 
 async def test_a_round_that_cannot_be_unpacked_fails_alone(batches, monkeypatch):
-    import gocom.receiver.session
+    import gocom.receiver.link_session
 
-    unpack = gocom.receiver.session.unpack
+    unpack = gocom.receiver.link_session.unpack
     monkeypatch.setattr(
-        gocom.receiver.session, "unpack", lambda arrived, link: unpack(arrived, link if arrived.header.frame_index else None)
+        gocom.receiver.link_session,
+        "unpack",
+        lambda arrived, link: unpack(arrived, link if arrived.header.frame_index else None),
     )
     ends = Ends(batch_frames=4)
     session, _ = ends.stream([item for i in range(3) for item in toy_round(i)])
@@ -202,7 +204,7 @@ async def test_the_queue_still_holds_back_the_sender(batches):
     session, _ = ends.stream([item for i in range(7) for item in toy_round(i)])
     await ends.waiting(2)
     await asyncio.sleep(0.05)
-    assert ends.outside.jobs.full() and not ends.tasks[0].done()
+    assert ends.dependencies.jobs.full() and not ends.tasks[0].done()
     await ends.decode()
     assert len(outcomes(session)) == 7
     assert batches[0] == [0, 1] and max(len(b) if isinstance(b, list) else 1 for b in batches) <= 3

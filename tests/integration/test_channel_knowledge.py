@@ -12,9 +12,9 @@ from gocom.channel_emulator.channel_state import Instant, state_of
 from gocom.common.channel_spec import parse_spec
 from gocom.common.csi import Csi, CsiSource
 from gocom.common.settings import TransmitterSettings
-from gocom.v1 import channel_pb2, channel_pb2_grpc, feedback_pb2, link_pb2_grpc, transmitter_pb2
-from gocom.transmitter import session
+from gocom.transmitter import transmit_session as session
 from gocom.transmitter.channel_state import CSI_PACKETS, ChannelStateSource
+from gocom.v1 import channel_pb2, channel_pb2_grpc, feedback_pb2, link_pb2_grpc, transmitter_pb2
 
 EMULATOR, RECEIVER = transmitter_pb2.CSI_SOURCE_EMULATOR, transmitter_pb2.CSI_SOURCE_RECEIVER
 FADING = "coded_fading:snr_db=-1,code_rate=1,coherence=2,limit=outage"

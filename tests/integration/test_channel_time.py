@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from test_channel_service import OPEN, PACKETS, Net, frame, header, packets, rest_of, start_net
 
-from gocom.channel_emulator import delay_line, parcels
 from gocom.channel_emulator.chain import Chain, frame_info
-from gocom.channel_emulator.timed_faults import Flight
-from gocom.common.batch_wire import batch_from_proto, batch_to_proto
+from gocom.channel_emulator.fault_bases.timed_fault import TimedBatch
+from gocom.channel_emulator.proxy import delay_line, delayed_batch
 from gocom.common.channel_spec import parse_spec
-from gocom.common.checksum import checksums
-from gocom.common.metrics import PACKETS as COUNTER
-from gocom.common.packets import PacketBatch
-from gocom.common.rpc.call_status import CallStatus
+from gocom.common.crc32c import checksums
+from gocom.common.packet_batch import PacketBatch
+from gocom.common.rpc.true_status import CallStatus
+from gocom.common.service_metrics import PACKETS as COUNTER
+from gocom.common.wire.packet_batches import batch_from_proto, batch_to_proto
 from gocom.v1 import channel_pb2, link_pb2
 
 SLACK_S = 1.5
@@ -37,9 +37,9 @@ def batches(net: Net) -> list[tuple[float, PacketBatch]]:
     return [(at, batch_from_proto(item.batch)) for at, item in pairs if item.HasField("batch")]
 
 
-def expected(spec: str, seed: int, index: int) -> Flight:
+def expected(spec: str, seed: int, index: int) -> TimedBatch:
     chain = Chain.from_profile(parse_spec(spec, seed))
-    return chain.passage(frame_info(header(index))).fly(packets(index))
+    return chain.impairer(frame_info(header(index))).apply_timed(packets(index))
 
 
 async def test_packets_take_the_time_drawn_for_them() -> None:
@@ -47,14 +47,14 @@ async def test_packets_take_the_time_drawn_for_them() -> None:
     async with start_net(spec, 5) as net:
         began = time.monotonic()
         await net.send(OPEN, *frame(0))
-        flight = expected(spec, 5, 0)
-        assert 0.05 < flight.batch.erased.mean() < 0.2
+        timed_batch = expected(spec, 5, 0)
+        assert 0.05 < timed_batch.batch.erased.mean() < 0.2
         for at, batch in batches(net):
             for sequence in batch.sequence.tolist():
-                late = at - began - flight.delay_ms[sequence] / 1000
+                late = at - began - timed_batch.delay_ms[sequence] / 1000
                 assert -0.001 < late < SLACK_S
         arrived = net.sink.frames()[0].sequence
-        assert set(arrived.tolist()) == set(np.flatnonzero(~flight.batch.erased).tolist())
+        assert set(arrived.tolist()) == set(np.flatnonzero(~timed_batch.batch.erased).tolist())
         # Those that drew less went ahead; a busy machine sends more of them together, in their order.
         assert len(batches(net)) > 10 and (np.diff(arrived) < 0).sum() > 10
         assert kinds(net) == ["open", "header", "batch", "end"]
@@ -103,15 +103,19 @@ async def test_copies_come_and_are_counted() -> None:
     spec = "duplicate:rate=0.5,copies=3+packet_erasure:rate=0.1"
     async with start_net(spec, 4) as net:
         await net.send(OPEN, *frame(0))
-        flight = expected(spec, 4, 0)
+        timed_batch = expected(spec, 4, 0)
         times = np.bincount(net.sink.frames()[0].sequence, minlength=PACKETS)
-        assert np.array_equal(times, np.where(flight.batch.erased, 0, 1 + flight.copies))
+        assert np.array_equal(times, np.where(timed_batch.batch.erased, 0, 1 + timed_batch.copies))
         report = await net.control.WatchStatistics(channel_pb2.WatchStatisticsRequest(), timeout=10).read()
         assert (report.packets_in, report.packets_out) == (PACKETS, times.sum())
         assert report.packets_out > PACKETS
         copied = report.impairments[0]
-        assert copied.trials == PACKETS and copied.events == np.count_nonzero(flight.copies) and abs(copied.z_score) < 4
-    assert erased._value.get() - before == flight.batch.erased.sum() > 0
+        assert (
+            copied.trials == PACKETS
+            and copied.events == np.count_nonzero(timed_batch.copies)
+            and abs(copied.z_score) < 4
+        )
+    assert erased._value.get() - before == timed_batch.batch.erased.sum() > 0
 
 
 async def test_a_delay_holds_up_a_stream_once_not_once_a_frame() -> None:
@@ -247,7 +251,7 @@ async def test_copies_of_large_batches_fit_the_next_hop() -> None:
 
 
 async def test_many_copies_of_many_packets_are_worked_on_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parcels, "_TOGETHER", 20)
+    monkeypatch.setattr(delayed_batch, "_TOGETHER", 20)
     async with start_net("duplicate:rate=1,copies=8") as net:
         await net.send(OPEN, *frame(0))
         assert np.array_equal(net.sink.frames()[0].sequence, np.repeat(np.arange(PACKETS), 9))

@@ -5,12 +5,12 @@ import pytest
 from generative_codecs import GENERATIVE, OWN
 
 from gocom.common.errors import BudgetTooSmall, InvalidInput
-from gocom.common.quality import psnr_db
+from gocom.common.image_quality import psnr_db
 from gocom.common.rounds import span_positions
 from gocom.common.systems import SYSTEMS
 from gocom.common.systems.lami_go import TOKENS
 from gocom.common.types import FeedbackPolicy, LinkSettings, Provenance
-from gocom.common.wire import make_parameters
+from gocom.common.wire.messages import make_parameters
 from gocom.receiver.decoders import DECODERS
 from gocom.transmitter.encoders import ENCODERS
 

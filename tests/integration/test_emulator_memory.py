@@ -11,10 +11,10 @@ import grpc
 import numpy as np
 import pytest
 
-from gocom.client.stack import LocalStack
-from gocom.common.batch_wire import batch_to_proto
-from gocom.common.packets import PacketBatch
-from gocom.common.rpc.channels import open_channel
+from gocom.client.local_stack import LocalStack
+from gocom.common.packet_batch import PacketBatch
+from gocom.common.rpc.client_channels import open_channel
+from gocom.common.wire.packet_batches import batch_to_proto
 from gocom.v1 import link_pb2, link_pb2_grpc
 
 PROFILE = (

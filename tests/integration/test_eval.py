@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 
 from gocom.client.cli import app
 from gocom.client.client import Client
-from gocom.common.images import square_crop, to_float
-from gocom.common.quality import psnr_db
+from gocom.common.image_files import square_crop, to_float
+from gocom.common.image_quality import psnr_db
 from gocom.common.types import LinkSettings
 from gocom.evaluation.setup import Codec
 from gocom.evaluation.sweep.engine import PipelineEngine, ServicesEngine

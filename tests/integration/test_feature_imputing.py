@@ -8,7 +8,7 @@ import torch
 
 from gocom.common.csi import Csi
 from gocom.common.errors import DecodeFailed
-from gocom.common.quality import psnr_db
+from gocom.common.image_quality import psnr_db
 from gocom.common.rounds import merge_rounds
 from gocom.common.systems.feature_imputing import (
     FEATURES,

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gocom.common.csi import CsiKind
-from gocom.common.images import png_bytes, to_uint8
+from gocom.common.image_files import png_bytes, to_uint8
 from gocom.common.systems.feature_imputing import FeatureImputingOptions
 from gocom.common.types import Goal, Provenance
 from gocom.evaluation.feature_imputing import __main__ as command

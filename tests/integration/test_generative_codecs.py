@@ -10,13 +10,13 @@ import pytest
 import torch
 from generative_codecs import CODINGS, GENERATIVE, choice_name, choices, few_steps
 
-from gocom.common.checksum import checksums
+from gocom.common.crc32c import checksums
 from gocom.common.csi import Csi
 from gocom.common.errors import DecodeFailed
 from gocom.common.packetizer import depacketize, packetize
 from gocom.common.systems import SYSTEMS
 from gocom.common.types import Budget, Goal, LinkSettings, Provenance
-from gocom.common.wire import make_parameters
+from gocom.common.wire.messages import make_parameters
 
 LINK = LinkSettings(max_payload_bytes=48)
 LOSSY = "packet_erasure:rate=0.3"

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from generative_codecs import GENERATIVE, choice_name, choices, few_steps
 
-from gocom.common.quality import psnr_db
+from gocom.common.image_quality import psnr_db
 
 ROOT = Path(__file__).resolve().parents[2]
 KERNELS = {

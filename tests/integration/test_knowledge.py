@@ -9,8 +9,8 @@ from toy_world import kinds, opening, refused, request
 
 import gocom.transmitter.service
 from gocom.common.errors import Mismatch
-from gocom.common.models import folder_hash, held_knowledge, knowledge_hash, model_folder
-from gocom.common.rpc.status import error_from_rpc
+from gocom.common.model_files import folder_hash, held_knowledge, knowledge_hash, model_folder
+from gocom.common.rpc.status_mapping import error_from_rpc
 from gocom.common.systems import SYSTEMS
 from gocom.v1 import link_pb2
 

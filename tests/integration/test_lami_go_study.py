@@ -8,8 +8,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from gocom.common.images import png_bytes, to_uint8
+from gocom.common.image_files import png_bytes, to_uint8
 from gocom.common.pipeline import sampler_generator
+from gocom.common.samplers.latent_mixture import SamplerSettings
 from gocom.common.systems.lami_go import MaskingPolicy, TSchedule
 from gocom.common.types import FeedbackPolicy, LinkSettings
 from gocom.evaluation.judge import Judge
@@ -19,7 +20,6 @@ from gocom.evaluation.lami_go.budgets import AtOnce, fit
 from gocom.evaluation.lami_go.counts import ERASURE, Counts
 from gocom.evaluation.lami_go.study import STUDY
 from gocom.evaluation.lami_go.world import World
-from gocom.receiver.samplers.latent_mixture import SamplerSettings
 
 
 @pytest.fixture(scope="module")

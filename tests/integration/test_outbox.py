@@ -8,9 +8,9 @@ import stat
 import pytest
 
 from gocom.common.errors import GoComError, NotReady
-from gocom.v1 import transmitter_pb2
 from gocom.transmitter import outbox as module
 from gocom.transmitter.outbox import Outbox, outbox_path
+from gocom.v1 import transmitter_pb2
 
 DONE = [
     transmitter_pb2.TransmitResponse(frame_index=1, accepted=transmitter_pb2.FrameAccepted(width_px=64)),

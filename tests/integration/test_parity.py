@@ -17,16 +17,16 @@ from gocom.channel_emulator.chain import Chain
 from gocom.channel_emulator.channel_state import state_of
 from gocom.client.client import AsyncClient
 from gocom.common.channel_spec import parse_spec
-from gocom.common.feedback import answer_waits
-from gocom.common.images import to_float, to_uint8
-from gocom.common.rpc.channels import open_channel
+from gocom.common.image_files import to_float, to_uint8
+from gocom.common.rpc.client_channels import open_channel
 from gocom.common.rpc.server import start_server
 from gocom.common.settings import ChannelSettings, ReceiverSettings, ServiceSettings, TransmitterSettings
 from gocom.common.types import FeedbackPolicy, PowerAllocation
-from gocom.v1 import channel_pb2_grpc, link_pb2_grpc
+from gocom.common.wire.feedback import answer_waits
 from gocom.receiver import service as receiver_service
 from gocom.transmitter import service as transmitter_service
-from gocom.transmitter.delivery import Delivery
+from gocom.transmitter.resources.delivery import Delivery
+from gocom.v1 import channel_pb2_grpc, link_pb2_grpc
 
 CASES = [
     ("jpeg", "clean", {}),

@@ -16,7 +16,7 @@ README = (ROOT / "README.md").read_text()
 @pytest.mark.timeout(200)
 def test_the_python_block_runs(tmp_path, photo):
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    from gocom.common.images import to_uint8
+    from gocom.common.image_files import to_uint8
 
     Image.fromarray(to_uint8(photo("coffee", 128))).save(tmp_path / "photo.jpg")
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)

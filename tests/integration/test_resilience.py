@@ -9,9 +9,9 @@ from toy_world import free_port, kinds, opening, png, refused, request, toy_roun
 
 from gocom.client.client import AsyncClient
 from gocom.common.errors import NotReady
-from gocom.v1 import link_pb2, link_pb2_grpc, transmitter_pb2
-from gocom.transmitter.intake import MAX_BEGUN
+from gocom.transmitter.frame_admission import MAX_BEGUN
 from gocom.transmitter.outbox import Outbox
+from gocom.v1 import link_pb2, link_pb2_grpc, transmitter_pb2
 
 RESUME, REPEAT = transmitter_pb2.RESUMPTION_RESUME, transmitter_pb2.RESUMPTION_REPEAT
 
@@ -63,7 +63,7 @@ async def test_a_link_that_is_cut_is_opened_again(world):
 
 
 async def test_a_frame_on_which_the_link_always_dies_fails(world, monkeypatch):
-    monkeypatch.setattr("gocom.transmitter.session.MAX_CUTS", 2)
+    monkeypatch.setattr("gocom.transmitter.transmit_session.MAX_CUTS", 2)
     await broken(world, 99)
     events = await world.transmit(request(0))
     assert kinds(events)[-1] == "failed" and kinds(events).count("retried") == 2

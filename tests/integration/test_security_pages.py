@@ -7,7 +7,7 @@ import textwrap
 import pytest
 from test_security import ask, start_channel
 
-from gocom.client.stack import ROOT
+from gocom.client.local_stack import ROOT
 from gocom.common.settings import ClientSettings
 
 

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from skimage import data
 
-from gocom.common.images import png_bytes
+from gocom.common.image_files import png_bytes
 from gocom.common.types import LinkSettings
 from gocom.evaluation import kernel_distance as kernel
 from gocom.evaluation import optional_metrics

@@ -9,7 +9,7 @@ import pytest
 from toy_world import opening, png, refused, request, toy_round
 
 import gocom.channel_emulator.service
-from gocom.common.rpc.call_status import CallStatus
+from gocom.common.rpc.true_status import CallStatus
 from gocom.common.settings import ChannelSettings
 from gocom.v1 import channel_pb2, channel_pb2_grpc, link_pb2_grpc, receiver_pb2
 
@@ -172,7 +172,9 @@ async def test_a_reader_that_goes_away_frees_its_slot(full, kind, how):
 @pytest.mark.parametrize("kind", ["transmit", "send", "send through the emulator"])
 async def test_a_stream_on_which_nothing_comes_frees_its_slot(world, kind):
     await world.receiver(first_item_s=0.3)
-    emulator = await world.start(gocom.channel_emulator.service, ChannelSettings(port=0, next_hop=world.receiving.address))
+    emulator = await world.start(
+        gocom.channel_emulator.service, ChannelSettings(port=0, next_hop=world.receiving.address)
+    )
     await world.transmitter(emulator.address, outbox="off", first_item_s=0.3)
     through = link_pb2_grpc.LinkServiceStub(await world.channel(emulator.address))
     method = {"transmit": world.images.Transmit, "send": world.link.Send}.get(kind, through.Send)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from gocom.client import AsyncClient, LocalStack
 from gocom.client.cli import app
 from gocom.common.errors import InvalidInput
-from gocom.common.images import png_bytes
+from gocom.common.image_files import png_bytes
 
 FIELDS = {
     "frame_id", "codec", "width_px", "height_px", "bytes_total", "bytes_by_segment", "bytes_resent", "bpp",

@@ -17,18 +17,18 @@ import pytest
 from PIL import Image
 from test_channel_service import OPEN, PACKETS, Net, frame, header, packets, rest_of, start_net
 
-from gocom.channel_emulator import recording
-from gocom.channel_emulator.recording import MAX_READERS
+from gocom.channel_emulator import trace_recording as recording
+from gocom.channel_emulator.trace_recording import MAX_READERS
+from gocom.client.channel_recording import FileRecording, PendingTrace
 from gocom.client.client import AsyncClient
-from gocom.client.recording import FileRecording, PendingTrace
-from gocom.client.stack import LocalStack
-from gocom.common.batch_wire import batch_to_proto
-from gocom.common.checksum import checksums
+from gocom.client.local_stack import LocalStack
+from gocom.common.crc32c import checksums
 from gocom.common.errors import Busy, InvalidInput, TooLarge
+from gocom.common.packet_batch import PacketBatch
+from gocom.common.packet_trace_file import TraceWriter, read_trace_file
+from gocom.common.packet_traces import lost_of
 from gocom.common.packetizer import MAX_PACKETS
-from gocom.common.packets import PacketBatch
-from gocom.common.trace_file import TraceWriter, read_trace_file
-from gocom.common.traces import lost_of
+from gocom.common.wire.packet_batches import batch_to_proto
 from gocom.v1 import channel_pb2, link_pb2
 
 PROFILES = [

@@ -15,8 +15,8 @@ from gocom.common.errors import InvalidInput
 from gocom.common.nets.loading import load_net
 from gocom.common.nets.vae import Vae
 from gocom.common.nets.vq_tokenizer import VQTokenizer
+from gocom.common.samplers.feature_imputation import ImputerSettings, impute
 from gocom.common.systems.feature_imputing import LATENT_CHANNELS
-from gocom.receiver.samplers.feature_imputation import ImputerSettings, impute
 from gocom.training.export import save_half
 from gocom.training.feature_imputer import FeatureImputerRecipe
 from gocom.training.feature_masks import LEAST, MOST, ROI, ROI_SHARES, draw_masks, draw_region

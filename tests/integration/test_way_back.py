@@ -12,16 +12,16 @@ from toy_world import free_port, kinds, opening, refused, request, toy_round
 
 import gocom.channel_emulator.service
 import gocom.receiver.feedback
-from gocom.channel_emulator import feedback_proxy
 from gocom.channel_emulator.chain import Chain
-from gocom.channel_emulator.feedback_packets import arrives
-from gocom.channel_emulator.hops import hop_stream
+from gocom.channel_emulator.proxy.feedback_packets import arrives
+from gocom.channel_emulator.proxy.hops import hop_stream
+from gocom.channel_emulator.proxy.link_proxy import feedback_proxy
 from gocom.client.client import AsyncClient
 from gocom.common.channel_spec import parse_spec
 from gocom.common.errors import InvalidInput
-from gocom.common.feedback import MAX_ATTEMPTS, answer_waits, bare_message
-from gocom.common.rpc.channels import open_channel
+from gocom.common.rpc.client_channels import open_channel
 from gocom.common.settings import ChannelSettings
+from gocom.common.wire.feedback import MAX_ATTEMPTS, answer_waits, bare_message
 from gocom.v1 import channel_pb2, channel_pb2_grpc, feedback_pb2, feedback_pb2_grpc, link_pb2
 
 TRY_S, PATIENCE_S = 0.15, 2.0

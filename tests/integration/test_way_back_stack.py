@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from gocom.client import LocalStack
 from gocom.client.cli import app
 from gocom.common.errors import InvalidInput
-from gocom.common.feedback import answer_waits
+from gocom.common.wire.feedback import answer_waits
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
 

@@ -10,7 +10,7 @@ from gocom.common.systems import SYSTEMS, SegmentSpec, System
 from gocom.common.types import ElementCoding, GoMessage, Parameters, Provenance, Reconstruction, Segment
 from gocom.receiver.decoders import DECODERS
 from gocom.transmitter.encoders import ENCODERS
-from gocom.transmitter.resend import resend
+from gocom.transmitter.retransmission import resend
 
 NAME = "toy"
 

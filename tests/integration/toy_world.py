@@ -12,13 +12,13 @@ from toy_codec import NAME, ToyHeader
 import gocom.channel_emulator.service
 import gocom.receiver.service
 import gocom.transmitter.service
-from gocom.common.account import frame_items
+from gocom.common.byte_account import frame_items
 from gocom.common.packetizer import packetize
-from gocom.common.rpc.call_status import CallStatus
-from gocom.common.rpc.channels import open_channel
+from gocom.common.rpc.client_channels import open_channel
+from gocom.common.rpc.true_status import CallStatus
 from gocom.common.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
 from gocom.common.types import ElementCoding, GoMessage, LinkSettings, RoundSettings, Segment
-from gocom.common.wire import link_to_proto
+from gocom.common.wire.messages import link_to_proto
 from gocom.v1 import (
     feedback_pb2_grpc,
     link_pb2,
@@ -89,7 +89,9 @@ class World:
 
     async def receiver(self, **settings):
         settings = {"feedback_address": f"127.0.0.1:{free_port()}", "feedback_timeout_s": 3, **settings}
-        self.receiving = await self.start(gocom.receiver.service, ReceiverSettings(port=0, warm_codecs=(NAME,), **settings))
+        self.receiving = await self.start(
+            gocom.receiver.service, ReceiverSettings(port=0, warm_codecs=(NAME,), **settings)
+        )
         channel = await self.channel(self.receiving.address)
         self.link, self.pictures = (
             link_pb2_grpc.LinkServiceStub(channel),

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from gocom.channel_emulator.chain import Chain
-from gocom.channel_emulator.impairments import FrameInfo
+from gocom.channel_emulator.fault_bases.fault import FrameInfo
 from gocom.channel_emulator.statistics import RoundCounts, Statistics
 from gocom.common.channel_spec import parse_spec
-from gocom.common.packets import PacketBatch
+from gocom.common.packet_batch import PacketBatch
 
 PACKETS, ROUNDS = 400, 12
 
@@ -31,11 +31,11 @@ def scores(spec: str, come: object, seeds: int, parts: int = 3) -> np.ndarray:
         statistics = Statistics(chain)
         for index in range(ROUNDS):
             info, counts = FrameInfo(index, 0, (True,)), RoundCounts()
-            passage = chain.passage(info, stream="hop 1/", copies=True)
+            impairer = chain.impairer(info, stream="hop 1/", copies=True)
             for part in np.array_split(come(rng), parts):  # type: ignore[operator]
                 batch = batch_of(part)
-                counts.add(batch, passage.apply(batch))
-            statistics.add(info, counts, passage.scores())
+                counts.add(batch, impairer.apply(batch))
+            statistics.add(info, counts, impairer.scores())
         found.append(statistics.report(1).impairments[0].z_score)
     return np.array(found)
 
@@ -72,18 +72,18 @@ def test_z_has_a_spread_of_one(spec: str, come: object) -> None:
 
 def test_copies_take_their_time_on_a_link() -> None:
     chain = Chain.from_profile(parse_spec("rate_limit:rate_kbps=8,queue_ms=48,overhead_bytes=0"))
-    passage = chain.passage(FrameInfo(), stream="hop 1/", copies=True)
-    left = passage.apply(batch_of(np.array([0, 0, 0, 1, 2])))
+    impairer = chain.impairer(FrameInfo(), stream="hop 1/", copies=True)
+    left = impairer.apply(batch_of(np.array([0, 0, 0, 1, 2])))
     # 20 ms a packet: the fourth would wait 60 ms.
     assert left.erased.tolist() == [False, False, False, True, True]
-    assert (passage.scores()[0].trials, passage.scores()[0].events) == (5, 2)
+    assert (impairer.scores()[0].trials, impairer.scores()[0].events) == (5, 2)
 
 
 def test_an_empty_packet_of_a_code_is_never_lost() -> None:
     chain = Chain.from_profile(parse_spec("coded_fading:snr_db=-40,code_rate=1,fading=none"))
-    passage = chain.passage(FrameInfo())
+    impairer = chain.impairer(FrameInfo())
     batch = batch_of(np.arange(3))
     batch.length, batch.payload = np.array([0, 20, 0]), np.zeros(20, np.uint8)
-    assert passage.apply(batch).erased.tolist() == [False, True, False]
-    score = passage.scores()[0]
+    assert impairer.apply(batch).erased.tolist() == [False, True, False]
+    score = impairer.scores()[0]
     assert (score.trials, score.events, score.expected) == (3, 1, pytest.approx(1))

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from gocom.channel_emulator.impairments import FrameInfo
+from gocom.channel_emulator.fault_bases.fault import FrameInfo
+from gocom.channel_emulator.fault_bases.two_state_chain import TwoStateChain
 from gocom.channel_emulator.impairments.bit_flip import BitFlip
 from gocom.channel_emulator.impairments.burst_bit_flip import BurstBitFlip
-from gocom.channel_emulator.two_state import TwoStateChain
-from gocom.common.packets import PacketBatch
-from gocom.common.random import CounterRng
+from gocom.common.counter_rng import CounterRng
+from gocom.common.packet_batch import PacketBatch
 from gocom.common.types import Bools
 
 RNG = CounterRng(77, "0:burst_bit_flip", 3, 0)

@@ -13,20 +13,21 @@ import numpy as np
 import pytest
 
 from gocom.channel_emulator.chain import Chain, Link, frame_info
-from gocom.channel_emulator.impairments import FrameInfo
+from gocom.channel_emulator.fault_bases.fault import FrameInfo
 from gocom.channel_emulator.impairments.gilbert_elliott import GilbertElliott
 from gocom.channel_emulator.impairments.packet_erasure import PacketErasure
 from gocom.channel_emulator.statistics import RoundCounts, Statistics
 from gocom.common.channel_spec import parse_spec
 from gocom.common.errors import InvalidInput, UnknownName
-from gocom.common.packets import PacketBatch
+from gocom.common.packet_batch import PacketBatch
 from gocom.v1 import channel_pb2, link_pb2
 
 ROOT = Path(__file__).parents[2]
 
 TOY = """
 from dataclasses import dataclass
-from gocom.channel_emulator.impairments import IMPAIRMENTS, PacketFault
+from gocom.channel_emulator.fault_bases.fault import PacketFault
+from gocom.channel_emulator.impairments import IMPAIRMENTS
 
 @IMPAIRMENTS.register("every_nth")
 @dataclass(frozen=True, slots=True)
@@ -106,9 +107,9 @@ def test_seed_frame_round_and_position_key_the_fate() -> None:
 
 def test_empty_batches_and_impossible_sequence_numbers() -> None:
     chain = chain_of("gilbert_elliott:p=0.02,r=0.2+packet_erasure:rate=0.1+bit_flip:rate=0.1,damage=deliver")
-    passage = chain.passage(FrameInfo())
-    assert len(passage.apply(batch_of(0))) == 0
-    assert [(score.trials, score.events, score.variance) for score in passage.scores()] == [(0, 0, 0)] * 3
+    impairer = chain.impairer(FrameInfo())
+    assert len(impairer.apply(batch_of(0))) == 0
+    assert [(score.trials, score.events, score.variance) for score in impairer.scores()] == [(0, 0, 0)] * 3
     batch = batch_of(2)
     batch.sequence = np.array([0, 2**32 - 1])
     with pytest.raises(InvalidInput, match=r"batch\.sequence: 4294967295 is not in 0 to"):
@@ -152,11 +153,11 @@ def test_statistics_agree_and_notice_a_wrong_chain() -> None:
     for frame in range(60):
         for statistics in (good, bad):
             info, counts = FrameInfo(frame, 0), RoundCounts()
-            passage = chain.passage(info, statistics.chain)
+            impairer = chain.impairer(info, statistics.chain)
             for part in batch.slices(300):
-                left = passage.apply(part)
+                left = impairer.apply(part)
                 counts.add(part, left)
-            statistics.add(info, counts, passage.scores())
+            statistics.add(info, counts, impairer.scores())
     report = good.report(3)
     assert (report.revision, report.frames, report.packets_in) == (3, 60, 60_000)
     assert report.payload_bytes_in == 60_000 * 20 and 0 < report.packets_out < 60_000
@@ -176,11 +177,11 @@ def test_scores_of_bursty_flips_have_deviation_one_whatever_the_lengths() -> Non
     packets = replace(batch_of(400), payload=np.zeros(length.sum(), np.uint8), length=length)
     for seed in range(150):
         chain, info = chain_of(spec, seed), FrameInfo(seed, 0)
-        statistics, counts, passage = Statistics(chain), RoundCounts(), chain.passage(info)
+        statistics, counts, impairer = Statistics(chain), RoundCounts(), chain.impairer(info)
         for part in packets.slices(150):
-            left = passage.apply(part)
+            left = impairer.apply(part)
             counts.add(part, left)
-        statistics.add(info, counts, passage.scores())
+        statistics.add(info, counts, impairer.scores())
         scores.append(statistics.report(1).impairments[1].z_score)
     assert np.std(scores) == pytest.approx(1, abs=0.2)  # of 150 scores: +- 3.5 standard deviations
     assert abs(np.mean(scores)) < 4 / math.sqrt(len(scores))
@@ -190,12 +191,12 @@ def test_a_lost_segment_is_counted_by_its_own_packets() -> None:
     chain = chain_of("packet_erasure:rate=1,segment=0+packet_erasure:rate=0.5", 2)
     batch = replace(batch_of(90), segment=np.arange(90) % 3)
     statistics = Statistics(chain)
-    passage = chain.passage(FrameInfo())
-    left = passage.apply(batch)
+    impairer = chain.impairer(FrameInfo())
+    left = impairer.apply(batch)
     assert left.erased[::3].all() and not left.erased.all()
     counts = RoundCounts()
     counts.add(batch, left)
-    statistics.add(FrameInfo(), counts, passage.scores())
+    statistics.add(FrameInfo(), counts, impairer.scores())
     first, second = statistics.report(1).impairments
     assert (first.trials, first.events, first.measured_rate, first.z_score) == (30, 30, 1, 0)
     assert second.trials == 90
@@ -208,11 +209,11 @@ def test_repeats_of_a_frame_are_no_new_evidence() -> None:
     statistics, batch, info = Statistics(chain), batch_of(500), FrameInfo(1, 0)
     scores = []
     for _ in range(50):
-        passage = chain.passage(info)
-        left = passage.apply(batch)
+        impairer = chain.impairer(info)
+        left = impairer.apply(batch)
         counts = RoundCounts()
         counts.add(batch, left)
-        statistics.add(info, counts, passage.scores())
+        statistics.add(info, counts, impairer.scores())
         scores.append(statistics.report(1).impairments[0].z_score)
     assert scores == pytest.approx([scores[0]] * 50)
 
@@ -245,9 +246,9 @@ def test_a_plug_in_is_one_file(tmp_path: Path) -> None:
     code = """
 import numpy as np
 from gocom.channel_emulator.chain import Chain
-from gocom.channel_emulator.impairments import FrameInfo
+from gocom.channel_emulator.fault_bases.fault import FrameInfo
 from gocom.common.channel_spec import parse_spec
-from gocom.common.packets import PacketBatch
+from gocom.common.packet_batch import PacketBatch
 i = np.arange(6); o = np.ones(6, np.int64)
 batch = PacketBatch(np.zeros(6, np.uint8), o, i, o, i, o, o.astype(np.uint32), o.astype(np.float32), i < 0)
 chain = Chain.from_profile(parse_spec("every_nth:n=3"))

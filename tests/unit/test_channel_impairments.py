@@ -8,16 +8,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gocom.channel_emulator import bit_faults
-from gocom.channel_emulator.impairments import IMPAIRMENTS, Fault, FrameInfo, burst_bit_flip
+from gocom.channel_emulator.fault_bases import bit_fault as bit_faults
+from gocom.channel_emulator.fault_bases.fault import Fault, FrameInfo
+from gocom.channel_emulator.impairments import IMPAIRMENTS, burst_bit_flip
 from gocom.channel_emulator.impairments.bit_flip import BitFlip
 from gocom.channel_emulator.impairments.burst_bit_flip import BurstBitFlip
 from gocom.channel_emulator.impairments.gilbert_elliott import GilbertElliott
 from gocom.channel_emulator.impairments.packet_erasure import PacketErasure
-from gocom.common.checksum import checksums
+from gocom.common.counter_rng import CounterRng, philox4x32
+from gocom.common.crc32c import checksums
 from gocom.common.errors import InvalidInput
-from gocom.common.packets import PacketBatch, join_batches
-from gocom.common.random import CounterRng, philox4x32
+from gocom.common.packet_batch import PacketBatch, join_batches
 from gocom.common.types import Bools
 
 PACKETS = 1_000_000

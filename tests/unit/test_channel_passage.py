@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from gocom.channel_emulator.chain import Chain
-from gocom.channel_emulator.crc_patch import shares
-from gocom.channel_emulator.impairments import FrameInfo
-from gocom.channel_emulator.round_rng import LONG_WINDOW, WINDOW, RoundRng, by_window
+from gocom.channel_emulator.fault_bases.cached_rng import LONG_WINDOW, WINDOW, CachedRng, draw_by_window
+from gocom.channel_emulator.fault_bases.crc_of_flips import shares
+from gocom.channel_emulator.fault_bases.fault import FrameInfo
 from gocom.common.channel_spec import parse_spec
-from gocom.common.checksum import checksums
-from gocom.common.packets import PacketBatch, join_batches
-from gocom.common.random import CounterRng
+from gocom.common.counter_rng import CounterRng
+from gocom.common.crc32c import checksums
+from gocom.common.packet_batch import PacketBatch, join_batches
 
 FRAME = FrameInfo(7, 2, (True, False))
 SPECS = {
@@ -74,10 +74,10 @@ def test_the_fate_of_packets_is_what_it_always_was(spec: str) -> None:
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("size", [1000, 128, 50, 7])
 def test_a_passage_in_batches_is_the_chain_at_once(spec: str, size: int) -> None:
-    at_once, passage = chain(spec).passage(FRAME), chain(spec).passage(FRAME)
-    whole, parts = at_once.apply(packets()), [passage.apply(part) for part in packets().slices(size)]
+    at_once, impairer = chain(spec).impairer(FRAME), chain(spec).impairer(FRAME)
+    whole, parts = at_once.apply(packets()), [impairer.apply(part) for part in packets().slices(size)]
     assert fingerprint(join_batches(parts)) == fingerprint(whole)
-    for one, other in zip(passage.scores(), at_once.scores(), strict=True):
+    for one, other in zip(impairer.scores(), at_once.scores(), strict=True):
         assert (one.trials, one.events) == (other.trials, other.events)
         assert (one.expected, one.variance) == pytest.approx((other.expected, other.variance), rel=1e-9)
 
@@ -86,14 +86,14 @@ def test_a_passage_in_batches_is_the_chain_at_once(spec: str, size: int) -> None
 def test_packets_of_one_size_in_batches_and_in_any_order(spec: str) -> None:
     """A window draws for them what a batch draws, also for some of them, and behind another fault."""
     everything = packets(size=60)
-    whole, passage = chain(spec).apply(everything, FRAME), chain(spec).passage(FRAME)
+    whole, impairer = chain(spec).apply(everything, FRAME), chain(spec).impairer(FRAME)
     parts = everything.slices(150)
-    assert fingerprint(join_batches([passage.apply(part) for part in parts])) == fingerprint(whole)
+    assert fingerprint(join_batches([impairer.apply(part) for part in parts])) == fingerprint(whole)
     rng = np.random.default_rng(4)
     for number in (3, 14, 19, 2):
         keep = np.zeros(len(everything), bool)
         keep[150 * number : 150 * (number + 1)] = rng.random(150) < 0.6
-        assert fingerprint(passage.apply(everything.select(keep))) == fingerprint(whole.select(keep))
+        assert fingerprint(impairer.apply(everything.select(keep))) == fingerprint(whole.select(keep))
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -101,20 +101,20 @@ def test_a_passage_takes_batches_in_any_order(spec: str) -> None:
     """Also packets of a batch: gaps, the same again, windows left and come back to."""
     rng, everything = np.random.default_rng(3), packets()
     whole = chain(spec).apply(everything, FRAME)
-    passage = chain(spec).passage(FRAME)
+    impairer = chain(spec).impairer(FRAME)
     for _ in range(40):
         start = int(rng.integers(0, 2800))
         keep = np.zeros(len(everything), bool)
         keep[start : start + 200] = rng.random(200) < 0.7
-        left = passage.apply(everything.select(keep))
+        left = impairer.apply(everything.select(keep))
         assert fingerprint(left) == fingerprint(whole.select(keep))
     backwards = join_batches([everything.select(np.arange(3000) == index) for index in range(1400, 1300, -1)])
-    left = passage.apply(backwards)
+    left = impairer.apply(backwards)
     assert np.array_equal(left.erased[::-1], whole.erased[1301:1401])
 
 
 def test_windows_are_made_from_the_second_batch_on_and_few_are_kept() -> None:
-    rng, made = RoundRng(1, "x", 0, 0), []
+    rng, made = CachedRng(1, "x", 0, 0), []
 
     def make(sequence: np.ndarray, rng: CounterRng) -> np.ndarray:
         made.append(len(sequence))
@@ -124,11 +124,11 @@ def test_windows_are_made_from_the_second_batch_on_and_few_are_kept() -> None:
     for start in (0, 100, 200, WINDOW - 50, WINDOW + 700, 3 * LONG_WINDOW, 300):
         batch = packets(100)
         batch.sequence = np.arange(start, start + 100)
-        assert np.array_equal(by_window(rng, batch, "key", make), plain.uniform(batch.sequence))
+        assert np.array_equal(draw_by_window(rng, batch, "key", make), plain.uniform(batch.sequence))
     # Alone; a window; out of it; over its edge, alone; two more windows; the first one again.
     assert made == [100, WINDOW, 100, LONG_WINDOW - WINDOW, LONG_WINDOW, WINDOW]
     batch.sequence = batch.sequence[::-3]
-    assert np.array_equal(by_window(rng, batch, "key", make), plain.uniform(batch.sequence)) and len(made) == 6
+    assert np.array_equal(draw_by_window(rng, batch, "key", make), plain.uniform(batch.sequence)) and len(made) == 6
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8, 9, 105, 1200, 65_000])

@@ -10,13 +10,13 @@ from scipy.stats import norm
 
 from gocom.channel_emulator.chain import Chain
 from gocom.channel_emulator.channel_state import Instant, estimated_gains, state_of
-from gocom.channel_emulator.fading_faults import FadingFault
-from gocom.channel_emulator.impairments import FrameInfo
+from gocom.channel_emulator.fault_bases.fading_fault import FadingFault
+from gocom.channel_emulator.fault_bases.fault import FrameInfo
 from gocom.channel_emulator.impairments.block_fading import BlockFading
 from gocom.common.channel_spec import parse_spec
 from gocom.common.csi import Csi, CsiSource
 from gocom.common.errors import InvalidInput
-from gocom.common.packets import PacketBatch
+from gocom.common.packet_batch import PacketBatch
 
 OUTAGE = "coded_fading:snr_db=6,code_rate=1.5,limit=outage"
 
@@ -37,7 +37,7 @@ def gains(chain: Chain, instant: Instant) -> np.ndarray:
     """complex128 [packets]: as they are known."""
     (link,) = chain.links
     assert isinstance(link.fault, FadingFault)
-    return estimated_gains(link.fault, chain.passage(FrameInfo(instant.frame_index, instant.round)).rngs[0], instant)
+    return estimated_gains(link.fault, chain.impairer(FrameInfo(instant.frame_index, instant.round)).rngs[0], instant)
 
 
 def correlation_z(one: np.ndarray, other: np.ndarray) -> float:
@@ -69,7 +69,7 @@ def test_uncoded_links_tell_the_gains_they_draw() -> None:
     chain = chain_of("block_fading:snr_db=12,coherence=4,damage=deliver")
     (link,) = chain.links
     assert isinstance(link.fault, BlockFading)
-    drawn = link.fault.packet_snr(batch_of(3000), chain.passage(FrameInfo(5, 1)).rngs[0])
+    drawn = link.fault.packet_snr(batch_of(3000), chain.impairer(FrameInfo(5, 1)).rngs[0])
     told = state_of(chain, 40, Instant(5, 1, 3000)).snr_db
     assert told == pytest.approx(10 * np.log10(drawn), abs=1e-5)
     assert state_of(chain, 40, Instant(5, 2, 3000)).snr_db != told

@@ -8,14 +8,14 @@ import pytest
 from PIL import Image
 
 from gocom.common.errors import InvalidInput
-from gocom.common.images import to_uint8
-from gocom.common.quality import psnr_db
+from gocom.common.image_files import to_uint8
+from gocom.common.image_quality import psnr_db
 from gocom.common.systems.classical import CLASSICAL_CODECS, ClassicalOptions, Scale, shrunk
 from gocom.common.types import Goal, Provenance
-from gocom.common.wire import codec_from_proto, codec_to_proto, make_parameters
+from gocom.common.wire.messages import codec_from_proto, codec_to_proto, make_parameters
 from gocom.evaluation.setup import make_codec
-from gocom.v1 import transmitter_pb2
 from gocom.transmitter.encoders.classical import ClassicalSession, encode_file
+from gocom.v1 import transmitter_pb2
 
 
 @pytest.fixture(scope="module")

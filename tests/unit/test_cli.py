@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from gocom.client import targets
+from gocom.client import service_targets as targets
+from gocom.client.channel_recording import PendingTrace
 from gocom.client.cli import app
 from gocom.client.commands.send import parse_size, unique_names
-from gocom.client.figures import Tile, provenance_picture, tile_wall
-from gocom.client.pictures import load_picture
-from gocom.client.recording import PendingTrace
+from gocom.client.comparison_pictures import Tile, provenance_picture, tile_wall
+from gocom.client.picture_input import load_picture
 from gocom.common.errors import InvalidInput
-from gocom.common.images import decode_image, png_bytes
-from gocom.common.trace_file import read_trace_file
+from gocom.common.image_files import decode_image, png_bytes
+from gocom.common.packet_trace_file import read_trace_file
 from gocom.v1 import channel_pb2
 
 

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from gocom.channel_emulator.chain import Chain
-from gocom.common.account import frame_items
-from gocom.common.batch_wire import batch_to_proto
+from gocom.common.byte_account import frame_items
 from gocom.common.channel_spec import parse_spec
-from gocom.common.checksum import checksums
+from gocom.common.crc32c import checksums
+from gocom.common.packet_batch import gather
 from gocom.common.packetizer import depacketize, packetize
-from gocom.common.packets import gather
 from gocom.common.pipeline import transmit
 from gocom.common.systems.classical import ClassicalHeader
 from gocom.common.types import ElementCoding, GoMessage, LinkSettings, Segment
-from gocom.receiver.assembly import RoundAssembler
+from gocom.common.wire.packet_batches import batch_to_proto
+from gocom.receiver.round_assembly import RoundAssembler
 
 LINK = LinkSettings(max_payload_bytes=64, batch_packets=16)
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from gocom.channel_emulator.chain import Chain
-from gocom.channel_emulator.delay_line import _Part
-from gocom.channel_emulator.impairments import FrameInfo
-from gocom.channel_emulator.parcels import Parcel, messages
-from gocom.channel_emulator.timed_faults import Flight
-from gocom.channel_emulator.wire_items import read_item
-from gocom.common.batch_wire import batch_to_proto
+from gocom.channel_emulator.fault_bases.fault import FrameInfo
+from gocom.channel_emulator.fault_bases.timed_fault import TimedBatch
+from gocom.channel_emulator.proxy.delay_line import _Part
+from gocom.channel_emulator.proxy.delayed_batch import DelayedBatch, messages
+from gocom.channel_emulator.proxy.stream_items import read_item
 from gocom.common.channel_spec import parse_spec
-from gocom.common.packets import PacketBatch
+from gocom.common.packet_batch import PacketBatch
+from gocom.common.wire.packet_batches import batch_to_proto
 from gocom.v1 import link_pb2
 
 FRAME = FrameInfo(0, 0, (True,))
@@ -31,29 +31,29 @@ def packets(first: int, count: int, payload_bytes: int = 40) -> PacketBatch:
     )  # fmt: skip
 
 
-def flights(spec: str, count: int, size: int) -> list[Flight]:
+def timed_batches(spec: str, count: int, size: int) -> list[TimedBatch]:
     """Batches of a round, as they come from a sender."""
-    passage = Chain.from_profile(parse_spec(spec, 3)).passage(FRAME)
+    impairer = Chain.from_profile(parse_spec(spec, 3)).impairer(FRAME)
     made = []
     for first in range(0, count, size):
         item = link_pb2.SendRequest(batch=batch_to_proto(packets(first, size)))
-        made.append(passage.fly(read_item(item.SerializeToString()).batch()))
+        made.append(impairer.apply_timed(read_item(item.SerializeToString()).batch()))
     return made
 
 
 @pytest.mark.parametrize("spec", ["delay:delay_ms=1000,jitter_ms=1000", "delay:delay_ms=50000,jitter_ms=50000"])
 @pytest.mark.parametrize(("count", "size"), [(1000, 1), (2000, 4), (8192, 64), (32768, 8192)])
 def test_what_is_under_way_takes_no_more_than_is_counted(spec: str, count: int, size: int) -> None:
-    flights(spec, size, size)
+    timed_batches(spec, size, size)
     gc.collect()
     tracemalloc.start()
     try:
         part, counted = _Part(0.0), 0
-        for flight in flights(spec, count, size):
-            parcel = Parcel(flight)
-            part.add(parcel, flight, 0.0)
-            counted += parcel.size
-        del flight, parcel
+        for timed_batch in timed_batches(spec, count, size):
+            delayed = DelayedBatch(timed_batch)
+            part.add(delayed, timed_batch, 0.0)
+            counted += delayed.size
+        del timed_batch, delayed
         gc.collect()
         kept = tracemalloc.get_traced_memory()[0]
     finally:
@@ -64,9 +64,9 @@ def test_what_is_under_way_takes_no_more_than_is_counted(spec: str, count: int, 
 def seconds(spec: str) -> float:
     """The least that taking a batch of 20,000 took, after one that leaves most of it held back."""
     part, taken = _Part(0.0), []
-    for flight in flights(spec, 60_000, 20_000):
-        parcel, began = Parcel(flight), time.thread_time()
-        part.add(parcel, flight, 0.0)
+    for timed_batch in timed_batches(spec, 60_000, 20_000):
+        delayed, began = DelayedBatch(timed_batch), time.thread_time()
+        part.add(delayed, timed_batch, 0.0)
         taken.append(time.thread_time() - began)
     return min(taken[1:])
 
@@ -95,12 +95,12 @@ def left(part: _Part, now: float) -> list[int]:
     ],
 )
 def test_order_in_a_queue_does_not_depend_on_when_batches_come(spec: str, between_ms: float, size: int) -> None:
-    passage = Chain.from_profile(parse_spec(spec, 3)).passage(FRAME)
-    expected = passage.fly(packets(0, 2100)).arranged().sequence.tolist()
+    impairer = Chain.from_profile(parse_spec(spec, 3)).impairer(FRAME)
+    expected = impairer.apply_timed(packets(0, 2100)).arranged().sequence.tolist()
     assert (np.diff(expected) < 0).any()
     part, now, arrived = _Part(1000.7), 1000.7, []
-    for flight in flights(spec, 2100, size):
-        part.add(Parcel(flight), flight, now)
+    for timed_batch in timed_batches(spec, 2100, size):
+        part.add(DelayedBatch(timed_batch), timed_batch, now)
         now += between_ms
         arrived += left(part, now)
     part.release_all(now)
@@ -108,8 +108,8 @@ def test_order_in_a_queue_does_not_depend_on_when_batches_come(spec: str, betwee
 
 
 def test_in_one_batch_the_order_of_different_delays_is_that_in_process() -> None:
-    (flight,) = flights("rate_limit:rate_kbps=90000+delay:delay_ms=4,jitter_ms=4", 2000, 2000)
+    (timed_batch,) = timed_batches("rate_limit:rate_kbps=90000+delay:delay_ms=4,jitter_ms=4", 2000, 2000)
     part = _Part(1000.7)
-    part.add(Parcel(flight), flight, 1000.7)
+    part.add(DelayedBatch(timed_batch), timed_batch, 1000.7)
     arrived = [number for tick in range(30) for number in left(part, 1000.7 + tick)]
-    assert arrived == flight.arranged().sequence.tolist() != sorted(arrived)
+    assert arrived == timed_batch.arranged().sequence.tolist() != sorted(arrived)

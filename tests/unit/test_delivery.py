@@ -7,19 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gocom.common.account import cost
+from gocom.common.byte_account import cost
 from gocom.common.csi import Csi
+from gocom.common.element_order import interleaver
 from gocom.common.errors import BudgetTooSmall, InvalidInput
-from gocom.common.packet_order import interleaver
 from gocom.common.packetizer import packetize
 from gocom.common.systems.classical import ClassicalOptions
 from gocom.common.systems.lami_go import CAPTION, TOKENS, LamiGoHeader
 from gocom.common.types import Budget, ElementCoding, Feedback, Goal, GoMessage, LinkSettings, PowerAllocation, Segment
-from gocom.v1 import transmitter_pb2
-from gocom.transmitter.allocation import MAX_LEVELS, power_rule, to_levels
-from gocom.transmitter.delivery import Delivery, DeliveryEncoder, delivery_from_proto
 from gocom.transmitter.encoders.classical import ClassicalEncoder
-from gocom.transmitter.power import outage_cost, semantic, water_filling, weighted_loss
+from gocom.transmitter.resources.delivery import Delivery, DeliveryEncoder, delivery_from_proto
+from gocom.transmitter.resources.packet_power import MAX_LEVELS, power_rule, to_levels
+from gocom.transmitter.resources.power_allocation import outage_cost, semantic, water_filling, weighted_loss
+from gocom.v1 import transmitter_pb2
 
 SEMANTIC, WATER, EQUAL = PowerAllocation.SEMANTIC, PowerAllocation.WATER_FILLING, PowerAllocation.EQUAL
 KNOWN = Csi(0.1, 0.0, 2.0, 10.0, 10 * np.log10(3))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gocom.common.entropy.element_set import pack_spans, unpack_spans
+from gocom.common.entropy.element_positions import pack_spans, unpack_spans
 from gocom.common.errors import InvalidInput, TooLarge
 from gocom.common.rounds import span_positions, spans_of, thin_spans
 

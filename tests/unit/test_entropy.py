@@ -6,9 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gocom.common.entropy.coders import FixedCoder, HuffmanCoder, RangeCoder
-from gocom.common.entropy.context import ContextCoder
-from gocom.common.entropy.masked import EscapeCoder, MaskedFixedCoder
-from gocom.common.entropy.tables import TOTAL, FrequencyTable, NeighbourTables, load_neighbours, load_table, save_tables
+from gocom.common.entropy.context_coder import ContextCoder
+from gocom.common.entropy.frequency_tables import (
+    TOTAL,
+    FrequencyTable,
+    NeighbourTables,
+    load_neighbours,
+    load_table,
+    save_tables,
+)
+from gocom.common.entropy.keep_mask_coder import EscapeCoder, MaskedFixedCoder
 from gocom.common.errors import InvalidInput, Mismatch
 from gocom.common.systems import SegmentSpec
 from gocom.common.types import ElementCoding

@@ -10,6 +10,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from gocom.common.errors import InvalidInput
+from gocom.common.samplers.latent_mixture import SamplerSettings
 from gocom.evaluation.feature_imputing.study import STUDY as OTHER_STUDY
 from gocom.evaluation.lami_go import mixture, noise, policies, ratio, showtime, steps
 from gocom.evaluation.lami_go.study import STUDY
@@ -21,7 +22,6 @@ from gocom.evaluation.papers.lami_go import PAPER
 from gocom.evaluation.papers.lami_go_items import ITEMS
 from gocom.evaluation.papers.page import section, write
 from gocom.evaluation.study.store import write_result
-from gocom.receiver.samplers.latent_mixture import SamplerSettings
 
 ROMAN = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X")
 EVERYTHING = [f"Fig. {i}" for i in range(1, 17)] + [f"Table {number}" for number in ROMAN]

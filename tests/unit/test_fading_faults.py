@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from gocom.channel_emulator.chain import Chain, Link
-from gocom.channel_emulator.fading_faults import FadingFault
-from gocom.channel_emulator.impairments import FrameInfo
+from gocom.channel_emulator.fault_bases.fading_fault import FadingFault
+from gocom.channel_emulator.fault_bases.fault import FrameInfo
 from gocom.channel_emulator.impairments.block_fading import BlockFading
 from gocom.channel_emulator.impairments.coded_fading import CodedFading
 from gocom.channel_emulator.statistics import RoundCounts, Statistics
 from gocom.common.channel_spec import parse_spec
 from gocom.common.errors import InvalidInput, UnknownName
-from gocom.common.packets import PacketBatch, join_batches
+from gocom.common.packet_batch import PacketBatch, join_batches
 from gocom.v1 import channel_pb2
 
 
@@ -50,10 +50,10 @@ def z_of(fault: FadingFault, batch: PacketBatch, frames: int, model: FadingFault
     statistics = Statistics(judge)
     for frame in range(frames):
         info, counts = FrameInfo(frame, 0, (True,)), RoundCounts()
-        passage = chain.passage(info, judge)
+        impairer = chain.impairer(info, judge)
         for part in batch.slices(200):
-            counts.add(part, passage.apply(part))
-        statistics.add(info, counts, passage.scores())
+            counts.add(part, impairer.apply(part))
+        statistics.add(info, counts, impairer.scores())
     return statistics.report(1).impairments[0].z_score
 
 
@@ -78,10 +78,10 @@ def test_scores_have_deviation_one() -> None:
     for fault in (BlockFading(18.0, 20), CodedFading(8.0, 1.0, 20), BlockFading(18.0, 20, damage="deliver")):
         scores = []
         for seed in range(120):
-            passage = Chain([Link("x", fault)], seed).passage(FrameInfo(seed, 0, (True,)))
+            impairer = Chain([Link("x", fault)], seed).impairer(FrameInfo(seed, 0, (True,)))
             for part in batch_of(60, 300).slices(128):
-                passage.apply(part)
-            (score,) = passage.scores()
+                impairer.apply(part)
+            (score,) = impairer.scores()
             scores.append((score.events - score.expected) / math.sqrt(score.variance))
         assert np.std(scores) == pytest.approx(1, abs=0.3), fault
 
@@ -90,8 +90,8 @@ def test_scores_have_deviation_one() -> None:
 def test_fate_does_not_depend_on_batching_or_order(fault: FadingFault) -> None:
     chain, batch = Chain([Link("x", fault)], 3), batch_of(SIZES[:400], 400, POWERS[:400])
     info = FrameInfo(2, 1, (True,))
-    whole, passage = chain.apply(batch, info), chain.passage(info)
-    parts = join_batches([passage.apply(part) for part in batch.slices(37)])
+    whole, impairer = chain.apply(batch, info), chain.impairer(info)
+    parts = join_batches([impairer.apply(part) for part in batch.slices(37)])
     assert np.array_equal(parts.erased, whole.erased) and np.array_equal(parts.payload, whole.payload)
     one = np.arange(400) == 333
     alone = chain.apply(batch.select(one), info)
@@ -100,7 +100,7 @@ def test_fate_does_not_depend_on_batching_or_order(fault: FadingFault) -> None:
 
 def test_packets_of_a_block_share_a_gain_and_blocks_do_not() -> None:
     fault = BlockFading(10.0, 16)
-    rng = Chain([Link("x", fault)], 1).passage(FrameInfo()).rngs[0]
+    rng = Chain([Link("x", fault)], 1).impairer(FrameInfo()).rngs[0]
     h = fault.gains(np.arange(1600), rng).reshape(100, 16)
     assert (h == h[:, :1]).all() and len(np.unique(h)) == 100
     assert abs(np.corrcoef(np.abs(h[:-1, 0]), np.abs(h[1:, 0]))[0, 1]) < 0.4
@@ -110,7 +110,7 @@ def test_gains_can_be_injected(monkeypatch: pytest.MonkeyPatch) -> None:
     fault = BlockFading(6.0, damage="deliver")
     deep = np.where(np.arange(200) < 100, 0.0, 100.0).astype(complex)
     monkeypatch.setattr(BlockFading, "gains", lambda self, sequence, rng: deep[sequence])
-    drawn = fault.draw(batch_of(100, 200), Chain([Link("x", fault)]).passage(FrameInfo()).rngs[0])
+    drawn = fault.draw(batch_of(100, 200), Chain([Link("x", fault)]).impairer(FrameInfo()).rngs[0])
     assert drawn.max() < 100 * 800, "no flip where the gain is large"
     assert len(drawn) == pytest.approx(40_000, abs=4 * math.sqrt(80_000 / 4)), "half of all bits where there is none"
 
@@ -196,16 +196,16 @@ def test_from_text_and_back() -> None:
 
 def test_a_round_of_packets_that_are_all_different_costs_nothing_and_is_not_scored() -> None:
     batch = batch_of(20, 4000, np.linspace(0.1, 10, 4000))
-    passage = Chain([Link("x", BlockFading(10.0))], 1).passage(FrameInfo())
-    assert 0 < passage.apply(batch).erased.sum() < 4000
-    assert passage.scores()[0].trials == 0
+    impairer = Chain([Link("x", BlockFading(10.0))], 1).impairer(FrameInfo())
+    assert 0 < impairer.apply(batch).erased.sum() < 4000
+    assert impairer.scores()[0].trials == 0
 
 
 def test_long_and_short_packets_are_simulated_apart() -> None:
     """Laid out side by side with the longest they would fill the memory."""
     length = np.where(np.arange(3000) == 10, 60_000, 2)
     fault = BlockFading(3.0, 1, "none", damage="deliver", noise="symbols")
-    drawn = fault.draw(batch_of(length, 3000), Chain([Link("x", fault)], 2).passage(FrameInfo()).rngs[0])
+    drawn = fault.draw(batch_of(length, 3000), Chain([Link("x", fault)], 2).impairer(FrameInfo()).rngs[0])
     bits = 8 * length.sum()
     rate = fault.expected_rate
     assert abs(len(drawn) - bits * rate) < 4 * math.sqrt(bits * rate * (1 - rate))

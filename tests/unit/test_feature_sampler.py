@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from gocom.common.packetizer import depacketize, packetize
+from gocom.common.samplers.feature_imputation import ImputerSettings, impute, make_scheduler
 from gocom.common.systems.feature_imputing import (
     FEATURES,
     LATENT_CHANNELS,
@@ -14,7 +15,6 @@ from gocom.common.systems.feature_imputing import (
     patches_kept,
 )
 from gocom.common.types import ElementCoding, GoMessage, LinkSettings, Segment
-from gocom.receiver.samplers.feature_imputation import ImputerSettings, impute, make_scheduler
 
 ROWS, COLUMNS = 16, 24
 

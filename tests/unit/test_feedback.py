@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from gocom.common.entropy.tables import TOTAL
+from gocom.common.entropy.frequency_tables import TOTAL
 from gocom.common.errors import InvalidInput
-from gocom.common.feedback import MAX_ATTEMPTS, answer_bytes, answer_waits, bare_message, feedback_to_proto, read_wanted
 from gocom.common.packetizer import depacketize, packetize
 from gocom.common.rounds import merge_rounds, missing_spans, span_positions, thin_spans, with_requested
 from gocom.common.settings import ReceiverSettings
@@ -21,12 +20,20 @@ from gocom.common.types import (
     RoundSettings,
     Segment,
 )
-from gocom.common.wire import MAX_ROUNDS
-from gocom.v1 import feedback_pb2
+from gocom.common.wire.feedback import (
+    MAX_ATTEMPTS,
+    answer_bytes,
+    answer_waits,
+    bare_message,
+    feedback_to_proto,
+    read_wanted,
+)
+from gocom.common.wire.messages import MAX_ROUNDS
 from gocom.receiver.feedback import feedback_for, wanted_elements
-from gocom.transmitter.feedback import count_attempts
-from gocom.transmitter.frames import Frame
-from gocom.transmitter.resend import resend
+from gocom.transmitter.feedback_handling import count_attempts
+from gocom.transmitter.frame_table import Frame
+from gocom.transmitter.retransmission import resend
+from gocom.v1 import feedback_pb2
 
 LINK = LinkSettings()
 RNG = np.random.default_rng(0)

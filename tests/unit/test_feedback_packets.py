@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from gocom.channel_emulator import feedback_packets
 from gocom.channel_emulator.chain import Chain
-from gocom.channel_emulator.feedback_packets import PAYLOAD_BYTES, arrives, attempt_of
-from gocom.channel_emulator.impairments import FrameInfo
+from gocom.channel_emulator.fault_bases.fault import FrameInfo
+from gocom.channel_emulator.proxy.feedback_packets import PAYLOAD_BYTES, arrives, attempt_of
+from gocom.channel_emulator.proxy.link_proxy import feedback_packets
 from gocom.channel_emulator.statistics import RoundCounts, Statistics
 from gocom.common.channel_spec import parse_spec
 from gocom.common.errors import InvalidInput, TooLarge
-from gocom.common.feedback import MAX_ATTEMPTS, bare_message
 from gocom.common.types import LinkSettings
+from gocom.common.wire.feedback import MAX_ATTEMPTS, bare_message
 from gocom.v1 import feedback_pb2
 
 
@@ -94,9 +94,9 @@ def test_statistics_hold_though_only_what_was_lost_is_repeated(spec):
     for frame in range(400):
         for number in range(6):
             attempt = attempt_of(made, request(frame, 1, number, bytes(300)))
-            left, counts = attempt.passage.apply(attempt.packets), RoundCounts()
+            left, counts = attempt.impairer.apply(attempt.packets), RoundCounts()
             counts.add(attempt.packets, left)
-            counted.add(attempt.info, counts, attempt.passage.scores(), number)
+            counted.add(attempt.info, counts, attempt.impairer.scores(), number)
             if not left.erased.any():
                 arrived += 1
                 break

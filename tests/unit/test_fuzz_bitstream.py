@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from generative_codecs import CODINGS, drawn_message
 
-from gocom.common.checksum import checksums
+from gocom.common.crc32c import checksums
 from gocom.common.packetizer import depacketize, packetize
 from gocom.common.systems import spec_of
 from gocom.common.types import LinkSettings

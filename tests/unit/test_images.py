@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from gocom.common.errors import InvalidInput
-from gocom.common.images import decode_image, list_images, square_crop
+from gocom.common.image_files import decode_image, list_images, square_crop
 
 
 def saved(picture, kind="PNG", **options):

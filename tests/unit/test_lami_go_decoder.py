@@ -6,11 +6,11 @@ import torch
 
 from gocom.common.errors import DecodeFailed
 from gocom.common.nets.token_denoiser import TEXT_DIM
+from gocom.common.samplers.latent_mixture import SamplerSettings
 from gocom.common.systems.lami_go import CAPTION, TOKENS, LamiGoHeader, TokenDraw
 from gocom.common.types import ElementCoding, FrameHeader, Provenance, ReceivedMessage, ReceivedSegment, SegmentFrame
 from gocom.receiver.decoders import DECODERS
 from gocom.receiver.decoders.lami_go import TokenGrid, least_certain
-from gocom.receiver.samplers.latent_mixture import SamplerSettings
 
 SIDE, COUNT = 64, 64
 TEXT = b"a woman in orange"

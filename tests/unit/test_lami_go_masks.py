@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gocom.common.account import cost
+from gocom.common.byte_account import cost
 from gocom.common.errors import InvalidInput
 from gocom.common.packetizer import depacketize, packetize
 from gocom.common.systems.lami_go import (

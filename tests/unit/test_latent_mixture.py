@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from gocom.common.systems.lami_go import TokenDraw, TSchedule
-from gocom.receiver.samplers.latent_mixture import (
+from gocom.common.samplers.latent_mixture import (
     SamplerSettings,
     Step,
     guided,
@@ -13,6 +12,7 @@ from gocom.receiver.samplers.latent_mixture import (
     renoise,
     sample,
 )
+from gocom.common.systems.lami_go import TokenDraw, TSchedule
 
 K, SHAPE = 32, (1, 8, 8)
 CODEBOOK = torch.randn(K, 4, generator=torch.Generator().manual_seed(7))

@@ -7,18 +7,18 @@ import pytest
 from scipy.stats import norm
 
 from gocom.channel_emulator.chain import Chain
-from gocom.channel_emulator.impairments import FrameInfo
-from gocom.channel_emulator.two_state import TwoStateChain
+from gocom.channel_emulator.fault_bases.fault import FrameInfo
+from gocom.channel_emulator.fault_bases.two_state_chain import TwoStateChain
 from gocom.common.channel_spec import parse_spec
 from gocom.common.csi import LinkReport
 from gocom.common.errors import InvalidInput
-from gocom.common.feedback import bare_message, feedback_to_proto, read_link
+from gocom.common.packet_batch import PacketBatch, join_batches
 from gocom.common.packetizer import depacketize, packetize
-from gocom.common.packets import PacketBatch, join_batches
 from gocom.common.systems.classical import ClassicalHeader
 from gocom.common.types import ElementCoding, Feedback, FrameHeader, GoMessage, LinkSettings, Segment
+from gocom.common.wire.feedback import bare_message, feedback_to_proto, read_link
+from gocom.receiver.link_estimation import WINDOW, LinkEstimate, effective_snr_db
 from gocom.v1 import feedback_pb2
-from gocom.receiver.link_estimate import WINDOW, LinkEstimate, effective_snr_db
 
 SIZE = 60
 

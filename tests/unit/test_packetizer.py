@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gocom.common.account import account, frame_items
-from gocom.common.batch_wire import batch_from_proto
-from gocom.common.checksum import checksums
+from gocom.common.byte_account import account, frame_items
+from gocom.common.crc32c import checksums
 from gocom.common.errors import TooLarge
+from gocom.common.packet_batch import join_batches
 from gocom.common.packetizer import depacketize, packetize
-from gocom.common.packets import join_batches
 from gocom.common.systems.classical import ClassicalHeader
 from gocom.common.types import ElementCoding, GoMessage, LinkSettings, Segment
-from gocom.common.wire import header_from_proto
+from gocom.common.wire.messages import header_from_proto
+from gocom.common.wire.packet_batches import batch_from_proto
 
 RNG = np.random.default_rng(3)
 

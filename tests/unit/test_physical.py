@@ -11,8 +11,8 @@ from scipy.special import erfc, exp1
 from gocom.channel_emulator.physical.coded import capacity, dispersion, normal_approximation, outage, packet_error_rate
 from gocom.channel_emulator.physical.fading import Fading
 from gocom.channel_emulator.physical.modulation import MODULATIONS, modulation_of
+from gocom.common.counter_rng import CounterRng
 from gocom.common.errors import UnknownName
-from gocom.common.random import CounterRng
 
 SNR_DB = np.arange(0, 21, 2)
 SNR = 10 ** (SNR_DB / 10)

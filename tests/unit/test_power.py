@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gocom.common.errors import InvalidInput
-from gocom.transmitter.power import equal, outage_cost, semantic, water_filling, weighted_loss
+from gocom.transmitter.resources.power_allocation import equal, outage_cost, semantic, water_filling, weighted_loss
 
 
 def instance(seed: int, count: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gocom.evaluation.channel.power_figure import PACKETS, allocate, loss, lost_by_the_emulator, weights
-from gocom.transmitter.power import outage_cost, weighted_loss
+from gocom.transmitter.resources.power_allocation import outage_cost, weighted_loss
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "channel.md"
 ROWS = re.findall(r"^\| (\d\.\d+) \| (0\.\d+) \| (0\.\d+) \| (0\.\d+) \|$", DOCS.read_text("utf-8"), re.MULTILINE)

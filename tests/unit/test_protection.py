@@ -11,17 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gocom.channel_emulator.chain import Chain
-from gocom.channel_emulator.impairments import FrameInfo
+from gocom.channel_emulator.fault_bases.fault import FrameInfo
 from gocom.common import fec
-from gocom.common.account import cost
+from gocom.common.byte_account import cost
 from gocom.common.channel_spec import parse_spec
 from gocom.common.csi import Csi
 from gocom.common.packetizer import packetize
 from gocom.common.systems.classical import ClassicalHeader
 from gocom.common.systems.lami_go import CAPTION, TOKENS, LamiGoHeader
 from gocom.common.types import ElementCoding, GoMessage, LinkSettings, Segment
-from gocom.transmitter.protection import protect, without_repair
-from gocom.transmitter.recovery import lost_shares
+from gocom.transmitter.resources.residual_loss import lost_shares
+from gocom.transmitter.resources.unequal_protection import protect, without_repair
 
 LINK = LinkSettings(32)
 

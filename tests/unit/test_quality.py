@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gocom.common.errors import InvalidInput
-from gocom.common.quality import ms_ssim, psnr_db
+from gocom.common.image_quality import ms_ssim, psnr_db
 
 
 def picture(side: int = 192) -> np.ndarray:

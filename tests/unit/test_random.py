@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gocom.common.random import CounterRng, philox4x32
+from gocom.common.counter_rng import CounterRng, philox4x32
 
 
 def answer(word, key):

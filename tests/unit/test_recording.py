@@ -9,14 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gocom.channel_emulator import recording as module
+from gocom.channel_emulator import trace_recording as module
 from gocom.channel_emulator.chain import Chain
-from gocom.channel_emulator.impairments import FrameInfo
-from gocom.channel_emulator.recording import MAX_READERS, MAX_WAITING, Recording, RecordingChannel, RoundLog
+from gocom.channel_emulator.fault_bases.fault import FrameInfo
+from gocom.channel_emulator.trace_recording import MAX_READERS, MAX_WAITING, Recording, RecordingChannel, RoundLog
 from gocom.common.channel_spec import parse_spec
 from gocom.common.errors import Busy, TooLarge
-from gocom.common.packets import PacketBatch, join_batches
-from gocom.common.traces import MAX_FLIPS, lost_of, read_trace
+from gocom.common.packet_batch import PacketBatch, join_batches
+from gocom.common.packet_traces import MAX_FLIPS, lost_of, read_trace
 from gocom.common.types import FrameHeader
 from gocom.v1 import channel_pb2
 

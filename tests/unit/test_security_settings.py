@@ -8,15 +8,15 @@ import pytest
 from private_ca import PrivateCA
 from typer.testing import CliRunner
 
-import gocom.client.stack
+import gocom.client.local_stack
 from gocom.client.cli import app
 from gocom.client.client import Client
-from gocom.client.stack import LocalStack
+from gocom.client.local_stack import LocalStack
 from gocom.common.errors import InvalidInput, Unauthenticated
-from gocom.common.images import png_bytes
+from gocom.common.image_files import png_bytes
 from gocom.common.rpc.addresses import host_of, is_loopback, join_address
-from gocom.common.rpc.security import check_peers, check_service, metrics_host, security_words
-from gocom.common.rpc.tokens import check_token, read_token
+from gocom.common.rpc.bearer_token import check_token, read_token
+from gocom.common.rpc.credentials import check_peers, check_service, metrics_host, security_words
 from gocom.common.settings import ChannelSettings, ClientSettings, ReceiverSettings, TransmitterSettings
 
 TOKEN = "a-token-of-enough-characters"
@@ -263,7 +263,7 @@ def test_a_client_with_wrong_settings_leaves_no_thread(tmp_path):
 
 def test_a_local_stack_is_not_meant_by_settings_for_a_network(monkeypatch, tmp_path):
     seen = {}
-    monkeypatch.setattr(gocom.client.stack.subprocess, "Popen", lambda *_, env, **__: seen.update(env))
+    monkeypatch.setattr(gocom.client.local_stack.subprocess, "Popen", lambda *_, env, **__: seen.update(env))
     for name in ("TLS_CERT", "TLS_KEY", "TLS_CA", "TLS_CLIENT_CA", "TOKEN_FILE", "INSECURE"):
         monkeypatch.setenv(f"GOCOM_RECEIVER_{name}", "x")
     monkeypatch.setenv("GOCOM_RECEIVER_KEEP_FRAMES", "7")

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from gocom.common.errors import BudgetTooSmall, GoComError, InvalidInput, UnknownName
-from gocom.common.images import png_bytes
+from gocom.common.image_files import png_bytes
 from gocom.common.types import LinkSettings
 from gocom.evaluation.sweep.grid import Grid, chosen, erasure_rate, make_grid, parse_rates, picture_set
 from gocom.evaluation.sweep.methods import Method, Protection, parse_methods, split_specs

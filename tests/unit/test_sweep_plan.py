@@ -22,7 +22,7 @@ from sweep_points import (
 )
 
 from gocom.common.errors import BudgetTooSmall, InvalidInput
-from gocom.common.quality import psnr_db
+from gocom.common.image_quality import psnr_db
 from gocom.common.systems.classical import CLASSICAL_CODECS, Scale
 from gocom.evaluation.setup import Codec
 from gocom.evaluation.sweep.methods import Method, Protection

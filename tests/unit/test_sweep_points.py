@@ -21,9 +21,9 @@ from sweep_points import (
 )
 
 from gocom.common import fec
-from gocom.common.account import cost
+from gocom.common.byte_account import cost
 from gocom.common.csi import Csi
-from gocom.common.quality import psnr_db
+from gocom.common.image_quality import psnr_db
 from gocom.common.systems.classical import CLASSICAL_CODECS, FILE, ClassicalOptions, Scale
 from gocom.common.types import Budget, Feedback, Goal, LinkSettings
 from gocom.evaluation.sweep.fates import DRAWS, FIRST_SEED, Fates
@@ -32,7 +32,7 @@ from gocom.evaluation.sweep.methods import Method
 from gocom.evaluation.sweep.repair import _chances, _Option
 from gocom.evaluation.sweep.resending import Resending
 from gocom.evaluation.sweep.scales import Point
-from gocom.transmitter.resend import resend
+from gocom.transmitter.retransmission import resend
 
 __all__ = ["codecs", "image", "planner", "points"]  # fixtures
 

@@ -10,19 +10,20 @@ import pytest
 from scipy import stats
 
 from gocom.channel_emulator.chain import Chain
-from gocom.channel_emulator.impairments import IMPAIRMENTS, Fault, FrameInfo
+from gocom.channel_emulator.fault_bases.fault import Fault, FrameInfo
+from gocom.channel_emulator.fault_bases.timed_fault import Overtaking, TimedBatch, join_timed_batches
+from gocom.channel_emulator.impairments import IMPAIRMENTS
 from gocom.channel_emulator.impairments.delay import Delay
 from gocom.channel_emulator.impairments.duplicate import Duplicate
 from gocom.channel_emulator.impairments.periodic_outage import PeriodicOutage
 from gocom.channel_emulator.impairments.rate_limit import RateLimit
 from gocom.channel_emulator.impairments.reorder import Reorder
 from gocom.channel_emulator.statistics import RoundCounts, Statistics
-from gocom.channel_emulator.timed_faults import Flight, Overtaking, join_flights
 from gocom.client.fault_script import ChannelCounts
 from gocom.common.channel_spec import parse_spec
+from gocom.common.counter_rng import CounterRng
 from gocom.common.errors import InvalidInput, UnknownName
-from gocom.common.packets import PacketBatch, gather, join_batches
-from gocom.common.random import CounterRng
+from gocom.common.packet_batch import PacketBatch, gather, join_batches
 
 RNG = CounterRng(2024, "0:test", 5, 1)
 FRAME = FrameInfo(7, 2, (True,))
@@ -119,34 +120,34 @@ def test_a_queue_takes_what_fits_and_turns_away_the_rest() -> None:
     # 100 bytes and 25 of overhead are 1000 bits: 10 ms each at 100 kbit/s. Waits are 0, 10, 20, ... ms.
     chain, batch = chain_of("rate_limit:rate_kbps=100,queue_ms=35,overhead_bytes=25"), packets(10, 100)
     batch.erased[1] = True
-    whole = chain.passage(FRAME).fly(batch)
+    whole = chain.impairer(FRAME).apply_timed(batch)
     assert whole.batch.erased.tolist() == [False, True, False, False, False, *5 * [True]]
     assert whole.queue_ms[[0, 2, 3, 4]].tolist() == [10, 20, 30, 40]
     for size in (1, 3, 4):
-        passage = chain.passage(FRAME)
-        parts = join_flights([passage.fly(part) for part in batch.slices(size)])
+        impairer = chain.impairer(FRAME)
+        parts = join_timed_batches([impairer.apply_timed(part) for part in batch.slices(size)])
         assert np.array_equal(parts.batch.erased, whole.batch.erased)
         assert np.array_equal(parts.queue_ms, whole.queue_ms)
-        (score,) = passage.scores()
+        (score,) = impairer.scores()
         assert (score.trials, score.events, score.expected, score.variance) == (9, 5, 5, 0)
     # Another round meets an empty queue, and one without a limit takes everything.
-    assert not chain.passage(FRAME).fly(batch.select(np.arange(10) < 3)).batch.erased[2]
-    endless = chain_of("rate_limit:rate_kbps=100").passage(FRAME).fly(packets(10, 97))
+    assert not chain.impairer(FRAME).apply_timed(batch.select(np.arange(10) < 3)).batch.erased[2]
+    endless = chain_of("rate_limit:rate_kbps=100").impairer(FRAME).apply_timed(packets(10, 97))
     assert not endless.batch.erased.any() and endless.queue_ms.tolist() == [10.0 * n for n in range(1, 11)]
 
 
 def test_a_queue_of_another_size_shows_in_the_counts_and_z_stays_0() -> None:
     chain, wrong = chain_of("rate_limit:rate_kbps=100,queue_ms=35"), chain_of("rate_limit:rate_kbps=100,queue_ms=45")
-    passage = chain.passage(FRAME, wrong)
-    passage.apply(packets(10, 97))
-    (score,) = passage.scores()
+    impairer = chain.impairer(FRAME, wrong)
+    impairer.apply(packets(10, 97))
+    (score,) = impairer.scores()
     assert (score.events, score.expected) == (6, 5)
     statistics = Statistics(chain)
-    passage = chain.passage(FRAME)
-    left = passage.apply(packets(10, 97))
+    impairer = chain.impairer(FRAME)
+    left = impairer.apply(packets(10, 97))
     counts = RoundCounts()
     counts.add(packets(10, 97), left)
-    statistics.add(FRAME, counts, passage.scores())
+    statistics.add(FRAME, counts, impairer.scores())
     (entry,) = statistics.report(1).impairments
     assert (entry.expected_rate, entry.measured_rate, entry.z_score) == (0.6, 0.6, 0)
     assert isinstance(chain.links[0].fault, RateLimit) and chain.csi(105).packet_erasure_rate == 0
@@ -172,8 +173,8 @@ def by_hand(behind: list[int]) -> list[int]:
 def test_those_held_back_are_overtaken_by_as_many_as_said(seed: int) -> None:
     rng = np.random.default_rng(seed)
     behind = np.where(rng.random(200) < (0.1, 0.6)[seed % 2], rng.integers(1, 12, 200), 0)
-    flight = replace(Flight.of(packets(200)), behind=behind)
-    left = flight.arranged().sequence.tolist()
+    timed_batch = replace(TimedBatch.of(packets(200)), behind=behind)
+    left = timed_batch.arranged().sequence.tolist()
     assert left == by_hand(behind.tolist()) != sorted(left)
     parts, order = [], Overtaking()
     for chunk in np.split(behind, [3, 50, 51, 120]):
@@ -187,19 +188,19 @@ def test_those_held_back_are_overtaken_by_as_many_as_said(seed: int) -> None:
 
 @pytest.mark.parametrize(("before", "after"), [("rate_limit:rate_kbps=500+", ""), ("", "+rate_limit:rate_kbps=500")])
 def test_a_queue_does_not_undo_what_was_held_back(before: str, after: str) -> None:
-    flight = chain_of(f"{before}reorder:rate=0.3,distance=3{after}", 3).passage(FRAME).fly(packets(200))
-    left = flight.arranged().sequence.tolist()
-    assert left == by_hand(flight.behind.tolist()) != sorted(left)
+    timed_batch = chain_of(f"{before}reorder:rate=0.3,distance=3{after}", 3).impairer(FRAME).apply_timed(packets(200))
+    left = timed_batch.arranged().sequence.tolist()
+    assert left == by_hand(timed_batch.behind.tolist()) != sorted(left)
 
 
 def test_a_queue_is_left_in_order_and_delays_count_in_whole_milliseconds() -> None:
-    flight = replace(
-        Flight.of(packets(4)), queue_ms=np.array([10.0, 20, 30, 40]), delay_ms=np.array([0.0, 0, 10, 0.5]),
+    timed_batch = replace(
+        TimedBatch.of(packets(4)), queue_ms=np.array([10.0, 20, 30, 40]), delay_ms=np.array([0.0, 0, 10, 0.5]),
         behind=np.array([2, 0, 0, 0]),
     )  # fmt: skip
     # They are through the queue at 20, 30, 30, 40, and arrive at 20, 40, 30, 41.
-    assert flight.arranged().sequence.tolist() == [1, 0, 2, 3]
-    late = replace(Flight.of(packets(5)), delay_ms=np.array([1.9, 1.1, 2.0, 0.9, 2.1]))
+    assert timed_batch.arranged().sequence.tolist() == [1, 0, 2, 3]
+    late = replace(TimedBatch.of(packets(5)), delay_ms=np.array([1.9, 1.1, 2.0, 0.9, 2.1]))
     assert late.arranged().sequence.tolist() == [3, 0, 1, 2, 4]
 
 
@@ -214,29 +215,29 @@ COLUMNS = ("delay_ms", "queue_ms", "copies", "behind")
 @pytest.mark.parametrize("size", [1, 7, 128, 1500])
 def test_a_fate_is_the_same_in_any_batching(size: int) -> None:
     everything, chain = packets(3000, 40), chain_of(TIMED + "+rate_limit:rate_kbps=1000,queue_ms=400", 11)
-    whole_passage, passage = chain.passage(FRAME), chain.passage(FRAME)
-    whole = whole_passage.fly(everything)
-    parts = join_flights([passage.fly(part) for part in everything.slices(size)])
+    whole_passage, impairer = chain.impairer(FRAME), chain.impairer(FRAME)
+    whole = whole_passage.apply_timed(everything)
+    parts = join_timed_batches([impairer.apply_timed(part) for part in everything.slices(size)])
     assert np.array_equal(parts.batch.erased, whole.batch.erased) and 0.2 < whole.batch.erased.mean() < 0.9
     for name in COLUMNS:
         one, other = getattr(parts, name), getattr(whole, name)
         assert np.array_equal(one[~parts.batch.erased], other[~parts.batch.erased]), name
         assert len(np.unique(one)) > 1
     assert np.array_equal(parts.arranged().sequence, whole.arranged().sequence)
-    for one, other in zip(passage.scores(), whole_passage.scores(), strict=True):
+    for one, other in zip(impairer.scores(), whole_passage.scores(), strict=True):
         assert (one.trials, one.events) == (other.trials, other.events)
         assert (one.expected, one.variance) == pytest.approx((other.expected, other.variance), rel=1e-9)
 
 
 def test_a_fate_is_the_same_in_any_order_of_batches() -> None:
     everything, chain = packets(3000, 40), chain_of(TIMED, 11)
-    whole = chain.passage(FRAME).fly(everything)
-    rng, passage = np.random.default_rng(2), chain.passage(FRAME)
+    whole = chain.impairer(FRAME).apply_timed(everything)
+    rng, impairer = np.random.default_rng(2), chain.impairer(FRAME)
     for _ in range(20):
         chosen = np.zeros(3000, bool)
         start = int(rng.integers(0, 2800))
         chosen[start : start + 200] = rng.random(200) < 0.7
-        part = passage.fly(everything.select(chosen))
+        part = impairer.apply_timed(everything.select(chosen))
         assert np.array_equal(part.batch.erased, whole.batch.erased[chosen])
         for name in COLUMNS:
             assert np.array_equal(getattr(part, name), getattr(whole, name)[chosen])
@@ -244,7 +245,7 @@ def test_a_fate_is_the_same_in_any_order_of_batches() -> None:
 
 def test_payloads_of_many_bytes_are_worked_on_in_pieces() -> None:
     everything, chain = packets(600, 1200), chain_of("reorder:rate=0.2+rate_limit:rate_kbps=1000,queue_ms=3000", 3)
-    whole, plain = chain.passage(FRAME).fly(everything), chain.apply(everything, FRAME)
+    whole, plain = chain.impairer(FRAME).apply_timed(everything), chain.apply(everything, FRAME)
     assert np.array_equal(whole.batch.erased, plain.erased) and plain.erased.any()
     assert len(whole.queue_ms) == len(whole.behind) == 600
     assert whole.queue_ms[~plain.erased].max() > 2500
@@ -267,15 +268,15 @@ def test_in_process_the_channel_gives_what_arrives() -> None:
 
 
 def test_copies_of_several_faults_add_up() -> None:
-    flight = chain_of("+".join(32 * ["duplicate:rate=1,copies=8"])).passage(FRAME).fly(packets(2))
-    assert flight.copies.tolist() == [256, 256]
+    timed_batch = chain_of("+".join(32 * ["duplicate:rate=1,copies=8"])).impairer(FRAME).apply_timed(packets(2))
+    assert timed_batch.copies.tolist() == [256, 256]
 
 
 def test_counts_with_copies_say_what_was_erased() -> None:
     chain, sent = chain_of("duplicate:rate=1+packet_erasure:rate=0.25", 1), packets(1000)
-    flight, counts = chain.passage(FRAME).fly(sent), RoundCounts()
-    counts.add(sent, flight.batch, flight.copies)
-    erased = int(flight.batch.erased.sum())
+    timed_batch, counts = chain.impairer(FRAME).apply_timed(sent), RoundCounts()
+    counts.add(sent, timed_batch.batch, timed_batch.copies)
+    erased = int(timed_batch.batch.erased.sum())
     assert (counts.packets_in, counts.packets_erased) == (1000, erased) and 150 < erased < 350
     assert counts.packets_out == 2 * (1000 - erased) > counts.packets_in
     assert ChannelCounts(1, 1000, counts.packets_out, ()).loss == 0

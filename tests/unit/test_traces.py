@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gocom.channel_emulator.chain import Chain
-from gocom.channel_emulator.impairments import FrameInfo
+from gocom.channel_emulator.fault_bases.fault import FrameInfo
 from gocom.channel_emulator.impairments.trace_replay import TraceReplay
-from gocom.client.channel_files import profile_argument
+from gocom.client.profile_argument import profile_argument
 from gocom.common.channel_spec import format_spec, parse_spec
-from gocom.common.checksum import checksums
+from gocom.common.crc32c import checksums
 from gocom.common.errors import InvalidInput, TooLarge
-from gocom.common.packets import PacketBatch
-from gocom.common.trace_file import TraceWriter, read_trace_file
-from gocom.common.traces import MAX_BITS, MAX_FLIPS, MAX_ROUNDS, lost_of, read_trace, trace_round
+from gocom.common.packet_batch import PacketBatch
+from gocom.common.packet_trace_file import TraceWriter, read_trace_file
+from gocom.common.packet_traces import MAX_BITS, MAX_FLIPS, MAX_ROUNDS, lost_of, read_trace, trace_round
 from gocom.v1 import channel_pb2
 
 FIRST = '{"format":"gocom-trace","version":1}\n'
@@ -293,8 +293,8 @@ def test_replay_is_what_a_packet_at_a_time_gives(
 ) -> None:
     batch = batch_of(len(sequence), 3)
     batch.sequence = np.array(sequence, np.int64)
-    passage = chain_of(*messages).passage(FrameInfo(frame_index, round_, (tolerant,)))
-    left = passage.apply(batch)
+    impairer = chain_of(*messages).impairer(FrameInfo(frame_index, round_, (tolerant,)))
+    left = impairer.apply(batch)
     by_key = {(m.frame_index, m.round): m for m in messages}
     message = by_key.get((frame_index, round_), messages[(frame_index + round_) % len(messages)])
     events = 0
@@ -307,7 +307,7 @@ def test_replay_is_what_a_packet_at_a_time_gives(
         if not left.erased[position]:
             assert before ^ after == sum(1 << 23 - bit for bit in bits)
         events += bool(lost or bits)
-    (score,) = passage.scores()
+    (score,) = impairer.scores()
     assert (score.trials, score.events, score.expected, score.variance) == (len(sequence), events, events, 0)
 
 

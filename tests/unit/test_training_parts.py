@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from gocom.common.entropy.context import ContextCoder
-from gocom.common.entropy.tables import TOTAL, NeighbourTables, row_frequencies
+from gocom.common.entropy.context_coder import ContextCoder
+from gocom.common.entropy.frequency_tables import TOTAL, NeighbourTables, row_frequencies
 from gocom.common.nets.vq_tokenizer import VQTokenizer
 from gocom.training.corruption import corrupt, rectangles
 from gocom.training.lami_go_tables import byte_classes, count_grid, count_text, lean, token_classes

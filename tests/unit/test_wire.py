@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from generative_codecs import GENERATIVE, drawn_message, refused_values
 
-from gocom.common.entropy.element_set import pack_spans
+from gocom.common.entropy.element_positions import pack_spans
 from gocom.common.errors import InvalidInput, UnknownName
 from gocom.common.packetizer import packetize
 from gocom.common.systems import SYSTEMS
 from gocom.common.systems.classical import ClassicalOptions
 from gocom.common.systems.lami_go import LamiGoHeader, LamiGoOptions, MaskingPolicy
 from gocom.common.types import ElementCoding, FeedbackPolicy, FrameHeader, LinkSettings, RoundSettings, SegmentFrame
-from gocom.common.wire import (
+from gocom.common.wire.messages import (
     codec_from_proto,
     codec_to_proto,
     header_from_proto,

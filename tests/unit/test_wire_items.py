@@ -11,10 +11,10 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gocom.channel_emulator.wire_items import read_item
-from gocom.common.batch_wire import batch_from_proto, batch_to_proto
+from gocom.channel_emulator.proxy.stream_items import read_item
 from gocom.common.errors import InvalidInput
-from gocom.common.packets import Layout, PacketBatch, Span
+from gocom.common.packet_batch import Layout, PacketBatch, Span
+from gocom.common.wire.packet_batches import batch_from_proto, batch_to_proto
 from gocom.v1 import link_pb2
 
 COUNT = 20

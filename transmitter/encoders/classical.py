@@ -11,14 +11,14 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
-from gocom.common.account import cost
+from gocom.common.byte_account import cost
 from gocom.common.csi import Csi
 from gocom.common.errors import BudgetTooSmall
-from gocom.common.images import ImageArray, to_uint8
+from gocom.common.image_files import ImageArray, to_uint8
 from gocom.common.systems.classical import CLASSICAL_CODECS, FILE, ClassicalHeader, ClassicalOptions, Scale, shrunk
 from gocom.common.types import Budget, ElementCoding, Feedback, Goal, GoMessage, Segment
 from gocom.transmitter.encoders import ENCODERS
-from gocom.transmitter.resend import resend
+from gocom.transmitter.retransmission import resend
 
 DEFAULT_QUALITY = 50
 _MAX_J2K_RATIO = 400.0

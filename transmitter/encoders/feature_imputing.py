@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from gocom.common.account import cost
+from gocom.common.byte_account import cost
 from gocom.common.csi import Csi
 from gocom.common.errors import BudgetTooSmall
-from gocom.common.images import ImageArray
-from gocom.common.models import model_folder
+from gocom.common.image_files import ImageArray
+from gocom.common.model_files import model_folder
 from gocom.common.nets.classifier import Classifier
 from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.vae import Vae
@@ -28,7 +28,7 @@ from gocom.common.systems.feature_imputing import (
 )
 from gocom.common.types import Budget, Feedback, Floats, Goal, GoMessage, Ints, Segment
 from gocom.transmitter.encoders import ENCODERS
-from gocom.transmitter.resend import resend
+from gocom.transmitter.retransmission import resend
 
 MOST_WITHHELD = 950
 """Patches in thousandths; with fewer than a twentieth of them there is nothing to impute from."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from gocom.common.account import cost
+from gocom.common.byte_account import cost
 from gocom.common.csi import Csi
 from gocom.common.errors import BudgetTooSmall
-from gocom.common.images import ImageArray
-from gocom.common.models import model_folder
+from gocom.common.image_files import ImageArray
+from gocom.common.model_files import model_folder
 from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.vq_tokenizer import VQTokenizer
 from gocom.common.systems.lami_go import (
@@ -26,7 +26,7 @@ from gocom.common.systems.lami_go import (
 from gocom.common.types import Budget, ElementCoding, Feedback, Floats, Goal, GoMessage, Ints, Segment
 from gocom.transmitter.captioner import TagCaptioner
 from gocom.transmitter.encoders import ENCODERS
-from gocom.transmitter.resend import resend
+from gocom.transmitter.retransmission import resend
 
 
 def pad_to_patches(image: ImageArray) -> ImageArray:

@@ -1,0 +1,1 @@
+"""Bytes in, bytes out: the two services that the emulator forwards."""

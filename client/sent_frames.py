@@ -1,0 +1,231 @@
+"""What is known of one frame that was sent, and the result made of it."""
+
+from __future__ import annotations
+
+import io
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+from gocom.client.picture_input import Picture
+from gocom.client.results import FailureKind, Pixels, ProtectedSegment, SendResult
+from gocom.common.byte_account import ByteAccount
+from gocom.common.image_files import decode_image, to_float
+from gocom.common.image_quality import ms_ssim, psnr_db
+from gocom.common.logs import frame_id
+from gocom.v1 import link_pb2, receiver_pb2, transmitter_pb2
+
+_KINDS: dict[int, FailureKind] = {
+    transmitter_pb2.FAILURE_KIND_INVALID: "invalid",
+    transmitter_pb2.FAILURE_KIND_UNDECODABLE: "undecodable",
+    transmitter_pb2.FAILURE_KIND_LINK: "link",
+    transmitter_pb2.FAILURE_KIND_INTERNAL: "internal",
+}
+
+
+@dataclass(slots=True)
+class SentFrame:
+    """A frame between being handed over and having a result.
+
+    Attributes:
+        index: frame index.
+        picture: what was sent.
+        started: time.perf_counter() when it was handed over.
+        todo: how it is to be handed over (again); None: it need not be.
+        handed_over: it was, at least once.
+        account: bytes of the rounds so far, of the transmission that counts.
+        bytes_resent: of transmissions before it that were cut off, or whose picture was lost.
+        final: the receiver's last word.
+        failure: the transmitter's, if it was bad news.
+        completed: the transmitter said it was good.
+        protection: what was chosen for segments, round by round.
+        powers: least and greatest power of a packet, round by round, where they are not all the same.
+        repeats: how often it was handed over again because its picture did not come.
+        ended: time.perf_counter() of the last thing heard.
+    """
+
+    index: int
+    picture: Picture
+    started: float = field(default_factory=time.perf_counter)
+    ended: float = 0.0
+    todo: transmitter_pb2.Resumption.ValueType | None = transmitter_pb2.RESUMPTION_UNSPECIFIED
+    handed_over: bool = False
+    bytes_resent: int = 0
+    account: ByteAccount = field(default_factory=lambda: ByteAccount(0, {}, {}))
+    packets_sent: int = 0
+    encode_seconds: float = 0.0
+    rounds: int = 0
+    final: receiver_pb2.Reconstruction | None = None
+    failure: transmitter_pb2.FrameFailed | None = None
+    completed: bool = False
+    protection: list[ProtectedSegment] = field(default_factory=list)
+    powers: list[tuple[float, float]] = field(default_factory=list)
+    repeats: int = 0
+    _acceptance: int = 0
+    _resent_before: int = 0
+    _sent_at: dict[int, float] = field(default_factory=dict)
+    _received: dict[int, tuple[float, int]] = field(default_factory=dict)
+
+    @property
+    def settled(self) -> bool:
+        """Nothing more is awaited: the transmitter has spoken, and the receiver where it had anything to say."""
+        if self.failure is not None and self.failure.kind != transmitter_pb2.FAILURE_KIND_UNDECODABLE:
+            return True
+        return (self.completed or self.failure is not None) and self.final is not None
+
+    @property
+    def lacks_picture(self) -> bool:
+        """The transmitter says that there is a picture, and it has not come."""
+        return self.completed and self.final is None and self.todo is None
+
+    def stream_lost(self) -> None:
+        """The stream it was handed over on is gone: unless the transmitter had spoken, it must be asked again."""
+        if self.handed_over and self.todo is None and not self.completed and self.failure is None:
+            self.todo = transmitter_pb2.RESUMPTION_RESUME
+
+    def hand_over_again(self) -> None:
+        """There was a picture, but the receiver does not have it any more."""
+        self.todo, self.completed = transmitter_pb2.RESUMPTION_REPEAT, False
+        self.repeats += 1
+
+    def take_event(self, event: transmitter_pb2.TransmitResponse) -> None:
+        """Note what the transmitter said."""
+        self.ended = time.perf_counter()
+        kind = event.WhichOneof("event")
+        if kind == "accepted":
+            # Of a frame that was taken before, all events come once more from here on.
+            again = event.accepted.resumed and event.accepted.acceptance == self._acceptance
+            resent = self._resent_before if again else self.bytes_resent + self.account.total_bytes
+            self._begin(resent)
+            self._resent_before, self._acceptance = resent, event.accepted.acceptance
+        elif kind == "retried":
+            self._begin(self.bytes_resent + self.account.total_bytes)
+        elif kind == "sent":
+            cost = event.sent.bytes
+            self.account += ByteAccount(
+                cost.header_bytes,
+                {s.name: s.bytes for s in cost.segments},
+                {s.name: s.repair_bytes for s in cost.segments},
+            )
+            self.packets_sent += event.sent.packets
+            self.encode_seconds += event.sent.encode_seconds
+            self.rounds += 1
+            self._note_delivery(event.sent)
+            self._sent_at[event.sent.round] = self.ended
+        elif kind == "received":
+            self._received[event.received.round] = self.ended, event.received.packets_received
+        elif kind == "completed":
+            self.completed = True
+            self.account.feedback_bytes = event.completed.feedback_bytes
+        elif kind == "failed":
+            self.failure = event.failed
+            self.account.feedback_bytes = event.failed.feedback_bytes
+
+    def _note_delivery(self, sent: transmitter_pb2.RoundSent) -> None:
+        self.protection += [
+            ProtectedSegment(
+                sent.round, s.name, s.source_packets, s.repair_packets, s.importance, s.loss_without, s.loss_with
+            )
+            for s in sent.protection
+        ]
+        if sent.HasField("power"):
+            self.powers.append((sent.power.least, sent.power.greatest))
+
+    def _begin(self, bytes_resent: int) -> None:
+        self.bytes_resent = bytes_resent
+        self.account = ByteAccount(0, {}, {})
+        self.packets_sent = self.rounds = 0
+        self.encode_seconds = 0.0
+        self.failure, self.completed = None, False
+        self._sent_at, self._received = {}, {}
+        self.protection, self.powers = [], []
+
+    def take_final(self, picture: receiver_pb2.Reconstruction) -> None:
+        """Note the receiver's last word."""
+        self.ended = time.perf_counter()
+        self.final = picture
+
+    def result(self, session_id: str, codec: str, timed_out: str = "") -> SendResult:
+        """What the caller gets. Decodes the picture and measures it; run it outside of the event loop.
+
+        Args:
+            session_id: of the send.
+            codec: its codec.
+            timed_out: why the frame is given up, if it is not settled.
+        """
+        image, provenance, reason = None, None, self._reason(timed_out)
+        if not reason and self.final is not None:
+            image = decode_image(self.final.image_png, field_name="reconstruction.image_png")
+            provenance = _grey(self.final.provenance_png)
+        height, width = self.picture.pixels.shape[:2]
+        arrived = sum(count for _, count in self._received.values())
+        comparable = image is not None and image.shape == self.picture.pixels.shape
+        sent, got = (
+            (to_float(self.picture.pixels), to_float(image)) if comparable and image is not None else (None, None)
+        )
+        return SendResult(
+            frame_id=frame_id(session_id, self.index),
+            frame_index=self.index,
+            codec=codec,
+            width_px=width,
+            height_px=height,
+            bytes_total=self.account.total_bytes,
+            bytes_by_segment=self._bytes(),
+            bytes_resent=self.bytes_resent,
+            bpp=self.account.total_bytes * 8 / (width * height),
+            packets_sent=self.packets_sent,
+            packets_received=self.final.packets_received if self.final is not None else arrived,
+            rounds=self.rounds,
+            psnr_db=psnr_db(sent, got) if sent is not None and got is not None else None,
+            ms_ssim=ms_ssim(sent, got) if sent is not None and got is not None else None,
+            seconds=self._seconds(),
+            outcome="failed" if reason else "reconstructed",
+            reason=reason,
+            failure=self._failure_kind() if reason else "",
+            original=self.picture.pixels,
+            image=image,
+            provenance=provenance,
+            caption=self.final.caption or None if self.final is not None else None,
+            quality_estimate=self._quality_estimate(),
+            protection=tuple(self.protection),
+            power=(min(p[0] for p in self.powers), max(p[1] for p in self.powers)) if self.powers else None,
+        )
+
+    def _bytes(self) -> dict[str, int]:
+        feedback = {"feedback": self.account.feedback_bytes} if self.account.feedback_bytes else {}
+        return {"header": self.account.header_bytes, **self.account.by_segment, **feedback}
+
+    def _quality_estimate(self) -> float | None:
+        known = self.final is not None and self.final.HasField("quality_estimate")
+        return self.final.quality_estimate if self.final is not None and known else None
+
+    def _reason(self, timed_out: str) -> str:
+        if self.failure is not None:
+            return self.failure.reason or "the transmitter gave no reason"
+        if self.final is None:
+            return timed_out
+        if self.final.status != link_pb2.FRAME_STATUS_RECONSTRUCTED:
+            return self.final.reason or "the receiver gave no reason"
+        return ""
+
+    def _failure_kind(self) -> FailureKind:
+        if self.failure is not None:
+            return _KINDS.get(self.failure.kind, "internal")
+        return "undecodable" if self.final is not None else "timeout"
+
+    def _seconds(self) -> dict[str, float]:
+        arrivals = {round_: at for round_, (at, _) in self._received.items()}
+        transport = sum(max(0.0, at - self._sent_at[r]) for r, at in arrivals.items() if r in self._sent_at)
+        stages = {stage.stage: stage.seconds for stage in self.final.stages} if self.final is not None else {}
+        total = max(self.ended - self.started, 0.0)
+        return {"encode": self.encode_seconds, "transport": transport, **stages, "total": total}
+
+
+def _grey(data: bytes) -> Pixels | None:
+    """An 8-bit PNG -> uint8 [H, W]; None without one."""
+    if not data:
+        return None
+    with Image.open(io.BytesIO(data)) as picture:
+        return np.asarray(picture.convert("L"), dtype=np.uint8)

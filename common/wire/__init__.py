@@ -1,0 +1,1 @@
+"""Between Python types and protobuf messages."""

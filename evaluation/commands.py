@@ -1,0 +1,185 @@
+"""Commands of `gocom` that evaluate: `gocom eval` and `gocom channel certify`.
+
+The client finds them by entry points (pyproject.toml), so it starts where this package is left out. Torch and plots are
+imported when a command runs: `gocom --help` imports this file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gocom.client import console
+from gocom.client.commands.send import Payload
+from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit
+from gocom.client.service_targets import Target, open_client
+from gocom.common.errors import InvalidInput, UnknownName
+from gocom.common.types import LinkSettings
+
+if TYPE_CHECKING:
+    from gocom.evaluation.papers.paper import Paper
+    from gocom.evaluation.sweep.engine import ServicesEngine
+    from gocom.evaluation.sweep.grid import Grid
+
+CODECS = "lami_go:mask_ratio=0,jpeg,jpeg2000,webp,avif"
+CHANNELS = (
+    "clean,packet_erasure:rate=0.05,packet_erasure:rate=0.1,packet_erasure:rate=0.2,packet_erasure:rate=0.5,"
+    "gilbert_elliott:p=0.02,r=0.25,bit_flip:rate=1e-5,bit_flip:rate=1e-4,bit_flip:rate=1e-3,"
+    "block_fading:snr_db=10,coherence=4,block_fading:snr_db=15,coherence=4,block_fading:snr_db=20,coherence=4"
+)
+RATES = "0.06,0.1,own"
+LABELLED_CHANNELS = (
+    "clean,packet_erasure:rate=0.05,packet_erasure:rate=0.1,packet_erasure:rate=0.2,packet_erasure:rate=0.5"
+)
+LABELLED_RATES = "0.1,own"
+PAPERS = ("lami_go", "feature_imputing")
+_OF_PAPERS = {"paper", "images", "labelled", "street", "out", "count", "device", "as_json"}
+
+
+@command
+def evaluate(
+    context: typer.Context,
+    images: Annotated[Path | None, typer.Option(exists=True, help="Folder or tar of pictures.")] = None,
+    labelled: Annotated[
+        Path | None, typer.Option(exists=True, help="Folder or tar of pictures with imagenette's class numbers.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of results (default: out/eval); a run that was cut short goes on there.")
+    ] = None,
+    codecs: Annotated[
+        str,
+        typer.Option(help="CODEC[:KEY=VALUE,...][+none|fec|arq], comma-separated; jpeg and its like go all 3 ways."),
+    ] = CODECS,
+    channels: Annotated[str, typer.Option(help="SPECs, comma-separated.")] = CHANNELS,
+    rates: Annotated[str, typer.Option(help="Bits a pixel, all counted, or own: what the options come to.")] = RATES,
+    count: Annotated[int | None, typer.Option(min=1, help="At most so many of --images.")] = None,
+    labelled_channels: Annotated[str, typer.Option(help="For --labelled.")] = LABELLED_CHANNELS,
+    labelled_rates: Annotated[str, typer.Option(help="For --labelled.")] = LABELLED_RATES,
+    labelled_count: Annotated[int, typer.Option(min=1, help="At most so many of --labelled.")] = 100,
+    repeat: Annotated[int, typer.Option(min=1, max=1000, help="Channel seeds.")] = 5,
+    labelled_repeat: Annotated[int, typer.Option(min=1, max=1000, help="For --labelled.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="The first channel seed.")] = 0,
+    size: Annotated[int, typer.Option(help="Centre square crop of so many px, 64 to 1024.")] = 256,
+    payload_bytes: Payload = 105,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = max(1, os.cpu_count() or 1),
+    device: console.Device = "auto",
+    services: Annotated[
+        bool, typer.Option("--services", help="Send through running services, whose channel it sets.")
+    ] = False,
+    local: console.Local = False,
+    transmitter: console.Transmitter = TRANSMITTER,
+    receiver: console.Receiver = RECEIVER,
+    channel_address: console.ChannelAddress = CHANNEL,
+    paper: Annotated[
+        str | None, typer.Option(help=f"Figures and tables of a paper instead: {', '.join(PAPERS)}.")
+    ] = None,
+    street: Annotated[Path | None, typer.Option(exists=True, help="Street scenes, for --paper lami_go.")] = None,
+    as_json: console.Json = False,
+) -> None:
+    """Compare codecs on the same pictures, losses and total bytes; write a CSV and a page."""
+    out = out or Path("out/eval" if paper is None else f"out/paper/{paper}")
+    _belong_together(context, paper)
+    if paper is not None:
+        _paper(paper, {"images": images, "labelled": labelled, "street": street}, out, count, device, as_json)
+        return
+    from gocom.evaluation.sweep.evaluate import evaluate as run  # noqa: PLC0415
+    from gocom.evaluation.sweep.grid import make_grid, picture_set  # noqa: PLC0415
+
+    sets = []
+    if images is not None:
+        sets.append(picture_set("images", images, count, rates, channels, seed, repeat))
+    if labelled is not None:
+        chosen = labelled_rates, labelled_channels
+        sets.append(picture_set("labelled", labelled, labelled_count, *chosen, seed, labelled_repeat))
+    grid = make_grid(sets, codecs, size, LinkSettings(max_payload_bytes=payload_bytes))
+    settings: dict[str, Any] = {"device": device, "console": None if as_json else console.err}
+    line = " ".join(["gocom", *sys.argv[1:]])
+    if services or local:
+        target = Target(transmitter, receiver, channel_address, local, device)
+        with _services(target, grid) as engine:
+            page = run(grid, out, line, engine=engine, **settings)
+    else:
+        page = run(grid, out, line, workers=workers, **settings)
+    if as_json:
+        emit({"page": str(page), "results": str(out / "results.csv"), "cases": grid.cases})
+    else:
+        console.out.print(f"{grid.cases} cases: {out / 'results.csv'}, {page}", markup=False)
+
+
+def _belong_together(context: typer.Context, paper: str | None) -> None:
+    """Options that would be ignored are refused."""
+    given = {
+        name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    }
+    if paper is None and "street" in given:
+        raise InvalidInput("street: is for --paper; --images and --labelled are what codecs are compared on")
+    if paper is not None and (others := sorted(given - _OF_PAPERS)):
+        raise InvalidInput(
+            f"{others[0]}: has no meaning with --paper, which takes {', '.join(sorted(_OF_PAPERS - {'as_json'}))}"
+        )
+
+
+@contextmanager
+def _services(target: Target, grid: Grid) -> Iterator[ServicesEngine]:
+    """An engine of the services, whose channel is afterwards what it was."""
+    from gocom.evaluation.sweep.engine import ServicesEngine  # noqa: PLC0415
+
+    names = list(dict.fromkeys(method.codec for method in grid.methods))
+    with open_client(target, None, None, names) as client:
+        before = client.get_channel()
+        try:
+            yield ServicesEngine(client, grid.link)
+        finally:
+            client.set_channel(before)
+
+
+def _paper(
+    name: str, sources: dict[str, Path | None], out: Path, limit: int | None, device: str, as_json: bool
+) -> None:
+    paper = _paper_of(name)
+    given = {source: path for source, path in sources.items() if path is not None}
+    if useless := [source for source in given if source not in paper.study.sets]:
+        raise InvalidInput(f"{useless[0]}: {name} has no use for it; it takes {', '.join(paper.study.sets)}")
+    page = paper.run(given, out, limit, device, lambda text: None if as_json else console.err.print(text, markup=False))
+    if as_json:
+        emit({"page": str(page)})
+    else:
+        console.out.print(str(page), markup=False)
+
+
+def _paper_of(name: str) -> Paper:
+    """The paper of that name. Raises UnknownName."""
+    from gocom.evaluation.papers import feature_imputing, lami_go  # noqa: PLC0415
+
+    papers = {"lami_go": lami_go.PAPER, "feature_imputing": feature_imputing.PAPER}
+    if name not in papers:
+        raise UnknownName("paper", name, papers)
+    return papers[name]
+
+
+@command
+def certify(
+    specs: Annotated[
+        list[str] | None, typer.Argument(metavar="[SPEC]...", help="Channels; default: every fault, and the figures.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the page.")] = Path("out/channel"),
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the channel's randomness.")] = 2026,
+    as_json: console.Json = False,
+) -> None:
+    """Hold every fault to its closed form, and show that an error of 2 % would be seen; write a page with plots."""
+    from gocom.evaluation.channel.page import run  # noqa: PLC0415
+
+    report = run(specs or [], out, lambda text: None if as_json else console.out.print(text, markup=False), seed)
+    if as_json:
+        emit(dataclasses.asdict(report))
+    else:
+        console.out.print(f"{'All pass' if report.passed else 'Some FAIL'}: {out / 'index.html'}", markup=False)
+    if not report.passed:
+        raise typer.Exit(console.FAILURE)

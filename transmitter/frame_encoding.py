@@ -1,0 +1,123 @@
+"""From a client's request to the items that go over the link: everything that needs no network."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gocom.common.byte_account import ByteAccount, account, frame_items
+from gocom.common.codec_worker import CodecWorker
+from gocom.common.csi import Csi
+from gocom.common.errors import BudgetTooSmall
+from gocom.common.image_files import ImageArray, decode_image, to_float
+from gocom.common.interfaces import SemanticEncoder
+from gocom.common.packetizer import packetize
+from gocom.common.systems import SYSTEMS
+from gocom.common.types import MAX_SIDE_PX, Budget, Feedback, FrameHeader, Goal, GoMessage, LinkSettings
+from gocom.common.wire.messages import check_side, codec_from_proto, get_rounds
+from gocom.transmitter.resources.delivery import PLAIN, Delivery, DeliveryEncoder, DeliverySession, delivery_from_proto
+from gocom.transmitter.resources.unequal_protection import SegmentProtection
+from gocom.v1 import link_pb2, transmitter_pb2
+
+Encoders = CodecWorker[SemanticEncoder]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRequest:
+    """A request that was checked: image float32 [3, H, W] in [0, 1], codec and what is wanted of it."""
+
+    image: ImageArray
+    codec: str
+    goal: Goal
+    budget: Budget
+    delivery: Delivery = PLAIN
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRound:
+    """A round that is ready for the link.
+
+    Attributes:
+        header: frame header.
+        items: header, batches and end, in order.
+        packets: how many packets they hold.
+        bytes: what they cost.
+        seconds: time the encoder took.
+        csi: the channel as it was known.
+        protection: what was chosen for its segments, with unequal protection.
+        power: least and greatest of a packet; None: the same for all.
+    """
+
+    header: FrameHeader
+    items: list[link_pb2.SendRequest]
+    packets: int
+    bytes: ByteAccount
+    seconds: float
+    csi: Csi
+    protection: tuple[SegmentProtection, ...] = ()
+    power: tuple[float, float] | None = None
+
+
+def read_request(request: transmitter_pb2.TransmitRequest, link: LinkSettings) -> FrameRequest:
+    """Check a request and decode its image. Raises InvalidInput naming the field, and UnknownName."""
+    codec, options = codec_from_proto(request, options=True)
+    rounds = get_rounds(request)
+    pixels = decode_image(request.image, max_side_px=MAX_SIDE_PX)
+    check_side(pixels.shape[1], "image width")
+    check_side(pixels.shape[0], "image height")
+    goal = Goal(
+        options, request.frame_index, rounds.max_rounds, rounds.round_budget_bytes, link, rounds.feedback_policy,
+        rounds.quality_target,
+    )  # fmt: skip
+    budget = Budget(request.budget_bytes or None)
+    return FrameRequest(to_float(pixels), codec, goal, budget, delivery_from_proto(request))
+
+
+def encode_first(encoders: Encoders, frame: FrameRequest, csi: Csi) -> tuple[DeliverySession, EncodedRound]:
+    """The first round; runs in the worker's thread. Raises BudgetTooSmall, and what the codec raises."""
+    encoder = encoders.codec(frame.codec)
+    start = time.perf_counter()
+    session = DeliveryEncoder(encoder, frame.delivery).open(frame.image, frame.goal)
+    message = session.first(csi, frame.budget)
+    return session, _pack(session, message, frame.goal.link, frame.budget.max_bytes, start)
+
+
+def encode_next(session: DeliverySession, feedback: Feedback, link: LinkSettings, csi: Csi) -> EncodedRound | None:
+    """A further round, or None when the codec has no more to say. Raises BudgetTooSmall when it costs too much."""
+    start = time.perf_counter()
+    session.csi = csi
+    message = session.refine(feedback)
+    return None if message is None else _pack(session, message, link, feedback.budget_bytes, start)
+
+
+def mark_repeated(encoded: EncodedRound) -> EncodedRound:
+    """The same round, its header saying that the receiver may have had the frame before; the bytes it costs counted."""
+    item = link_pb2.SendRequest()
+    item.CopyFrom(encoded.items[0])
+    item.header.repeated = True
+    more = item.ByteSize() - encoded.items[0].ByteSize()
+    cost = replace(encoded.bytes, header_bytes=encoded.bytes.header_bytes + more)
+    return replace(encoded, items=[item, *encoded.items[1:]], bytes=cost)
+
+
+def warm_up(encoders: Encoders, codec: str) -> None:
+    """Load a codec and run it once on a grey picture."""
+    goal = Goal(SYSTEMS.get(codec).options())
+    grey = np.full((3, 256, 256), 0.5, np.float32)
+    encode_first(encoders, FrameRequest(grey, codec, goal, Budget()), Csi())
+
+
+def _pack(
+    session: DeliverySession, message: GoMessage, link: LinkSettings, max_bytes: int | None, start: float
+) -> EncodedRound:
+    header, batch = packetize(message, link)
+    items = frame_items(header, batch, link.batch_packets)
+    cost = account(header, batch, items)
+    # Codecs keep to their budget themselves; a plug-in that does not must not get away with it.
+    if max_bytes and cost.total_bytes > max_bytes:
+        raise BudgetTooSmall(message.codec, max_bytes, cost.total_bytes)
+    power = None if message.power is None else (float(batch.power.min(initial=1)), float(batch.power.max(initial=1)))
+    seconds = time.perf_counter() - start
+    return EncodedRound(header, items, len(batch), cost, seconds, session.csi, session.protection, power)

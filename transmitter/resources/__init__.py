@@ -1,0 +1,1 @@
+"""Power, repair packets and how they are allocated to what is sent."""

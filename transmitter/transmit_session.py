@@ -1,0 +1,277 @@
+"""One session: its frames, from image to terminal event.
+
+    request --read--> outbox --> frame --encode (worker thread)--> round --send--> link --ack, outcome--> events
+                                   ^                                 ^      |
+                                   |    SendFeedback --refine--------+      |
+                                   +------------ the link is cut -----------+
+
+A frame is encoded while the one before is sent; the queues are bounded. What was accepted goes on also when the client
+is gone, and is told to whoever comes back for the session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from gocom.common.csi import Csi
+from gocom.common.errors import BudgetTooSmall, GoComError, InvalidInput, NotReady
+from gocom.common.logs import get_logger
+from gocom.common.settings import TransmitterSettings
+from gocom.common.types import Feedback, LinkSettings
+from gocom.common.wire.feedback import answer_bytes, check_attempt
+from gocom.common.wire.messages import link_to_proto
+from gocom.transmitter.channel_state import ChannelStateSource
+from gocom.transmitter.feedback_handling import Answers, check_feedback, count_attempts, refusal
+from gocom.transmitter.frame_admission import Intake
+from gocom.transmitter.frame_encoding import (
+    EncodedRound,
+    Encoders,
+    encode_first,
+    encode_next,
+    mark_repeated,
+)
+from gocom.transmitter.frame_table import INVALID, LINK, UNDECODABLE, Frame, FrameTable, Listener
+from gocom.transmitter.link_reconnection import Reconnector, passes
+from gocom.transmitter.outbox import Outbox
+from gocom.transmitter.resources.delivery import PLAIN, Delivery
+from gocom.transmitter.sent_report import count_sent, sent_event
+from gocom.v1 import feedback_pb2, link_pb2, transmitter_pb2
+
+log = get_logger("transmitter")
+
+MAX_CUTS = 10
+"""Times a frame begins again: one on which the receiver dies must not go round for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransmitDependencies:
+    """What all sessions of a transmitter share.
+
+    Attributes:
+        encoders: the worker that encodes.
+        stub: LinkServiceStub of the next hop.
+        csi: where channel state comes from.
+        knowledge: fingerprints for the handshake.
+        outbox: keeps accepted frames.
+    """
+
+    settings: TransmitterSettings
+    encoders: Encoders
+    stub: Any
+    csi: ChannelStateSource
+    knowledge: list[link_pb2.KnowledgeHash]
+    outbox: Outbox
+
+
+class TransmitSession:
+    """State of one session; session_id, link and seed are those of its first request."""
+
+    def __init__(self, session_id: str, link: LinkSettings, seed: int, dependencies: TransmitDependencies) -> None:
+        self.link, self.seed = link, seed
+        self.frames = FrameTable(session_id, dependencies.settings.open_frames, self._on_frame_end)
+        self._dependencies = dependencies
+        self._intake = Intake(self.frames, link, seed, dependencies.outbox, dependencies.settings.queue_frames)
+        self._to_send: asyncio.Queue[tuple[Frame, int, EncodedRound]] = asyncio.Queue(
+            dependencies.settings.queue_frames
+        )
+        self._sending: Frame | None = None
+        opening = link_pb2.SessionOpen(
+            session_id=session_id, link=link_to_proto(link), knowledge=dependencies.knowledge, seed=seed
+        )
+        patience_s = dependencies.settings.link_patience_s
+        self._link = Reconnector(dependencies.stub, opening, patience_s, self._on_response, self._cut)
+        self._answers = Answers()
+        self._tasks = [asyncio.create_task(self._encode_all()), asyncio.create_task(self._send_all())]
+
+    async def submit(self, request: transmitter_pb2.TransmitRequest) -> None:
+        """Take one image; see Intake.submit."""
+        await self._intake.submit(request)
+
+    async def recover(self, index: int, begun: int) -> None:
+        """Go on with a frame that the outbox kept; see Intake.recover."""
+        await self._intake.recover(index, begun)
+
+    def listen(self) -> Listener:
+        """From now on events go to a new listener; the one before hears that its stream was taken over."""
+        if (before := self.frames.listener) is not None:
+            before.end(InvalidInput("session_id: a newer stream has taken the session over"))
+        listener = Listener()
+        self.frames.listen(listener)
+        return listener
+
+    def leave(self, listener: Listener) -> None:
+        """Its stream is gone."""
+        if self.frames.listener is listener:
+            self.frames.listen(None)
+
+    async def finish(self) -> None:
+        """Wait until every frame has its terminal event, and end the link."""
+        await self.frames.idle.wait()
+        await self._link.finish()
+
+    async def close(self) -> None:
+        """Drop everything that is not finished; the outbox keeps it."""
+        self.frames.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._answers.close()
+        await self._link.close()
+
+    async def feedback(self, request: feedback_pb2.SendFeedbackRequest) -> feedback_pb2.SendFeedbackResponse:
+        """Queue a further round. A repeat, even while the first is in work, gets its answer. Raises InvalidInput."""
+        check_attempt(request)
+        frame = self.frames.get(request.frame_index)
+        if frame is not None:  # before the answer: also what is refused, or ends a frame, was sent
+            count_attempts(frame, request)
+        answer = await self._answer(request, frame)
+        if frame is not None:
+            frame.feedback_bytes += answer_bytes(answer)
+        return answer
+
+    async def _answer(
+        self, request: feedback_pb2.SendFeedbackRequest, frame: Frame | None
+    ) -> feedback_pb2.SendFeedbackResponse:
+        key = (request.frame_index, request.round)
+        if (first := await self._answers.repeat(key)) is not None:
+            return first
+        if frame is None:
+            return refusal(f"frame {request.frame_index} is not open")
+        if frame.header is None:
+            raise NotReady(f"frame {frame.index} begins again")
+        if frame.last_round != request.round:
+            return refusal(f"round {request.round} is not the last one; that is {frame.last_round}")
+        if request.round + 1 >= frame.rounds.max_rounds:
+            return refusal(f"the frame has {frame.rounds.max_rounds} rounds at most")
+        feedback = check_feedback(request, frame.header, self.link, frame.rounds.round_budget_bytes)
+        self._dependencies.csi.take(feedback.link)
+        return await self._answers.make(key, self._refine(frame, feedback))
+
+    async def _refine(self, frame: Frame, feedback: Feedback) -> feedback_pb2.SendFeedbackResponse:
+        session, cuts = frame.session, frame.cuts
+        if session is None:
+            return refusal(f"frame {frame.index} is not open")
+        try:
+            csi = await self._csi(frame, feedback.round + 1, session.delivery)
+            encoded = await self._dependencies.encoders.run(lambda: encode_next(session, feedback, self.link, csi))
+        except BudgetTooSmall as error:
+            return refusal(str(error))
+        except Exception as error:
+            log.error("refine failed", frame_id=self.frames.name(frame), exc_info=error)
+            return refusal(f"the encoder failed ({type(error).__name__})")
+        if encoded is None:
+            return refusal("the encoder has nothing to add")
+        if not self.frames.is_open(frame):
+            return refusal(f"frame {frame.index} is not open any more")
+        if frame.cuts != cuts:
+            raise NotReady(f"frame {frame.index} begins again")
+        frame.last_round = encoded.header.round
+        self._watch(frame)
+        named = sum(int(spans[:, 1].sum()) for spans in feedback.wanted.values())
+        self.frames.emit(frame, feedback=transmitter_pb2.FeedbackTaken(round=feedback.round, elements_named=named))
+        await self._to_send.put((frame, cuts, encoded))
+        return feedback_pb2.SendFeedbackResponse(will_send=True)
+
+    async def _csi(self, frame: Frame, round_: int, delivery: Delivery) -> Csi:
+        """The channel as it is known before this round of a frame is encoded.
+
+        Powers and repair packets that are chosen by it must not go by what held before a change of channel.
+        """
+        payload_bytes = self.link.max_payload_bytes
+        return await self._dependencies.csi.get(frame.index, round_, payload_bytes, afresh=delivery != PLAIN)
+
+    async def _encode_all(self) -> None:
+        encoders = self._dependencies.encoders
+        while True:
+            frame, request = await self._intake.next()
+            try:
+                request = request or await self._intake.load(frame)
+                csi = await self._csi(frame, 0, request.delivery)
+                work = partial(encode_first, encoders, request, csi)
+                frame.session, encoded = await encoders.run(work)
+            except Exception as error:
+                self.frames.fail_by(frame, error)
+                continue
+            frame.header, frame.last_round = encoded.header, 0
+            await self._to_send.put((frame, frame.cuts, mark_repeated(encoded) if frame.repeated else encoded))
+
+    async def _send_all(self) -> None:
+        while True:
+            frame, cuts, encoded = await self._to_send.get()
+            try:
+                link = await self._link.connected()
+            except Exception as error:
+                self.frames.fail(frame, LINK, str(error))
+                continue
+            if not self.frames.is_open(frame) or frame.cuts != cuts:
+                continue
+            self._sending, frame.on_link = frame, True
+            self._watch(frame)
+            try:
+                await link.send(encoded.items[:-1])
+                if frame.cuts != cuts:
+                    continue
+                # Before the end mark leaves: its answer may be back before a write returns, and ends the frame.
+                self._tell_sent(frame, encoded)
+                await link.send(encoded.items[-1:])
+            except Exception as error:
+                if not isinstance(error, GoComError):
+                    log.error("sending failed", frame_id=self.frames.name(frame), exc_info=error)
+                await self._link.drop(error)
+            finally:
+                self._sending = None
+
+    def _cut(self, error: Exception) -> None:
+        """The link is gone. What was on it begins again, or fails where that would change nothing."""
+        for frame in self.frames.on_link():
+            if not passes(error):
+                self.frames.fail(frame, LINK, str(error))
+            elif frame.cuts >= MAX_CUTS:
+                self.frames.fail(frame, LINK, f"link: cut {frame.cuts + 1} times with the frame on it, last: {error}")
+            else:
+                self._answers.forget(frame.index)
+                self.frames.retry(frame, str(error))
+                self._intake.again(frame)
+
+    def _on_response(self, response: link_pb2.SendResponse) -> None:
+        item = response.WhichOneof("item")
+        if item == "ack":
+            ack = response.ack
+            if (frame := self.frames.get(ack.frame_index)) is not None:
+                self._watch(frame)
+                received = transmitter_pb2.RoundReceived(round=ack.round, packets_received=ack.packets_received)
+                self.frames.emit(frame, received=received)
+        elif item == "outcome":
+            outcome = response.outcome
+            if (frame := self.frames.get(outcome.frame_index)) is None:
+                return
+            if outcome.status == link_pb2.FRAME_STATUS_RECONSTRUCTED:
+                self.frames.complete(frame, outcome.rounds)
+            elif outcome.status == link_pb2.FRAME_STATUS_REFUSED:
+                self.frames.fail(frame, INVALID, f"receiver: {outcome.reason}")
+            else:
+                self.frames.fail(frame, UNDECODABLE, outcome.reason)
+
+    def _on_frame_end(self, frame: Frame) -> None:
+        self._dependencies.outbox.end(self.frames.session_id, frame.index, frame.history)
+
+    def _watch(self, frame: Frame) -> None:
+        self.frames.watch(frame, self._dependencies.settings.outcome_timeout_s, self._on_silence)
+
+    def _on_silence(self, frame: Frame) -> None:
+        seconds = self._dependencies.settings.outcome_timeout_s
+        self.frames.fail(frame, LINK, f"link: nothing was heard of the frame for {seconds:g} s")
+        # Stuck in the middle of a write: nothing behind it can go out either.
+        if self._sending is frame:
+            self._link.cancel()
+
+    def _tell_sent(self, frame: Frame, encoded: EncodedRound) -> None:
+        count_sent(frame.codec, encoded)
+        log.info(
+            "round sent", frame_id=self.frames.name(frame), round=encoded.header.round, packets=encoded.packets,
+            bytes=encoded.bytes.total_bytes,
+        )  # fmt: skip
+        self.frames.emit(frame, sent=sent_event(encoded))
