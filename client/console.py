@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from gocom.client.local_stack import USAGE_ERROR
-from gocom.client.security_flags import CONNECT, add_flags, take_flags
+from gocom.client.settings_flags import add_flags, settings_flags, take_flags
 from gocom.common.errors import GoComError, InvalidInput, UnknownName
 from gocom.common.settings import ClientSettings
 from gocom.common.systems import SYSTEMS, System
@@ -74,12 +74,12 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     A command with a parameter for an address also gets the flags for TLS and token: see `security`.
     """
     signature = inspect.signature(function, eval_str=True)
-    flags = CONNECT if _ADDRESSES & set(signature.parameters) else {}
+    flags = settings_flags(ClientSettings) if _ADDRESSES & set(signature.parameters) else {}
 
     @functools.wraps(function)
     def run(*args: Any, **arguments: Any) -> None:
         global _json_wanted, _security  # noqa: PLW0603 - one command a process
-        _json_wanted = bool(arguments.get("as_json"))
+        _json_wanted = bool(arguments.get("as_json") or arguments.get("log_json"))
         given = take_flags(flags, arguments)
         try:
             _security = ClientSettings(**given) if flags else None

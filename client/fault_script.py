@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from gocom.client.client import Client
 from gocom.common.channel_spec import parse_spec
 from gocom.common.errors import InvalidInput
+from gocom.common.yaml_files import read_yaml
 from gocom.v1 import channel_pb2
 
 MAX_STEPS = 10_000
@@ -78,9 +77,9 @@ class ChannelCounts:
 def read_script(path: Path) -> list[Step]:
     """Steps of a YAML file, repeated as it says. Raises InvalidInput naming the field."""
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidInput(f"script: {path}: {error}") from error
+        content = read_yaml(path)
+    except InvalidInput as error:
+        raise InvalidInput(f"script: {error}") from None
     if (
         not isinstance(content, dict)
         or set(content) - {"repeat", "steps"}

@@ -22,7 +22,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
@@ -31,10 +30,10 @@ from gocom.common.netem_spec import NETEM, parse_netem
 from gocom.common.packet_trace_file import read_trace_file
 from gocom.common.wire.enums import enum_from_name, enum_to_name
 from gocom.common.wire.messages import EXTENSION
+from gocom.common.yaml_files import MAX_QUOTED, read_yaml
 from gocom.v1 import channel_pb2
 
 MAX_IMPAIRMENTS = 32
-MAX_QUOTED = 300
 TRACE_REPLAY = "trace_replay"
 
 PRESETS: dict[str, str] = {
@@ -50,38 +49,10 @@ PRESETS: dict[str, str] = {
 # A plus sign within a number (1e+3) is followed by a digit, one between impairments by a name.
 _BETWEEN = re.compile(r"\s*\+\s*(?=[A-Za-z_])")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-_WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]*)")
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
 _WITH_UNIT = re.compile(f"({_DECIMAL.pattern})\\s*(?P<unit>%|[a-z]+)", re.IGNORECASE)
 _NOT_FINITE = re.compile(r"[+-]?\.?(nan|inf)", re.IGNORECASE)
 _KINDS = channel_pb2.Impairment.DESCRIPTOR.oneofs_by_name["kind"].fields
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML of which nothing is lost: no key comes twice, and only what looks like a number is one."""
-
-    def compose_mapping_node(self, anchor: Any) -> Any:
-        node = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                line = key.start_mark.line + 1
-                raise yaml.YAMLError(f"{_short(key.value)}: given twice, the second time in line {line}")
-            seen.add(key.value if isinstance(key, yaml.ScalarNode) else "")
-        return node
-
-    def construct_number(self, node: yaml.ScalarNode) -> int | float | str:
-        """YAML 1.1 takes 1_0 for ten, 010 for eight and 1:30 for ninety: these stay text."""
-        text = str(self.construct_scalar(node))
-        if _WHOLE.fullmatch(text):
-            return int(text)
-        if _DECIMAL.fullmatch(text) or _NOT_FINITE.fullmatch(text):
-            return float(self.construct_yaml_float(node))
-        return text
-
-
-for _tag in ("int", "float"):
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _Loader.construct_number)
 
 
 def parse_spec(text: str, seed: int | None = None) -> channel_pb2.ChannelProfile:
@@ -172,10 +143,9 @@ def _parse_parameters(text: str, where: str) -> dict[str, str]:
 
 def _parse_yaml(path: Path) -> channel_pb2.ChannelProfile:
     try:
-        document = yaml.load(path.read_text("utf-8"), _Loader)
-    # ValueError: of a date or a number that is none; RecursionError: of brackets within brackets.
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise InvalidInput(f"profile: cannot read {str(path)!r}: {_short(error)}") from None
+        document = read_yaml(path)
+    except InvalidInput as error:
+        raise InvalidInput(f"profile: {error}") from None
     if not isinstance(document, dict) or set(document) - {"seed", "impairments"}:
         script = isinstance(document, dict) and "steps" in document
         hint = "; a script of steps is for `gocom channel play`" if script else ""
@@ -289,7 +259,7 @@ def _value(field: Any, value: Any, path: str) -> float:
 
 
 def _number(value: Any, path: str) -> float:
-    """Through text, because YAML reads 1e-4 as text and yes as a bool."""
+    """Return the finite number that a SPEC (text) or a YAML file (any value) has. Raises InvalidInput."""
     text = str(value).strip()
     # float() would take 0_1 and digits of other scripts as well.
     if not _DECIMAL.fullmatch(text) and not _NOT_FINITE.fullmatch(text):

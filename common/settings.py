@@ -1,4 +1,4 @@
-"""Settings of the services: one class each, from arguments or from environment variables.
+"""Settings of the services: one class each, filled from arguments or from environment variables.
 
 `GOCOM_RECEIVER_PORT=6000` sets `ReceiverSettings.port`, and so on; tuples are JSON: `'["jpeg"]'`.
 """
@@ -19,130 +19,115 @@ Count = Annotated[int, Field(ge=1, le=1 << 30)]
 
 
 class SecuritySettings(BaseSettings):
-    """What an end needs to connect to a service; docs/security.md shows how to set it.
+    """Settings that a client or a service needs to connect to a service; docs/security.md shows how to use them."""
 
-    Attributes:
-        tls_ca: PEM file of the CAs, one of which must have signed the certificate of every service that is connected
-            to; none: plain text.
-        tls_cert: PEM file of this end's certificate, then of those between it and its CA. A service shows it to whoever
-            connects, and both kinds of end to the services they connect to, if these ask.
-        tls_key: PEM file of its private key.
-        token_file: file of the bearer token that calls carry.
-        insecure: allow what is refused otherwise: to listen beyond this machine without TLS and a token, and to send
-            the token there in plain text.
-    """
-
-    model_config = SettingsConfigDict(env_prefix="GOCOM_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(use_attribute_docstrings=True, env_prefix="GOCOM_", extra="forbid", frozen=True)
 
     tls_ca: Path | None = None
+    """PEM file of certificate authorities. One of them must have signed the certificate of every service that is
+    connected to. Without it connections are plain text."""
     tls_cert: Path | None = None
+    """PEM file of this end's certificate, followed by the intermediate ones. A service shows it to every peer that
+    connects; a client and a service show it to a service that asks for one."""
     tls_key: Path | None = None
+    """PEM file of the private key of `tls_cert`."""
     token_file: Path | None = None
+    """File of the bearer token that calls carry, and that a service asks for."""
     insecure: bool = False
+    """Allow a service to listen beyond this machine without TLS and a token, and the token to be sent to another
+    machine in plain text. Both are refused otherwise."""
 
 
 class ClientSettings(SecuritySettings):
-    """The client: `Client(security=ClientSettings(tls_ca="ca.pem", token_file="token"))`."""
+    """Settings of a client: `Client(security=ClientSettings(tls_ca="ca.pem", token_file="token"))`."""
 
-    model_config = SettingsConfigDict(env_prefix="GOCOM_CLIENT_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="GOCOM_CLIENT_")
 
 
 class ServiceSettings(SecuritySettings):
-    """What every service needs.
-
-    Attributes:
-        host: address to listen on; 0.0.0.0 for every interface. One that other machines can reach needs tls_cert,
-            tls_key and token_file, or insecure.
-        port: 0 takes a free one.
-        grace_s: how long calls in flight may go on after SIGTERM.
-        max_message_bytes: largest gRPC message taken.
-        max_streams: streaming calls at a time; one more is refused with RESOURCE_EXHAUSTED.
-        first_item_s: a stream on which nothing comes within so long of being opened is ended: it holds a place.
-        metrics_port: serves Prometheus metrics there; none: no metrics server. They are plain HTTP without a token, so
-            they listen on 127.0.0.1 where `host` is reachable from other machines, unless `insecure`.
-        log_json: one JSON object a line instead of text for people.
-        tls_client_ca: PEM file of the CAs, one of which must have signed the certificate that whoever connects has to
-            show; none: anybody may connect.
-    """
-
-    model_config = SettingsConfigDict(env_prefix="GOCOM_", extra="forbid", frozen=True)
+    """Settings that every service has."""
 
     host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 stands for every interface. An address that other machines can reach needs
+    tls_cert, tls_key and token_file, or insecure."""
     port: Port = 0
+    """Port to listen on; 0 takes a free one."""
     grace_s: Annotated[float, Field(ge=0, le=3600)] = 10.0
+    """Longest time, in seconds, that calls in flight may go on after SIGTERM."""
     max_message_bytes: Annotated[int, Field(ge=65536, le=1 << 30)] = 16 << 20
+    """Largest gRPC message that is accepted, in bytes."""
     max_streams: Count = 64
+    """Largest number of streaming calls at a time; one more is refused with RESOURCE_EXHAUSTED."""
     first_item_s: Seconds = 60.0
+    """Seconds after which a new stream is ended if nothing has come on it, since it takes one of `max_streams`."""
     metrics_port: Port | None = None
+    """Port of the Prometheus metrics; without it there is no metrics server. Metrics are plain HTTP without a token. So
+    they are served on 127.0.0.1 only where `host` can be reached from other machines, unless `insecure` is set."""
     log_json: bool = False
+    """Whether logs are JSON, one object a line, instead of text for people."""
     tls_client_ca: Path | None = None
+    """PEM file of certificate authorities. One of them must have signed the certificate that each peer has to show.
+    Without it no certificate is asked for."""
 
 
 class ChannelSettings(ServiceSettings):
-    """The channel emulator.
+    """Settings of the channel emulator."""
 
-    Attributes:
-        next_hop: host:port of the receiver, or of a further emulator.
-        profile: impairments as the command line writes them: "clean", "packet_erasure:rate=0.1".
-        seed: of all randomness of the channel, both ways.
-        feedback_address: host:port of the transmitter's FeedbackService, or of a further emulator: feedback to this one
-            goes there. Empty: none is taken.
-        reverse_profile: impairments that feedback meets; needs feedback_address.
-    """
-
-    model_config = SettingsConfigDict(env_prefix="GOCOM_CHANNEL_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="GOCOM_CHANNEL_")
 
     port: Port = 50052
     next_hop: str = "127.0.0.1:50053"
+    """Address (host:port) of the receiver, or of a further emulator."""
     profile: str = "clean"
+    """Impairments to begin with, as a SPEC of the command line: "clean", "packet_erasure:rate=0.1"."""
     seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
+    """Seed of the channel's randomness, in both directions."""
     feedback_address: str = ""
+    """Address (host:port) of the transmitter's FeedbackService, or of a further emulator; feedback is forwarded there.
+    Where it is empty the emulator takes no feedback."""
     reverse_profile: str = "clean"
+    """Impairments that feedback meets, as a SPEC; needs feedback_address."""
 
 
 class TransmitterSettings(ServiceSettings):
-    """The transmitter.
+    """Settings of the transmitter."""
 
-    Attributes:
-        link_address: host:port of the emulator or the receiver.
-        device: torch device of the nets; auto: CUDA where there is one.
-        queue_frames: frames of a stream that wait for the encoder, and rounds that wait for the link.
-        open_frames: frames of a stream that are not finished yet; more are not read from the client.
-        outcome_timeout_s: silence of the link after which a frame fails.
-        link_patience_s: how long the link may be cut before its frames fail; until then it is tried again and again.
-        outbox: file that keeps frames from being accepted to their end, so that a restart goes on with them; "auto":
-            gocom/transmitter-PORT.sqlite in the user's state folder; "off": they are lost with the process.
-        outbox_bytes: size of the images kept there; while it is full no more are read from clients.
-        max_sessions: sessions that have a client or an unfinished frame; one more is refused.
-        csi_source: who says what the channel is like: the emulator, or the receiver by its latest report, which comes
-            with feedback; before the first one nothing is known, and codecs see a perfect channel.
-        csi_kind: statistical: what holds in the long run. instantaneous: also the SNR of each packet, asked for anew
-            before each round; only the emulator knows it.
-        csi_age_packets: instantaneous: it is so many packets old.
-        csi_nmse_db: instantaneous: mean squared error of the estimated gains over their mean power; none: no error.
-        csi_refresh_s: age at which the statistical channel state is asked for again, and an emulator that did not
-            answer is.
-        warm_codecs: made, and run once, before the service says SERVING.
-    """
-
-    model_config = SettingsConfigDict(env_prefix="GOCOM_TRANSMITTER_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="GOCOM_TRANSMITTER_")
 
     port: Port = 50051
     link_address: str = "127.0.0.1:50052"
+    """Address (host:port) of the channel emulator or of the receiver."""
     device: str = "auto"
+    """Torch device of the nets: auto, cpu, cuda. auto takes CUDA where there is a GPU."""
     queue_frames: Count = 4
+    """Largest number of frames of a stream that wait for the encoder, and of rounds that wait for the link."""
     open_frames: Count = 32
+    """Largest number of unfinished frames of a stream; while it is reached no further image is read from the client."""
     outcome_timeout_s: Seconds = 120.0
+    """Seconds without news of a frame from the link after which the frame fails."""
     link_patience_s: Seconds = 60.0
+    """Seconds for which a lost link is tried again; then its frames fail."""
     outbox: str = "auto"
+    """File that keeps accepted frames until they end, so that a restarted service goes on with them. "auto" is
+    gocom/transmitter-PORT.sqlite in the user's state folder; with "off" frames are lost with the process."""
     outbox_bytes: Count = 256 << 20
+    """Largest size of the images in the outbox, in bytes; while it is full no image is read from clients."""
     max_sessions: Count = 128
+    """Largest number of sessions that have a client or an unfinished frame; one more is refused."""
     csi_source: CsiSource = CsiSource.EMULATOR
+    """Source of the channel state: emulator, or receiver, whose latest report comes with feedback. Before the first
+    report nothing is known, and codecs see a perfect channel."""
     csi_kind: CsiKind = CsiKind.STATISTICAL
+    """Kind of channel state. statistical: what holds in the long run. instantaneous: also the SNR of each packet, which
+    is asked for before each round, and which only the emulator knows."""
     csi_age_packets: Annotated[int, Field(ge=0, le=65536)] = 0
+    """Age of the instantaneous channel state, in packets."""
     csi_nmse_db: Annotated[float, Field(ge=-60, le=20)] | None = None
+    """Mean squared error of the instantaneous gains relative to their mean power, in dB. Without it they are exact."""
     csi_refresh_s: Seconds = 2.0
+    """Seconds after which the statistical channel state, or an emulator that did not answer, is asked again."""
     warm_codecs: tuple[str, ...] = ("lami_go",)
+    """Codecs that are loaded, and run once, before the service says SERVING."""
 
     @field_validator("csi_kind")
     @classmethod
@@ -162,45 +147,41 @@ class TransmitterSettings(ServiceSettings):
 
 
 class ReceiverSettings(ServiceSettings):
-    """The receiver.
+    """Settings of the receiver."""
 
-    Attributes:
-        feedback_address: host:port of the transmitter's FeedbackService, or of a channel emulator that leads there;
-            never taken from the wire.
-        device: torch device of the nets; auto: CUDA where there is one.
-        queue_frames: finished rounds of all sessions that wait for the decoder.
-        batch_frames: frames decoded together where that many wait and they fit one another; more is quicker on a GPU,
-            up to queue_frames. On its own a frame's picture may differ in single tokens: kernels round differently by
-            batch size.
-        feedback_timeout_s: longest wait for the answer to feedback, and once more for the round that was promised; then
-            the frame ends with what it has.
-        feedback_try_s: silence after which feedback is sent again, since a channel may have lost it; then after twice
-            as long, and so on within feedback_timeout_s; 0.01 or more. 0: never, for a way back that loses nothing.
-        open_frames: frames of one session that wait for a further round.
-        keep_frames: finished pictures kept a session, for subscribers.
-        keep_sessions: sessions kept; the one that is idle longest goes first.
-        keep_bytes: size of all pictures kept.
-        max_frame_bytes: payload bytes of one round.
-        max_frame_packets: packets of one round.
-        warm_codecs: made, and run once, before the service says SERVING.
-    """
-
-    model_config = SettingsConfigDict(env_prefix="GOCOM_RECEIVER_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="GOCOM_RECEIVER_")
 
     port: Port = 50053
     feedback_address: str = "127.0.0.1:50051"
+    """Address (host:port) of the transmitter's FeedbackService, or of a channel emulator that forwards to it. It is
+    never taken from the wire."""
     device: str = "auto"
+    """Torch device of the nets: auto, cpu, cuda. auto takes CUDA where there is a GPU."""
     queue_frames: Count = 4
+    """Largest number of complete rounds, of all sessions, that wait for the decoder."""
     batch_frames: Count = 1
+    """Largest number of waiting frames that are decoded in one batch, up to queue_frames; more is quicker on a GPU. A
+    picture may differ in single tokens from that of a batch of one: kernels round differently by batch size."""
     feedback_timeout_s: Seconds = 10.0
+    """Longest wait, in seconds, for the answer to feedback, and once more for the round that the answer promises. Then
+    the frame ends with the picture that it has."""
     feedback_try_s: Annotated[float, Field(ge=0, le=86400)] = 0.0
+    """Seconds without an answer after which feedback is sent again, 0.01 or more: a channel may have lost it. Each
+    further wait is twice as long, within feedback_timeout_s. 0: it is sent once, for a way back without losses."""
     open_frames: Count = 32
+    """Largest number of frames of one session that wait for a further round."""
     keep_frames: Count = 64
+    """Number of finished pictures of each session that are kept for subscribers."""
     keep_sessions: Count = 32
+    """Number of sessions whose pictures are kept; the one that was idle longest is dropped first."""
     keep_bytes: Count = 256 << 20
+    """Largest size of all pictures that are kept, in bytes."""
     max_frame_bytes: Count = 8 << 20
+    """Largest payload of one round, in bytes."""
     max_frame_packets: Count = 65_536
+    """Largest number of packets of one round."""
     warm_codecs: tuple[str, ...] = ("lami_go",)
+    """Codecs that are loaded, and run once, before the service says SERVING."""
 
     @field_validator("feedback_try_s")
     @classmethod

@@ -26,7 +26,7 @@ import numpy as np
 import typer
 
 from gocom.client.client import AsyncClient
-from gocom.client.local_stack import ROOT, LocalStack
+from gocom.client.local_stack import LocalStack
 from gocom.common.crc32c import checksums
 from gocom.common.packet_batch import PacketBatch
 from gocom.common.rpc.client_channels import open_channel
@@ -171,7 +171,7 @@ def _process(*words: str) -> Iterator[str]:
     command = [sys.executable, "-m", "gocom.evaluation.relay", *words]
     # In a session of its own, as LocalStack starts the emulator: the scheduler shares the cores between sessions.
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         assert process.stdout is not None
         yield f"127.0.0.1:{int(process.stdout.readline())}"

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import yaml
 from fuzz_messages import damaged
 from fuzz_recordings import LINK, SIDE_PX, frames
 from fuzz_traffic import any_messages, batches, changed, files, images, sessions
@@ -10,6 +9,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from packet_target import play
+from yaml_text import as_yaml
 
 from gocom.channel_emulator.chain import Chain, check_sequence, frame_info
 from gocom.common.channel_spec import PRESETS, format_spec, parse_spec
@@ -184,7 +184,7 @@ PROFILES = st.fixed_dictionaries({}, optional={
         st.one_of(ANY, st.dictionaries(st.sampled_from(["rate", "damage", "p", "r", "segment"]), ANY, max_size=2)),
         min_size=1, max_size=1,
     ), max_size=3)),
-}).map(lambda profile: yaml.safe_dump(profile).encode())  # fmt: skip
+}).map(lambda profile: as_yaml(profile).encode())  # fmt: skip
 
 
 @given(st.one_of(PROFILES, damaged(PROFILES), st.binary(max_size=60)))

@@ -33,7 +33,7 @@ def gocom(folder, *arguments):
     environment = {
         **os.environ,
         "GOCOM_PLUGINS": "my_plugins",
-        "PYTHONPATH": f"{folder}:{ROOT}",
+        "PYTHONPATH": str(folder),
         "GOCOM_TRANSMITTER_WARM_CODECS": "[]",
         "GOCOM_RECEIVER_WARM_CODECS": "[]",
     }

@@ -9,8 +9,8 @@ from typing import Any
 
 import grpc
 import pytest
-import yaml
 from typer.testing import CliRunner
+from yaml_text import as_yaml
 
 from gocom.channel_emulator.service import serve
 from gocom.client.cli import app
@@ -102,7 +102,7 @@ async def test_a_parameter_out_of_range(
     assert where in details and (allowed in details or field in ("damage", "modulation")), details
     spec = f"{name}:" + ",".join(f"{key}={value}" for key, value in values.items())
     file = tmp_path / "channel.yml"
-    file.write_text(yaml.safe_dump({"impairments": [{name: values}]}))
+    file.write_text(as_yaml({"impairments": [{name: values}]}))
     for text in (spec, str(file)):
         said = await said_by_command(emulator.address, text)
         assert where in said and allowed in said, said

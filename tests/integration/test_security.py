@@ -21,7 +21,7 @@ import gocom.receiver.service
 import gocom.transmitter.service
 from gocom.client.cli import app
 from gocom.client.client import AsyncClient
-from gocom.client.local_stack import ROOT, is_serving
+from gocom.client.local_stack import is_serving
 from gocom.common.errors import InvalidInput, NotReady, Unauthenticated
 from gocom.common.rpc.client_channels import open_channel
 from gocom.common.rpc.true_status import CallStatus
@@ -291,7 +291,7 @@ def test_commands_over_mutual_tls(pki, mutual, tmp_path):
     words = [sys.executable, "-m", "gocom.client.cli", "serve", "channel", "--host", "0.0.0.0", "--port", "0", "--json"]
     log = tmp_path / "log"
     with log.open("wb") as file:
-        service = subprocess.Popen([*words, *flags(mutual)], stdout=subprocess.PIPE, stderr=file, cwd=ROOT)
+        service = subprocess.Popen([*words, *flags(mutual)], stdout=subprocess.PIPE, stderr=file)
     try:
         address = f"127.0.0.1:{json.loads(service.stdout.readline())['port']}"
         client = pki.settings("client", tls_ca=pki.ca, token_file=pki.token)

@@ -3,12 +3,14 @@
 import shutil
 import subprocess
 import textwrap
+from pathlib import Path
 
 import pytest
 from test_security import ask, start_channel
 
-from gocom.client.local_stack import ROOT
 from gocom.common.settings import ClientSettings
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
