@@ -6,14 +6,15 @@ STAMP := $(VENV)/.installed
 PROTOS := $(wildcard proto/gocom/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup proto proto-check demo test fuzz lint e2e kills soak bench certify train
+
+.PHONY: help setup proto proto-check demo test slow fuzz lint e2e kills soak bench certify train
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt deploy/requirements/slim.txt deploy/requirements/nets.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --progress-bar off -c constraints.txt -e '.[nets,dev]'
+	$(BIN)/pip install --quiet --progress-bar off -c constraints.txt -e '.[dev]'
 	touch $@
 
 setup: $(STAMP)  ## virtual environment with everything in it (several GB: torch)
@@ -28,8 +29,14 @@ proto-check: $(STAMP)  ## lint the protos, and fail when the committed stubs are
 demo: $(STAMP)  ## photos across a lossy channel, pictures and a table in out/demo
 	$(BIN)/gocom demo --out out/demo
 
-test: $(STAMP)  ## unit and integration tests
-	$(BIN)/python -m pytest tests/unit tests/integration tests/fuzz
+# Two processes with a thread each: torch gains little from a second thread, and half of the tests wait for services.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope
+
+test: $(STAMP)  ## unit and integration tests, without those that take long
+	$(PYTEST) -m "not slow" tests/unit tests/integration tests/fuzz
+
+slow: $(STAMP)  ## the tests that take long: studies, kernels, packaging
+	$(PYTEST) -m slow tests/unit tests/integration tests/fuzz
 
 fuzz: $(STAMP)  ## 2,000 cases of every message and decoder, then the coverage-guided fuzzer: make fuzz SECONDS=60
 	GOCOM_FUZZ_CASES=2000 $(BIN)/python -m pytest tests/fuzz

@@ -9,6 +9,9 @@ import pytest
 
 from gocom.common.image_files import square_crop, to_float
 
+# With several processes of tests each has one thread, and so have the services that it starts. Read by torch at import.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Transmitters of tests must not find, or leave, frames in the user's own outbox.
 os.environ["GOCOM_TRANSMITTER_OUTBOX"] = "off"
 
