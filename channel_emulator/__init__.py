@@ -1,1 +1,1 @@
-"""What happens to packets between transmitter and receiver. No torch here."""
+"""The channel emulator service: what happens to packets between transmitter and receiver. It does not use torch."""

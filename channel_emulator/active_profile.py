@@ -1,4 +1,4 @@
-"""The profile in force, with what belongs to it."""
+"""The active channel profile, with the chain and the statistics that belong to it."""
 
 from __future__ import annotations
 
@@ -7,43 +7,53 @@ from dataclasses import dataclass
 
 from gocom.channel_emulator.chain import Chain
 from gocom.channel_emulator.statistics import Statistics
-from gocom.channel_emulator.trace_recording import Recording
+from gocom.channel_emulator.trace_recording import TraceRecorder
 from gocom.v1 import channel_pb2
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileRevision:
-    """One setting of the channel. A frame holds on to the one it began with, so its counts go where they belong."""
+    """A profile with its chain and statistics. A frame keeps the revision that was current when it began."""
 
-    revision: int
+    number: int
     profile: channel_pb2.ChannelProfile
     chain: Chain
     statistics: Statistics
 
 
 class ActiveProfile:
-    """Holds the profile revision in force. Used from the event loop only.
+    """The holder of the current profile revision. Only the event loop may use it.
 
     Args:
-        profile: the first one. Raises InvalidInput and UnknownName.
+        profile: the first profile.
 
     Attributes:
-        recording: who records what happens.
+        current: the revision that frames begin with from now on.
+        trace_recorder: the recorder of what happens to packets.
+
+    Raises:
+        InvalidInput: a parameter of the profile is out of range.
+        UnknownName: a fault of the profile is not registered.
     """
 
     def __init__(self, profile: channel_pb2.ChannelProfile) -> None:
-        self.in_force = _revision(1, profile, Chain.from_profile(profile))
-        self.recording = Recording()
+        self.current = _make_revision(1, profile, Chain.from_profile(profile))
+        self.trace_recorder = TraceRecorder()
 
     async def set(self, profile: channel_pb2.ChannelProfile) -> int:
-        """Replace the profile and start counting anew; returns the revision. Raises InvalidInput and UnknownName."""
-        # In a thread: to check a long trace may take a second, and frames must pass meanwhile.
+        """Replace the profile, start counting anew, and return the number of the new revision.
+
+        Raises:
+            InvalidInput: a parameter is out of range.
+            UnknownName: a fault is not registered.
+        """
+        # Checking a long trace may take a second, and frames must pass meanwhile, so this runs in a thread.
         chain = await asyncio.to_thread(Chain.from_profile, profile)
-        self.in_force = _revision(self.in_force.revision + 1, profile, chain)
-        return self.in_force.revision
+        self.current = _make_revision(self.current.number + 1, profile, chain)
+        return self.current.number
 
 
-def _revision(revision: int, profile: channel_pb2.ChannelProfile, chain: Chain) -> ProfileRevision:
+def _make_revision(number: int, profile: channel_pb2.ChannelProfile, chain: Chain) -> ProfileRevision:
     kept = channel_pb2.ChannelProfile()
     kept.CopyFrom(profile)
-    return ProfileRevision(revision, kept, chain, Statistics(chain))
+    return ProfileRevision(number, kept, chain, Statistics(chain))

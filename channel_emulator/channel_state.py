@@ -1,17 +1,18 @@
-"""What may be known of a channel before packets go over it: channel state information.
+"""Channel state information: what a transmitter may know of the channel before it sends packets.
 
-    statistical      rates and burst length in the long run, mean SNR, and the SNR at which half of the packets are lost
-    instantaneous    that, and the SNR of each packet of a round to come:
+    statistical      long-run erasure rate, bit error rate and burst length, mean SNR, and the SNR at which half of the
+                     packets are lost
+    instantaneous    the same, and the SNR of each packet of a future round:
 
     gain h of packet s, as the fault will draw it --+-- error e --> h + e --delay--> |h + e|^2 * snr of packet s + age
 
-The gains are those of the streams that the round will meet: what is said without delay and error is what happens. An
-estimate is made once a packet, from a pilot as it were: h + e with e ~ CN(0, nmse) against E|h|^2 = 1, independent from
-packet to packet also where they share a gain. It is as often above as below in each part, so its power is too high by
-nmse in the mean.
+The gains come from the random streams that the round will use, so an estimate without delay and error is exact. There
+is one estimate per packet, as if made from a pilot symbol: h + e with e ~ CN(0, nmse), where E|h|^2 = 1. The errors are
+independent from packet to packet, even if packets share a gain. The error has zero mean, so the estimated power exceeds
+the true power by nmse on average.
 
-Of packet s a delayed estimate says what was true of packet s - age. Before the first packet of a round there was
-another round, whose gains are independent of this one's; for s < age they are drawn from a stream of their own.
+A delayed estimate for packet s is that of packet s - age. The packets before the first one of a round belong to another
+round, whose gains are independent; for s < age the gains are therefore drawn from a separate random stream.
 """
 
 from __future__ import annotations
@@ -35,27 +36,27 @@ from gocom.v1 import channel_pb2
 Doubles = npt.NDArray[np.float64]
 
 MAX_PACKETS = MAX_AGE = 1 << 16
-_LEAST_DB, _MOST_DB = -100.0, 100.0
-"""Between these the threshold is looked for."""
-_HALVINGS = 60
+_MIN_DB, _MAX_DB = -100.0, 100.0
+"""Range of the search for the threshold SNR."""
+_BISECTION_STEPS = 60
 _KIND = channel_pb2.CsiKind.DESCRIPTOR
-_LEAST_GAIN = 1e-30
-"""So that a gain of 0 has an SNR in dB."""
+_MIN_POWER_GAIN = 1e-30
+"""Smallest power gain that is converted to dB; avoids the logarithm of 0."""
 
 
 @dataclass(frozen=True, slots=True)
-class Instant:
-    """Of which packets the state is asked for, and how well it is known.
+class InstantaneousCsiQuery:
+    """A query for the instantaneous state: the packets in question and the quality of the estimates.
 
     Attributes:
-        frame_index: frame.
-        round: of the frame.
-        packets: the first so many of the round, 1 to 65536.
-        age_packets: the estimates are so many packets old, 0 to 65536.
-        nmse_db: mean squared error of the gains over their mean power, -60 to 20 dB; None: no error.
+        frame_index: index of the frame.
+        round: round of the frame.
+        packets: number of packets, from the first of the round on, 1 to 65536.
+        age_packets: age of the estimates in packets, 0 to 65536.
+        nmse_db: mean squared error of the gains over their mean power, -60 to 20 dB; None: the estimates have no error.
 
     Raises:
-        InvalidInput: a value out of range.
+        InvalidInput: a value is out of range.
     """
 
     frame_index: int = 0
@@ -71,8 +72,12 @@ class Instant:
             check_range("nmse_db", self.nmse_db, -60, 20)
 
 
-def read_instant(request: channel_pb2.GetChannelStateRequest) -> Instant | None:
-    """What a request asks for; None: statistical. Raises InvalidInput, also for what its kind has no use for."""
+def read_csi_query(request: channel_pb2.GetChannelStateRequest) -> InstantaneousCsiQuery | None:
+    """Return the query of a request; None if it asks for the statistical state.
+
+    Raises:
+        InvalidInput: a value is out of range, or a field is set that this kind of state does not use.
+    """
     kind = enum_to_name(_KIND, request.kind, "kind") or CsiKind.STATISTICAL
     if kind == CsiKind.STATISTICAL:
         for field, _ in request.ListFields():
@@ -80,72 +85,77 @@ def read_instant(request: channel_pb2.GetChannelStateRequest) -> Instant | None:
                 raise InvalidInput(f"{field.name}: is for kind instantaneous, and this is {CsiKind.STATISTICAL.value}")
         return None
     nmse_db = request.nmse_db if request.HasField("nmse_db") else None
-    return Instant(request.frame_index, request.round, request.packets, request.age_packets, nmse_db)
+    return InstantaneousCsiQuery(request.frame_index, request.round, request.packets, request.age_packets, nmse_db)
 
 
-def state_of(chain: Chain, payload_bytes: int, instant: Instant | None = None, stream: str = "") -> Csi:
-    """The state of a chain for packets of power 1; the same answer every time.
-
-    Where several faults fade, SNRs are those of the first of them: there is no one SNR of links in a row. The rates are
-    of the whole chain.
+def compute_csi(chain: Chain, payload_bytes: int, query: InstantaneousCsiQuery | None = None, stream: str = "") -> Csi:
+    """Return the state of a chain for packets of power 1. Equal arguments give equal results.
+    If several faults are fading faults, the SNRs are those of the first of them, as links in series have no common
+    SNR. The rates are those of the whole chain.
 
     Args:
         chain: the channel.
-        payload_bytes: of each packet, 1 to 65000.
-        instant: None: statistical.
-        stream: of the round's RoundImpairer; instantaneous state of another hop is that of other gains.
+        payload_bytes: payload size of each packet, 1 to 65000.
+        query: the packets whose instantaneous state is wanted; None: the statistical state.
+        stream: prefix of the random streams, as for the round's RoundImpairer; each hop has gains of its own.
 
     Raises:
-        InvalidInput: a size out of range.
+        InvalidInput: the payload size is out of range.
     """
     check_range("payload_bytes", payload_bytes, 1, MAX_PAYLOAD_BYTES)
     csi = replace(chain.csi(payload_bytes), source=CsiSource.EMULATOR)
-    for position, link in enumerate(chain.links):
-        if isinstance(link.fault, FadingFault):
-            threshold = threshold_snr_db(link.fault, 8 * payload_bytes)
-            csi = replace(csi, mean_snr_db=link.fault.snr_db, threshold_snr_db=threshold)
-            if instant is None:
+    for position, named in enumerate(chain.faults):
+        if isinstance(named.fault, FadingFault):
+            threshold = threshold_snr_db(named.fault, 8 * payload_bytes)
+            csi = replace(csi, mean_snr_db=named.fault.snr_db, threshold_snr_db=threshold)
+            if query is None:
                 return csi
-            # The very numbers that the faults of the round will have.
-            rng = chain.impairer(FrameInfo(instant.frame_index, instant.round), stream=stream).rngs[position]
-            power = np.abs(estimated_gains(link.fault, rng, instant)) ** 2
-            snr_db = 10 * np.log10(np.maximum(power, _LEAST_GAIN)) + link.fault.snr_db
-            # Single precision, as on the wire: a codec that adapts does the same in one process and in three.
+            # The random numbers that the fault will draw in this round.
+            rng = chain.impairer(FrameInfo(query.frame_index, query.round), stream=stream).rngs[position]
+            power = np.abs(estimated_gains(named.fault, rng, query)) ** 2
+            snr_db = 10 * np.log10(np.maximum(power, _MIN_POWER_GAIN)) + named.fault.snr_db
+            # Single precision, as on the wire: codecs adapt in the same way in one process and across services.
             return replace(csi, snr_db=tuple(snr_db.astype(np.float32).tolist()))
     return csi
 
 
-def estimated_gains(fault: FadingFault, rng: CounterRng, instant: Instant) -> npt.NDArray[np.complex128]:
-    """complex128 [packets]: h + e as it is known of each packet, E|h|^2 = 1; `rng`: the fault's own of that round."""
-    was = np.arange(instant.packets) - instant.age_packets
-    known = fault.gains(np.maximum(was, 0), rng)
-    before = was < 0
-    if before.any():
-        known[before] = fault.gains(was[before] + MAX_AGE, rng.sub("stale"))
-    if instant.nmse_db is not None:
-        known += 10 ** (instant.nmse_db / 20) * _unit_errors(was + MAX_AGE, rng.sub("estimate"))
-    return known
+def estimated_gains(fault: FadingFault, rng: CounterRng, query: InstantaneousCsiQuery) -> npt.NDArray[np.complex128]:
+    """Return the estimated gain h + e of each packet, complex128 [packets], E|h|^2 = 1.
+
+    Args:
+        fault: the fading fault.
+        rng: the random number generator that the fault uses in this round.
+        query: the packets and the quality of the estimates.
+    """
+    observed = np.arange(query.packets) - query.age_packets
+    estimates = fault.gains(np.maximum(observed, 0), rng)
+    previous_round = observed < 0
+    if previous_round.any():
+        estimates[previous_round] = fault.gains(observed[previous_round] + MAX_AGE, rng.substream("stale"))
+    if query.nmse_db is not None:
+        estimates += 10 ** (query.nmse_db / 20) * _unit_errors(observed + MAX_AGE, rng.substream("estimate"))
+    return estimates
 
 
-def _unit_errors(number: Ints, rng: CounterRng) -> npt.NDArray[np.complex128]:
-    """complex128 [P]: CN(0, 1), of int64 [P]; the same number, the same error, whatever the age it is told at."""
-    u = rng.uniforms(number, 0, 1)
+def _unit_errors(packet: Ints, rng: CounterRng) -> npt.NDArray[np.complex128]:
+    """Return one error ~ CN(0, 1) per packet number int64 [P], complex128 [P]; it does not depend on the age."""
+    u = rng.uniform_blocks(packet, 0, 1)
     errors: npt.NDArray[np.complex128] = np.sqrt(-np.log(1 - u[:, 0])) * np.exp(2j * np.pi * u[:, 1])
     return errors
 
 
 @lru_cache(maxsize=256)
 def threshold_snr_db(fault: FadingFault, bits: int) -> float:
-    """SNR in dB at which half of the packets of so many bits have an error, without fading; -100 or more.
+    """Return the SNR in dB, -100 to 100, at which half of the packets of this many bits have an error, without fading.
 
-    With damage=deliver they arrive all the same.
+    With damage=deliver the packets with an error arrive all the same.
     """
 
     def fails(snr_db: float) -> bool:
         return bool(fault.packet_error_rate(bits, np.array([10 ** (snr_db / 10)]))[0] >= 0.5)
 
-    low, high = _LEAST_DB, _MOST_DB
-    for _ in range(_HALVINGS):
+    low, high = _MIN_DB, _MAX_DB
+    for _ in range(_BISECTION_STEPS):
         middle = (low + high) / 2
         low, high = (middle, high) if fails(middle) else (low, middle)
     return high

@@ -1,10 +1,10 @@
 """The emulator's services, and how to start them.
 
     transmitter --Send--> LinkProxy --chain--> --Send--> next hop (a receiver, or another emulator)
-    receiver --SendFeedback--> FeedbackProxy --chain--> --SendFeedback--> transmitter, where settings say where that is
-    anybody --GetProfile, UpdateProfile, GetChannelState, WatchStatistics, RecordTrace--> ChannelControl
+    receiver --SendFeedback--> FeedbackProxy --chain--> --SendFeedback--> transmitter (if a feedback address is set)
+    any client --GetProfile, UpdateProfile, GetChannelState, WatchStatistics, RecordTrace--> ChannelControl
 
-They share a ActiveProfile for each way, which holds the profile in force. A frame keeps the profile it began with.
+They share one ActiveProfile per direction. A frame keeps the profile that was active when it began.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 
 from gocom.channel_emulator.active_profile import ActiveProfile
-from gocom.channel_emulator.channel_state import read_instant, state_of
+from gocom.channel_emulator.channel_state import compute_csi, read_csi_query
 from gocom.channel_emulator.proxy.feedback_proxy import FEEDBACK_SERVICE, FeedbackProxy
 from gocom.channel_emulator.proxy.hops import hop_of, hop_stream
 from gocom.channel_emulator.proxy.link_proxy import LINK_SERVICE, LinkProxy
@@ -39,11 +39,11 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class ChannelControl(channel_pb2_grpc.ChannelControlServiceServicer):
-    """ChannelControlService: see channel.proto.
+    """The implementation of ChannelControlService; see channel.proto.
 
     Args:
-        active_profile: of the way forth.
-        reverse: of the way back; None: feedback does not come this way.
+        active_profile: the profile of the forward direction, transmitter to receiver.
+        reverse: the profile of the reverse direction; None: feedback does not pass through this emulator.
     """
 
     def __init__(self, active_profile: ActiveProfile, reverse: ActiveProfile | None = None) -> None:
@@ -51,27 +51,27 @@ class ChannelControl(channel_pb2_grpc.ChannelControlServiceServicer):
         self._drained = asyncio.Event()
 
     def drain(self) -> None:
-        """End all streams of statistics and of traces; they would go on for ever."""
+        """End all streams of statistics and of traces, which would otherwise never end."""
         self._drained.set()
-        self._active_profile.recording.drain()
+        self._active_profile.trace_recorder.drain()
 
     async def GetProfile(
         self, request: channel_pb2.GetProfileRequest, context: Context
     ) -> channel_pb2.GetProfileResponse:
-        """The profile in force. Raises InvalidInput for a direction that packets do not go in."""
-        in_force = self._way(request.direction).in_force
-        return channel_pb2.GetProfileResponse(profile=in_force.profile, revision=in_force.revision)
+        """Return the active profile. Raise InvalidInput for a direction without packets."""
+        profile_revision = self._profile_of(request.direction).current
+        return channel_pb2.GetProfileResponse(profile=profile_revision.profile, revision=profile_revision.number)
 
     async def UpdateProfile(
         self, request: channel_pb2.UpdateProfileRequest, context: Context
     ) -> channel_pb2.UpdateProfileResponse:
-        """Replace the profile. Raises InvalidInput and UnknownName; the old one then stays."""
+        """Replace the profile. Raise InvalidInput or UnknownName if it is not valid; the old one then stays active."""
         if not request.HasField("profile"):
             raise InvalidInput("profile: not set; a profile without impairments is a clean channel")
-        revision = await self._way(request.direction).set(request.profile)
+        revision = await self._profile_of(request.direction).set(request.profile)
         log.info(
             "profile set",
-            direction=_name(request.direction),
+            direction=_direction_name(request.direction),
             revision=revision,
             profile=format_spec(request.profile),
             seed=request.profile.seed,
@@ -81,14 +81,14 @@ class ChannelControl(channel_pb2_grpc.ChannelControlServiceServicer):
     async def GetChannelState(
         self, request: channel_pb2.GetChannelStateRequest, context: Context
     ) -> channel_pb2.GetChannelStateResponse:
-        """What is to be known of the channel; see channel_state.py. Raises InvalidInput naming a field out of range."""
-        instant, chain = read_instant(request), self._active_profile.in_force.chain
-        # In a thread: what is asked for of many packets takes long enough to starve sessions.
+        """Return the channel state; see channel_state.py. Raise InvalidInput naming a field that is out of range."""
+        query, chain = read_csi_query(request), self._active_profile.current.chain
+        # The state of many packets takes long enough to starve sessions, so it is computed in a thread.
         csi = await asyncio.to_thread(
-            state_of,
+            compute_csi,
             chain,
             request.payload_bytes or LinkSettings().max_payload_bytes,
-            instant,
+            query,
             hop_stream(hop_of(context)),
         )
         return channel_pb2.GetChannelStateResponse(
@@ -103,14 +103,14 @@ class ChannelControl(channel_pb2_grpc.ChannelControlServiceServicer):
     async def WatchStatistics(
         self, request: channel_pb2.WatchStatisticsRequest, context: Context
     ) -> AsyncIterator[channel_pb2.WatchStatisticsResponse]:
-        """Counts now, and once an interval. Raises InvalidInput for an interval out of range, and for a direction."""
-        way = self._way(request.direction)
+        """Yield the counts now and once per interval. Raise InvalidInput for a wrong interval or direction."""
+        direction_profile = self._profile_of(request.direction)
         interval_ms = request.interval_ms or DEFAULT_INTERVAL_MS
         if not MIN_INTERVAL_MS <= interval_ms <= MAX_INTERVAL_MS:
             raise InvalidInput(f"interval_ms: {interval_ms} is not in {MIN_INTERVAL_MS} to {MAX_INTERVAL_MS}, nor 0")
         while not self._drained.is_set():
-            in_force = way.in_force
-            yield in_force.statistics.report(in_force.revision)
+            profile_revision = direction_profile.current
+            yield profile_revision.statistics.report(profile_revision.number)
             try:
                 await asyncio.wait_for(self._drained.wait(), interval_ms / 1000)
             except TimeoutError:
@@ -119,43 +119,46 @@ class ChannelControl(channel_pb2_grpc.ChannelControlServiceServicer):
     async def RecordTrace(
         self, request: channel_pb2.RecordTraceRequest, context: Context
     ) -> AsyncIterator[channel_pb2.RecordTraceResponse]:
-        """Each round that begins from now on, when it ends. Initial metadata says that "now" has come.
+        """Yield each round that begins after this call, when it ends.
+
+        Recording has begun when the initial metadata is sent.
 
         Raises:
-            Busy: too many record already.
-            TooLarge: this reader is too slow, or a round is more than a trace can hold.
+            Busy: too many clients are recording.
+            TooLarge: the client reads too slowly, or a round does not fit in a trace.
         """
-        reader = self._active_profile.recording.open()
+        reader = self._active_profile.trace_recorder.open()
         try:
             await context.send_initial_metadata(())
             async for message in reader:
                 yield channel_pb2.RecordTraceResponse(round=message)
         finally:
-            self._active_profile.recording.close(reader)
+            self._active_profile.trace_recorder.close(reader)
 
-    def _way(self, direction: int) -> ActiveProfile:
-        """Raises InvalidInput for a direction that there is not, here or at all."""
-        if _name(direction) == FORWARD:
+    def _profile_of(self, direction: int) -> ActiveProfile:
+        """Return the profile of a direction. Raise InvalidInput for an unknown direction, or one without packets."""
+        if _direction_name(direction) == FORWARD:
             return self._active_profile
         if self._reverse is None:
             raise InvalidInput("direction: feedback does not cross this emulator; it has no feedback_address")
         return self._reverse
 
 
-def _name(direction: int) -> str:
-    """ "forward" or "reverse". Raises InvalidInput."""
+def _direction_name(direction: int) -> str:
+    """Return "forward" or "reverse". Raise InvalidInput for any other direction."""
     return enum_to_name(channel_pb2.Direction.DESCRIPTOR, direction, "direction") or FORWARD
 
 
 async def serve(settings: ChannelSettings) -> RunningServer:
-    """Start the emulator. Health says SERVING at once: the next hop is connected to when a session begins.
+    """Start the emulator and report SERVING to health checks at once; the next hop is connected to per session.
 
     Raises:
-        InvalidInput, UnknownName: the profile, or the security, in the settings.
+        InvalidInput: the profile or the security settings are not valid.
+        UnknownName: a fault in the profile is not registered.
         NotReady: the address cannot be listened on.
     """
     active_profile = ActiveProfile(parse_spec(settings.profile, settings.seed))
-    reverse = _reverse_switchboard(settings)
+    reverse = _reverse_profile(settings)
     channels = [open_channel(settings.next_hop, settings.max_message_bytes, settings)]
     control, proxy = ChannelControl(active_profile, reverse), LinkProxy(channels[0], active_profile)
     feedback: FeedbackProxy | None = None
@@ -185,14 +188,19 @@ async def serve(settings: ChannelSettings) -> RunningServer:
     return running
 
 
-def _reverse_switchboard(settings: ChannelSettings) -> ActiveProfile | None:
-    """Of the way back; None: there is none. Raises InvalidInput naming reverse_profile, UnknownName."""
+def _reverse_profile(settings: ChannelSettings) -> ActiveProfile | None:
+    """Return the profile of the reverse direction; None if feedback does not pass through this emulator.
+
+    Raises:
+        InvalidInput: reverse_profile is not valid, or is set without feedback_address.
+        UnknownName: a fault in reverse_profile is not registered.
+    """
     try:
         active_profile = ActiveProfile(parse_spec(settings.reverse_profile, settings.seed))
     except InvalidInput as error:
         raise InvalidInput(f"reverse_profile: {error}") from None
     if settings.feedback_address:
         return active_profile
-    if active_profile.in_force.chain.links:
+    if active_profile.current.chain.faults:
         raise InvalidInput("reverse_profile: no feedback comes this way without feedback_address")
     return None

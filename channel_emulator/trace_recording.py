@@ -1,9 +1,9 @@
-"""What happens to every packet, for those who want it recorded; costs nothing while nobody does.
+"""Recording of what happens to every packet; free of cost while no client records.
 
-    proxy --begin--> RoundRecorder --add a batch as it came, and as the chain left it--> end --> Reader --> RecordTrace
+    proxy --begin--> RoundRecorder --add a batch before and after the chain--> end --> TraceReader --> RecordTrace
 
-Packets are told apart by sequence number. One that never came here, as it was lost on an earlier hop, counts as erased.
-When they left, in which order, and how often is not recorded.
+Packets are identified by sequence number. A packet that was lost on an earlier hop, and so never reached this emulator,
+counts as erased. Departure times, order and copies are not recorded.
 """
 
 from __future__ import annotations
@@ -26,68 +26,82 @@ log = get_logger("channel_emulator")
 
 MAX_READERS = 8
 MAX_WAITING, MAX_WAITING_BYTES = 1024, 16 << 20
-"""Rounds, and bytes of them, that a reader may be behind."""
+"""Largest backlog of a reader, in rounds and in bytes."""
 _MANY_FLIPS = 1 << 14
-"""In a round, whose message is then worth a thread: a million take 0.2 s and more."""
-_SLICE = 1 << 18
-"""Payload bytes compared together: where half of all bits flipped each takes some 160 bytes of memory meanwhile."""
+"""Number of flips from which a round's message is made in a thread: a million flips take 0.2 s and more."""
+_SLICE_BYTES = 1 << 18
+"""Payload bytes compared together; bounds memory: if half of all bits flipped, each byte takes some 160 bytes."""
 
 
 class RoundLog:
-    """One round while it passes. The memory it takes is bounded: by a byte a packet, and by MAX_FLIPS.
+    """The fates of the packets of one round, recorded while it passes.
+
+    Memory is bounded: one byte per packet, and MAX_FLIPS flips.
 
     Args:
-        frame_index, round_: which round.
+        frame_index: index of the frame.
+        round_: round of the frame.
     """
 
     def __init__(self, frame_index: int, round_: int) -> None:
         self.key = (frame_index, round_)
-        self._passed = np.zeros(MAX_PACKETS, bool)
+        self._delivered = np.zeros(MAX_PACKETS, bool)
         self._flips = [np.zeros(0, np.int64)]
         self._flip_count = 0
 
-    def add(self, arrived: PacketBatch, left: PacketBatch) -> None:
-        """Take in a batch.
+    def add(self, arrived: PacketBatch, impaired: PacketBatch) -> None:
+        """Record a batch.
 
         Args:
-            arrived: as it came.
-            left: made from it: packets erased, damaged, left out, repeated, or in another order.
+            arrived: the batch before the chain.
+            impaired: the batch after the chain. Packets may be erased, damaged, left out, repeated, or in another
+                order.
         """
-        fits = ~left.erased & (left.sequence < MAX_PACKETS)
-        new = np.zeros(len(left), bool)
-        new[np.unique(left.sequence, return_index=True)[1]] = True  # of several copies the first counts
-        new &= fits & ~self._passed[np.where(fits, left.sequence, 0)]
-        self._passed[left.sequence[new]] = True
-        if left.payload is arrived.payload or self._flip_count > MAX_FLIPS:
+        recordable = ~impaired.erased & (impaired.sequence < MAX_PACKETS)
+        new = np.zeros(len(impaired), bool)
+        new[np.unique(impaired.sequence, return_index=True)[1]] = True  # only the first copy of a packet counts
+        new &= recordable & ~self._delivered[np.where(recordable, impaired.sequence, 0)]
+        self._delivered[impaired.sequence[new]] = True
+        if impaired.payload is arrived.payload or self._flip_count > MAX_FLIPS:
             return
-        packet, bit = _flipped(arrived, left, new, MAX_FLIPS + 1 - self._flip_count)
-        self._flips.append(left.sequence[packet] << BIT_SHIFT | bit)
+        packet, bit = _find_flips(arrived, impaired, new, MAX_FLIPS + 1 - self._flip_count)
+        self._flips.append(impaired.sequence[packet] << BIT_SHIFT | bit)
         self._flip_count += len(bit)
 
     @property
     def flips(self) -> int:
-        """Flipped bits so far, MAX_FLIPS + 1 at most."""
+        """Number of flipped bits so far, MAX_FLIPS + 1 at most."""
         return self._flip_count
 
     @property
     def seen(self) -> int:
-        """The highest sequence number that passed, and one more."""
-        return int(np.flatnonzero(self._passed).max(initial=-1)) + 1
+        """Highest sequence number that was delivered, plus 1; 0 if there is none."""
+        return int(np.flatnonzero(self._delivered).max(initial=-1)) + 1
 
     def message(self, packets: int) -> channel_pb2.TraceRound:
-        """The round, of which so many packets were sent: at least one. Raises TooLarge for what no trace can hold."""
+        """Return the round as a message.
+
+        Args:
+            packets: number of packets that were sent, at least 1.
+
+        Raises:
+            TooLarge: the round has more packets or flips than a trace can hold.
+        """
         if packets > MAX_PACKETS:
             raise TooLarge(f"trace: a round of {packets} packets; a trace has rounds of {MAX_PACKETS} at most")
         if self._flip_count > MAX_FLIPS:
             raise TooLarge(f"trace: a round with more than {MAX_FLIPS} flipped bits, the most a trace has")
         flips = np.sort(np.concatenate(self._flips))
         flips = flips[flips < packets << BIT_SHIFT]
-        lost = ~self._passed[:packets]
+        lost = ~self._delivered[:packets]
         return trace_round(*self.key, lost, flips >> BIT_SHIFT, flips & (1 << BIT_SHIFT) - 1)
 
 
-class Reader:
-    """Rounds for one who records; iterate over it. Ends with TooLarge where he is too slow: a record has no gaps."""
+class TraceReader:
+    """The stream of rounds for one recording client, read by iteration.
+
+    A trace must not have gaps, so iteration ends with TooLarge if the client reads too slowly.
+    """
 
     def __init__(self) -> None:
         self._rounds: deque[channel_pb2.TraceRound] = deque()
@@ -97,11 +111,11 @@ class Reader:
 
     @property
     def open(self) -> bool:
-        """Whether it still takes rounds."""
+        """Whether the reader still accepts rounds."""
         return self._ended is False
 
     def put(self, message: channel_pb2.TraceRound) -> None:
-        """Hand a round over; does not wait."""
+        """Queue a round without waiting."""
         if not self.open:
             return
         size = message.ByteSize()
@@ -113,7 +127,7 @@ class Reader:
         self._changed.set()
 
     def end(self, error: TooLarge | None = None) -> None:
-        """No further rounds; those that wait can still be read, then comes the error."""
+        """Accept no further rounds. Queued rounds can still be read; the error is raised after them."""
         if self.open:
             self._ended = error or True
         self._changed.set()
@@ -133,21 +147,24 @@ class Reader:
 
 
 class RoundRecorder:
-    """A round for the readers that were there when it began. For one thread at a time."""
+    """The recorder of one round, for the readers that were open when it began. One thread at a time may use it."""
 
-    def __init__(self, log_: RoundLog, readers: tuple[Reader, ...]) -> None:
+    def __init__(self, log_: RoundLog, readers: tuple[TraceReader, ...]) -> None:
         self._log = log_
         self._readers = readers
 
-    def add(self, arrived: PacketBatch, left: PacketBatch) -> None:
-        """See RoundLog.add."""
+    def add(self, arrived: PacketBatch, impaired: PacketBatch) -> None:
+        """Record a batch; see RoundLog.add."""
         if any(reader.open for reader in self._readers):
-            self._log.add(arrived, left)
+            self._log.add(arrived, impaired)
 
     async def end(self, packets: int) -> None:
-        """The round is over; its sender says that so many packets were sent. One without packets is not told.
+        """End the round and hand it to the readers; a round without packets is not handed over.
 
-        Called on the event loop. Who awaits it before the next round begins has his rounds told in their order.
+        Call it on the event loop. Readers get rounds in order if each call is awaited before the next round begins.
+
+        Args:
+            packets: number of packets that the sender says it has sent.
         """
         if not packets or not any(reader.open for reader in self._readers):
             return
@@ -166,50 +183,54 @@ class RoundRecorder:
             reader.put(message)
 
 
-class Recording:
-    """Who records. Used from the event loop only."""
+class TraceRecorder:
+    """The recorder of traces: it passes each round to all open readers. Only the event loop may use it."""
 
     def __init__(self) -> None:
-        self._readers: set[Reader] = set()
+        self._readers: set[TraceReader] = set()
         self._drained = False
 
-    def open(self) -> Reader:
-        """A reader of the rounds that begin from now on; close it. Raises Busy."""
+    def open(self) -> TraceReader:
+        """Return a reader of the rounds that begin from now on; the caller closes it.
+
+        Raises:
+            Busy: MAX_READERS readers are open.
+        """
         if len(self._readers) >= MAX_READERS:
             raise Busy(f"trace: all {MAX_READERS} places for those who record are taken")
-        reader = Reader()
+        reader = TraceReader()
         if self._drained:
             reader.end()
         self._readers.add(reader)
         return reader
 
-    def close(self, reader: Reader) -> None:
-        """It is not read any more."""
+    def close(self, reader: TraceReader) -> None:
+        """Stop passing rounds to a reader."""
         reader.end()
         self._readers.discard(reader)
 
     def begin(self, frame_index: int, round_: int) -> RoundRecorder | None:
-        """For a round that begins; None: nobody records."""
+        """Return a recorder for a round that begins; None if no reader is open."""
         readers = tuple(reader for reader in self._readers if reader.open)
         return RoundRecorder(RoundLog(frame_index, round_), readers) if readers else None
 
     def drain(self) -> None:
-        """End all readers after what they have."""
+        """End all readers; rounds that are queued can still be read."""
         self._drained = True
         for reader in self._readers:
             reader.end()
 
 
-class RecordingChannel:
-    """A channel of an in-process pipeline (gocom.common.pipeline.Channel), and what it did.
+class TraceRecordingChannel:
+    """A channel of an in-process pipeline (gocom.common.pipeline.Channel) that records what it does.
 
-    All batches of a round must come before the next round's; a sequence number that comes again begins another round.
+    All batches of a round must come before those of the next round; a repeated sequence number begins another round.
 
     Args:
-        channel: such as a Chain.
+        channel: the channel that is recorded, such as a Chain.
 
     Raises:
-        TooLarge: when called, for a packet that no trace can hold.
+        TooLarge: on a call with a sequence number that no trace can hold.
     """
 
     def __init__(self, channel: Callable[[FrameHeader, PacketBatch], PacketBatch]) -> None:
@@ -221,18 +242,18 @@ class RecordingChannel:
     def __call__(self, header: FrameHeader, batch: PacketBatch) -> PacketBatch:
         if len(batch) and int(batch.sequence.max()) >= MAX_PACKETS:
             raise TooLarge(f"trace: packet {int(batch.sequence.max())}; a trace has rounds of {MAX_PACKETS} at most")
-        left = self._channel(header, batch)
+        impaired = self._channel(header, batch)
         key = (header.frame_index, header.round)
         if self._log is None or self._log.key != key or self._sent[batch.sequence].any():
             self._end()
             self._log = RoundLog(*key)
         self._sent[batch.sequence] = True
-        self._log.add(batch, left)
-        return left
+        self._log.add(batch, impaired)
+        return impaired
 
     @property
     def rounds(self) -> list[channel_pb2.TraceRound]:
-        """Of all rounds so far; the one at hand ends with this. Raises TooLarge for what no trace can hold."""
+        """All rounds so far; this ends the current one. Raises TooLarge if a trace cannot hold a round."""
         self._end()
         return list(self._rounds)
 
@@ -244,40 +265,54 @@ class RecordingChannel:
         self._sent[:] = False
 
 
-def _flipped(arrived: PacketBatch, left: PacketBatch, wanted: Bools, most: int) -> tuple[Ints, Ints]:
-    """Packet (an index into `left`) and bit of each flip in the packets wanted, int64 [F], the first `most` of them."""
-    shift, same = _moved(arrived, left)
+def _find_flips(arrived: PacketBatch, impaired: PacketBatch, wanted: Bools, max_flips: int) -> tuple[Ints, Ints]:
+    """Return the flipped bits of some packets.
+
+    Args:
+        arrived: the batch before the chain.
+        impaired: the batch after the chain.
+        wanted: bool [P], the packets of `impaired` that are compared.
+        max_flips: number of flips after which the comparison stops.
+
+    Returns:
+        int64 [F] twice: the packet of each flip, an index into `impaired`, and the bit within the packet.
+    """
+    shift, same = _payload_shifts(arrived, impaired)
     wanted = wanted & same
-    ends = np.cumsum(left.length)
-    begins = ends - left.length
+    ends = np.cumsum(impaired.length)
+    begins = ends - impaired.length
     packets, bits = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    for start in range(0, len(left.payload), _SLICE):
-        stop = min(start + _SLICE, len(left.payload))
+    for start in range(0, len(impaired.payload), _SLICE_BYTES):
+        stop = min(start + _SLICE_BYTES, len(impaired.payload))
         place: Ints | slice = slice(start, stop)
         if shift is not None:
             here = (np.minimum(ends, stop) - np.maximum(begins, start)).clip(min=0)
             place = (np.arange(start, stop) + np.repeat(shift, here)).clip(max=len(arrived.payload) - 1)
-        differs = arrived.payload[place] ^ left.payload[start:stop]
+        differs = arrived.payload[place] ^ impaired.payload[start:stop]
         changed = np.flatnonzero(differs)
         packet = np.searchsorted(ends, start + changed, side="right")
         kept = wanted[packet]
-        changed, packet = changed[kept][:most], packet[kept][:most]
+        changed, packet = changed[kept][:max_flips], packet[kept][:max_flips]
         row, bit = np.nonzero(np.unpackbits(differs[changed][:, None], axis=1))
-        row, bit = row[:most], bit[:most]
+        row, bit = row[:max_flips], bit[:max_flips]
         packets.append(packet[row])
         bits.append((start + changed - begins[packet])[row] * 8 + bit)
-        most -= len(bit)
-        if not most:
+        max_flips -= len(bit)
+        if not max_flips:
             break
     return np.concatenate(packets), np.concatenate(bits)
 
 
-def _moved(arrived: PacketBatch, left: PacketBatch) -> tuple[Ints | None, Bools]:
-    """By how many bytes the payload of each packet of `left` came elsewhere, int64 [P], or None where all lie where
-    they came; and bool [P]: whether that packet came."""
-    if np.array_equal(arrived.sequence, left.sequence) and np.array_equal(arrived.length, left.length):
-        return None, np.ones(len(left), bool)
+def _payload_shifts(arrived: PacketBatch, impaired: PacketBatch) -> tuple[Ints | None, Bools]:
+    """Compare the payload positions of two batches.
+
+    Returns:
+        int64 [P], by how many bytes the payload of each packet of `impaired` lay elsewhere in `arrived`, or None if no
+        payload moved; and bool [P], whether `arrived` has that packet, with the same length.
+    """
+    if np.array_equal(arrived.sequence, impaired.sequence) and np.array_equal(arrived.length, impaired.length):
+        return None, np.ones(len(impaired), bool)
     order = np.argsort(arrived.sequence, kind="stable")
-    source = order[np.searchsorted(arrived.sequence[order], left.sequence).clip(max=len(arrived) - 1)]
-    same = (arrived.sequence[source] == left.sequence) & (arrived.length[source] == left.length)
-    return np.where(same, arrived.offset[source] - left.offset, -left.offset), same
+    source = order[np.searchsorted(arrived.sequence[order], impaired.sequence).clip(max=len(arrived) - 1)]
+    same = (arrived.sequence[source] == impaired.sequence) & (arrived.length[source] == impaired.length)
+    return np.where(same, arrived.offset[source] - impaired.offset, -impaired.offset), same

@@ -20,13 +20,19 @@ __all__ = ["AsyncClient", "Client", "LinkSettings", "LocalStack", "Preview", "Se
 def __getattr__(name: str) -> Any:
     """Import a public name at its first use."""
     if name in ("AsyncClient", "Client"):
-        from gocom.client import client as module  # noqa: PLC0415
-    elif name == "LocalStack":
-        from gocom.client import local_stack as module  # noqa: PLC0415
-    elif name in ("Preview", "SendResult"):
-        from gocom.client import results as module  # noqa: PLC0415
-    elif name == "LinkSettings":
-        from gocom.common import types as module  # noqa: PLC0415
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(module, name)
+        from gocom.client import client  # noqa: PLC0415
+
+        return getattr(client, name)
+    if name == "LocalStack":
+        from gocom.client.local_stack import LocalStack  # noqa: PLC0415
+
+        return LocalStack
+    if name in ("Preview", "SendResult"):
+        from gocom.client import results  # noqa: PLC0415
+
+        return getattr(results, name)
+    if name == "LinkSettings":
+        from gocom.common.types import LinkSettings  # noqa: PLC0415
+
+        return LinkSettings
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

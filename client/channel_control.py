@@ -1,15 +1,15 @@
-"""A channel emulator's profile, counts and records, for asyncio programs."""
+"""Control of a channel emulator from asyncio programs: its profile, its counts and recordings of what it does."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from gocom.client.channel_recording import AsyncRecording
-from gocom.client.stream_errors import named
+from gocom.client.reconnect_patience import named
 from gocom.common.channel_spec import parse_spec
 from gocom.common.errors import GoComError, InvalidInput
 from gocom.common.rpc.client_channels import MAX_MESSAGE_BYTES, RPC_DEADLINE_S, STREAM_DEADLINE_S
@@ -17,22 +17,22 @@ from gocom.v1 import channel_pb2
 
 ATTEMPTS, RETRY_PAUSE_S = 4, 0.1
 _ENVELOPE_BYTES = 64
-"""Of a message around a profile, at most."""
+"""Upper bound of the bytes that an UpdateProfile message adds to the profile in it."""
 
 
 class ChannelControl:
-    """Looks at a channel, and changes it.
+    """A client of a channel emulator's ChannelControlService.
 
     Args:
-        stub: ChannelControlServiceStub; None: there is no channel to look at.
-        address: host:port, for messages.
+        stub: ChannelControlServiceStub; None: this client was given no channel, and every method raises InvalidInput.
+        address: host:port of the channel emulator, for messages.
     """
 
     def __init__(self, stub: Any, address: str | None) -> None:
         self._control, self._where = stub, f"channel at {address}"
 
     async def get_channel(self, reverse: bool = False) -> channel_pb2.ChannelProfile:
-        """The channel's profile; `reverse`: what feedback meets. Raises GoComError."""
+        """Return the profile of the channel, or of the reverse channel (which carries feedback). Raises GoComError."""
         stub, request = self._channel_stub(), channel_pb2.GetProfileRequest(direction=_direction(reverse))
         response: channel_pb2.GetProfileResponse = await self._retried(
             lambda: stub.GetProfile(request, timeout=RPC_DEADLINE_S)
@@ -42,15 +42,16 @@ class ChannelControl:
     async def set_channel(
         self, profile: str | channel_pb2.ChannelProfile, seed: int | None = None, reverse: bool = False
     ) -> int:
-        """Replace the profile, from the next frame on; -> its revision.
+        """Replace the profile from the next frame on, and return the new profile's revision.
 
         Args:
             profile: text as `gocom.common.channel_spec.parse_spec` reads it, or the message.
-            seed: of the channel's randomness, with text.
-            reverse: of the way back, which feedback takes; the emulator must be on it (docs/channel.md).
+            seed: seed of the channel's randomness; used only where the profile is text.
+            reverse: replace the profile of the reverse channel instead; feedback must pass through the emulator
+                (docs/channel.md).
 
         Raises:
-            InvalidInput, UnknownName: of the profile.
+            InvalidInput, UnknownName: the profile is invalid, or there is no channel or reverse channel.
             GoComError: the emulator is out of reach.
         """
         message = parse_spec(profile, seed) if isinstance(profile, str) else profile
@@ -64,7 +65,7 @@ class ChannelControl:
     async def watch_channel(
         self, interval_ms: int = 1000, reverse: bool = False
     ) -> AsyncIterator[channel_pb2.WatchStatisticsResponse]:
-        """Live counts, once an interval, until closed; `reverse`: of feedback. Raises GoComError."""
+        """Yield live counts of the channel, or of the reverse channel, every interval_ms ms. Raises GoComError."""
         request = channel_pb2.WatchStatisticsRequest(interval_ms=interval_ms, direction=_direction(reverse))
         call = self._channel_stub().WatchStatistics(request, timeout=STREAM_DEADLINE_S)
         try:
@@ -76,28 +77,30 @@ class ChannelControl:
             call.cancel()
 
     async def record_channel(self) -> AsyncRecording:
-        """What happens to every packet of the rounds that begin from now on; close it.
+        """Record what happens to every packet of the rounds that begin from now on. Close the recording after use.
 
         Raises:
-            Busy: too many record already.
+            Busy: too many recordings of this emulator are open.
             GoComError: the emulator is out of reach.
         """
         call = self._channel_stub().RecordTrace(channel_pb2.RecordTraceRequest(), timeout=STREAM_DEADLINE_S)
         recording = AsyncRecording(call, self._where)
-        await recording.begun()
+        await recording.wait_until_started()
         return recording
 
     async def _retried(self, call: Callable[[], Any]) -> Any:
-        """Repeat an idempotent call while the channel is out of reach. Raises GoComError."""
-        attempt = 0
-        while True:
-            try:
-                return await call()
-            except grpc.aio.AioRpcError as error:
-                attempt += 1
-                if error.code() != grpc.StatusCode.UNAVAILABLE or attempt == ATTEMPTS:
-                    raise _named(error, self._where) from error
-            await asyncio.sleep(RETRY_PAUSE_S * 2**attempt)
+        """Make an idempotent call, up to ATTEMPTS times while the emulator is out of reach. Raises GoComError."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(_is_out_of_reach), stop=stop_after_attempt(ATTEMPTS),
+            wait=wait_exponential(multiplier=2 * RETRY_PAUSE_S), reraise=True,
+        )  # fmt: skip
+        try:
+            async for attempt in retrying:
+                with attempt:
+                    answer = await call()
+        except grpc.aio.AioRpcError as error:
+            raise _named(error, self._where) from error
+        return answer
 
     def _channel_stub(self) -> Any:
         if self._control is None:
@@ -105,12 +108,16 @@ class ChannelControl:
         return self._control
 
 
+def _is_out_of_reach(error: BaseException) -> bool:
+    return isinstance(error, grpc.aio.AioRpcError) and error.code() == grpc.StatusCode.UNAVAILABLE
+
+
 def _direction(reverse: bool) -> channel_pb2.Direction.ValueType:
     return channel_pb2.DIRECTION_REVERSE if reverse else channel_pb2.DIRECTION_FORWARD
 
 
 def _named(error: grpc.aio.AioRpcError, where: str) -> GoComError:
-    """As `named`; where there is no way back, with what gives one."""
+    """Convert as `named` does; where there is no reverse channel, add how to start services that have one."""
     result = named(error, where)
     if type(result) is InvalidInput and str(result).startswith("direction: feedback does not cross"):
         return InvalidInput(f"{result}; `gocom up --reverse-channel clean` starts services where it does")

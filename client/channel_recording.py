@@ -1,4 +1,4 @@
-"""What a running channel does to packets, round by round, and into a file."""
+"""Recordings of what a running channel does to each packet, round by round, and their way into a trace file."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from typing import Any, Self
 
 import grpc
 
-from gocom.client.stream_errors import named
+from gocom.client.reconnect_patience import named
 from gocom.common.errors import GoComError, InvalidInput, NotReady
 from gocom.common.packet_trace_file import TraceWriter
 from gocom.v1 import channel_pb2
 
-LAST_S = 5.0
-"""How long rounds that have ended may take to come here."""
+LAST_ROUNDS_TIMEOUT_S = 5.0
+"""Seconds that the recordings of rounds may still take to arrive after the rounds have ended."""
 
 
 class AsyncRecording:
-    """The rounds that began since it was opened, each when it has ended. Close it.
+    """A stream of recorded rounds: those that began since it was opened, each as it ends. Close it after use.
 
     Args:
-        call: RecordTrace.
-        where: who is called, for messages.
+        call: the RecordTrace call.
+        where: name and address of the channel emulator, for messages.
     """
 
     def __init__(self, call: Any, where: str) -> None:
         self._call, self._where = call, where
         self._closed = False
 
-    async def begun(self) -> None:
-        """Until the channel records. Raises GoComError."""
+    async def wait_until_started(self) -> None:
+        """Wait until the channel records. Raises GoComError."""
         try:
             await self._call.initial_metadata()
             # A refused call has metadata as well.
@@ -44,7 +44,12 @@ class AsyncRecording:
             raise named(error, self._where) from error
 
     async def next(self) -> channel_pb2.TraceRound | None:
-        """The next round; None: closed, here or there. Raises GoComError, TooLarge where this end is too slow."""
+        """Return the next round; None when either end has closed the recording.
+
+        Raises:
+            TooLarge: rounds were read too slowly; the emulator ends a recording that would have gaps.
+            GoComError: the channel emulator is out of reach or refused.
+        """
         try:
             response = await self._call.read()
         except asyncio.CancelledError:
@@ -59,18 +64,18 @@ class AsyncRecording:
         return message
 
     async def close(self) -> None:
-        """May be called twice."""
+        """End the recording. May be called twice."""
         self._closed = True
         self._call.cancel()
 
 
 class Recording:
-    """The same without asyncio: iterate over it. Use it as a context manager, or close it.
+    """AsyncRecording without asyncio: iterate over it. Use it as a context manager, or close it.
 
     Args:
-        inner: what it reads.
-        run: waits for a coroutine in the loop that `inner` belongs to.
-        finish: likewise, of what makes one; does nothing where the loop has ended.
+        inner: the recording to read.
+        run: runs a coroutine in the event loop of `inner`, and returns its result.
+        finish: runs the coroutine that a function returns in that loop; does nothing when the loop has been closed.
     """
 
     def __init__(
@@ -86,7 +91,7 @@ class Recording:
             yield message
 
     def close(self) -> None:
-        """May be called twice."""
+        """End the recording. May be called twice."""
         self._finish(self._inner.close)
 
     def __enter__(self) -> Self:
@@ -97,15 +102,20 @@ class Recording:
 
 
 class PendingTrace:
-    """A file that takes the place of another with its first round: until then what was there is there. Close it.
+    """A trace file that replaces an existing file only once it has its first round. Close it after use.
+
+    Until then a temporary file beside it is written; closing without a round leaves the existing file unchanged.
 
     Args:
-        path: of the file. Raises InvalidInput where it cannot be written.
+        path: path of the trace file.
+
+    Raises:
+        InvalidInput: the file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         self._path, self._given = path.resolve(), path
-        # Devices and pipes are written as they are.
+        # Devices and pipes cannot be replaced; they are written directly.
         whole = not self._path.exists() or self._path.is_file()
         self._part = self._path.with_name(f".{self._path.name}.part") if whole else None
         try:
@@ -116,11 +126,16 @@ class PendingTrace:
 
     @property
     def rounds(self) -> int:
-        """Written so far."""
+        """Number of rounds written so far."""
         return self._writer.rounds
 
     def write(self, message: channel_pb2.TraceRound) -> bool:
-        """As TraceWriter.write. Raises TooLarge, and InvalidInput where the file cannot be replaced."""
+        """Append a round; return False, and write nothing, if the trace has a round of that frame and number already.
+
+        Raises:
+            TooLarge: the trace would exceed its limits; the file is valid without the round.
+            InvalidInput: the existing file cannot be replaced.
+        """
         written = self._writer.write(message)
         if self._part is not None:
             try:
@@ -132,7 +147,7 @@ class PendingTrace:
         return written
 
     def close(self) -> None:
-        """May be called twice."""
+        """Close the file; remove the temporary one if no round was written. May be called twice."""
         self._writer.close()
         if self._part is not None:
             self._part.unlink(missing_ok=True)
@@ -145,14 +160,14 @@ class PendingTrace:
 
 
 class FileRecording:
-    """A recording on its way into a file, in a thread, while something is sent. Use it as a context manager.
+    """A thread that writes a recording into a file while pictures are sent. Use it as a context manager.
 
     Args:
-        recording: closed with this.
-        file: where rounds go; closed with this.
+        recording: the recording to read; closed with this object.
+        file: the file that the rounds go to; closed with this object.
 
     Attributes:
-        repeats: rounds that came and were in the file already.
+        repeats: number of rounds that arrived but were in the file already, and are written only once.
     """
 
     def __init__(self, recording: Recording, file: PendingTrace) -> None:
@@ -165,15 +180,22 @@ class FileRecording:
 
     @property
     def rounds(self) -> int:
-        """Written so far."""
+        """Number of rounds written so far."""
         return self._writer.rounds
 
-    def await_rounds(self, count: int) -> None:
-        """Until so many have come. Raises GoComError: of the recording, or it lacks some after LAST_S."""
-        deadline = time.monotonic() + LAST_S
+    def wait_for_rounds(self, count: int) -> None:
+        """Wait until `count` rounds have arrived, repeats included.
+
+        Raises:
+            NotReady: fewer have arrived after LAST_ROUNDS_TIMEOUT_S.
+            GoComError: the recording failed.
+        """
+        deadline = time.monotonic() + LAST_ROUNDS_TIMEOUT_S
         while self.rounds + self.repeats < count and not self._ended.wait(0.01):
             if time.monotonic() > deadline:
-                raise NotReady(f"recording: {self.rounds + self.repeats} of {count} rounds came within {LAST_S:g} s")
+                raise NotReady(
+                    f"recording: {self.rounds + self.repeats} of {count} rounds came within {LAST_ROUNDS_TIMEOUT_S:g} s"
+                )
         if self._error is not None:
             raise self._error
 

@@ -21,7 +21,7 @@ from gocom.client.channel_control import ChannelControl
 from gocom.client.channel_recording import Recording
 from gocom.client.picture_input import Source
 from gocom.client.results import SendResult
-from gocom.client.send_arguments import send_options
+from gocom.client.send_options import send_options
 from gocom.client.transfer import Transfer
 from gocom.common.rpc.client_channels import open_channel
 from gocom.common.rpc.credentials import check_peers
@@ -32,13 +32,16 @@ T = TypeVar("T")
 
 
 class AsyncClient(ChannelControl):
-    """Talks to a transmitter, a receiver and, if its address is given, a channel emulator. Close it.
+    """A client of a transmitter, a receiver and, if its address is given, a channel emulator. Close it after use.
 
     Args:
         transmitter: host:port of TransmitterService.
         receiver: host:port of ReceiverService.
-        channel: host:port of ChannelControlService; None: the channel cannot be looked at or set.
-        security: certificates and token (docs/security.md); None: plain text, no token. Raises InvalidInput.
+        channel: host:port of ChannelControlService; None: the channel cannot be read or set.
+        security: certificates and token (docs/security.md); None: plain text, no token.
+
+    Raises:
+        InvalidInput: a security setting is invalid, or does not fit the addresses.
     """
 
     def __init__(
@@ -70,42 +73,49 @@ class AsyncClient(ChannelControl):
     def open_transfer(
         self, images: Iterable[Source] | AsyncIterable[Source], codec: str = "lami_go", **arguments: Any
     ) -> Transfer:
-        """Begin a send; `send` says what the arguments mean. Await next() for results, then close()."""
-        wanted = send_options(codec, **arguments)
+        """Begin a send with the arguments of `send`. Await the transfer's next() for each result, then its close()."""
+        settings = send_options(codec, **arguments)
         if isinstance(images, str | bytes | Path | np.ndarray):
             images = [images]
         iterator = aiter(images) if isinstance(images, AsyncIterable) else iter(images)
-        return Transfer(self._transmitter, self._receiver, iterator, wanted, self._addresses)
+        return Transfer(self._transmitter, self._receiver, iterator, settings, self._addresses)
 
     async def send(
         self, images: Iterable[Source] | AsyncIterable[Source], codec: str = "lami_go", **arguments: Any
     ) -> AsyncIterator[SendResult]:
-        """Send pictures, and yield exactly one result each, in order. Input is read only as far as there is room.
+        """Send pictures, and yield exactly one result for each, in order; at most MAX_IN_FLIGHT are read ahead.
 
         Args:
-            images: paths, file bytes, or uint8 arrays [H, W, 3]; one, or many. Files are sent as they are.
-            codec: a name that `gocom codecs` lists.
-            options: of the codec, by name.
-            seed: of the receiver's samplers; same seed, same picture.
-            max_rounds: transmissions the receiver may ask for in all.
-            budget_bytes: what the first round may cost, everything counted; round_budget_bytes: a later round.
-            feedback_policy: what the receiver asks for: "erased" by the channel, or what its decoder is most
-                "uncertain" of, within round_budget_bytes.
-            quality_target: estimated quality (SendResult.quality_estimate), 0 to 1, at which it stops asking; 0: never.
+            images: one picture or many: paths, file bytes, or uint8 arrays [H, W, 3]. The bytes of a file are sent
+                unchanged unless `size` asks for other pixels.
+            codec: name of a codec; `gocom codecs` lists them.
+            options: codec options by name.
+            seed: seed of the receiver's samplers; the same seed gives the same picture.
+            max_rounds: largest number of transmissions of a picture, the first included.
+            budget_bytes: largest size of the first round in bytes, everything counted; None: no limit.
+            round_budget_bytes: largest size of each later round in bytes; None: no limit.
+            feedback_policy: which elements the receiver asks for in later rounds: those "erased" by the channel, or
+                those its decoder is most "uncertain" of, as many as round_budget_bytes pays for.
+            quality_target: estimated quality (SendResult.quality_estimate), 0 to 1, at which the receiver stops asking;
+                0: the receiver does not stop for that.
             power_allocation: how the power of packets is chosen: "equal", "water_filling" (most capacity) or "semantic"
-                (least importance lost); the mean is 1.
+                (least importance lost); the mean power is 1.
             unequal_protection: share of the budget, 0 to 0.9, that the codec leaves for repair packets, which are then
-                chosen by what they are worth on the channel; needs budget_bytes. None: as the codec's options say.
-            link: how packets are cut.
-            size: None: as it is; "fit": shrunk to at most 1024 px; a number: centre square crop of so many px.
-            first_index: frame index of the first picture; it keys the channel's randomness.
-            timeout_s: for one picture, from being handed over; then its outcome is "failed".
-            patience_s: how long a service that has answered before may be out of reach; it is tried again meanwhile,
-                and what it had not finished is handed over again.
-            on_preview: called with pictures from between the sampler's steps.
+                spread over segments by their expected benefit on the channel; needs budget_bytes. None: repair packets
+                follow the codec's options.
+            link: how elements are cut into packets.
+            size: None: pixels as they are; "fit": shrunk to at most 1024 px; a number: centre square crop of
+                that many px.
+            first_index: frame index of the first picture; the frame index keys the channel's randomness.
+            timeout_s: seconds that one picture may take from when it was read and queued; after them its outcome is
+                "failed".
+            patience_s: seconds that a service which has answered before may be out of reach. Meanwhile the client
+                reconnects, and hands frames that were not finished over again.
+            on_preview: called with the pictures between two steps of the sampler, or between two rounds.
 
         Raises:
-            InvalidInput, UnknownName: of codec, options and ranges; of a picture, after the results of those before it.
+            InvalidInput, UnknownName: the codec, an option or a range is invalid. For a picture that cannot be read:
+                raised after the results of the pictures before it.
             GoComError: a service is out of reach or refused the session.
         """
         transfer = self.open_transfer(images, codec, **arguments)
@@ -117,17 +127,20 @@ class AsyncClient(ChannelControl):
 
 
 class Client:
-    """The same without asyncio: an event loop in a thread of its own. Use it as a context manager, or close it."""
+    """AsyncClient for programs without asyncio: the event loop runs in a thread.
+
+    Use it as a context manager, or close it. Arguments and errors are those of AsyncClient.
+    """
 
     def __init__(
         self, transmitter: str = "127.0.0.1:50051", receiver: str = "127.0.0.1:50053", channel: str | None = None,
         security: ClientSettings | None = None,
     ) -> None:  # fmt: skip
-        check_peers(security, (transmitter, receiver, channel))  # before there is a thread to end
+        check_peers(security, (transmitter, receiver, channel))  # checked before a thread is started
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="gocom-client", daemon=True)
         self._thread.start()
-        self._inner = self._run(_made(transmitter, receiver, channel, security))
+        self._inner = self._run(_new_async_client(transmitter, receiver, channel, security))
 
     def __enter__(self) -> Client:
         return self
@@ -147,7 +160,7 @@ class Client:
         self._loop.close()
 
     def send(self, images: Iterable[Source], codec: str = "lami_go", **arguments: Any) -> Iterator[SendResult]:
-        """Send pictures, and yield exactly one result each, in order: see AsyncClient.send for arguments and errors."""
+        """Send pictures, and yield exactly one result for each, in order: see AsyncClient.send."""
 
         async def begin() -> Transfer:
             return self._inner.open_transfer(images, codec, **arguments)
@@ -160,19 +173,19 @@ class Client:
             self._finish(transfer.close)
 
     def get_channel(self, reverse: bool = False) -> channel_pb2.ChannelProfile:
-        """The channel's profile; `reverse`: what feedback meets. Raises GoComError."""
+        """Return the profile of the channel, or of the reverse channel (which carries feedback). Raises GoComError."""
         return self._run(self._inner.get_channel(reverse))
 
     def set_channel(
         self, profile: str | channel_pb2.ChannelProfile, seed: int | None = None, reverse: bool = False
     ) -> int:
-        """Replace the profile: see AsyncClient.set_channel."""
+        """Replace the profile, and return its revision: see AsyncClient.set_channel."""
         return self._run(self._inner.set_channel(profile, seed, reverse))
 
     def watch_channel(
         self, interval_ms: int = 1000, reverse: bool = False
     ) -> Iterator[channel_pb2.WatchStatisticsResponse]:
-        """Live counts, once an interval, until closed; `reverse`: of feedback. Raises GoComError."""
+        """Yield live counts of the channel, or of the reverse channel, every interval_ms ms. Raises GoComError."""
         reports: Any = self._inner.watch_channel(interval_ms, reverse)
         try:
             while (report := self._run(_next_or_none(reports))) is not None:
@@ -181,11 +194,11 @@ class Client:
             self._finish(reports.aclose)
 
     def record_channel(self) -> Recording:
-        """What happens to every packet of the rounds that begin from now on: see AsyncClient.record_channel."""
+        """Record what happens to every packet of the rounds that begin from now on: see AsyncClient.record_channel."""
         return Recording(self._run(self._inner.record_channel()), self._run, self._finish)
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run in the thread's loop. What interrupts the wait (Ctrl-C) also cancels the work."""
+        """Run a coroutine in the thread's loop, and return its result. Interrupting the wait (Ctrl-C) cancels it."""
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
@@ -194,12 +207,12 @@ class Client:
             raise
 
     def _finish(self, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Close a stream, unless the client was closed before it."""
+        """Close a stream, unless the client has been closed already."""
         if not self._loop.is_closed():
             self._run(close())
 
     async def _shut_down(self) -> None:
-        """End what is still under way, then the connections."""
+        """Cancel the tasks still running, then close the connections."""
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
@@ -208,7 +221,9 @@ class Client:
         await self._loop.shutdown_asyncgens()
 
 
-async def _made(transmitter: str, receiver: str, channel: str | None, security: ClientSettings | None) -> AsyncClient:
+async def _new_async_client(
+    transmitter: str, receiver: str, channel: str | None, security: ClientSettings | None
+) -> AsyncClient:
     return AsyncClient(transmitter, receiver, channel, security)
 
 

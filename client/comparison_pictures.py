@@ -1,4 +1,4 @@
-"""Pictures about pictures: original beside received beside provenance, and walls of labelled tiles."""
+"""Comparison pictures: original, received picture and provenance side by side, and grids of labelled tiles."""
 
 from __future__ import annotations
 
@@ -24,7 +24,13 @@ GAP_PX, LINE_PX, TEXT_PX = 6, 18, 13
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A picture with a line below; without pixels a grey field that says why. Pixels are uint8 [H, W, 3]."""
+    """A picture with a label below it, or a grey field in place of a missing picture.
+
+    Attributes:
+        pixels: uint8 [H, W, 3]; None: there is no picture.
+        label: the line below; shortened if it is wider than the tile.
+        absent: text on the grey field.
+    """
 
     pixels: Pixels | None
     label: str
@@ -32,14 +38,22 @@ class Tile:
 
 
 def provenance_picture(image: Pixels, provenance: Pixels) -> Pixels:
-    """The picture's brightness, tinted by where each pixel comes from: uint8 [H, W, 3] and [H, W] -> [H, W, 3]."""
+    """Return the picture in grey, tinted by the provenance of each pixel.
+
+    Args:
+        image: uint8 [H, W, 3].
+        provenance: uint8 [H, W] of Provenance.
+
+    Returns:
+        uint8 [H, W, 3].
+    """
     grey = image.astype(np.float32).mean(2, keepdims=True)
     tints = np.array([TINTS[kind][1] for kind in Provenance], np.float32)
     return np.asarray((1 - TINT_SHARE) * grey + TINT_SHARE * tints[provenance], dtype=np.uint8)
 
 
-def compare_picture(result: SendResult) -> Image.Image:
-    """original | received | provenance, labelled, with a legend that says which share of the picture is which."""
+def comparison_picture(result: SendResult) -> Image.Image:
+    """Draw original, received and provenance side by side, and a legend with the share of pixels of each provenance."""
     title = f"{result.codec}, {result.bytes_total} B, {result.packets_received}/{result.packets_sent} packets"
     if result.psnr_db is not None:
         title += f", {result.psnr_db:.1f} dB"
@@ -58,7 +72,14 @@ def compare_picture(result: SendResult) -> Image.Image:
 def tile_wall(
     rows: Sequence[Sequence[Tile]], tile_px: tuple[int, int], heads: Sequence[str] = (), names: Sequence[str] = ()
 ) -> Image.Image:
-    """Tiles in rows, each in a field of tile_px = (width, height), under column heads and beside row names."""
+    """Draw tiles in a grid.
+
+    Args:
+        rows: the tiles, row by row.
+        tile_px: (width, height) of the field that a picture is shrunk to fit.
+        heads: column heads, if any.
+        names: row names, if any, of one or more lines each.
+    """
     width, height = tile_px
     left = max((len(line) for name in names for line in name.split("\n")), default=0) * (TEXT_PX * 5 // 8) + GAP_PX
     top = (LINE_PX if heads else 0) + GAP_PX
@@ -103,7 +124,7 @@ def _draw_legend(picture: Image.Image, provenance: Pixels, y: int) -> None:
 
 
 def _shortened(text: str, width_px: int, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:
-    """As much of a line as fits."""
+    """Return the text, cut and ended with an ellipsis if it is wider than width_px."""
     while len(text) > 1 and font.getlength(text) > width_px:
         text = text[:-2] + "…"
     return text

@@ -1,4 +1,4 @@
-"""What all commands share: options, printing for people or as JSON lines, and errors as one line."""
+"""Parts that all commands share: options, printing for people or as JSON lines, and one-line errors."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from gocom.client.settings_flags import add_flags, settings_flags, take_flags
 from gocom.common.errors import GoComError, InvalidInput, UnknownName
 from gocom.common.settings import ClientSettings
 from gocom.common.systems import SYSTEMS, System
-from gocom.common.wire.messages import make_parameters
+from gocom.common.wire.frame_messages import make_parameters
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 FAILURE = 1
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout, and nothing else.")]
-Codec = Annotated[str, typer.Option("--codec", help="A codec that `gocom codecs` lists.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON objects on stdout, one a line, and nothing else.")]
+Codec = Annotated[str, typer.Option("--codec", help="Codec to send with; `gocom codecs` lists them.")]
 Spec = Annotated[
     str | None,
     typer.Option(
@@ -41,13 +41,15 @@ ReverseSpec = Annotated[
     typer.Option(
         "--reverse-channel",
         metavar="SPEC",
-        help="Impairments of the way back, which feedback takes where it crosses the channel: clean, lossy, ...",
+        help="Impairments of the reverse channel, where feedback crosses the channel emulator: clean, lossy, ...",
     ),
 ]
-Reverse = Annotated[bool, typer.Option("--reverse", help="Of the way back, which feedback takes.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the channel and the receiver's samplers.")]
+Reverse = Annotated[bool, typer.Option("--reverse", help="Use the reverse channel, which carries feedback.")]
+SEED_HELP = "Seed of the channel's randomness and of the receiver's samplers."
+Seed = Annotated[int, typer.Option("--seed", min=0, help=SEED_HELP)]
 Options = Annotated[
-    list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="Option of the codec; may be repeated.")
+    list[str] | None,
+    typer.Option("--option", metavar="KEY=VALUE", help="Option of the codec, see `gocom codecs`; may be repeated."),
 ]
 Device = Annotated[str, typer.Option(envvar="GOCOM_DEVICE", help="Torch device of the nets: auto, cpu, cuda.")]
 Transmitter = Annotated[
@@ -59,7 +61,9 @@ Receiver = Annotated[
 ChannelAddress = Annotated[
     str, typer.Option("--channel-address", envvar="GOCOM_CHANNEL_ADDRESS", help="host:port of the channel emulator.")
 ]
-Local = Annotated[bool, typer.Option("--local", help="Start the three services for this command, and stop them after.")]
+Local = Annotated[
+    bool, typer.Option("--local", help="Start the three services for this command, and stop them at its end.")
+]
 
 TRANSMITTER, CHANNEL, RECEIVER = "127.0.0.1:50051", "127.0.0.1:50052", "127.0.0.1:50053"
 
@@ -69,9 +73,10 @@ _security: ClientSettings | None = None
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Decorator of commands: errors become one line (or {"error": ...}) and a status; no traceback, no stray output.
+    """Decorate a command: an error becomes one line (with --json: {"error": ...}) and an exit status, no traceback.
 
-    A command with a parameter for an address also gets the flags for TLS and token: see `security`.
+    The status is USAGE_ERROR for wrong input, FAILURE for other errors and 130 for Ctrl-C. A command with an address
+    among its parameters also gets the flags for TLS and token: see `security`.
     """
     signature = inspect.signature(function, eval_str=True)
     flags = settings_flags(ClientSettings) if _ADDRESSES & set(signature.parameters) else {}
@@ -88,7 +93,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             fail(str(error), USAGE_ERROR)
         except GoComError as error:
             fail(str(error), FAILURE)
-        except ValidationError as error:  # of the settings classes
+        except ValidationError as error:  # raised by a settings class
             first = error.errors()[0]
             fail(f"{'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}", USAGE_ERROR)
         except KeyboardInterrupt:
@@ -99,12 +104,12 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def security() -> ClientSettings | None:
-    """How this command connects: by its flags, and by GOCOM_CLIENT_... variables."""
+    """Return the TLS and token settings of this command, from flags and GOCOM_CLIENT_... variables, if it has any."""
     return _security
 
 
 def fail(message: str, status: int) -> NoReturn:
-    """Say what is wrong, and exit."""
+    """Print an error, on stderr or as JSON on stdout, and exit with the status."""
     if _json_wanted:
         emit({"error": message})
     else:
@@ -114,14 +119,14 @@ def fail(message: str, status: int) -> NoReturn:
 
 
 def emit(record: dict[str, Any]) -> None:
-    """One JSON line on stdout."""
+    """Print one JSON line on stdout."""
     sys.stdout.write(json.dumps(record, allow_nan=False) + "\n")
     sys.stdout.flush()
 
 
 @contextmanager
 def spinner(text: str) -> Iterator[Callable[[str], None]]:
-    """Shows on stderr that something takes a while; silent with --json and away from a terminal."""
+    """Show a spinner on stderr, but not with --json or without a terminal; yield a function that changes its text."""
     if _json_wanted:
         yield lambda _: None
         return
@@ -130,7 +135,15 @@ def spinner(text: str) -> Iterator[Callable[[str], None]]:
 
 
 def parse_options(codec: str, words: list[str] | None) -> tuple[System, dict[str, Any]]:
-    """KEY=VALUE words of a codec, checked here so that a slip costs no start of services. Raises InvalidInput."""
+    """Parse and check KEY=VALUE words, before any service is started for them.
+
+    Returns:
+        the codec, and its options by name as text.
+
+    Raises:
+        UnknownName: there is no such codec.
+        InvalidInput: a word has another form, or an option or its value is invalid.
+    """
     system = SYSTEMS.get(codec)
     values: dict[str, Any] = {}
     for word in words or []:

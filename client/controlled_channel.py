@@ -1,4 +1,4 @@
-"""The channel in the hands of a test: set it, play scripts on it, read what it did, put one before a service."""
+"""A channel emulator controlled by a test: set its profile, play scripts, read counts, start one before a service."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from gocom.client.local_stack import is_serving
 from gocom.common.errors import NotReady
 
 START_S = 30.0
+"""Seconds within which a further emulator must serve."""
 
 
 class ControlledChannel:
-    """A running channel emulator. `close` it: a script that plays is ended, and the channel is clean again.
+    """A running channel emulator that a test controls. It is set to "clean" here and by `close`.
 
     Args:
         address: host:port of its ChannelControlService.
-        seed: of its randomness, unless `set` is given another.
+        seed: seed of its randomness, unless `set` is given another.
     """
 
     def __init__(self, address: str, seed: int = 0) -> None:
@@ -32,24 +33,29 @@ class ControlledChannel:
         self.set("clean")
 
     def set(self, spec: str, seed: int | None = None) -> None:
-        """Impairments from the next frame on, and counts from zero. Raises InvalidInput, UnknownName, GoComError."""
+        """Set the profile from the next frame on, and zero the counts. Raises InvalidInput, UnknownName, GoComError."""
         self._client.set_channel(spec, self.seed if seed is None else seed)
 
     def play(self, steps: Iterable[tuple[float, str]]) -> Playing:
-        """Begin a script of (seconds, SPEC), in the background. Raises InvalidInput of a step before it begins."""
+        """Play a script of (seconds, SPEC) steps in the background. Raises InvalidInput at once for a wrong step."""
         self._playing.append(Playing(self._client, [Step(seconds, spec) for seconds, spec in steps]))
         return self._playing[-1]
 
     def statistics(self) -> ChannelCounts:
-        """What it did since the profile was set. Raises GoComError."""
+        """Return what the channel did since its profile was set. Raises GoComError."""
         return read_counts(self._client)
 
     @contextlib.contextmanager
     def in_front_of(self, next_hop: str, spec: str = "clean") -> Iterator[ControlledChannel]:
-        """A further emulator, whose packets go to the LinkService at host:port; send to its `address`.
+        """Start a further channel emulator for the length of a `with` block, in front of a service; yield its control.
+
+        Args:
+            next_hop: host:port of the LinkService that the emulator forwards to; send to the emulator's `address`.
+            spec: profile of the emulator.
 
         Raises:
-            NotReady: it did not start.
+            InvalidInput, UnknownName: the profile is invalid.
+            NotReady: the emulator did not start.
         """
         port = free_ports(["channel"])["channel"]
         command = [
@@ -69,7 +75,7 @@ class ControlledChannel:
             reap(process, 5.0)
 
     def close(self) -> None:
-        """Clean again, and let go of."""
+        """Stop the scripts that play, set the channel to "clean", and close the connection. Raises GoComError."""
         try:
             for playing in self._playing:
                 playing.stop()
@@ -79,8 +85,8 @@ class ControlledChannel:
 
 
 def _await_serving(address: str, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + START_S
+    deadline = time.monotonic() + START_S
     while not is_serving(address):
-        if process.poll() is not None or time.monotonic() > until:
+        if process.poll() is not None or time.monotonic() > deadline:
             raise NotReady(f"channel emulator: did not start at {address}")
         time.sleep(0.05)

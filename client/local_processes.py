@@ -1,4 +1,4 @@
-"""Ports for services of this machine, and the end of their processes."""
+"""Helpers for services as local processes: choose and hold their ports, and wait for the end of a process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HOST = "127.0.0.1"
 
 
 def reap(process: subprocess.Popen[bytes], timeout_s: float | None) -> None:
-    """Wait for the end of a process, at most so long, then SIGKILL it; None: SIGKILL at once."""
+    """Wait up to timeout_s seconds for a process to end, then send SIGKILL; None: at once. Close its standard input."""
     try:
         if timeout_s is None:
             process.kill()
@@ -24,9 +24,15 @@ def reap(process: subprocess.Popen[bytes], timeout_s: float | None) -> None:
 
 
 def hold_ports(ports: Iterable[int]) -> list[socket.socket]:
-    """Sockets bound to the ports, without listening: a service can listen there, and the kernel gives them to no other.
+    """Bind sockets to the ports without listening: a service can listen there, but the kernel assigns them to no other.
 
-    Without them the port of a service that was killed could become the local end of somebody's connection.
+    Otherwise the kernel could choose the port of a killed service as the local port of an unrelated connection.
+
+    Args:
+        ports: ports of HOST; one that is in use already is left out.
+
+    Returns:
+        the sockets; close them to release the ports.
     """
     held = []
     for port in ports:
@@ -35,13 +41,13 @@ def hold_ports(ports: Iterable[int]) -> list[socket.socket]:
         try:
             holder.bind((HOST, port))
             held.append(holder)
-        except OSError:  # somebody listens there; the service will say so
+        except OSError:  # in use by another process: the service will report that
             holder.close()
     return held
 
 
 def free_ports(names: Iterable[str]) -> dict[str, int]:
-    """A port for each name, chosen by the kernel; all are held until all are chosen."""
+    """Return a free port for each name, chosen by the kernel; each is held until all are chosen, so that all differ."""
     with contextlib.ExitStack() as held:
         ports = {}
         for name in names:

@@ -1,9 +1,9 @@
-"""The three services as processes of this machine, for demos, tests and `gocom send --local`.
+"""The three services as local processes, for demos, tests and `gocom send --local`.
 
 with LocalStack("packet_erasure:rate=0.2") as stack, stack.client() as client:
     for result in client.send(["photo.jpg"]): ...
     stack.kill("receiver")       # also terminate, pause, resume, signal
-    stack.start_one("receiver")  # anew, at the same address
+    stack.start_one("receiver")  # start it again, at the same address
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -28,19 +29,21 @@ from gocom.client.profile_argument import profile_argument
 from gocom.common.channel_spec import parse_spec
 from gocom.common.errors import InvalidInput, NotReady
 from gocom.common.rpc.credentials import channel_credentials
-from gocom.common.rpc.status_mapping import connection_words
+from gocom.common.rpc.status_mapping import explain_connection_error
 from gocom.common.settings import ClientSettings
 
 SERVICES = ("receiver", "channel", "transmitter")
-"""In the order they are started in; stopped the other way round."""
+"""Names of the services, in the order in which they are started; they are stopped in reverse order."""
 STOP_S = 8.0
-"""Between SIGTERM and SIGKILL."""
+"""Seconds between SIGTERM and SIGKILL."""
 FEEDBACK_TRY_S = 2.0
-"""Silence after which a receiver sends feedback again where it crosses the channel, unless the environment says."""
+"""Seconds without an answer after which a receiver repeats feedback that crosses the channel emulator; the environment
+variable GOCOM_RECEIVER_FEEDBACK_TRY_S wins over it."""
 TAIL_LINES = 12
+"""Number of lines of a log that an error message quotes."""
 _SECURITY = re.compile(r"GOCOM_(CHANNEL|TRANSMITTER|RECEIVER)_(TLS_\w+|TOKEN_FILE|INSECURE)", re.IGNORECASE)
 USAGE_ERROR = 2
-"""Status of a `gocom` command that was given something wrong."""
+"""Exit status of a `gocom` command for wrong input."""
 
 
 class LocalStack:
@@ -48,25 +51,26 @@ class LocalStack:
 
     Args:
         channel_spec: profile of the channel, as `gocom.common.channel_spec.parse_spec` reads it.
-        seed: of the channel; None: the spec's own, else 0.
-        device: torch device of the nets; "auto": CUDA where there is one.
-        codecs: loaded, and run once, before the services count as ready.
-        timeout_s: for all three to be ready; importing torch takes a while.
-        log_folder: where receiver.log, channel.log and transmitter.log go; None: a temporary folder.
-        ports: by service name; those not named are free ones.
-        services: those to start, of "receiver", "channel", "transmitter".
-        outside: host:port by service name, of those that are not started here but needed: a channel sends to the
-            receiver, a transmitter to the channel, and a receiver asks the transmitter for more. Any LinkService, such
-            as one of your own, can be the receiver.
-        reverse_spec: what feedback meets: it goes to the channel then, which sends it to the transmitter; "clean" for a
-            profile to come. None: feedback goes straight to the transmitter. Its randomness has the channel's seed.
+        seed: seed of the channel's randomness; None: the seed in the spec, else 0.
+        device: torch device of the nets; "auto": CUDA if there is a GPU.
+        codecs: names of the codecs that are loaded, and run once, before the services count as ready.
+        timeout_s: seconds until all services must be ready; importing torch takes a while.
+        log_folder: folder for receiver.log, channel.log and transmitter.log; None: a temporary folder.
+        ports: port by service name; a service without one gets a free port.
+        services: names of the services to start, of "receiver", "channel", "transmitter".
+        outside: host:port by service name of the services that are needed but not started here: a channel sends to the
+            receiver, a transmitter to the channel, and a receiver sends feedback to the transmitter. Any LinkService,
+            such as one of your own, can be the receiver.
+        reverse_spec: profile of the reverse channel: feedback then goes to the channel emulator, which forwards it to
+            the transmitter. "clean" prepares for a profile that is set later. None: feedback goes straight to the
+            transmitter. The reverse channel's randomness has the channel's seed.
 
     Attributes:
         addresses: host:port by service name ("transmitter", "channel", "receiver").
-        log_folder: see above.
+        log_folder: folder of the logs.
 
     Raises:
-        InvalidInput: of the channel's profile, or where a service is neither started nor outside.
+        InvalidInput: a profile is invalid, or a service that another needs is neither started nor in `outside`.
     """
 
     def __init__(
@@ -85,7 +89,7 @@ class LocalStack:
         self._profile = parse_spec(channel_spec, seed)
         self._reverse = parse_spec(reverse_spec) if reverse_spec is not None else None
         self._device, self._codecs, self._timeout_s = device, tuple(codecs), timeout_s
-        self._services = _checked(services)
+        self._services = _in_start_order(services)
         self._ports = {**free_ports(self._services), **(ports or {})}
         self.addresses = {**(outside or {}), **{name: f"{HOST}:{port}" for name, port in self._ports.items()}}
         for name in self._services:
@@ -105,10 +109,14 @@ class LocalStack:
         self.stop()
 
     def start(self, on_ready: Callable[[str], None] = lambda name: None) -> None:
-        """Start all, and wait until each says SERVING; `on_ready` hears which is.
+        """Start the services, and wait until each reports SERVING.
+
+        Args:
+            on_ready: called with the name of each service once it is serving.
 
         Raises:
-            NotReady: one ended early or took too long; the message has the end of its log.
+            InvalidInput: a service refused its settings.
+            NotReady: a service ended early or took too long; the message quotes the end of its log.
         """
         self.log_folder.mkdir(parents=True, exist_ok=True)
         for name in self._services:
@@ -126,11 +134,11 @@ class LocalStack:
             raise
 
     def stop(self) -> None:
-        """SIGTERM to all, then SIGKILL to what is left. May be called twice."""
+        """Send SIGTERM to all services, and SIGKILL to those that still run after STOP_S. May be called twice."""
         processes = [self._processes.pop(name) for name in reversed(self._services) if name in self._processes]
         for process in processes:
             process.send_signal(signal.SIGTERM)
-            process.send_signal(signal.SIGCONT)  # a paused one hears of nothing else
+            process.send_signal(signal.SIGCONT)  # a paused process handles SIGTERM only once it is continued
         deadline = time.monotonic() + STOP_S
         for process in processes:
             reap(process, max(0.0, deadline - time.monotonic()))
@@ -141,28 +149,36 @@ class LocalStack:
             self._temporary.cleanup()
 
     def client(self) -> Client:
-        """A client of these services. Close it."""
-        return Client(**self.addresses)
+        """Return a client of these services. Close it after use."""
+        addresses: dict[str, Any] = dict(self.addresses)  # a stack need not have all of the services
+        return Client(**addresses)
 
     def pid(self, name: str) -> int:
-        """Process id of a service. Raises InvalidInput where it is not running."""
+        """Return the process id of a service. Raises InvalidInput if the service is not running."""
         return self._running(name).pid
 
     def signal(self, name: str, number: int) -> None:
-        """Send a signal to a service, and do not wait. Raises InvalidInput where it is not running."""
+        """Send a signal to a service, and do not wait. Raises InvalidInput if the service is not running."""
         self._running(name).send_signal(number)
 
     def kill(self, name: str) -> None:
-        """SIGKILL, and wait for the end; `start_one` brings it back. Raises InvalidInput where it is not running."""
+        """End a service with SIGKILL, and wait until it has ended; `start_one` starts it again.
+
+        Raises:
+            InvalidInput: the service is not running.
+        """
         process = self._running(name)
         del self._processes[name]
         reap(process, None)
 
     def terminate(self, name: str) -> float:
-        """SIGTERM, and wait for it to drain; -> seconds that took. SIGKILL after STOP_S.
+        """Send SIGTERM to a service, and wait until it has finished its frames and ended; after STOP_S send SIGKILL.
+
+        Returns:
+            seconds until the process ended.
 
         Raises:
-            InvalidInput: it is not running.
+            InvalidInput: the service is not running.
         """
         process = self._running(name)
         began = time.monotonic()
@@ -173,19 +189,26 @@ class LocalStack:
         return time.monotonic() - began
 
     def pause(self, name: str) -> None:
-        """SIGSTOP: its connections stay, and nothing answers. Raises InvalidInput where it is not running."""
+        """Pause a service with SIGSTOP: its connections stay open, but it does not answer.
+
+        Raises:
+            InvalidInput: the service is not running.
+        """
         self.signal(name, signal.SIGSTOP)
 
     def resume(self, name: str) -> None:
-        """SIGCONT. Raises InvalidInput where it is not running."""
+        """Continue a paused service with SIGCONT. Raises InvalidInput if the service is not running."""
         self.signal(name, signal.SIGCONT)
 
     def start_one(self, name: str) -> float:
-        """Start a service that has ended, with its port and arguments as before; -> seconds until SERVING.
+        """Start a service that has ended again, with the same port and arguments, and wait until it reports SERVING.
+
+        Returns:
+            seconds until it was serving.
 
         Raises:
-            InvalidInput: it is running.
-            NotReady: it ended early or took too long.
+            InvalidInput: the service is running, or refused its settings.
+            NotReady: the service ended early or took too long.
         """
         if name in self._processes and self._processes[name].poll() is None:
             raise InvalidInput(f"{name}: is running already")
@@ -197,9 +220,11 @@ class LocalStack:
         return time.monotonic() - began
 
     def check(self) -> None:
-        """Raises NotReady for a service that has ended by itself, InvalidInput if its settings were why.
+        """Check that no service has ended by itself; `kill` and `terminate` do not count.
 
-        One that `kill` or `terminate` ended is none of these.
+        Raises:
+            InvalidInput: a service ended because its settings were wrong.
+            NotReady: a service ended for another reason; the message quotes the end of its log.
         """
         for name, process in self._processes.items():
             if process.poll() is None:
@@ -207,7 +232,7 @@ class LocalStack:
             lines = self._log_lines(name)
             if process.returncode == USAGE_ERROR and lines:
                 raise InvalidInput(lines[-1].removeprefix("error: "))
-            raise NotReady(f"{name}: ended with status {process.returncode}{self._tail(name)}")
+            raise NotReady(f"{name}: ended with status {process.returncode}{self._log_tail(name)}")
 
     def _running(self, name: str) -> subprocess.Popen[bytes]:
         if name not in self._services:
@@ -219,15 +244,15 @@ class LocalStack:
 
     def _spawn(self, name: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "gocom.client.cli", "serve", name, "--follow-parent", *self._arguments(name)]
-        # What is set for services on a network is not for these.
-        kept = {name: value for name, value in os.environ.items() if not _SECURITY.fullmatch(name)}
-        environment = kept
-        # Of this stack alone; a transmitter that is killed finds its frames there again.
+        # Security settings in the environment are meant for services on a network, not for these on loopback.
+        environment = {key: value for key, value in os.environ.items() if not _SECURITY.fullmatch(key)}
+        # An outbox for this stack alone; a transmitter that is started again after a kill finds its frames there.
         environment["GOCOM_TRANSMITTER_OUTBOX"] = str(self.log_folder / "outbox.sqlite")
         if self._reverse is not None:
             environment.setdefault("GOCOM_RECEIVER_FEEDBACK_TRY_S", f"{FEEDBACK_TRY_S:g}")
         with (self.log_folder / f"{name}.log").open("ab") as log:
-            # In a session of its own, so that Ctrl-C reaches it through stop() alone; a pipe that breaks ends it.
+            # In a session of its own, so that Ctrl-C does not reach it and only stop() ends it. It also ends when this
+            # process does, as the pipe to its standard input then breaks.
             return subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True
             )
@@ -240,7 +265,7 @@ class LocalStack:
                 words += ["--feedback-address", self.addresses["transmitter"]]
                 words += ["--reverse-profile", profile_argument(self._reverse, self.log_folder, "reverse")]
             else:
-                words += ["--feedback-address", "", "--reverse-profile", "clean"]  # whatever the environment says
+                words += ["--feedback-address", "", "--reverse-profile", "clean"]  # overrides the environment
             profile = profile_argument(self._profile, self.log_folder)
             return [*words, "--profile", profile, "--seed", str(self._profile.seed)]
         words += ["--device", self._device]
@@ -252,7 +277,7 @@ class LocalStack:
         return [*words, "--link-address", self.addresses["channel"]]
 
     def _needs(self, name: str) -> tuple[str, ...]:
-        """Services that one sends to."""
+        """Return the names of the services that this service sends to."""
         if name == "transmitter":
             return ("channel",)
         if self._reverse is None:
@@ -263,10 +288,10 @@ class LocalStack:
         while not is_serving(self.addresses[name]):
             self.check()
             if time.monotonic() > deadline:
-                raise NotReady(f"{name}: not ready within {self._timeout_s:g} s{self._tail(name)}")
+                raise NotReady(f"{name}: not ready within {self._timeout_s:g} s{self._log_tail(name)}")
             time.sleep(0.05)
 
-    def _tail(self, name: str) -> str:
+    def _log_tail(self, name: str) -> str:
         lines = self._log_lines(name)[-TAIL_LINES:]
         return f"; end of its log:\n  {chr(10).join(lines)}" if lines else "; its log is empty"
 
@@ -275,8 +300,8 @@ class LocalStack:
         return path.read_text("utf-8", "replace").splitlines() if path.exists() else []
 
 
-def _checked(services: Sequence[str]) -> tuple[str, ...]:
-    """These services in the order to start them in. Raises InvalidInput for another name."""
+def _in_start_order(services: Sequence[str]) -> tuple[str, ...]:
+    """Return the services in the order of SERVICES. Raises InvalidInput for an unknown name."""
     for name in services:
         if name not in SERVICES:
             raise InvalidInput(f"service: {name!r} is none of {', '.join(SERVICES)}")
@@ -284,19 +309,32 @@ def _checked(services: Sequence[str]) -> tuple[str, ...]:
 
 
 def is_serving(address: str, timeout_s: float = 1.0, security: ClientSettings | None = None) -> bool:
-    """What the health service at host:port says; False also when nobody answers. Raises InvalidInput of security."""
+    """Return whether the service at host:port reports SERVING. Arguments and errors are those of `why_not_serving`."""
     return why_not_serving(address, timeout_s, security) is None
 
 
 def why_not_serving(address: str, timeout_s: float = 1.0, security: ClientSettings | None = None) -> str | None:
-    """The reason; None: it serves. Raises InvalidInput of security."""
+    """Ask a service, by the gRPC health protocol, whether it is serving.
+
+    Args:
+        address: host:port of the service.
+        timeout_s: seconds to wait for the answer.
+        security: certificates and token; None: plain text, no token.
+
+    Returns:
+        the reason why the service is not serving; None: it is serving.
+
+    Raises:
+        InvalidInput: a security setting is invalid.
+    """
     options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
     tls = channel_credentials(security) if security is not None else None
     with grpc.secure_channel(address, tls, options) if tls else grpc.insecure_channel(address, options) as channel:
         try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
                 return f"no answer within {timeout_s:g} s"
-            return connection_words(str(error.details()))
+            return explain_connection_error(str(error.details()))
         return None if answer.status == health_pb2.HealthCheckResponse.SERVING else "up, but not ready"

@@ -7,11 +7,12 @@
 | 3     | packets lost  | off         | Huffman          |
 | 4     | bits flipped  | off         | fixed length     |
 
-A lost packet is a hole whatever the coding, so the shorter one is used. A flipped bit would derail a Huffman decoder
-for the rest of its packet, so tokens then have a fixed length, and packets are delivered damaged. The bursty forms
-have the same average rate; under independent flips setups 2 and 4 nearly agree.
+A lost packet loses its tokens whatever the coding, so the shorter coding, Huffman, is used. A flipped bit would
+desynchronize a Huffman decoder for the rest of its packet; against bit flips tokens therefore have a fixed length, and
+damaged packets are delivered. The bursty variants have the same average rate. Under independent flips setups 2 and 4
+nearly agree.
 
-(Section V of the paper, which reports results, has the numbers 3 and 4 the other way round.)
+(Section V of the paper, which reports results, swaps the numbers 3 and 4.)
 """
 
 from __future__ import annotations
@@ -26,22 +27,22 @@ from gocom.common.types import ElementCoding
 
 SETUPS = (1, 2, 3, 4)
 PACKET_ERASURE_RATE, BIT_ERROR_RATE = 0.1, 1e-3
-"""Levels where none is given."""
+"""Default noise levels of setups 1 and 3 (packets), and of setups 2 and 4 (bits)."""
 BURST_PACKETS, BURST_BITS = 5, 50
-"""Mean length of a bursty setup's stay in the bad state."""
+"""Mean length of a burst in a bursty setup, in packets and in bits."""
 RATE_IN_BURST = 0.5
-"""Probability that a bit of a burst is flipped: nothing of it gets through."""
+"""Probability that a bit in a burst is flipped; at 0.5 the burst carries no information."""
 CODING = "coding"
 
 
 @dataclass(frozen=True, slots=True)
 class NoiseSetup:
-    """What a noise setup comes to.
+    """The channel, link and codec settings of a noise setup.
 
     Attributes:
         channel: SPEC of the channel, as gocom.common.channel_spec.parse_spec reads it.
-        interleave: of LinkSettings.
-        options: of the codec, by name; `options_for` leaves out what a codec does not have.
+        interleave: whether elements are interleaved; goes into LinkSettings.
+        options: codec options by name; `options_for` keeps those that a codec has.
     """
 
     channel: str
@@ -49,18 +50,19 @@ class NoiseSetup:
     options: Mapping[str, str] = field(default_factory=dict)
 
     def options_for(self, codec: str) -> dict[str, Any]:
-        """Those options that this codec has. Raises UnknownName for a codec that there is not."""
+        """Return the options that this codec has. Raises UnknownName for an unknown codec."""
         return {name: value for name, value in self.options.items() if name in SYSTEMS.get(codec).options.model_fields}
 
 
 def noise_setup(number: int, level: float | None = None, bursty: bool = False) -> NoiseSetup:
-    """A noise setup of the paper.
+    """Return a noise setup of the paper.
 
     Args:
-        number: 1 to 4, see above.
-        level: packet erasure rate (1 and 3: 0 to 1, bursty to 0.8; default 0.1) or bit error rate (2 and 4: 0 to 0.5,
-            bursty to 0.49; default 1e-3).
-        bursty: the same rate in bursts: 5 packets, or 50 bits that are flipped with probability 0.5, in the mean.
+        number: 1 to 4, as in the table above.
+        level: for setups 1 and 3 the packet erasure rate, 0 to 1 (bursty: 0 to 0.8), default 0.1; for setups 2 and 4
+            the bit error rate, 0 to 0.5 (bursty: 0 to 0.49), default 1e-3.
+        bursty: whether the noise, at the same average rate, comes in bursts. Their mean length is 5 packets, or 50 bits
+            of which each is flipped with probability 0.5.
 
     Raises:
         InvalidInput: the number or the level is out of range.
@@ -77,7 +79,7 @@ def noise_setup(number: int, level: float | None = None, bursty: bool = False) -
 
 
 def _packet_loss(rate: float, bursty: bool) -> str:
-    # In bursts of 5 one packet in 6 must be good at the least.
+    # A stay in the good state lasts one packet at least: with bursts of 5 packets at most 5 in 6 are lost.
     _check_level(rate, 0.8 if bursty else 1.0, bursty)
     if not bursty or rate == 0:
         return f"packet_erasure:rate={rate:.12g}"
@@ -93,7 +95,7 @@ def _bit_flips(rate: float, bursty: bool) -> str:
 
 
 def _bursts(bad_share: float, mean_length: int) -> str:
-    """p and r of a chain that is bad for this share of the time and for so long at a time: share = p / (p + r)."""
+    """Return p and r of a two-state chain: its share of bad time is p / (p + r), its mean burst length 1 / r."""
     r = 1 / mean_length
     # The largest levels need p + r = 1, which rounding must not exceed.
     p = min(r * bad_share / (1 - bad_share), 1 - r)
@@ -106,32 +108,44 @@ def _check_level(level: float, high: float, bursty: bool) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """What a command sends with, after its flags were put together.
+class SendSettings:
+    """The channel, link and codec settings that the flags of a command add up to.
 
     Attributes:
-        channel: SPEC; None: the channel stays as it is.
-        interleave: of LinkSettings.
-        options: of the codec.
-        words: what the noise setup did, in a line; "" without one.
+        channel: SPEC of the channel; None: the channel stays as it is.
+        interleave: whether elements are interleaved; goes into LinkSettings.
+        options: codec options by name.
+        summary: one line that says what the noise setup has set; "" without a noise setup.
     """
 
     channel: str | None
     interleave: bool
     options: dict[str, Any]
-    words: str = ""
+    summary: str = ""
 
 
-def settle(
+def combine_flags(
     codec: str, options: dict[str, Any], channel: str | None, interleave: bool | None,
     number: int | None, level: float | None, bursty: bool,
-) -> Settings:  # fmt: skip
-    """A command's flags put together; interleave None: not said. Raises InvalidInput for two that contradict."""
+) -> SendSettings:  # fmt: skip
+    """Combine the flags of a command with those of a noise setup.
+
+    Args:
+        codec: name of the codec.
+        options: codec options by name, from --option.
+        channel: SPEC from --channel; None: not given.
+        interleave: from --interleave or --no-interleave; None: not given, which means yes without a noise setup.
+        number, level, bursty: from --noise-setup, --noise-level, --bursty; see `noise_setup`.
+
+    Raises:
+        InvalidInput: two flags set the same thing, or a flag needs --noise-setup.
+        UnknownName: there is no such codec.
+    """
     if number is None:
         for flag, given in (("noise-level", level is not None), ("bursty", bursty)):
             if given:
                 raise InvalidInput(f"{flag}: goes with --noise-setup only; choose {', '.join(map(str, SETUPS))}")
-        return Settings(channel, interleave is not False, options)
+        return SendSettings(channel, interleave is not False, options)
     flags = {
         "--channel": channel is not None,
         "--interleave" if interleave else "--no-interleave": interleave is not None,
@@ -143,4 +157,6 @@ def settle(
     setup = noise_setup(number, level, bursty)
     own = setup.options_for(codec)
     parts = [setup.channel, f"interleaver {'on' if setup.interleave else 'off'}", *(f"{k} {v}" for k, v in own.items())]
-    return Settings(setup.channel, setup.interleave, {**options, **own}, f"noise setup {number}: {', '.join(parts)}")
+    return SendSettings(
+        setup.channel, setup.interleave, {**options, **own}, f"noise setup {number}: {', '.join(parts)}"
+    )

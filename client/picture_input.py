@@ -1,4 +1,4 @@
-"""From what a user hands over (path, file bytes, pixels) to what goes to the transmitter."""
+"""Conversion of a picture given as a path, file bytes or pixels to the file bytes that go to the transmitter."""
 
 from __future__ import annotations
 
@@ -16,21 +16,35 @@ from gocom.common.types import MAX_SIDE_PX, MIN_SIDE_PX
 
 Source = str | Path | bytes | Pixels
 Size = int | Literal["fit"] | None
-"""None: as it is. "fit": shrunk to fit 64 to 1024 px, aspect kept. A number: centre square crop of so many pixels."""
+"""Size to send a picture at. None: as it is. "fit": shrunk to at most 1024 px a side, aspect kept. A number: centre
+square crop with a side of that many pixels, 64 to 1024."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A file's bytes as the transmitter gets them, and the pixels they decode to, uint8 [H, W, 3]."""
+    """A picture ready to be sent.
+
+    Attributes:
+        data: bytes of an image file, as the transmitter gets them.
+        pixels: uint8 [H, W, 3], what those bytes decode to.
+    """
 
     data: bytes
     pixels: Pixels
 
 
 def load_picture(source: Source, size: Size = None) -> Picture:
-    """Read a picture. Files go out as they are, unless `size` asks for other pixels; then, as pixels do, as PNG.
+    """Load a picture, and resize it if `size` asks for that.
 
-    Raises InvalidInput for a missing or unreadable file, a wrong array, and sides that "fit" cannot bring into range.
+    The bytes of a file are kept if its pixels do not change; changed pixels, and those of an array, become a PNG file.
+
+    Args:
+        source: path, bytes of an image file, or uint8 [H, W, 3].
+        size: see Size.
+
+    Raises:
+        InvalidInput: the file is missing or unreadable, the array or the size is invalid, or "fit" would leave a side
+            below 64 px.
     """
     name = "image"
     if isinstance(source, np.ndarray):

@@ -1,4 +1,4 @@
-"""What a client gets back for a picture."""
+"""The results that a client gets for each picture."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ FailureKind = Literal["", "invalid", "undecodable", "link", "internal", "timeout
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A picture between two steps of the receiver's sampler, or between two rounds; pixels are uint8 [H, W, 3]."""
+    """A picture between two steps of the receiver's sampler, or between two rounds.
+
+    Attributes:
+        frame_index: index of the frame in its session.
+        step: number of the sampler's step.
+        image: uint8 [H, W, 3].
+    """
 
     frame_index: int
     step: int
@@ -30,8 +36,11 @@ class ProtectedSegment:
     """Repair packets that unequal protection chose for one segment of one round.
 
     Attributes:
-        importance: of all its elements.
-        loss_without, loss_with: share of it that was expected to be lost without them, and with them.
+        round: number of the round, from 0.
+        name: name of the segment.
+        source_packets, repair_packets: number of packets of each kind.
+        importance: sum of the importance of the segment's elements.
+        loss_without, loss_with: share of that importance expected to be lost, without and with the repair packets.
     """
 
     round: int
@@ -45,32 +54,38 @@ class ProtectedSegment:
 
 @dataclass(frozen=True, slots=True)
 class SendResult:
-    """How one picture fared.
+    """The outcome of sending one picture.
 
     Attributes:
         frame_id: session and frame index, unique among all sends.
-        frame_index: position in the session; keys the channel's randomness.
-        bytes_total: every byte of all rounds: headers, packets, repair, ends, feedback. The sum of bytes_by_segment.
-        bytes_by_segment: by segment name, plus "header" (frame headers and end marks) and, where the receiver asked
-            for more, "feedback" (messages and answers on the way back).
-        bytes_resent: beside them, what was sent of the frame over links that were cut, or before a service died; 0
-            unless something broke.
-        bpp: bits sent for each pixel, everything counted.
-        packets_sent: of all rounds; packets_received: what the channel left of them.
-        rounds: transmissions it took.
-        psnr_db: against the pixels that were sent, in dB; None without a picture, inf for an equal one.
-        ms_ssim: likewise, in [0, 1]; also None when a side is below 176 px.
-        seconds: by stage: "encode", "transport" (from a round being sent to its arrival, as seen here), the receiver's
-            stages under their own names, and "total" (from handing the picture over to having the result).
-        outcome: "reconstructed" or "failed"; reason says why it failed, and is empty otherwise.
-        failure: "undecodable" is the channel's doing; the other kinds are faults of the request or of a service.
+        frame_index: position in the session; it keys the channel's randomness.
+        codec: name of the codec.
+        width_px, height_px: size of the picture that was sent.
+        bytes_total: every byte of all rounds: headers, packets, repair, end marks, feedback. Sum of bytes_by_segment.
+        bytes_by_segment: bytes by segment name, plus "header" (frame headers and end marks) and, where the receiver
+            asked for more, "feedback" (feedback messages and their answers).
+        bytes_resent: bytes of earlier transmissions of the frame, over links that were cut or before a service died;
+            not in bytes_total, and 0 unless something broke.
+        bpp: bits sent per pixel, everything counted.
+        packets_sent: packets of all rounds.
+        packets_received: packets of all rounds that arrived.
+        rounds: number of transmissions, the first included.
+        psnr_db: PSNR against the pixels that were sent, in dB; None without a picture, inf for an identical one.
+        ms_ssim: MS-SSIM against the same, 0 to 1; None without a picture, or when a side is below 176 px.
+        seconds: time by stage: "encode", "transport" (from the sending of a round to its arrival, as seen by the
+            client), the receiver's stages under their own names, and "total" (from queueing the picture to having its
+            result).
+        outcome: "reconstructed" or "failed".
+        reason: why it failed; empty if it did not.
+        failure: the kind of failure, empty without one. "undecodable" is caused by the channel, the other kinds by the
+            request or a service.
         original: uint8 [H, W, 3], the pixels that were sent.
-        image: uint8 [H, W, 3], what the receiver made of them.
-        provenance: uint8 [H, W] of gocom.common.types.Provenance.
-        caption: text that arrived, if the codec sends any.
-        quality_estimate: the decoder's own estimate of how much of the picture is right, 0 to 1, if it makes one.
-        protection: what unequal protection chose, round by round; empty without it.
-        power: least and greatest power of a packet, of mean 1 in each round; None: all had 1.
+        image: uint8 [H, W, 3], the receiver's picture; None if there is none.
+        provenance: uint8 [H, W], a gocom.common.types.Provenance for each pixel of `image`; None without one.
+        caption: text that arrived; None if the codec sends none.
+        quality_estimate: the decoder's estimate of the share of the picture that is right, 0 to 1, if it makes one.
+        protection: repair packets chosen by unequal protection, round by round; empty without it.
+        power: least and greatest power of a packet, where the mean of each round is 1; None: all packets had power 1.
     """
 
     frame_id: str
@@ -100,7 +115,7 @@ class SendResult:
     power: tuple[float, float] | None = None
 
     def as_record(self) -> dict[str, Any]:
-        """What `gocom send --json` prints: plain JSON types, no pixels; an infinite PSNR becomes null."""
+        """Return what `gocom send --json` prints: plain JSON types, without pixels. An infinite PSNR becomes null."""
         names = (
             "frame_id", "codec", "width_px", "height_px", "bytes_total", "bytes_by_segment", "bytes_resent", "bpp",
             "packets_sent", "packets_received", "rounds", "psnr_db", "ms_ssim", "seconds", "outcome",

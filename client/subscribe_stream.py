@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from gocom.client.stream_errors import Patience
+from gocom.client.reconnect_patience import Patience
 from gocom.common.rpc.client_channels import STREAM_DEADLINE_S
 from gocom.v1 import receiver_pb2
 

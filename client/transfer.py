@@ -1,11 +1,11 @@
-"""One send: images go to the transmitter, pictures come from the receiver, results leave in order.
+"""One send: images go to the transmitter, pictures come from the receiver, results are returned in order.
 
 images --feed--> Uplink (Transmit) --events--+
                                              +--> SentFrame by index --next()--> SendResult
                 Downlink (Subscribe) --------+
 
-Both streams are opened again when they are cut. Frames that have not ended are handed over once more, and so are those
-whose picture the receiver lost; both services know a frame again by session and index.
+Both streams are opened again when they are cut. The client then hands over again the frames that have not ended, and
+later those whose picture the receiver has lost; both services recognize a frame by session and index.
 """
 
 from __future__ import annotations
@@ -15,36 +15,37 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from gocom.client.picture_input import Size, Source, load_picture
+from gocom.client.reconnect_patience import Patience
 from gocom.client.results import Preview, SendResult
-from gocom.client.sent_frames import SentFrame
-from gocom.client.stream_errors import Patience
+from gocom.client.sent_frame import SentFrame
 from gocom.client.subscribe_stream import Downlink
 from gocom.client.transmit_stream import Uplink
 from gocom.common.image_files import decode_image
 from gocom.common.rpc.client_channels import STREAM_DEADLINE_S
 from gocom.common.types import FeedbackPolicy, LinkSettings, Parameters, PowerAllocation, RoundSettings
 from gocom.common.wire.enums import enum_from_name
-from gocom.common.wire.messages import codec_to_proto, link_to_proto, set_rounds
+from gocom.common.wire.frame_messages import codec_to_proto, link_to_proto, rounds_to_proto
 from gocom.v1 import receiver_pb2, transmitter_pb2
 
 MAX_IN_FLIGHT = 4
-"""Images handed over and not yet taken by the caller."""
+"""Largest number of images that are read but whose result the caller has not taken."""
 GRACE_S = 2.0
-"""Wait for the receiver's account of a frame that the transmitter already called lost."""
+"""Seconds to wait for the receiver's outcome of a frame that the transmitter has reported as failed."""
 FIRST_PATIENCE_S = 15.0
-"""How long a receiver that never answered may be out of reach; a transmitter must be there at once."""
+"""Seconds that a receiver may be out of reach before it has ever answered; a transmitter must answer at once."""
 LOST_S = 2.0
-"""A picture that has not come so long after it was made, with the subscription standing, is not kept any more."""
+"""Seconds after which a picture counts as lost by the receiver: it was made, and the subscription has stood so long,
+but the picture has not arrived. Doubled with each repetition of the frame."""
 FINISH_S = 2.0
-"""How long the transmitter may take to end a stream that has no frames left."""
+"""Seconds that the transmitter may take to end its stream after the last frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendOptions:
-    """What is the same for all pictures of a send; see AsyncClient.send."""
+    """The checked arguments of a send, the same for all its pictures; AsyncClient.send documents them."""
 
     codec: str
     options: Parameters
@@ -69,9 +70,9 @@ class Transfer:
 
     Args:
         transmitter, receiver: stubs of TransmitterService and ReceiverService.
-        images: sources; an iterator, or an async one. It is read only as far as there is room.
-        wanted: options.
-        addresses: of "transmitter" and "receiver", for messages.
+        images: iterator, plain or asynchronous, of picture sources; at most MAX_IN_FLIGHT are read ahead.
+        settings: the checked arguments of the send.
+        addresses: host:port of "transmitter" and "receiver", for messages.
     """
 
     def __init__(
@@ -79,22 +80,22 @@ class Transfer:
         transmitter: Any,
         receiver: Any,
         images: Iterator[Source] | AsyncIterator[Source],
-        wanted: SendOptions,
+        settings: SendOptions,
         addresses: Mapping[str, str | None],
     ) -> None:
         self.session_id = uuid.uuid4().hex
-        self._images, self._wanted = images, wanted
+        self._images, self._settings = images, settings
         self._frames: dict[int, SentFrame] = {}
         self._uplink = Uplink(
             transmitter, f"transmitter at {addresses['transmitter']}", self._frames, self._request, self._take_event,
-            Patience(0.0, wanted.patience_s),
+            Patience(0.0, settings.patience_s),
         )  # fmt: skip
         self._downlink = Downlink(
-            receiver, f"receiver at {addresses['receiver']}", self.session_id, wanted.on_preview is not None,
-            self._take_picture, Patience(min(FIRST_PATIENCE_S, wanted.patience_s), wanted.patience_s),
+            receiver, f"receiver at {addresses['receiver']}", self.session_id, settings.on_preview is not None,
+            self._take_picture, Patience(min(FIRST_PATIENCE_S, settings.patience_s), settings.patience_s),
         )  # fmt: skip
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
-        self._next = wanted.first_index
+        self._next = settings.first_index
         self._end: int | None = None
         self._input_error: Exception | None = None
         self._error: Exception | None = None
@@ -104,7 +105,13 @@ class Transfer:
         self._tasks = [self._sending, *(asyncio.create_task(self._guard(job)) for job in jobs)]
 
     async def next(self) -> SendResult | None:
-        """The next frame's result, None after the last. Raises GoComError when the services cannot go on."""
+        """Return the result of the next frame, None after the last.
+
+        Raises:
+            InvalidInput: a picture cannot be read; raised after the results of the frames before it.
+            GoComError: a service is out of reach or refuses.
+            Exception: whatever the caller's iterator raised, after the results of the frames before.
+        """
         while True:
             if self._end is not None and self._next >= self._end:
                 await self._finish()
@@ -112,48 +119,49 @@ class Transfer:
                     raise self._input_error
                 return None
             frame = self._frames.get(self._next)
-            left = self._seconds_left(frame)
-            if frame is not None and (frame.settled or left <= 0):
-                return await self._settle(frame)
+            remaining = self._remaining_seconds(frame)
+            if frame is not None and (frame.settled or remaining <= 0):
+                return await self._take_result(frame)
             if self._error is not None:
                 raise self._error
             self._changed.clear()
             try:
-                await asyncio.wait_for(self._changed.wait(), min(left, STREAM_DEADLINE_S))
+                await asyncio.wait_for(self._changed.wait(), min(remaining, STREAM_DEADLINE_S))
             except TimeoutError:
                 continue
 
     async def close(self) -> None:
-        """Drop what is still under way."""
+        """Cancel all tasks, and drop the frames that have no result yet."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _finish(self) -> None:
-        """Let the transmitter end its stream by itself."""
+        """Half-close the Transmit stream, and wait up to FINISH_S for the transmitter to end it."""
         self._uplink.finish()
         await asyncio.wait({self._sending}, timeout=FINISH_S)
 
-    async def _settle(self, frame: SentFrame) -> SendResult:
-        late = f"timeout: neither picture nor error within {self._wanted.timeout_s:g} s"
-        result = await asyncio.to_thread(frame.result, self.session_id, self._wanted.codec, late)
-        # Not before: a caller that gives up waiting may ask again.
+    async def _take_result(self, frame: SentFrame) -> SendResult:
+        """Return the result of the next frame, and make room for another. A frame that is not settled has timed out."""
+        late = f"timeout: neither picture nor error within {self._settings.timeout_s:g} s"
+        result = await asyncio.to_thread(frame.result, self.session_id, self._settings.codec, late)
+        # Only now: if the wait above is cancelled, a further call of next() must still find the frame.
         del self._frames[frame.index]
         self._next += 1
         self._slots.release()
         return result
 
-    def _seconds_left(self, frame: SentFrame | None) -> float:
-        """Until the frame at hand is given up."""
+    def _remaining_seconds(self, frame: SentFrame | None) -> float:
+        """Return the seconds until the frame is given up."""
         if frame is None:
             return STREAM_DEADLINE_S
         now = time.perf_counter()
         if frame.failure is not None:
-            return frame.ended + GRACE_S - now
-        return frame.started + self._wanted.timeout_s - now
+            return frame.last_heard + GRACE_S - now
+        return frame.started + self._settings.timeout_s - now
 
     async def _guard(self, job: Any) -> None:
-        """Whatever a task dies of reaches the caller of next()."""
+        """Run a job, and keep its exception for the caller of next()."""
         try:
             await job
         except asyncio.CancelledError:
@@ -163,6 +171,7 @@ class Transfer:
             self._changed.set()
 
     async def _feed(self) -> None:
+        """Read the images, as far as there is room, and queue them for the uplink."""
         index = self._next
         try:
             while True:
@@ -170,12 +179,12 @@ class Transfer:
                 source = await self._take_image()
                 if source is None:
                     break
-                picture = await asyncio.to_thread(load_picture, source, self._wanted.size)
+                picture = await asyncio.to_thread(load_picture, source, self._settings.size)
                 self._frames[index] = SentFrame(index, picture)
                 index += 1
                 self._changed.set()
                 self._uplink.wake()
-        except Exception as error:  # of the caller's iterator, or a picture that cannot be read
+        except Exception as error:  # raised by the caller's iterator, or for a picture that cannot be read
             self._input_error = error
         self._end = index
         self._changed.set()
@@ -188,26 +197,27 @@ class Transfer:
     def _request(
         self, frame: SentFrame, resumption: transmitter_pb2.Resumption.ValueType
     ) -> transmitter_pb2.TransmitRequest:
-        wanted = self._wanted
+        settings = self._settings
         request = transmitter_pb2.TransmitRequest(
             session_id=self.session_id,
             frame_index=frame.index,
             image=frame.picture.data,
-            link=link_to_proto(wanted.link),
-            seed=wanted.seed,
-            budget_bytes=wanted.budget_bytes or 0,
+            link=link_to_proto(settings.link),
+            seed=settings.seed,
+            budget_bytes=settings.budget_bytes or 0,
             resumption=resumption,
         )
         rounds = RoundSettings(
-            wanted.max_rounds, wanted.round_budget_bytes or 0, wanted.feedback_policy, wanted.quality_target
+            settings.max_rounds, settings.round_budget_bytes or 0, settings.feedback_policy, settings.quality_target
         )
-        set_rounds(request, rounds)
-        if wanted.power_allocation is not PowerAllocation.EQUAL:
+        rounds_to_proto(request, rounds)
+        if settings.power_allocation is not PowerAllocation.EQUAL:
             kinds = transmitter_pb2.PowerAllocation.DESCRIPTOR
-            request.power_allocation = enum_from_name(kinds, wanted.power_allocation.value, "power_allocation")
-        if wanted.unequal_protection is not None:
-            request.unequal_protection.share = wanted.unequal_protection
-        codec_to_proto(wanted.codec, wanted.options, request)
+            number = enum_from_name(kinds, settings.power_allocation.value, "power_allocation")
+            request.power_allocation = cast(transmitter_pb2.PowerAllocation.ValueType, number)
+        if settings.unequal_protection is not None:
+            request.unequal_protection.share = settings.unequal_protection
+        codec_to_proto(settings.codec, settings.options, request)
         return request
 
     def _take_event(self, event: transmitter_pb2.TransmitResponse) -> None:
@@ -222,20 +232,20 @@ class Transfer:
             if frame is not None:
                 frame.take_final(picture)
                 self._changed.set()
-        elif self._wanted.on_preview is not None and picture.image_png:
+        elif self._settings.on_preview is not None and picture.image_png:
             image = await asyncio.to_thread(decode_image, picture.image_png, field_name="preview")
-            self._wanted.on_preview(Preview(picture.frame_index, picture.step, image))
+            self._settings.on_preview(Preview(picture.frame_index, picture.step, image))
 
     async def _watch_for_lost(self) -> None:
-        """Hand frames over again whose picture was made and is not there: its receiver died, or has dropped it."""
+        """Hand over again each completed frame whose picture does not arrive: its receiver has died or dropped it."""
         while True:
             await asyncio.sleep(LOST_S / 4)
             since = self._downlink.live_since
             if since is None:
                 continue
             for frame in self._frames.values():
-                # Longer each time: it may as well be on its way, and slow.
+                # Longer with each repetition: the picture may only be slow to arrive.
                 patience = LOST_S * 2**frame.repeats
-                if frame.lacks_picture and time.perf_counter() - max(frame.ended, since) > patience:
+                if frame.lacks_picture and time.perf_counter() - max(frame.last_heard, since) > patience:
                     frame.hand_over_again()
                     self._uplink.wake()

@@ -9,10 +9,10 @@ from typing import Any
 
 import grpc
 
-from gocom.client.sent_frames import SentFrame
-from gocom.client.stream_errors import Patience
+from gocom.client.reconnect_patience import Patience
+from gocom.client.sent_frame import SentFrame
+from gocom.common.rpc.call_status import CallStatus
 from gocom.common.rpc.client_channels import STREAM_DEADLINE_S
-from gocom.common.rpc.true_status import CallStatus
 from gocom.v1 import transmitter_pb2
 
 STOOD_S = 5.0
@@ -66,7 +66,7 @@ class Uplink:
                 return
             await self._patience.lost(error, self._where)
             for frame in self._frames.values():
-                frame.stream_lost()
+                frame.mark_stream_lost()
 
     async def _stream(self) -> grpc.aio.AioRpcError | None:
         """One stream, to its end; -> why it ended, None: without a word."""

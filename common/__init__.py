@@ -1,1 +1,4 @@
-"""What both ends agree on: types, interfaces, packets, coding, the wire. Imports no sibling."""
+"""What transmitter and receiver share: types, interfaces, packets, entropy coding, FEC, nets and the wire format.
+
+This package imports no sibling package.
+"""

@@ -1,8 +1,8 @@
-"""The one byte account: every serialized byte of a round, by segment.
+"""Byte accounting: every serialized byte of a round, by segment. All byte counts in GO-COM come from here.
 
-What counts is the serialized size of the frame header, the packet batches (payloads and packet header fields) and the
-end mark, as they enter the link, and of the feedback that asked for later rounds. gRPC and HTTP/2 framing, and the
-session handshake, are not in it.
+The account holds the serialized size of the frame header, of the packet batches (payloads and packet header fields) and
+of the end mark, as they enter the link. Feedback that asks for a further round is added. gRPC and HTTP/2 framing and
+the session handshake are not counted.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from gocom.common.packet_batch import PacketBatch
 from gocom.common.packetizer import packetize
 from gocom.common.systems import SYSTEMS
 from gocom.common.types import FrameHeader, GoMessage, Ints, LinkSettings
-from gocom.common.wire.messages import header_to_proto
+from gocom.common.wire.frame_messages import header_to_proto
 from gocom.common.wire.packet_batches import batch_to_proto
 from gocom.v1 import link_pb2
 
 
 @dataclass(slots=True)
 class ByteAccount:
-    """Bytes of one round, or of several added up.
+    """Byte counts of one round, or the sum over several rounds.
 
     Attributes:
-        header_bytes: frame header and end mark.
-        by_segment: bytes of the packets of each segment, repair included.
-        repair_by_segment: of those, bytes of repair packets.
-        feedback_bytes: of feedback messages and their answers, on the way back.
+        header_bytes: bytes of the frame header and the end mark.
+        by_segment: bytes of all packets of each segment, repair packets included, by segment name.
+        repair_by_segment: the part of `by_segment` that repair packets take.
+        feedback_bytes: bytes of feedback messages, lost attempts included, and of their answers.
     """
 
     header_bytes: int
@@ -39,10 +39,12 @@ class ByteAccount:
 
     @property
     def total_bytes(self) -> int:
-        """All of it."""
+        """Sum of header, packet and feedback bytes."""
         return self.header_bytes + sum(self.by_segment.values()) + self.feedback_bytes
 
     def __add__(self, other: ByteAccount) -> ByteAccount:
+        """Return the sum of two accounts; a segment that only one of them has is kept."""
+
         def add(a: dict[str, int], b: dict[str, int]) -> dict[str, int]:
             return {name: a.get(name, 0) + b.get(name, 0) for name in [*a, *(n for n in b if n not in a)]}
 
@@ -55,33 +57,45 @@ class ByteAccount:
 
 
 def frame_items(header: FrameHeader, batch: PacketBatch, batch_packets: int) -> list[link_pb2.SendRequest]:
-    """The items that carry a round over the link, in order."""
+    """Return the messages that carry a round over the link, in order: header, batches, end mark.
+
+    Args:
+        header, batch: the round.
+        batch_packets: largest number of packets of one batch.
+    """
     items = [link_pb2.SendRequest(header=header_to_proto(header))]
     items += [link_pb2.SendRequest(batch=batch_to_proto(part)) for part in batch.slices(batch_packets)]
     items.append(link_pb2.SendRequest(end=link_pb2.FrameEnd(packet_count=len(batch))))
     return items
 
 
-def cost(message: GoMessage, link: LinkSettings) -> int:
-    """Bytes a message would take on the link, everything counted."""
-    return laid_out_bytes(*packetize(message, link), link)
+def message_bytes(message: GoMessage, link: LinkSettings) -> int:
+    """Return the bytes that a message would take on the link, header and end mark included."""
+    return packetized_bytes(*packetize(message, link), link)
 
 
-def laid_out_bytes(header: FrameHeader, batch: PacketBatch, link: LinkSettings) -> int:
-    """The same for a round that is laid out."""
+def packetized_bytes(header: FrameHeader, batch: PacketBatch, link: LinkSettings) -> int:
+    """Return the bytes that a packetized round takes on the link, header and end mark included."""
     return sum(item.ByteSize() for item in frame_items(header, batch, link.batch_packets))
 
 
-def account(header: FrameHeader, batch: PacketBatch, items: Sequence[link_pb2.SendRequest]) -> ByteAccount:
-    """Count the items of a round. Batch bytes are shared out over segments by what each packet adds to its batch."""
+def count_bytes(header: FrameHeader, batch: PacketBatch, items: Sequence[link_pb2.SendRequest]) -> ByteAccount:
+    """Return the byte account of a round.
+
+    Each packet is charged to its segment with its payload, header fields and checksum.
+
+    Args:
+        header, batch: the round.
+        items: the messages that carry the round, from `frame_items`.
+    """
     header_bytes = sum(i.ByteSize() for i in items if i.WhichOneof("item") != "batch")
     packet_bytes = sum(i.ByteSize() for i in items) - header_bytes
     system = SYSTEMS.get(header.codec)
     names = [system.segments[s.kind].name for s in header.segments]
-    cost = batch.length + sum(varint_bytes(c) for c in _varint_columns(batch)) + 4
-    per_segment = np.bincount(batch.segment, weights=cost, minlength=len(names)).astype(np.int64)
-    repair = np.bincount(batch.segment, weights=cost * (batch.element_count == 0), minlength=len(names))
-    # Field tags and lengths of the batches belong to no packet; they go to the largest segment.
+    per_packet = batch.length + sum(varint_bytes(c) for c in _varint_columns(batch)) + 4  # 4: the checksum
+    per_segment = np.bincount(batch.segment, weights=per_packet, minlength=len(names)).astype(np.int64)
+    repair = np.bincount(batch.segment, weights=per_packet * (batch.element_count == 0), minlength=len(names))
+    # The rest of a batch (field tags, field lengths, the power column) is charged to the largest segment.
     if names:
         per_segment[int(per_segment.argmax())] += packet_bytes - int(per_segment.sum())
     return ByteAccount(
@@ -96,7 +110,7 @@ def _varint_columns(batch: PacketBatch) -> list[Ints]:
 
 
 def varint_bytes(values: Ints) -> Ints:
-    """Bytes of protobuf varints: one for each seven bits."""
+    """Return the size in bytes of each value as a protobuf varint: one byte for every seven bits."""
     bits = np.maximum(1, np.ceil(np.log2(values.astype(np.float64) + 1)))
     widths: Ints = np.ceil(bits / 7).astype(np.int64)
     return widths

@@ -29,7 +29,7 @@ from gocom.common.errors import InvalidInput
 from gocom.common.netem_spec import NETEM, parse_netem
 from gocom.common.packet_trace_file import read_trace_file
 from gocom.common.wire.enums import enum_from_name, enum_to_name
-from gocom.common.wire.messages import EXTENSION
+from gocom.common.wire.frame_messages import EXTENSION
 from gocom.common.yaml_files import MAX_QUOTED, read_yaml
 from gocom.v1 import channel_pb2
 

@@ -1,4 +1,4 @@
-"""One thread in which a service makes its codecs and runs them, away from the event loop."""
+"""A worker thread that loads and runs the codecs of a service, so that the event loop is not blocked."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ R = TypeVar("R")
 
 
 class CodecWorker(Generic[T]):
-    """Codecs of one end, made when first needed and kept.
+    """A thread with the codecs of one service, each of which is loaded on first use and kept.
 
-    One thread, not a pool: nets use all cores by themselves, and codecs need not be thread-safe.
+    There is one thread instead of a pool because nets use all cores by themselves and codecs need not be thread-safe.
 
     Args:
-        registry: names to factories that take a device.
-        device: "auto", "cpu", "cuda" ...
-        name: of the thread.
+        registry: factories by codec name; a factory takes the device.
+        device: torch device: "auto", "cpu", "cuda".
+        name: name of the thread.
     """
 
     def __init__(self, registry: Registry[Callable[[str], T]], device: str, name: str) -> None:
@@ -31,15 +31,24 @@ class CodecWorker(Generic[T]):
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
 
     def codec(self, name: str) -> T:
-        """The codec of that name; to be called in the worker's thread. Raises UnknownName, NotReady, Mismatch."""
+        """Return the codec of that name, which is loaded on first use. Call it only within a function given to `run`.
+
+        Raises:
+            UnknownName: no such codec is registered.
+            NotReady: a model of the codec is missing.
+            Mismatch: a model of the codec does not fit the code.
+        """
         if name not in self._codecs:
             self._codecs[name] = self._registry.get(name)(self._device)
         return self._codecs[name]
 
     async def run(self, function: Callable[[], R]) -> R:
-        """Call it in the worker's thread. A cancelled wait does not stop what has begun."""
+        """Return the result of a function that is called in the worker's thread.
+
+        Cancellation does not stop a call that has started.
+        """
         return await asyncio.get_running_loop().run_in_executor(self._executor, function)
 
     async def close(self) -> None:
-        """Wait for what runs, and end the thread."""
+        """Wait for the running call, cancel the waiting ones, and end the thread."""
         await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)

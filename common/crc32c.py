@@ -1,4 +1,7 @@
-"""CRC32C of packets: header fields and payload together, so that a packet spliced into another place is noticed."""
+"""CRC32C checksums of packets.
+
+A checksum covers the header fields as well as the payload, so a payload under the header of another packet is detected.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ _FIELDS = struct.Struct("<IIIIII")
 
 
 def checksums(batch: PacketBatch, frame_index: int, round_: int) -> npt.NDArray[np.uint32]:
-    """uint32 [P]: what each packet's checksum must be."""
+    """Return the correct checksum of each packet of a round's batch, uint32 [P]."""
     out = np.empty(len(batch), np.uint32)
     columns: Sequence[list[int]] = [
         c.tolist() for c in (batch.sequence, batch.segment, batch.first_element, batch.element_count)

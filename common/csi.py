@@ -1,4 +1,4 @@
-"""What one end knows of the channel, and what the other one says of it."""
+"""Channel state information (CSI) at the transmitter, and the link report that a receiver sends back."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from enum import Enum
 
 
 class CsiKind(str, Enum):
-    """What is known of a channel: what holds in the long run, or also the SNR of each packet of a round."""
+    """Kind of channel state: long-run statistics only, or also the SNR of each packet of a round."""
 
     STATISTICAL = "statistical"
     INSTANTANEOUS = "instantaneous"
 
 
 class CsiSource(str, Enum):
-    """Who says so: the emulator, which knows, or the receiver, which estimates."""
+    """Source of the channel state: the emulator, which knows it, or the receiver, which estimates it."""
 
     EMULATOR = "emulator"
     RECEIVER = "receiver"
@@ -22,18 +22,18 @@ class CsiSource(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Csi:
-    """Channel state as the transmitter knows it.
+    """Channel state as the transmitter knows it. The defaults describe a perfect channel.
 
     Attributes:
         packet_erasure_rate: long-run share of packets that do not arrive, in [0, 1].
-        bit_error_rate: long-run share of bits flipped in what is delivered, in [0, 0.5].
-        mean_burst_packets: mean length of a run of lost packets, 1 or more, inf where all are lost.
-        mean_snr_db: from the emulator, mean SNR of a packet of power 1, Es/N0 in dB; from the receiver, the SNR at
-            which BPSK over white noise would lose as many. None: unknown, as where nothing fades.
+        bit_error_rate: long-run share of flipped bits in delivered packets, in [0, 0.5].
+        mean_burst_packets: mean length of a run of lost packets, 1 or more; inf if all packets are lost.
+        mean_snr_db: Es/N0 in dB. From the emulator: mean SNR of a packet of power 1. From the receiver: SNR at which
+            BPSK over white noise would lose the same share of packets. None: unknown, as on a channel without fading.
         threshold_snr_db: SNR in dB at which half of the packets are lost without fading; None: unknown.
-        snr_db: SNR in dB at power 1 of each packet of the round, by sequence number; empty: unknown. A round with more
-            packets has some of which nothing is known.
-        source: who says so; None: nobody, and the rest is a perfect channel.
+        snr_db: SNR in dB of each packet of the round at power 1, by sequence number; empty: unknown. It may be shorter
+            than the round; the SNR of the packets beyond it is unknown.
+        source: source of the state; None: there is no source, and the channel is taken for perfect.
     """
 
     packet_erasure_rate: float = 0.0
@@ -47,14 +47,17 @@ class Csi:
 
 @dataclass(frozen=True, slots=True)
 class LinkReport:
-    """What a receiver saw of the link: an estimate, see receiver/link_estimation.py.
+    """A receiver's estimate of the link, from the packets that arrived and those that did not.
+
+    receiver/link_estimation.py makes it.
 
     Attributes:
-        packets: it goes by so many, 1 or more, those that did not arrive included.
-        lost: how many of them did not arrive, or not whole.
-        mean_burst_packets: mean length of a run of those, 1 or more; 0: there was none.
-        effective_snr_db: SNR at which BPSK over white noise would lose as many packets of these lengths; None: none
-            would, or all, or bit errors cannot lose so many.
+        packets: number of packets that the estimate is based on, 1 or more, lost ones included.
+        lost: number of those packets that did not arrive, or arrived with a wrong checksum.
+        mean_burst_packets: mean length of a run of lost packets, 1 or more; 0 if no packet was lost.
+        effective_snr_db: SNR in dB at which BPSK over white noise would lose the same share of packets of these
+            lengths. None if no packet was lost, if all were, if bit errors cannot explain the loss, or if the SNR is
+            outside the range of a report (gocom.common.wire.feedback).
     """
 
     packets: int

@@ -1,8 +1,8 @@
-"""In which order a round's packets hold the elements of a segment. Both ends work it out, from the frame header alone.
+"""Order in which the packets of a round hold the elements of a segment. Both ends derive it from the frame header.
 
-    in the segment --those withheld left out (SegmentSpec.keep)--> --units permuted (SegmentSpec.unit)--> in packets
+    segment order --leave out withheld elements (SegmentSpec.keep)--> --permute units (SegmentSpec.unit)--> packet order
 
-Where only the sender knows what it withholds (Segment.keep) nothing is left out.
+If only the sender knows which elements are withheld (Segment.keep), none is left out of the order.
 """
 
 from __future__ import annotations
@@ -11,23 +11,28 @@ import numpy as np
 
 from gocom.common.counter_rng import CounterRng
 from gocom.common.errors import InvalidInput
-from gocom.common.rounds import span_positions
+from gocom.common.rounds import spans_to_positions
 from gocom.common.systems import spec_of
-from gocom.common.types import Bools, FrameHeader, GoMessage, Ints, LinkSettings, Segment, SegmentFrame
+from gocom.common.types import Bools, FrameHeader, GoMessage, Ints, LinkSettings, Segment, SegmentHeader
 
 
 def interleaver(count: int, link: LinkSettings) -> Ints:
-    """int64 [count]: position i of the packet order holds element perm[i]. Off: raster order."""
+    """Return the permutation, int64 [count], whose entry i is the element at position i of the packet order.
+
+    Without interleaving it is the identity.
+    """
     if not link.interleave:
         return np.arange(count, dtype=np.int64)
     return CounterRng(link.interleave_seed, "interleaver").permutation(count)
 
 
-def known_keep(message: GoMessage | FrameHeader, segment: Segment | SegmentFrame, count: int) -> Bools:
-    """bool [count], True where an element is in the packets, as far as both ends know that from the header.
+def header_keep_mask(message: GoMessage | FrameHeader, segment: Segment | SegmentHeader, count: int) -> Bools:
+    """Return which elements are in the packets, as both ends know from the header: bool [count], True if sent.
 
-    All of them in later rounds, and where packets carry the mask. Raises InvalidInput when the system's mask is not as
-    long as the segment.
+    It is all True in later rounds, and where the packets themselves carry the mask.
+
+    Raises:
+        InvalidInput: the mask that follows from the codec's header is not as long as the segment.
     """
     spec = spec_of(message.codec, segment.kind)
     masked = withheld_count(segment) > 0
@@ -41,9 +46,13 @@ def known_keep(message: GoMessage | FrameHeader, segment: Segment | SegmentFrame
     return keep
 
 
-def withheld_count(segment: Segment | SegmentFrame) -> int:
-    """Elements whose absence the packets say. Raises InvalidInput when that is all of them."""
-    if isinstance(segment, SegmentFrame):
+def withheld_count(segment: Segment | SegmentHeader) -> int:
+    """Return the number of withheld elements that packets mark as such; 0 if both ends know the mask from the header.
+
+    Raises:
+        InvalidInput: all elements are withheld.
+    """
+    if isinstance(segment, SegmentHeader):
         return segment.withheld_count
     count = 0 if segment.keep is None else int(np.count_nonzero(~segment.keep))
     if count and count == len(segment.elements):
@@ -51,8 +60,11 @@ def withheld_count(segment: Segment | SegmentFrame) -> int:
     return count
 
 
-def unit_of(message: GoMessage | FrameHeader, segment: Segment | SegmentFrame) -> int:
-    """Elements that stay together (SegmentSpec.unit); 1 in later rounds, whose elements are any."""
+def unit_size(message: GoMessage | FrameHeader, segment: Segment | SegmentHeader) -> int:
+    """Return the number of elements that stay together (SegmentSpec.unit).
+
+    It is 1 in later rounds, whose elements need not form whole units.
+    """
     unit = spec_of(message.codec, segment.kind).unit
     if unit is None or message.round > 0:
         return 1
@@ -60,21 +72,34 @@ def unit_of(message: GoMessage | FrameHeader, segment: Segment | SegmentFrame) -
 
 
 def packet_order(sent: Ints, link: LinkSettings, unit: int) -> Ints:
-    """int64 [n], ascending indices of what is sent -> int64 [n], as packets hold them; a unit's stay in a row."""
+    """Return the elements in packet order, int64 [n]. The elements of a unit stay adjacent and in order.
+
+    Args:
+        sent: int64 [n], ascending indices of the elements that are sent.
+        link: interleaver settings.
+        unit: number of elements in a unit.
+    """
     if unit == 1:
         return sent[interleaver(len(sent), link)]
     units, member = np.unique(sent // unit, return_inverse=True)
-    place = np.argsort(interleaver(len(units), link))  # of each unit among them
-    return sent[np.argsort(place[member], kind="stable")]
+    unit_rank = np.argsort(interleaver(len(units), link))
+    return sent[np.argsort(unit_rank[member], kind="stable")]
 
 
-def transmission_order(first: FrameHeader, segment: SegmentFrame, link: LinkSettings) -> Ints:
-    """int64 [N]: a first round's elements in the order in which its packets hold them, then those withheld."""
-    keep = known_keep(first, segment, segment.element_count)
+def transmission_order(first: FrameHeader, segment: SegmentHeader, link: LinkSettings) -> Ints:
+    """Return the elements of a segment of the first round in packet order, then the withheld ones: int64 [N]."""
+    keep = header_keep_mask(first, segment, segment.element_count)
     sent = np.flatnonzero(keep)
-    return np.concatenate([packet_order(sent, link, unit_of(first, segment)), np.flatnonzero(~keep)])
+    return np.concatenate([packet_order(sent, link, unit_size(first, segment)), np.flatnonzero(~keep)])
 
 
-def positions_of(indices: Ints, spans: Ints | None) -> Ints:
-    """int64 [n] indices in a round -> int64 [n] in the segment of the first round, which is what neighbours go by."""
-    return indices if spans is None else span_positions(spans)[indices]
+def first_round_positions(indices: Ints, spans: Ints | None) -> Ints:
+    """Return the positions in the first round's segment, int64 [n], of elements of a round.
+
+    Context coding finds the neighbours of an element by this position.
+
+    Args:
+        indices: int64 [n], indices of the elements in the round.
+        spans: int64 [S, 2] of (start, length) in the first round's segment; None in the first round itself.
+    """
+    return indices if spans is None else spans_to_positions(spans)[indices]

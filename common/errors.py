@@ -1,17 +1,17 @@
-"""One tree of exceptions; each leaf says which gRPC status it becomes (common/rpc/status_mapping.py does the mapping).
+"""All exceptions of GO-COM, with the gRPC status that common/rpc/status_mapping.py maps each of them to.
 
     GoComError
     ├── InvalidInput           INVALID_ARGUMENT    a field is wrong; the message names it and the choices
-    │   └── BudgetTooSmall     INVALID_ARGUMENT    a byte budget below the codec's floor; the message says the floor
-    ├── UnknownName            UNIMPLEMENTED       a codec or fault nobody registered; the message lists the choices
-    ├── TooLarge               RESOURCE_EXHAUSTED  over a limit that is set on this end
+    │   └── BudgetTooSmall     INVALID_ARGUMENT    a byte budget below the codec's floor; the message gives the floor
+    ├── UnknownName            UNIMPLEMENTED       an unregistered codec or fault; the message lists the choices
+    ├── TooLarge               RESOURCE_EXHAUSTED  a limit of this service is exceeded
     ├── Busy                   RESOURCE_EXHAUSTED  every slot is taken; try again later
-    ├── NotReady               UNAVAILABLE         models are still loading, or the peer is not there
+    ├── NotReady               UNAVAILABLE         models are still loading, or the peer cannot be reached
     ├── Unauthenticated        UNAUTHENTICATED     the call carries no token, or a wrong one
     ├── Mismatch               FAILED_PRECONDITION the two ends hold different models, codebooks or tables
-    └── DecodeFailed           DATA_LOSS           the receiver cannot make a picture of what arrived (classical codecs)
+    └── DecodeFailed           DATA_LOSS           no picture can be decoded from what arrived (classical codecs)
 
-Erasure is data, never an exception.
+A packet erasure is data, never an exception.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ from collections.abc import Iterable
 
 
 class GoComError(Exception):
-    """Base of everything GO-COM raises on purpose."""
+    """Base class of all exceptions that GO-COM raises on purpose."""
 
 
 class InvalidInput(GoComError):
-    """A value a caller gave is outside what is allowed."""
+    """A value from a caller that is not allowed."""
 
 
 class BudgetTooSmall(InvalidInput):
     """A byte budget that this codec cannot meet.
 
     Attributes:
-        codec: which one.
-        floor_bytes: the fewest bytes the codec can do with for this image and link.
+        codec: name of the codec.
+        budget_bytes: the byte budget that was given.
+        floor_bytes: fewest bytes that the codec needs for this image on this link.
     """
 
     def __init__(self, codec: str, budget_bytes: int, floor_bytes: int) -> None:
@@ -40,32 +41,32 @@ class BudgetTooSmall(InvalidInput):
         self.codec, self.budget_bytes, self.floor_bytes = codec, budget_bytes, floor_bytes
 
     def __reduce__(self) -> tuple[type, tuple[str, int, int]]:
-        """From one process to another: what it is made of, not its words."""
+        """Pickle the constructor's arguments: by default the message would be passed to the constructor."""
         return type(self), (self.codec, self.budget_bytes, self.floor_bytes)
 
 
 class UnknownName(GoComError):
-    """A name that no registry entry answers to."""
+    """A name that is not in the registry."""
 
     def __init__(self, kind: str, name: str, choices: Iterable[str]) -> None:
-        self._made_of = kind, name, sorted(choices)
-        super().__init__(f"{kind}: no {name!r}; there are {', '.join(self._made_of[2])}")
+        self._arguments = kind, name, sorted(choices)
+        super().__init__(f"{kind}: no {name!r}; there are {', '.join(self._arguments[2])}")
 
     def __reduce__(self) -> tuple[type, tuple[str, str, list[str]]]:
-        """From one process to another: what it is made of, not its words."""
-        return type(self), self._made_of
+        """Pickle the constructor's arguments: by default the message would be passed to the constructor."""
+        return type(self), self._arguments
 
 
 class TooLarge(GoComError):
-    """Over an explicit limit of this end."""
+    """A request that exceeds an explicit limit of this service."""
 
 
 class Busy(GoComError):
-    """All slots are in use."""
+    """A request for which no slot is free."""
 
 
 class NotReady(GoComError):
-    """The other end, or this one, cannot serve yet."""
+    """A request that this service or its peer cannot serve yet."""
 
 
 class Unauthenticated(GoComError):
@@ -73,8 +74,8 @@ class Unauthenticated(GoComError):
 
 
 class Mismatch(GoComError):
-    """Transmitter and receiver do not share the same knowledge."""
+    """Shared knowledge (models, codebooks, tables) that differs between transmitter and receiver, or is malformed."""
 
 
 class DecodeFailed(GoComError):
-    """What arrived does not make a picture."""
+    """Received data from which no picture can be decoded."""

@@ -1,8 +1,9 @@
-"""RaptorQ (RFC 6330) repair packets over the packets of one segment.
+"""Forward error correction with RaptorQ (RFC 6330) over the packets of one segment.
 
-Each source packet is one symbol: its length, element range and payload, padded to the symbol size. Source packets
-travel as they are; repair packets carry a RaptorQ payload id and a repair symbol. A segment of one packet is simply
-repeated. RaptorQ never notices damage, and panics on some of it, so only checked packets of the right size get here.
+The code is systematic. Each source packet is one symbol: its length, element range and payload, padded to the symbol
+size. Source packets are sent without padding; a repair packet carries a RaptorQ payload id and a repair symbol. A
+segment of one packet is repeated instead. The RaptorQ library does not detect damaged symbols, and panics on some, so
+it is only given packets with a correct checksum and size.
 """
 
 from __future__ import annotations
@@ -17,39 +18,43 @@ from gocom.common.errors import TooLarge
 
 _PREFIX = struct.Struct("<HHI")
 _ID_BYTES = 4
-_MORE_TRIES = 16
-"""Repair packets beyond those that could be enough; each makes a failure 256 times less likely (RFC 6330)."""
+_EXTRA_SYMBOLS = 16
+"""Number of repair packets that are tried beyond the number of missing source packets. Each of them makes a decoding
+failure 256 times less likely (RFC 6330)."""
 MAX_SOURCE_PACKETS = 8192
-"""Source packets a segment may be cut into when it is protected (one RaptorQ source block)."""
+"""Largest number of source packets of a protected segment, which is one RaptorQ source block."""
 MAX_BLOCK_BYTES = 64 << 20
-"""Bytes of that block."""
+"""Largest size of a RaptorQ source block, in bytes."""
 
 SourcePacket = tuple[int, int, bytes]
-"""(first element, element count, payload)."""
+"""A source packet as (first element, element count, payload)."""
 
 
 def symbol_bytes(max_payload_bytes: int) -> int:
-    """Size of a symbol such that a repair packet fits the payload: a multiple of 8, at least 16."""
+    """Return the largest symbol size, in bytes, whose repair packets fit the payload: a multiple of 8, at least 16."""
     return max(16, (max_payload_bytes - _ID_BYTES) // 8 * 8)
 
 
 def source_payload_bytes(max_payload_bytes: int) -> int:
-    """Room for a payload inside a symbol."""
+    """Return the largest payload of a protected source packet, in bytes: the symbol without its prefix."""
     return symbol_bytes(max_payload_bytes) - _PREFIX.size
 
 
 def repair_count(source_packets: int, overhead: float) -> int:
-    """How many repair packets an overhead means: rounded up, none for nothing."""
+    """Return the number of repair packets for an overhead (a share of the source packets), rounded up.
+
+    It is 0 if there are no source packets.
+    """
     return math.ceil(source_packets * overhead - 1e-9) if source_packets else 0
 
 
 def repair_payload_bytes(packets: list[SourcePacket], size: int) -> int:
-    """Size of a repair payload for source packets, at least one, of this symbol size."""
+    """Return the payload size of a repair packet, in bytes, for one or more source packets and this symbol size."""
     return len(packets[0][2]) if len(packets) == 1 else size + _ID_BYTES
 
 
 def check_block(source_packets: int, size: int) -> None:
-    """Raises TooLarge when a protected segment (size > 0) is more than one RaptorQ block can carry."""
+    """Raise TooLarge if the source packets do not fit one RaptorQ block; a symbol size of 0 means no RaptorQ."""
     if size and (source_packets > MAX_SOURCE_PACKETS or source_packets * size > MAX_BLOCK_BYTES):
         raise TooLarge(
             f"repair_overhead: {source_packets} packets of {size} bytes are more than one RaptorQ block "
@@ -70,7 +75,7 @@ def _parse(symbol: bytes) -> SourcePacket | None:
 
 
 def make_repair(packets: list[SourcePacket], count: int, size: int) -> list[bytes]:
-    """`count` repair payloads for the given source packets."""
+    """Return the payloads of `count` repair packets; `size` is the symbol size in bytes."""
     if count == 0 or not packets:
         return []
     if len(packets) == 1:
@@ -83,13 +88,13 @@ def make_repair(packets: list[SourcePacket], count: int, size: int) -> list[byte
 def recover(
     received: Mapping[int, SourcePacket], repair: Mapping[int, bytes], source_packets: int, size: int
 ) -> dict[int, SourcePacket]:
-    """Source packets by number, with those that repair packets bring back.
+    """Return the source packets by number: those that arrived, and those that can be decoded from repair packets.
 
     Args:
         received: source packets that arrived, by number in the segment.
         repair: repair payloads that arrived, by number.
-        source_packets: how many were sent.
-        size: symbol size, from the frame header.
+        source_packets: number of source packets that were sent.
+        size: symbol size in bytes, from the frame header.
     """
     have = dict(received)
     if len(have) == source_packets or not repair or source_packets > MAX_SOURCE_PACKETS:
@@ -101,8 +106,8 @@ def recover(
     missing = source_packets - len(have)
     if len(usable) < missing:
         return have
-    # From the first that could be enough on, each one is a try to solve the whole block.
-    usable = usable[: missing + _MORE_TRIES]
+    # As soon as the symbols could be enough, each further one makes the library try to solve the whole block.
+    usable = usable[: missing + _EXTRA_SYMBOLS]
     try:
         decoder = raptorq.Decoder.with_defaults(source_packets * size, size)
         for number, packet in have.items():
@@ -113,7 +118,7 @@ def recover(
             block = decoder.decode(payload)
             if block is not None:
                 return _split(block, size)
-    except BaseException as error:  # the Rust side panics with a BaseException of its own
+    except BaseException as error:  # a panic of the Rust library is a BaseException
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
     return have

@@ -1,4 +1,4 @@
-"""Reading pictures: one file, a folder, or a webdataset-style tar. No torch here.
+"""Reading of pictures from a file, a folder, or a webdataset-style tar, and conversions of them. Needs no torch.
 
 In a tar the members of one sample share a key: `000123.webp`, `000123.txt`, `000123.cls`, `000123.seg.png`.
 """
@@ -22,14 +22,22 @@ ImageArray = npt.NDArray[np.float32]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".jp2", ".bmp", ".ppm")
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "JPEG2000", "GIF", "TIFF", "BMP", "PPM")
-"""Those that are read. Pillow knows others, of which EPS is handed to another program."""
+"""Formats that are read, as Pillow names them. Pillow reads others too, but opens EPS with an external program."""
 MAX_PIXELS = 4096 * 4096
-"""Decoded size at which a picture is refused before its pixels are unpacked (an image bomb is small on disk)."""
+"""Largest decoded size, in pixels. A larger picture is refused before it is decoded: an image bomb is small on disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One labelled picture: its key, uint8 pixels [H, W, 3], and whatever text members came with it."""
+    """A picture with its annotations.
+
+    Attributes:
+        key: name of the file without its suffix, or the key of the sample in a tar.
+        pixels: uint8 [H, W, 3], RGB.
+        captions: lines of the `txt` member.
+        label: class, from the `cls` member; None without one.
+        extra: content of all other members of the tar, by suffix.
+    """
 
     key: str
     pixels: npt.NDArray[np.uint8]
@@ -39,13 +47,15 @@ class Sample:
 
 
 def decode_image(data: bytes, *, field_name: str = "image", max_side_px: int | None = None) -> npt.NDArray[np.uint8]:
-    """Bytes of one of FORMATS -> uint8 [H, W, 3] RGB, of the first picture where there are several.
+    """Decode the first picture of a file: return uint8 [H, W, 3], RGB.
 
     Args:
-        max_side_px: of a picture that is larger the pixels are not even unpacked; None: MAX_PIXELS alone counts.
+        data: content of a file in one of FORMATS.
+        field_name: name of the input, for error messages.
+        max_side_px: longest side of a picture that is decoded, in pixels; None: only MAX_PIXELS is a limit.
 
     Raises:
-        InvalidInput: naming `field_name`, when they are no such picture.
+        InvalidInput: the data is no such picture, or the picture is too large.
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
@@ -64,7 +74,7 @@ def decode_image(data: bytes, *, field_name: str = "image", max_side_px: int | N
 
 
 def _as_rgb(picture: Image.Image) -> npt.NDArray[np.uint8]:
-    """Upright as its EXIF says, 16 bits scaled to 8, what is transparent laid on white."""
+    """Convert to RGB: rotate as EXIF says, scale 16 bits to 8, and put transparent pictures on white."""
     upright = ImageOps.exif_transpose(picture)
     if upright.mode.startswith("I"):
         return np.repeat((np.asarray(upright, np.int64).clip(0, 65535) >> 8).astype(np.uint8)[..., None], 3, axis=2)
@@ -75,24 +85,27 @@ def _as_rgb(picture: Image.Image) -> npt.NDArray[np.uint8]:
 
 
 def to_float(pixels: npt.NDArray[np.uint8]) -> ImageArray:
-    """uint8 [H, W, 3] -> float32 [3, H, W] in [0, 1]."""
+    """Convert uint8 [H, W, 3] to float32 [3, H, W] in [0, 1]."""
     return np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32) / np.float32(255)
 
 
 def to_uint8(image: ImageArray) -> npt.NDArray[np.uint8]:
-    """float32 [3, H, W] in [0, 1] -> uint8 [H, W, 3], rounded."""
+    """Convert float32 [3, H, W] to uint8 [H, W, 3]: values are clipped to [0, 1] and rounded."""
     return np.ascontiguousarray((np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0))
 
 
 def png_bytes(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """uint8 [H, W, 3] -> lossless PNG bytes (fast compression)."""
+    """Encode uint8 [H, W, 3] as PNG, with fast compression."""
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG", compress_level=1)
     return out.getvalue()
 
 
 def square_crop(pixels: npt.NDArray[np.uint8], size_px: int) -> npt.NDArray[np.uint8]:
-    """Centre square crop, then Lanczos to size_px x size_px: the `kodak256` rule, one function for everybody."""
+    """Crop the central square and resize it to size_px x size_px with Lanczos, as for `kodak256`.
+
+    Pixels are uint8: [H, W, 3] in, [size_px, size_px, 3] out.
+    """
     picture = Image.fromarray(pixels)
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
@@ -101,7 +114,11 @@ def square_crop(pixels: npt.NDArray[np.uint8], size_px: int) -> npt.NDArray[np.u
 
 
 def list_images(paths: Sequence[Path]) -> list[Path]:
-    """Files and folders -> image files, sorted within a folder. Raises InvalidInput for what does not exist."""
+    """Return the given files and the image files in the given folders, sorted within each folder.
+
+    Raises:
+        InvalidInput: a path does not exist, or there is no image at all.
+    """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
@@ -116,7 +133,11 @@ def list_images(paths: Sequence[Path]) -> list[Path]:
 
 
 def read_samples(source: Path) -> Iterator[Sample]:
-    """A folder of images, one image, or a webdataset tar -> samples in file order."""
+    """Yield the samples of a folder of images (sorted), of one image, or of a webdataset tar (in file order).
+
+    Raises:
+        InvalidInput: there is no such file or folder, or a picture cannot be read.
+    """
     if source.suffix == ".tar":
         yield from _read_tar(source)
         return

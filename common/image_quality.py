@@ -1,4 +1,4 @@
-"""How close two pictures are, in numpy alone: PSNR and MS-SSIM. Both work on RGB, float32 [3, H, W] in [0, 1]."""
+"""PSNR and MS-SSIM of RGB pictures, float32 [3, H, W] in [0, 1], in numpy."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from gocom.common.errors import InvalidInput
 from gocom.common.image_files import ImageArray
 
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-"""Exponents of the five scales, finest first: Wang, Simoncelli, Bovik 2003."""
+"""Exponents of the five scales, finest first (Wang, Simoncelli, Bovik 2003)."""
 WINDOW_TAPS, WINDOW_SIGMA_PX = 11, 1.5
 MIN_SIDE_PX = WINDOW_TAPS * 2 ** (len(SCALE_WEIGHTS) - 1)
-"""176: below it the window does not fit into the coarsest scale."""
+"""Shortest side that MS-SSIM is defined for, 176 px: below it the window does not fit the coarsest scale."""
 
 _Array = npt.NDArray[np.float64]
 
 
 def psnr_db(a: ImageArray, b: ImageArray) -> float:
-    """Peak signal-to-noise ratio in dB over all samples of float32 [3, H, W] in [0, 1]; inf for equal pictures.
+    """Return the peak signal-to-noise ratio in dB over all samples of float32 [3, H, W] in [0, 1].
 
-    Raises InvalidInput when the shapes differ.
+    It is inf for equal pictures.
+
+    Raises:
+        InvalidInput: the shapes differ.
     """
     _check_shapes(a, b)
     error = float(np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2))
@@ -30,10 +33,13 @@ def psnr_db(a: ImageArray, b: ImageArray) -> float:
 
 
 def ms_ssim(a: ImageArray, b: ImageArray) -> float | None:
-    """Multi-scale SSIM in [0, 1], computed on R, G and B apart and averaged; None when a side is below 176 px.
+    """Return the multi-scale SSIM, in [0, 1], of float32 [3, H, W] in [0, 1]; None if a side is below 176 px.
 
-    Gaussian window of 11 taps (sigma 1.5 px, no padding), five scales, 2x2 means between them; a negative
-    contrast-structure term counts as 0. Takes float32 [3, H, W] in [0, 1]; raises InvalidInput when the shapes differ.
+    It is computed for R, G and B separately and averaged. The Gaussian window has 11 taps (sigma 1.5 px, no padding).
+    There are five scales, each the 2x2 means of the one before. A negative contrast-structure term is taken as 0.
+
+    Raises:
+        InvalidInput: the shapes differ.
     """
     _check_shapes(a, b)
     if min(a.shape[1:]) < MIN_SIDE_PX:
@@ -55,7 +61,7 @@ def _check_shapes(a: ImageArray, b: ImageArray) -> None:
 
 
 def _ssim_terms(x: _Array, y: _Array) -> tuple[_Array, _Array]:
-    """(mean SSIM, mean contrast-structure term), each float64 [3], of float64 [3, H, W]."""
+    """Return the mean SSIM and the mean contrast-structure term, each float64 [3], of float64 [3, H, W]."""
     c1, c2 = 0.01**2, 0.03**2
     mean_x, mean_y = _blur(x), _blur(y)
     var_x, var_y = _blur(x * x) - mean_x**2, _blur(y * y) - mean_y**2
@@ -66,13 +72,13 @@ def _ssim_terms(x: _Array, y: _Array) -> tuple[_Array, _Array]:
 
 
 def _blur(x: _Array) -> _Array:
-    """Separable Gaussian, only where the window fits: [3, H, W] -> [3, H - 10, W - 10]."""
+    """Apply the separable Gaussian window where it fits: [3, H, W] -> [3, H - 10, W - 10]."""
     offsets = np.arange(WINDOW_TAPS) - WINDOW_TAPS // 2
     taps = np.exp(-(offsets**2) / (2 * WINDOW_SIGMA_PX**2))
     taps /= taps.sum()
     rows, columns = x.shape[1] - WINDOW_TAPS + 1, x.shape[2] - WINDOW_TAPS + 1
     down = taps[0] * x[:, :rows]
-    for i, tap in enumerate(taps[1:], 1):  # in place: a list of all terms would not fit the cache
+    for i, tap in enumerate(taps[1:], 1):  # in place, since a list of all terms would not fit the cache
         down += tap * x[:, i : i + rows]
     blurred: _Array = taps[0] * down[:, :, :columns]
     for i, tap in enumerate(taps[1:], 1):
@@ -81,7 +87,7 @@ def _blur(x: _Array) -> _Array:
 
 
 def _halve(x: _Array) -> _Array:
-    """Mean of 2x2 blocks; an odd last row or column is left out."""
+    """Return the means of 2x2 blocks; an odd last row or column is left out."""
     channels, rows, columns = x.shape
     blocks = x[:, : rows // 2 * 2, : columns // 2 * 2].reshape(channels, rows // 2, 2, columns // 2, 2)
     return np.asarray(blocks.mean((2, 4)))

@@ -1,4 +1,4 @@
-"""Where the bundled nets lie, and their fingerprints for the session handshake. No torch here."""
+"""Location of the bundled models, and their fingerprints for the session handshake. Needs no torch."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ MODELS_VARIABLE = "GOCOM_MODELS"
 
 
 def models_root() -> Path:
-    """The folder of models: GOCOM_MODELS, else the one inside the package."""
+    """Return the folder of all models: that of the variable GOCOM_MODELS, or else the one inside the package."""
     return Path(os.environ.get(MODELS_VARIABLE) or Path(gocom.__file__).parent / "models")
 
 
 def model_folder(name: str) -> Path:
-    """The folder of one model. Raises NotReady when it is not there."""
+    """Return the folder of one model. Raise NotReady if there is none."""
     folder = models_root() / name
     if not folder.is_dir():
         raise NotReady(f"model: no {name!r} in {models_root()}; set {MODELS_VARIABLE} or run `make train`")
@@ -29,12 +29,16 @@ def model_folder(name: str) -> Path:
 
 @cache
 def knowledge_hash(name: str) -> bytes:
-    """Fingerprint of a bundled model, as it was when this process first asked."""
+    """Return the fingerprint of a bundled model, as `folder_hash` makes it, from the first call in this process.
+
+    Raises:
+        NotReady: the model is missing.
+    """
     return folder_hash(model_folder(name))
 
 
 def held_knowledge() -> dict[str, bytes]:
-    """Fingerprints of every model that a registered system needs and this machine holds, by name."""
+    """Return the fingerprints, by model name, of all models that registered systems need, if present."""
     from gocom.common.systems import SYSTEMS  # noqa: PLC0415 - systems load their tables through this module
 
     held = {}
@@ -45,7 +49,7 @@ def held_knowledge() -> dict[str, bytes]:
 
 
 def folder_hash(folder: Path) -> bytes:
-    """SHA-256 over the names and contents of a model's files (card and plot left out)."""
+    """Return the SHA-256 of the names and contents of a model's .json and .safetensors files."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix in (".json", ".safetensors"):

@@ -1,4 +1,4 @@
-"""Many packets at once: one array a field instead of one object a packet."""
+"""Batches of packets as one array per field, instead of one object per packet."""
 
 from __future__ import annotations
 
@@ -11,83 +11,84 @@ import numpy.typing as npt
 
 from gocom.common.types import Bools, Bytes, Floats, Ints
 
-_FEW_PACKETS = 1024
-"""Packets of a batch whose layout is remembered; bounds memory."""
+_MAX_CACHED_PACKETS = 1024
+"""Largest number of packets of a batch whose layout is cached; bounds memory."""
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """Where sequence numbers lie.
+class SequenceRange:
+    """The range of the sequence numbers of a batch.
 
     Attributes:
-        first, last: the least and the greatest; 0 and -1 of none.
-        whole: they are all of those in between, in order.
+        first, last: smallest and largest sequence number; 0 and -1 if there is none.
+        contiguous: the batch has every number from first to last once, in ascending order.
     """
 
     first: int
     last: int
-    whole: bool
+    contiguous: bool
 
     @classmethod
-    def of(cls, sequence: Ints) -> Span:
-        """Of int64 [P]."""
+    def of(cls, sequence: Ints) -> SequenceRange:
+        """Return the range of sequence numbers, int64 [P]."""
         if not len(sequence):
             return cls(0, -1, True)
         first, last = int(sequence[0]), int(sequence[-1])
-        # Compared as bytes, in a third of the time that array operations take on a hundred numbers.
+        # For a hundred numbers, comparing bytes takes a third of the time of array operations.
         if last - first == len(sequence) - 1 and np.arange(first, last + 1).tobytes() == sequence.tobytes():
             return cls(first, last, True)
         return cls(int(sequence.min()), int(sequence.max()), False)
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """Where payloads of some lengths lie, one after the other.
+class PayloadLayout:
+    """The positions of payloads that lie one after the other in one array.
 
     Attributes:
-        begins: int64 [P], of each, in order; not to be changed.
-        ends: of each, in order.
-        longest: bytes; 0 of none.
-        same: they are all as long as the longest.
+        starts: int64 [P], position of the first byte of each payload; read-only.
+        ends: P positions, one past the last byte of each payload.
+        longest: length of the longest payload, in bytes; 0 if there is none.
+        equal_lengths: all payloads have the same length.
     """
 
-    begins: Ints
+    starts: Ints
     ends: tuple[int, ...]
     longest: int
-    same: bool
+    equal_lengths: bool
 
     @classmethod
-    def of(cls, length: Ints) -> Layout:
-        """Of int64 [P], bytes of each."""
-        # A sender's batches are mostly alike: what was found of one is kept for the next.
-        return _few(length.tobytes()) if len(length) <= _FEW_PACKETS else _found(length)
+    def of(cls, length: Ints) -> PayloadLayout:
+        """Return the layout of payloads of these lengths in bytes, int64 [P]."""
+        # Most batches of a sender have the same lengths, so layouts are cached.
+        return _cached_layout(length.tobytes()) if len(length) <= _MAX_CACHED_PACKETS else _make_layout(length)
 
 
-def _found(length: Ints) -> Layout:
+def _make_layout(length: Ints) -> PayloadLayout:
     longest, ends = int(length.max(initial=0)), np.cumsum(length)
-    begins: Ints = ends - length
-    begins.flags.writeable = False
-    return Layout(begins, tuple(ends.tolist()), longest, bool((length == longest).all()))
+    starts: Ints = ends - length
+    starts.flags.writeable = False
+    return PayloadLayout(starts, tuple(ends.tolist()), longest, bool((length == longest).all()))
 
 
 @lru_cache(maxsize=64)
-def _few(length: bytes) -> Layout:
-    return _found(np.frombuffer(length, np.int64))
+def _cached_layout(length: bytes) -> PayloadLayout:
+    return _make_layout(np.frombuffer(length, np.int64))
 
 
 @dataclass(slots=True)
 class PacketBatch:
-    """P packets laid out by field, so that numpy sees them at once.
+    """P packets as one array per field, so that numpy can process all of them at once.
 
     Attributes:
         payload: uint8 [sum of lengths], the payloads one after the other.
-        length: int64 [P], bytes of each.
-        sequence: int64 [P], number within the round.
+        length: int64 [P], length of each payload in bytes.
+        sequence: int64 [P], number of the packet within the round.
         segment: int64 [P], index into the frame header's segments.
-        first_element: int64 [P], after interleaving; for repair packets their number.
-        element_count: int64 [P]; 0 marks a repair packet.
-        checksum: uint32 [P], CRC32C over header fields and payload.
-        power: float32 [P], linear.
+        first_element: int64 [P], position of the first element in packet order; for a repair packet, its number among
+            the repair packets of the segment.
+        element_count: int64 [P], number of elements; 0 marks a repair packet.
+        checksum: uint32 [P], CRC32C over frame index, round, header fields and payload.
+        power: float32 [P], transmit power, linear.
         erased: bool [P], set by the channel; erased packets are not forwarded.
     """
 
@@ -105,47 +106,51 @@ class PacketBatch:
         return len(self.length)
 
     @property
-    def span(self) -> Span:
-        """Of the sequence numbers."""
-        return Span.of(self.sequence)
+    def sequence_range(self) -> SequenceRange:
+        """Range of the sequence numbers."""
+        return SequenceRange.of(self.sequence)
 
     @property
-    def layout(self) -> Layout:
-        """Of the payloads."""
-        return Layout.of(self.length)
+    def layout(self) -> PayloadLayout:
+        """Positions of the payloads."""
+        return PayloadLayout.of(self.length)
 
     @property
     def offset(self) -> Ints:
-        """int64 [P], where each payload begins; not to be changed."""
-        return self.layout.begins
+        """Position of the first byte of each payload, int64 [P]; read-only."""
+        return self.layout.starts
 
     def payloads(self) -> list[bytes]:
-        """Each payload as bytes."""
+        """Return the P payloads as bytes."""
         data = self.payload.tobytes()
         ends = self.layout.ends
         return [data[start:end] for start, end in zip((0, *ends), ends, strict=False)]
 
-    def payload_runs(self, gone: Ints) -> list[memoryview]:
-        """The payloads in pieces, but for those of some packets: indices in ascending order. Nothing is copied."""
+    def payload_runs(self, excluded: Ints) -> list[memoryview]:
+        """Return the payloads as few contiguous views, without those of some packets. Nothing is copied.
+
+        Args:
+            excluded: int64, ascending indices of the packets that are left out.
+        """
         data = np.ascontiguousarray(self.payload).data
-        runs, begin, ends = [], 0, self.layout.ends
-        for index in gone.tolist():
+        runs, start, ends = [], 0, self.layout.ends
+        for index in excluded.tolist():
             stop = ends[index - 1] if index else 0
-            if stop > begin:
-                runs.append(data[begin:stop])
-            begin = ends[index]
-        return [*runs, data[begin:]] if begin < len(data) or not len(gone) else runs
+            if stop > start:
+                runs.append(data[start:stop])
+            start = ends[index]
+        return [*runs, data[start:]] if start < len(data) or not len(excluded) else runs
 
     def erase(self, lost: Bools) -> PacketBatch:
-        """The batch with some more packets erased, bool [P]."""
+        """Return the batch with the packets where `lost`, bool [P], is True erased as well."""
         return replace(self, erased=self.erased | lost)
 
-    def same_but_erased(self, other: PacketBatch) -> bool:
-        """Whether one was made from the other without changing anything but `erased`."""
+    def same_except_erased(self, other: PacketBatch) -> bool:
+        """Return whether both batches share all arrays but `erased`: one was made from the other by erasures alone."""
         return all(getattr(self, name) is getattr(other, name) for name in PacketBatch.__slots__ if name != "erased")
 
     def select(self, keep: Bools) -> PacketBatch:
-        """Only the packets where `keep` is True, in order."""
+        """Return the batch of the packets where `keep`, bool [P], is True, in order."""
         if bool(keep.all()):
             return self
         return PacketBatch(
@@ -161,13 +166,13 @@ class PacketBatch:
         )
 
     def slices(self, size: int) -> list[PacketBatch]:
-        """Cut into batches of at most `size` packets."""
+        """Split the batch into batches of at most `size` packets."""
         index = np.arange(len(self))
         return [self.select((index >= i) & (index < i + size)) for i in range(0, len(self), size)]
 
 
 def join_batches(batches: Sequence[PacketBatch]) -> PacketBatch:
-    """All packets of several batches, in order."""
+    """Concatenate batches; without any, return an empty batch."""
     if not batches:
         none = np.zeros(0, np.int64)
         return PacketBatch(
@@ -181,14 +186,18 @@ def join_batches(batches: Sequence[PacketBatch]) -> PacketBatch:
 
 
 def gather(pieces: Sequence[tuple[PacketBatch, Ints]]) -> PacketBatch:
-    """Some packets of some batches in any order, also more than once: indices int64 [N] into each batch."""
+    """Return a batch of packets from several batches, in the given order; a packet may be taken more than once.
+
+    Args:
+        pieces: pairs of a batch and the indices, int64 [N], of the packets that are taken from it.
+    """
     payload: list[memoryview] = []
     offsets: dict[int, Ints] = {}
     for batch, rows in pieces:
         data = np.ascontiguousarray(batch.payload).data
         if id(batch) not in offsets:
             offsets[id(batch)] = batch.offset
-        begin, length = offsets[id(batch)][rows], batch.length[rows]
-        payload += [data[start:stop] for start, stop in zip(begin.tolist(), (begin + length).tolist(), strict=True)]
+        starts, length = offsets[id(batch)][rows], batch.length[rows]
+        payload += [data[start:stop] for start, stop in zip(starts.tolist(), (starts + length).tolist(), strict=True)]
     columns = [np.concatenate([getattr(b, n)[rows] for b, rows in pieces]) for n in PacketBatch.__slots__[1:]]
     return PacketBatch(np.frombuffer(b"".join(payload), np.uint8), *columns)

@@ -1,11 +1,12 @@
-"""Traces as text that can be read and compared: a line a round.
+"""Reader and writer of packet trace files: text with one round per line, which people can read and compare.
 
     {"format":"gocom-trace","version":1}
     {"frame":0,"round":0,"fates":"..x.~.","flips":{"4":[17,90]}}
 
-A character a packet, in order of sequence: "." passed, "x" erased, "~" passed with the bits flipped that `flips` lists
-by packet, most significant bit of each byte of its payload first. Where a file begins with 0 or 1 each line is a round
-(0 of frame 0, 1, ...) and each 1 an erased packet, as published traces come.
+`fates` has one character per packet, in the order of sequence numbers: "." passed, "x" erased, "~" passed with flipped
+bits. `flips` lists the flipped bits of each such packet; bit 0 is the most significant bit of the first byte of the
+payload. A file that begins with 0 or 1 is a bare trace, the form of many published ones: line i is round 0 of frame i,
+0 is a packet that passed, and 1 an erased one.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from gocom.common.packet_traces import (
     MAX_FLIPS,
     MAX_ROUNDS,
     MAX_TRACE_PACKETS,
-    lost_of,
+    erased_mask,
     trace_round,
 )
 from gocom.common.packetizer import MAX_PACKETS
@@ -36,62 +37,75 @@ from gocom.v1 import channel_pb2
 FORMAT, VERSION = "gocom-trace", 1
 PASSED, ERASED, FLIPPED = ".x~"
 _MAX_LINE = 16 << 20
-"""Bytes; a round of 65536 packets and a million flips takes half of it."""
+"""Longest line, in bytes; a round of 65536 packets and a million flips takes half of it."""
 _MAX_FILE = 64 << 20
 _UINT32 = 1 << 32
-_QUOTED = 60
+_MAX_QUOTED = 60
 
 
 @dataclass(slots=True)
-class _Room:
-    """What a trace may hold in all, and what is in it already."""
+class _TraceTotals:
+    """Totals of the rounds of a trace so far.
+
+    Attributes:
+        packets: number of packets.
+        flips: number of flipped bits.
+        lines: line number of each round, by (frame index, round); while a file is written, the index of the round.
+    """
 
     packets: int = 0
     flips: int = 0
     lines: dict[tuple[int, int], int] = field(default_factory=dict)
 
-    def why_not(self, message: channel_pb2.TraceRound) -> str | None:
-        """Takes a round in, or says which bound it breaks."""
+    def try_add(self, message: channel_pb2.TraceRound) -> str | None:
+        """Add the packets and flips of a round, unless that exceeds a limit. Return None, or which limit."""
         packets, flips = self.packets + message.packets, self.flips + len(message.flip_bit)
         bounds = (len(self.lines) + 1, MAX_ROUNDS, "rounds"), (packets, MAX_TRACE_PACKETS, "packets")
-        for count, most, what in (*bounds, (flips, MAX_FLIPS, "flipped bits")):
-            if count > most:
-                return f"more than {most} {what}, the most a trace may have"
+        for count, limit, what in (*bounds, (flips, MAX_FLIPS, "flipped bits")):
+            if count > limit:
+                return f"more than {limit} {what}, the most a trace may have"
         self.packets, self.flips = packets, flips
         return None
 
 
 def read_trace_file(path: Path) -> list[channel_pb2.TraceRound]:
-    """The rounds of a file, which read_trace takes.
+    """Return the rounds of a trace file, one or more, as `trace_from_proto` takes them.
 
     Raises:
-        InvalidInput: naming file, line, and what is allowed.
+        InvalidInput: the file cannot be read or is malformed; the message names the file, the line and what is allowed.
     """
-    rounds, room = [], _Room()
+    rounds, totals = [], _TraceTotals()
     try:
         with path.open("rb") as file:
-            for number, message in _rounds(file, path):
+            for number, message in _read_rounds(file, path):
                 key = (message.frame_index, message.round)
-                if key in room.lines:
-                    raise _wrong(path, number, f"frame {key[0]}, round {key[1]} is in line {room.lines[key]} already")
-                if why := room.why_not(message):
-                    raise _wrong(path, number, why)
-                room.lines[key] = number
+                if key in totals.lines:
+                    raise _line_error(
+                        path, number, f"frame {key[0]}, round {key[1]} is in line {totals.lines[key]} already"
+                    )
+                if exceeded := totals.try_add(message):
+                    raise _line_error(path, number, exceeded)
+                totals.lines[key] = number
                 rounds.append(message)
     except OSError as error:
         raise InvalidInput(f"cannot read {str(path)!r}: {error.strerror or error}") from None
-    except ValueError as error:  # of a path with a zero byte in it
-        raise InvalidInput(f"cannot read {str(path)[:_QUOTED]!r}: {error}") from None
+    except ValueError as error:  # a path with a zero byte
+        raise InvalidInput(f"cannot read {str(path)[:_MAX_QUOTED]!r}: {error}") from None
     if not rounds:
         raise InvalidInput(f"{str(path)!r} has no rounds")
     return rounds
 
 
 class TraceWriter:
-    """A file while it is written: after each round it is a whole one, whatever ends the process. Use it as a context.
+    """A writer of a trace file. The file is complete after each round, however the process ends.
+
+    Use it as a context manager, which closes the file.
 
     Args:
-        path: replaced if it is there. Raises InvalidInput where it cannot be written.
+        path: the file, which is replaced if it exists.
+
+    Raises:
+        InvalidInput: the file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -99,36 +113,36 @@ class TraceWriter:
             self._file = path.open("wb")
         except OSError as error:
             raise InvalidInput(f"cannot write {str(path)!r}: {error.strerror or error}") from None
-        self._room = _Room()
-        self._put({"format": FORMAT, "version": VERSION})
+        self._totals = _TraceTotals()
+        self._write_line({"format": FORMAT, "version": VERSION})
 
     @property
     def rounds(self) -> int:
-        """Written so far."""
-        return len(self._room.lines)
+        """Number of rounds written so far."""
+        return len(self._totals.lines)
 
     @property
     def packets(self) -> int:
-        """Written so far."""
-        return self._room.packets
+        """Number of packets written so far."""
+        return self._totals.packets
 
     def write(self, message: channel_pb2.TraceRound) -> bool:
-        """Append a round; False where one of its frame and number is there: a trace has each once, the first.
+        """Append a round and return True; return False if the file already has a round of this frame and number.
 
         Raises:
-            TooLarge: it would be more than a trace may have; the file is good without it.
+            TooLarge: the trace would exceed a limit. The round is not written, and the file stays complete.
         """
         key = (message.frame_index, message.round)
-        if key in self._room.lines:
+        if key in self._totals.lines:
             return False
-        if why := self._room.why_not(message):
-            raise TooLarge(f"trace: {why}")
-        self._room.lines[key] = len(self._room.lines)
-        self._put(_record(message))
+        if exceeded := self._totals.try_add(message):
+            raise TooLarge(f"trace: {exceeded}")
+        self._totals.lines[key] = len(self._totals.lines)
+        self._write_line(_round_to_record(message))
         return True
 
     def close(self) -> None:
-        """May be called twice."""
+        """Close the file. A further call does nothing."""
         self._file.close()
 
     def __enter__(self) -> Self:
@@ -137,13 +151,13 @@ class TraceWriter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _put(self, record: dict[str, Any]) -> None:
+    def _write_line(self, record: dict[str, Any]) -> None:
         self._file.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
         self._file.flush()
 
 
-def _record(message: channel_pb2.TraceRound) -> dict[str, Any]:
-    fates = np.where(lost_of(message), ord(ERASED), ord(PASSED)).astype(np.uint8)
+def _round_to_record(message: channel_pb2.TraceRound) -> dict[str, Any]:
+    fates = np.where(erased_mask(message), ord(ERASED), ord(PASSED)).astype(np.uint8)
     flips: dict[str, list[int]] = {}
     for packet, bit in zip(message.flip_packet, message.flip_bit, strict=True):
         flips.setdefault(str(packet), []).append(bit)
@@ -152,88 +166,88 @@ def _record(message: channel_pb2.TraceRound) -> dict[str, Any]:
     return {**record, "flips": flips} if flips else record
 
 
-def _rounds(file: BinaryIO, path: Path) -> Iterator[tuple[int, channel_pb2.TraceRound]]:
-    """(line number, round) of each round. Raises InvalidInput."""
-    plain: bool | None = None
+def _read_rounds(file: BinaryIO, path: Path) -> Iterator[tuple[int, channel_pb2.TraceRound]]:
+    """Yield (line number, round) of each round. Raise InvalidInput if a line is malformed."""
+    bare: bool | None = None
     frames = 0
-    for number, line in _lines(file, path):
+    for number, line in _read_lines(file, path):
         try:
-            if plain is None:
-                plain = line[0] in "01"
-                if not plain:
-                    _check_first(_object(line))
+            if bare is None:
+                bare = line[0] in "01"
+                if not bare:
+                    _check_header(_parse_object(line))
                     continue
-            message = _plain_round(line, frames) if plain else _round(_object(line))
+            message = _bare_round(line, frames) if bare else _record_to_round(_parse_object(line))
         except InvalidInput as error:
-            raise _wrong(path, number, str(error)) from None
+            raise _line_error(path, number, str(error)) from None
         yield number, message
         frames += 1
 
 
-def _lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, str]]:
-    """(line number, text) of what is no empty line; no more of the file than may be is read."""
+def _read_lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (line number, text) of each non-empty line. Raise InvalidInput for a line or file that is too long."""
     number = size = 0
     while line := file.readline(_MAX_LINE + 1):
         number, size = number + 1, size + len(line)
         if len(line) > _MAX_LINE:
-            raise _wrong(path, number, f"longer than {_MAX_LINE} bytes")
+            raise _line_error(path, number, f"longer than {_MAX_LINE} bytes")
         if size > _MAX_FILE:
-            raise _wrong(path, number, f"the file is longer than {_MAX_FILE} bytes")
+            raise _line_error(path, number, f"the file is longer than {_MAX_FILE} bytes")
         try:
             text = line.decode("ascii").strip()
         except UnicodeDecodeError:
-            raise _wrong(path, number, "is not ASCII text, as a trace is") from None
+            raise _line_error(path, number, "is not ASCII text, as a trace is") from None
         if text:
             yield number, text
 
 
-def _wrong(path: Path, number: int, words: str) -> InvalidInput:
+def _line_error(path: Path, number: int, words: str) -> InvalidInput:
     return InvalidInput(f"{str(path)!r}, line {number}: {words}")
 
 
-def _object(line: str) -> dict[str, Any]:
+def _parse_object(line: str) -> dict[str, Any]:
     try:
-        value = json.loads(line, object_pairs_hook=_without_repeats)
+        value = json.loads(line, object_pairs_hook=_refuse_duplicates)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise InvalidInput(f"{line[:_QUOTED]!r} is no JSON object, nor does the file begin with 0 or 1")
+        raise InvalidInput(f"{line[:_MAX_QUOTED]!r} is no JSON object, nor does the file begin with 0 or 1")
     return value
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
         raise ValueError("a name comes twice")
     return values
 
 
-def _check_first(record: dict[str, Any]) -> None:
+def _check_header(record: dict[str, Any]) -> None:
     version = record.get("version")
-    # 1.0 and true equal 1 as well, and are not it.
-    if record != {"format": FORMAT, "version": VERSION} or not _is_whole(version, VERSION + 1):
+    # The comparison alone would accept 1.0 and true, which equal 1.
+    if record != {"format": FORMAT, "version": VERSION} or not _is_integer_below(version, VERSION + 1):
         words = json.dumps({"format": FORMAT, "version": VERSION}, separators=(",", ":"))
         raise InvalidInput(f"the first line must be {words}, or rounds of 0 and 1")
 
 
-def _check_plain(line: str) -> None:
+def _check_bare(line: str) -> None:
     if set(line) - set("01 \t"):
         raise InvalidInput("only 0 (passed) and 1 (erased) are allowed in a file that begins with one of them")
 
 
-def _plain_round(line: str, frame_index: int) -> channel_pb2.TraceRound:
-    _check_plain(line)
+def _bare_round(line: str, frame_index: int) -> channel_pb2.TraceRound:
+    _check_bare(line)
     fates = np.frombuffer(line.encode("ascii"), np.uint8)
     none = np.zeros(0, np.int64)
     return trace_round(frame_index, 0, _checked_count(fates[fates > ord(" ")] == ord("1")), none, none)
 
 
-def _round(record: dict[str, Any]) -> channel_pb2.TraceRound:
+def _record_to_round(record: dict[str, Any]) -> channel_pb2.TraceRound:
     if set(record) - {"flips"} != {"frame", "round", "fates"}:
         raise InvalidInput("a round has frame, round, fates, and flips where there are some; nothing else")
     for name in ("frame", "round"):
-        if not _is_whole(record[name], _UINT32):
-            raise InvalidInput(f"{name}: {str(record[name])[:_QUOTED]} is not a whole number in 0 to 2**32 - 1")
+        if not _is_integer_below(record[name], _UINT32):
+            raise InvalidInput(f"{name}: {str(record[name])[:_MAX_QUOTED]} is not a whole number in 0 to 2**32 - 1")
     text = record["fates"]
     if not isinstance(text, str) or set(text) - {PASSED, ERASED, FLIPPED}:
         raise InvalidInput(f"fates: must be text of {PASSED} (passed), {ERASED} (erased) and {FLIPPED} (flipped)")
@@ -252,15 +266,15 @@ def _checked_count(lost: Bools) -> Bools:
 
 
 def _flips(record: Any) -> tuple[Ints, Ints]:
-    """Packet and bit of each flip, int64 [F], in ascending order."""
+    """Return the packet and the bit of each flip, two int64 [F], in ascending order."""
     if not isinstance(record, dict):
         raise InvalidInput('flips: must have lists of bits by packet, such as {"4":[17,90]}')
     flips: list[int] = []
     for key, bits in record.items():
-        # Of "\u00b2" and its like isdigit says that they are digits, and int that they are none.
+        # isascii is needed: isdigit accepts "\u00b2" and the like, and int refuses them.
         if not (key.isascii() and key.isdigit() and len(key) < 6 and str(int(key)) == key and int(key) < MAX_PACKETS):
-            raise InvalidInput(f"flips: {key[:_QUOTED]!r} is not the number of a packet")
-        fits = isinstance(bits, list) and bits and all(_is_whole(bit, MAX_BITS) for bit in bits)
+            raise InvalidInput(f"flips: {key[:_MAX_QUOTED]!r} is not the number of a packet")
+        fits = isinstance(bits, list) and bits and all(_is_integer_below(bit, MAX_BITS) for bit in bits)
         if not fits or any(one >= other for one, other in pairwise(bits)):
             raise InvalidInput(f"flips: of {key}: must be bits in ascending order, each in 0 to {MAX_BITS - 1}")
         flips += [int(key) << BIT_SHIFT | bit for bit in bits]
@@ -268,5 +282,5 @@ def _flips(record: Any) -> tuple[Ints, Ints]:
     return flip >> BIT_SHIFT, flip & (1 << BIT_SHIFT) - 1
 
 
-def _is_whole(value: Any, below: int) -> bool:
+def _is_integer_below(value: Any, below: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < below

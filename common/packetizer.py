@@ -1,11 +1,11 @@
-"""Segments of elements to packets and back.
+"""Conversion of segments into packets, and of received packets back into segments.
 
-    elements --packet_order.py--> --cut so that each coded run fits--> source packets (+ repair packets) --> PacketBatch
-    PacketBatch --checksum--> --repair--> --decode each packet on its own--> elements + received mask
+    elements --element_order.py--> --cut into coded runs that fit--> source packets (+ repair packets) --> PacketBatch
+    PacketBatch --verify checksums--> --repair--> --decode each packet on its own--> elements + received mask
 
-Every loss, of a packet, of its bits, of trailing packets, becomes False entries of the received mask. Elements that
-the sender withholds are left out where both ends know which they are (SegmentSpec.keep); where only the sender does
-(Segment.keep), packets run over all elements and each carries its slice of the mask.
+Any loss (erased packets, damaged packets, packets missing at the end) becomes False entries of the received mask. If
+both ends know which elements are withheld (SegmentSpec.keep), packets do not contain these. If only the sender knows
+(Segment.keep), packets cover all elements, and each carries its slice of the mask.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from gocom.common import fec
 from gocom.common.crc32c import checksums
-from gocom.common.element_order import known_keep, packet_order, positions_of, unit_of, withheld_count
+from gocom.common.element_order import first_round_positions, header_keep_mask, packet_order, unit_size, withheld_count
 from gocom.common.entropy.coders import ElementCoder
 from gocom.common.errors import InvalidInput, TooLarge
 from gocom.common.packet_batch import PacketBatch, gather
@@ -32,44 +32,52 @@ from gocom.common.types import (
     ReceivedMessage,
     ReceivedSegment,
     Segment,
-    SegmentFrame,
+    SegmentHeader,
 )
 
 MAX_ELEMENTS = 1 << 24
+"""Largest number of elements of a segment."""
 MAX_PACKETS = 1 << 16
-"""Packets of one round; the receiver takes no more, so the sender makes no more."""
-MAX_RUN = 0xFFFF
-"""Elements of one packet."""
-_SHIFT = 16
-"""Fixed-point bits in which code lengths are summed, so that a cut does not depend on float rounding."""
+"""Largest number of packets of one round, at the sender and at the receiver."""
+MAX_PACKET_ELEMENTS = 0xFFFF
+"""Largest number of elements of one packet."""
+_FRACTION_BITS = 16
+"""Number of fraction bits of code lengths, which are summed in fixed point so that float rounding moves no cut."""
 
 
 def _cut(elements: Ints, positions: Ints, coder: ElementCoder, limit: int, units: Ints) -> list[tuple[int, bytes]]:
-    """Greedy cut into runs whose coded bytes are at most `limit`: (number of elements, bytes) each.
+    """Cut elements greedily into runs, and return (number of elements, coded bytes) of each.
 
     Args:
-        units: int64 [N], what each element belongs to; a run that can hold a whole unit ends with one.
+        elements: int64 [N], in packet order.
+        positions: int64 [N], positions in the segment, from which the coder finds neighbours.
+        coder: the segment's coder; each run is coded on its own.
+        limit: largest size of a coded run, in bytes.
+        units: int64 [N], the unit of each element. A run that has room for a whole unit ends with a whole one.
+
+    Raises:
+        InvalidInput: a single element takes more than `limit` bytes.
     """
 
     def sizes(start: int, stop: int) -> Ints:
         bits = coder.bits(elements[start:stop], positions[start:stop])
-        whole: Ints = np.ceil(bits * (1 << _SHIFT)).astype(np.int64)
-        return whole
+        fixed_point: Ints = np.ceil(bits * (1 << _FRACTION_BITS)).astype(np.int64)
+        return fixed_point
 
     ends = np.concatenate(([0], np.cumsum(sizes(0, len(elements)))))
-    room = (limit * 8) << _SHIFT
-    borders = np.flatnonzero(np.diff(units, prepend=-1, append=-1))  # of units: 0 and N among them
+    room = (limit * 8) << _FRACTION_BITS
+    borders = np.flatnonzero(np.diff(units, prepend=-1, append=-1))  # between units, with 0 and N
     runs, start = [], 0
     while start < len(elements):
-        stop = min(int(np.searchsorted(ends, ends[start] + room, side="right")) - 1, start + MAX_RUN)
+        stop = min(int(np.searchsorted(ends, ends[start] + room, side="right")) - 1, start + MAX_PACKET_ELEMENTS)
         while stop > start:
-            # Neighbours that fall into another packet make no element cheaper: an estimate first, it is quicker.
+            # `ends` assumes that all neighbours are in the same packet. Estimate without it first: coding is slower.
             size = int(sizes(start, stop).sum())
             if size <= room:
                 data = coder.encode(elements[start:stop], positions[start:stop])
                 if len(data) <= limit:
                     break
-                size = (len(data) * 8) << _SHIFT
+                size = (len(data) * 8) << _FRACTION_BITS
             stop -= max(1, (size - room) * (stop - start) // (2 * size))
         if stop == start:
             raise InvalidInput(f"link.max_payload_bytes: one element does not fit {limit} bytes")
@@ -83,14 +91,15 @@ def _cut(elements: Ints, positions: Ints, coder: ElementCoder, limit: int, units
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
-    """A segment as packets.
+class SegmentPackets:
+    """The packets of one segment.
 
     Attributes:
         sources: source packets, in order.
-        repair: payloads of repair packets.
-        symbol_bytes: size of a RaptorQ symbol; 0: the packets are not protected, or the only one is repeated.
-        importance: float64 [S], of each source packet: the sum over the elements it carries.
+        repair: payloads of the repair packets.
+        symbol_bytes: size of a RaptorQ symbol, in bytes; 0 if there is no RaptorQ, because the segment is not protected
+            or its only packet is repeated.
+        importance: float64 [S], importance of each source packet, the sum over its elements.
     """
 
     sources: list[fec.SourcePacket]
@@ -100,26 +109,38 @@ class Cut:
 
 
 def packetize(message: GoMessage, link: LinkSettings) -> tuple[FrameHeader, PacketBatch]:
-    """One round of a frame as its header and all of its packets."""
-    cuts = []
+    """Return the header and all packets of one round of a frame.
+
+    Raises:
+        InvalidInput: an element does not fit a packet, or a segment withholds all of its elements.
+        TooLarge: a protected segment is larger than a RaptorQ block, or the round has more than MAX_PACKETS packets.
+    """
+    segments = []
     for segment in message.segments:
         exact = segment.repair_packets
         protected = segment.repair_overhead > 0 if exact is None else exact > 0
-        cut = cut_segment(message, segment, link, protected)
-        count = fec.repair_count(len(cut.sources), segment.repair_overhead) if exact is None else exact
-        cuts.append(replace(cut, repair=fec.make_repair(cut.sources, count, cut.symbol_bytes)))
-    header, batch = lay_out(message, cuts)
+        packets = packetize_segment(message, segment, link, protected)
+        count = fec.repair_count(len(packets.sources), segment.repair_overhead) if exact is None else exact
+        segments.append(replace(packets, repair=fec.make_repair(packets.sources, count, packets.symbol_bytes)))
+    header, batch = assemble_round(message, segments)
     batch.checksum = checksums(batch, message.frame_index, message.round)
     if message.power is not None and len(batch):
-        batch.power = message.power(packet_importance(cuts))
+        batch.power = message.power(packet_importance(segments))
     return header, batch
 
 
-def cut_segment(message: GoMessage, segment: Segment, link: LinkSettings, protected: bool) -> Cut:
-    """A segment's source packets; with less room in each where repair packets are to come.
+def packetize_segment(message: GoMessage, segment: Segment, link: LinkSettings, protected: bool) -> SegmentPackets:
+    """Return the source packets of a segment, without repair packets.
+
+    Args:
+        message: the message of the segment.
+        segment: the segment.
+        link: payload size and interleaver settings.
+        protected: repair packets will be added, so payloads must fit a RaptorQ symbol.
 
     Raises:
-        TooLarge: it is to be protected, and is more than one RaptorQ block can carry.
+        InvalidInput: an element does not fit a packet, or all elements are withheld.
+        TooLarge: the segment is to be protected, and is larger than a RaptorQ block.
     """
     count = len(segment.elements)
     withheld = withheld_count(segment)
@@ -127,45 +148,56 @@ def cut_segment(message: GoMessage, segment: Segment, link: LinkSettings, protec
         segment.coding, message.width_px, message.height_px, (withheld, count) if withheld else None
     )
     elements = segment.elements if segment.keep is None else np.where(segment.keep, segment.elements, -1)
-    unit = unit_of(message, segment)
-    order = packet_order(np.flatnonzero(known_keep(message, segment, count)), link, unit)
+    unit = unit_size(message, segment)
+    order = packet_order(np.flatnonzero(header_keep_mask(message, segment, count)), link, unit)
     limit = fec.source_payload_bytes(link.max_payload_bytes) if protected else link.max_payload_bytes
     sources: list[fec.SourcePacket] = []
     first = 0
-    for run, data in _cut(elements[order], positions_of(order, segment.spans), coder, limit, order // unit):
+    for run, data in _cut(elements[order], first_round_positions(order, segment.spans), coder, limit, order // unit):
         sources.append((first, run, data))
         first += run
     size = fec.symbol_bytes(link.max_payload_bytes) if protected and len(sources) > 1 else 0
     fec.check_block(len(sources), size)
-    worth = np.where(elements < 0, 0.0, segment.importance.astype(np.float64))[order]
-    sums = np.add.reduceat(worth, [first for first, _, _ in sources]) if sources else worth
-    return Cut(sources, [], size, sums)
+    importance = np.where(elements < 0, 0.0, segment.importance.astype(np.float64))[order]
+    sums = np.add.reduceat(importance, [first for first, _, _ in sources]) if sources else importance
+    return SegmentPackets(sources, [], size, sums)
 
 
-def packet_importance(cuts: Sequence[Cut]) -> Floats:
-    """float32 [P]: what the loss of each packet would lose, repair packets counted like the mean of their sources."""
+def packet_importance(segments: Sequence[SegmentPackets]) -> Floats:
+    """Return the importance of each packet of a round, float32 [P], by sequence number.
+
+    A repair packet has the mean importance of the source packets of its segment.
+    """
     parts = [np.zeros(0)]
-    for cut in cuts:
-        mean = cut.importance.mean() if cut.sources else 0.0
-        parts += [cut.importance, np.full(len(cut.repair), mean)]
+    for packets in segments:
+        mean = packets.importance.mean() if packets.sources else 0.0
+        parts += [packets.importance, np.full(len(packets.repair), mean)]
     return np.concatenate(parts).astype(np.float32)
 
 
-def lay_out(message: GoMessage, cuts: Sequence[Cut]) -> tuple[FrameHeader, PacketBatch]:
-    """Header and packets of segments that are cut; checksums are not set. Raises TooLarge for too many packets."""
+def assemble_round(message: GoMessage, segments: Sequence[SegmentPackets]) -> tuple[FrameHeader, PacketBatch]:
+    """Return the header of a round and its packets in one batch. Checksums are 0, and powers are 1.
+
+    Args:
+        message: the message of the round.
+        segments: the packets of each segment of the message.
+
+    Raises:
+        TooLarge: there are more than MAX_PACKETS packets.
+    """
     rows: list[tuple[int, int, int, bytes]] = []
-    frames = []
-    for index, (segment, cut) in enumerate(zip(message.segments, cuts, strict=True)):
-        rows += [(index, first, run, data) for first, run, data in cut.sources]
-        rows += [(index, number, 0, data) for number, data in enumerate(cut.repair)]
-        frames.append(
-            SegmentFrame(
+    segment_headers = []
+    for index, (segment, packets) in enumerate(zip(message.segments, segments, strict=True)):
+        rows += [(index, first, run, data) for first, run, data in packets.sources]
+        rows += [(index, number, 0, data) for number, data in enumerate(packets.repair)]
+        segment_headers.append(
+            SegmentHeader(
                 segment.kind,
                 len(segment.elements),
                 segment.coding,
-                len(cut.sources),
-                len(cut.repair),
-                cut.symbol_bytes if cut.repair else 0,
+                len(packets.sources),
+                len(packets.repair),
+                packets.symbol_bytes if packets.repair else 0,
                 segment.damage_tolerant,
                 None if segment.as_requested else segment.spans,
                 segment.as_requested,
@@ -175,7 +207,7 @@ def lay_out(message: GoMessage, cuts: Sequence[Cut]) -> tuple[FrameHeader, Packe
     if len(rows) > MAX_PACKETS:
         raise TooLarge(f"link.max_payload_bytes: {len(rows)} packets, more than {MAX_PACKETS} a round; use larger ones")
     header = FrameHeader(
-        message.codec, message.header, message.width_px, message.height_px, tuple(frames),
+        message.codec, message.header, message.width_px, message.height_px, tuple(segment_headers),
         message.frame_index, message.round, message.rounds,
     )  # fmt: skip
     return header, _batch(rows)
@@ -198,13 +230,22 @@ def _batch(rows: list[tuple[int, int, int, bytes]]) -> PacketBatch:
 
 
 def depacketize(header: FrameHeader, batch: PacketBatch, packets_sent: int, link: LinkSettings) -> ReceivedMessage:
-    """What arrived of a round, as elements and masks. Damaged, repeated and impossible packets count as erased."""
+    """Decode the packets that arrived of a round.
+
+    Damaged, repeated and impossible packets are treated as erased.
+
+    Args:
+        header: header of the round.
+        batch: packets as they arrived, in any order.
+        packets_sent: number of packets that were sent, from the end mark.
+        link: settings of the sender's packetizer.
+    """
     good = batch.checksum == checksums(batch, header.frame_index, header.round)
     possible = (batch.length <= link.max_payload_bytes) & (batch.sequence < packets_sent)
-    batch = _once(batch.select(good & possible & ~batch.erased))
+    batch = _sort_unique(batch.select(good & possible & ~batch.erased))
     bases = np.cumsum([0, *(s.source_packets + s.repair_packets for s in header.segments)])
     segments = tuple(
-        _receive(header, i, batch.select((batch.segment == i) & (batch.sequence >= base)), int(base), link)
+        _decode_segment(header, i, batch.select((batch.segment == i) & (batch.sequence >= base)), int(base), link)
         for i, base in enumerate(bases[:-1])
     )
     packet_bytes = np.full(packets_sent, -1, np.int64)
@@ -213,32 +254,35 @@ def depacketize(header: FrameHeader, batch: PacketBatch, packets_sent: int, link
     return ReceivedMessage(header, segments, packets_sent, arrived, packet_bytes)
 
 
-def _once(batch: PacketBatch) -> PacketBatch:
-    """Each packet once and in order of sequence, however they arrived; of several that differ the first to arrive."""
+def _sort_unique(batch: PacketBatch) -> PacketBatch:
+    """Return the packets in the order of their sequence numbers; of several with one number, the first to arrive."""
     if bool((np.diff(batch.sequence) > 0).all()):
         return batch
     return gather([(batch, np.unique(batch.sequence, return_index=True)[1])])
 
 
-def _receive(header: FrameHeader, index: int, batch: PacketBatch, base: int, link: LinkSettings) -> ReceivedSegment:
+def _decode_segment(
+    header: FrameHeader, index: int, batch: PacketBatch, base: int, link: LinkSettings
+) -> ReceivedSegment:
     segment = header.segments[index]
     total = segment.element_count
-    keep = known_keep(header, segment, total)
+    keep = header_keep_mask(header, segment, total)
     elements, received = np.zeros(total, np.int64), np.zeros(total, bool)
     withheld = ~keep
     sources = _sources(segment, int(np.count_nonzero(keep)), batch, base, link)
-    # Where these elements belong is not known when the feedback that named them is forgotten.
+    # The feedback that named the elements may have been forgotten. Then their positions are not known.
     if sources and not (segment.as_requested and segment.spans is None):
-        order = packet_order(np.flatnonzero(keep), link, unit_of(header, segment))
+        order = packet_order(np.flatnonzero(keep), link, unit_size(header, segment))
         coder = spec_of(header.codec, segment.kind).coder(
             segment.coding, header.width_px, header.height_px,
             (segment.withheld_count, total) if segment.withheld_count else None,
         )  # fmt: skip
-        positions = positions_of(order, segment.spans)
+        positions = first_round_positions(order, segment.spans)
         for first, count, data in sources.values():
             at = order[first : first + count]
-            # Runs never overlap; one that does would make this end decode the same elements again and again.
-            if not 0 < count <= MAX_RUN or first + count > len(order) or (received[at] | withheld[at]).any():
+            # Valid runs never overlap. Overlapping ones would make the receiver decode elements again and again.
+            in_range = 0 < count <= MAX_PACKET_ELEMENTS and first + count <= len(order)
+            if not in_range or (received[at] | withheld[at]).any():
                 continue
             try:
                 values = coder.decode(data, positions[first : first + count])
@@ -252,9 +296,17 @@ def _receive(header: FrameHeader, index: int, batch: PacketBatch, base: int, lin
 
 
 def _sources(
-    segment: SegmentFrame, total: int, batch: PacketBatch, base: int, link: LinkSettings
+    segment: SegmentHeader, total: int, batch: PacketBatch, base: int, link: LinkSettings
 ) -> dict[int, fec.SourcePacket]:
-    """Source packets by their number in the segment, with those that repair packets bring back; `total`: in all."""
+    """Return a segment's source packets by number, those that repair packets restore included.
+
+    Args:
+        segment: header of the segment.
+        total: number of elements that the source packets carry in total; a repeated single packet carries all of them.
+        batch: packets of the segment that arrived.
+        base: sequence number of the first packet of the segment.
+        link: settings of the sender's packetizer.
+    """
     columns = (batch.sequence - base, batch.first_element, batch.element_count)
     rows = zip(*(c.tolist() for c in columns), batch.payloads(), strict=True)
     sources: dict[int, fec.SourcePacket] = {}

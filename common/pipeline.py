@@ -1,11 +1,11 @@
-"""The whole loop in one process, in a page. Read this first.
+"""The whole transmission loop in one process, on one page. Read this file first.
 
     image -> encoder -> GoMessage -> packets -> wire -> channel -> wire -> received mask -> generative decoder -> image
                 ^                                                                                  |
-                +------------------------- feedback: elements still wanted -----------------------+
+                +-------------------------- feedback: requested elements -------------------------+
 
-The three services do the same with a network in between, and give the same bytes, masks and pictures
-(tests/integration/test_parity.py holds them together). No part asks which codec it carries.
+The three services run the same loop with a network in between, and give the same bytes, masks and pictures
+(tests/integration/test_parity.py verifies this). Nothing here depends on the codec.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gocom.common.byte_account import ByteAccount, account, frame_items
+from gocom.common.byte_account import ByteAccount, count_bytes, frame_items
+from gocom.common.codec_interfaces import GenerativeDecoder, SemanticEncoder
 from gocom.common.counter_rng import CounterRng
 from gocom.common.csi import Csi
 from gocom.common.errors import DecodeFailed
 from gocom.common.image_files import ImageArray
-from gocom.common.interfaces import GenerativeDecoder, SemanticEncoder
 from gocom.common.packet_batch import PacketBatch, join_batches
 from gocom.common.packetizer import MAX_PACKETS, depacketize, packetize
-from gocom.common.rounds import with_requested
+from gocom.common.rounds import with_requested_spans
 from gocom.common.types import (
     Budget,
     Feedback,
@@ -34,8 +34,8 @@ from gocom.common.types import (
     ReceivedMessage,
     Reconstruction,
 )
-from gocom.common.wire.feedback import answer_bytes, bare_message, feedback_to_proto
-from gocom.common.wire.messages import header_from_proto
+from gocom.common.wire.feedback import answer_bytes, counted_message, feedback_to_proto
+from gocom.common.wire.frame_messages import header_from_proto
 from gocom.common.wire.packet_batches import batch_from_proto, batch_to_proto
 from gocom.v1 import feedback_pb2, link_pb2
 
@@ -43,34 +43,35 @@ if TYPE_CHECKING:
     import torch
 
 Channel = Callable[[FrameHeader, PacketBatch], PacketBatch]
-"""All packets of a round to what becomes of them: with `erased` set, payloads changed, in another order, some more than
-once."""
-AskForMore = Callable[[Sequence[ReceivedMessage], Reconstruction | None], Feedback | None]
-"""The receiver's feedback policy: None ends the frame."""
-WayBack = Callable[[feedback_pb2.SendFeedbackRequest], bool]
-"""Whether an attempt at a feedback message arrives."""
+"""Function from the header and all packets of a round to the packets after the channel. It may set `erased`, change
+payloads, and reorder or duplicate packets."""
+RequestMore = Callable[[Sequence[ReceivedMessage], Reconstruction | None], Feedback | None]
+"""The receiver's feedback policy: a function from the rounds so far and their picture, if any, to feedback; None ends
+the frame."""
+ReverseChannel = Callable[[feedback_pb2.SendFeedbackRequest], bool]
+"""Function that says whether an attempt to send a feedback message arrives."""
 
 
 def clean_channel(header: FrameHeader, batch: PacketBatch) -> PacketBatch:
-    """Everything arrives."""
+    """Return the packets of a round unchanged: a channel without impairments."""
     return batch
 
 
-def clean_way_back(request: feedback_pb2.SendFeedbackRequest) -> bool:
-    """So does feedback."""
+def clean_reverse_channel(request: feedback_pb2.SendFeedbackRequest) -> bool:
+    """Return True: a reverse channel without losses."""
     return True
 
 
 @dataclass(slots=True)
 class PipelineResult:
-    """One frame, from end to end.
+    """The result of sending one frame from end to end.
 
     Attributes:
-        reconstruction: the final picture; None when none could be made.
-        reason: why not.
-        rounds: what arrived, round by round.
-        bytes: every byte of all rounds.
-        items: what went over the link, as serialized.
+        reconstruction: the final picture; None if none could be made.
+        reason: why no picture could be made; empty if there is one.
+        rounds: the received rounds, in order.
+        bytes: byte account of all rounds and of the feedback.
+        items: the messages that went over the link, in all rounds.
     """
 
     reconstruction: Reconstruction | None
@@ -81,23 +82,33 @@ class PipelineResult:
 
 
 def sampler_generator(seed: int, frame_index: int, round_: int) -> torch.Generator:
-    """The receiver's randomness for one round: same seed, same picture."""
+    """Return the generator of the receiver's sampler for one round. The same arguments give the same picture."""
     import torch  # noqa: PLC0415 - the channel emulator shares this package and has no torch
 
     return torch.Generator().manual_seed(CounterRng(seed, "sampler", frame_index, round_).integer())
 
 
 def transmit(
-    message: GoMessage, channel: Channel, link: LinkSettings, asked: Mapping[int, Ints] | None = None
+    message: GoMessage, channel: Channel, link: LinkSettings, requested: Mapping[int, Ints] | None = None
 ) -> tuple[ReceivedMessage, ByteAccount, list[link_pb2.SendRequest]]:
-    """One round over the channel, through its wire form on both sides of it; `asked`: the feedback it answers."""
+    """Send one round over the channel, with serialization before and after it.
+
+    Args:
+        message: the round.
+        channel: the channel that its packets cross.
+        link: packetizer settings.
+        requested: spans int64 [S, 2] by segment kind, of the feedback that the round answers; None in a first round.
+
+    Returns:
+        The received round, its byte account, and the messages that went over the link.
+    """
     header, packets = packetize(message, link)
     items = frame_items(header, packets, link.batch_packets)
-    arrived_header = with_requested(header_from_proto(items[0].header), asked or {})
-    left = channel(arrived_header, join_batches([batch_from_proto(item.batch) for item in items[1:-1]]))
-    arrived = [batch_from_proto(batch_to_proto(part)) for part in left.slices(MAX_PACKETS)]
+    arrived_header = with_requested_spans(header_from_proto(items[0].header), requested or {})
+    impaired = channel(arrived_header, join_batches([batch_from_proto(item.batch) for item in items[1:-1]]))
+    arrived = [batch_from_proto(batch_to_proto(part)) for part in impaired.slices(MAX_PACKETS)]
     received = depacketize(arrived_header, join_batches(arrived), items[-1].end.packet_count, link)
-    return received, account(header, packets, items), items
+    return received, count_bytes(header, packets, items), items
 
 
 def run(
@@ -107,8 +118,8 @@ def run(
     encoder: SemanticEncoder,
     decoder: GenerativeDecoder,
     channel: Channel = clean_channel,
-    ask: AskForMore | None = None,
-    way_back: WayBack = clean_way_back,
+    ask: RequestMore | None = None,
+    reverse_channel: ReverseChannel = clean_reverse_channel,
     attempts: int = 1,
     csi: Csi = Csi(),
     budget: Budget = Budget(),
@@ -118,15 +129,20 @@ def run(
 
     Args:
         image: float32 [3, H, W] in [0, 1].
-        goal: codec options, rounds, link.
+        goal: codec options, limits of further rounds, and packetizer settings.
         encoder, decoder: the two ends of one codec.
-        channel: what happens to packets.
-        ask: feedback policy; None: one round.
-        way_back: what becomes of feedback messages. When none arrives the frame ends with what it has.
-        attempts: how often one is sent at most (`gocom.common.wire.feedback.answer_waits` says it for a receiver).
-        csi: what the transmitter knows of the channel.
-        budget: of the first round.
-        seed: of the receiver's sampler.
+        channel: the channel that packets cross.
+        ask: the receiver's feedback policy; None: there is only one round.
+        reverse_channel: the channel that feedback crosses. If all attempts at a feedback message are lost, the frame
+            ends with the rounds that it has.
+        attempts: largest number of attempts at one feedback message. For the receiver service it follows from
+            `gocom.common.wire.feedback.answer_waits`.
+        csi: channel state at the transmitter.
+        budget: bytes that the first round may cost.
+        seed: seed of the receiver's sampler.
+
+    Raises:
+        BudgetTooSmall: the budget is below the codec's floor.
     """
     session = encoder.open(image, goal)
     message: GoMessage | None = session.first(csi, budget)
@@ -142,7 +158,7 @@ def run(
         message = None
         if feedback:
             request = feedback_to_proto(feedback, rounds[0].frame, goal.link)
-            arrived, spent = _send_back(request, way_back, attempts)
+            arrived, spent = _send_feedback(request, reverse_channel, attempts)
             result.bytes.feedback_bytes += spent
             if arrived:
                 message = session.refine(feedback)
@@ -152,13 +168,15 @@ def run(
     return result
 
 
-def _send_back(request: feedback_pb2.SendFeedbackRequest, way_back: WayBack, attempts: int) -> tuple[bool, int]:
-    """Send feedback until it arrives; -> whether it did, and the bytes of all attempts."""
+def _send_feedback(
+    request: feedback_pb2.SendFeedbackRequest, reverse_channel: ReverseChannel, attempts: int
+) -> tuple[bool, int]:
+    """Send feedback until it arrives. Return whether it did, and the bytes of all attempts."""
     spent = 0
     for attempt in range(attempts):
         request.attempt = attempt
-        spent += len(bare_message(request))
-        if way_back(request):
+        spent += len(counted_message(request))
+        if reverse_channel(request):
             return True, spent
     return False, spent
 

@@ -1,4 +1,4 @@
-"""Uniform scalar quantizer with a range for each channel: features to levels and back."""
+"""Uniform scalar quantizer of features, with a range for each channel."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from gocom.common.types import Floats, Ints
 
 @dataclass(frozen=True, eq=False)
 class UniformQuantizer:
-    """Levels of equal width between two bounds; a value beyond them takes the outermost level.
+    """A quantizer with levels of equal width between two bounds. A value beyond a bound gets the outermost level.
 
     Attributes:
-        low, high: float64 [C], the bounds of each channel.
-        levels: how many.
+        low, high: float64 [C], lower and upper bound of each channel.
+        levels: number of levels.
     """
 
     low: npt.NDArray[np.float64]
@@ -33,28 +33,38 @@ class UniformQuantizer:
 
     @property
     def step(self) -> npt.NDArray[np.float64]:
-        """float64 [C], the width of a level."""
+        """Width of a level in each channel, float64 [C]."""
         return (self.high - self.low) / self.levels
 
     def quantize(self, values: npt.NDArray[np.floating[Any]]) -> Ints:
-        """[..., C] -> int64 [..., C], each in [0, levels)."""
+        """Return the level of each value, int64 [..., C] in [0, levels), for values [..., C]."""
         index = np.floor((values.astype(np.float64) - self.low) / self.step)
         levels: Ints = np.clip(index, 0, self.levels - 1).astype(np.int64)
         return levels
 
     def dequantize(self, index: Ints) -> Floats:
-        """int64 [..., C] in [0, levels) -> float32 [..., C], the middle of each level."""
+        """Return the middle of each level, float32 [..., C], for levels int64 [..., C] in [0, levels)."""
         return (self.low + (index + 0.5) * self.step).astype(np.float32)
 
     @staticmethod
-    def calibrate(values: npt.NDArray[np.floating[Any]], levels: int, outside: float) -> UniformQuantizer:
-        """Bounds of values [N, C] beyond which a share of `outside` lies on either side."""
-        low, high = np.quantile(values.astype(np.float64), [outside, 1 - outside], axis=0)
+    def calibrate(values: npt.NDArray[np.floating[Any]], levels: int, tail_share: float) -> UniformQuantizer:
+        """Return a quantizer whose bounds are quantiles of sample values.
+
+        Args:
+            values: samples [N, C].
+            levels: number of levels.
+            tail_share: share of a channel's samples that lies below the lower bound, and share above the upper one.
+        """
+        low, high = np.quantile(values.astype(np.float64), [tail_share, 1 - tail_share], axis=0)
         return UniformQuantizer(low, high, levels)
 
 
 def load_quantizer(path: Path, levels: int) -> UniformQuantizer:
-    """From the entries "low" and "high" of a safetensors file. Raises Mismatch."""
+    """Load a quantizer from the arrays "low" and "high" of a safetensors file.
+
+    Raises:
+        Mismatch: an array is missing, or the bounds are not valid.
+    """
     entries = load_file(path)
     if not {"low", "high"} <= entries.keys():
         raise Mismatch(f"quantizer: {path.name} has no bounds")

@@ -16,6 +16,7 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Generic, TypeVar
 
 from gocom.common.entry_points import PLUGINS, find_entry_points
@@ -81,7 +82,7 @@ class Registry(Generic[T]):
         for package in [self.home, *self._tried_out()]:
             self._load_folder(package)
         for name, package in self._installed():
-            self._or_skip(name, lambda package=package: self._load_folder(package))
+            self._or_skip(name, partial(self._load_folder, package))
 
     def _load_folder(self, package: str) -> None:
         """Import every module of a package, once; a plug-in need not have it."""
@@ -106,7 +107,7 @@ class Registry(Generic[T]):
         for package in [self.home, *self._tried_out()]:
             self._load_file(package, file)
         for name, package in self._installed():
-            self._or_skip(name, lambda package=package: self._load_file(package, file))
+            self._or_skip(name, partial(self._load_file, package, file))
 
     @property
     def _folder(self) -> str:

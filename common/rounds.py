@@ -1,4 +1,4 @@
-"""Several rounds of a frame as one: what is there, and what is missing."""
+"""Merging of the rounds of a frame, and spans: sets of elements as (start, length) pairs."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ from gocom.common.types import Bools, FrameHeader, Ints, ReceivedMessage, Receiv
 
 
 def merge_rounds(rounds: Sequence[ReceivedMessage]) -> dict[int, ReceivedSegment]:
-    """Segments by kind, with what later rounds brought put into the arrays of the first; `spans` of all is None.
+    """Merge rounds: return the segments of the first round by kind, with the elements that later rounds brought.
 
-    A later round never un-receives. What does not fit the first round (elements past its end, spans of a segment it
-    does not have, a whole segment of another length) is left out: it comes from the wire.
+    In the result `spans` is None, and an element that was received in any round is received. Rounds come from the wire,
+    so data that does not fit the first round is ignored: elements beyond its end, spans of a segment that it does not
+    have, or a whole segment of another length.
     """
     merged: dict[int, ReceivedSegment] = {}
     for message in rounds:
         for segment in message.segments:
             known = merged.get(segment.kind)
             if known is not None:
-                merged[segment.kind] = _put(known, segment)
+                merged[segment.kind] = _merge_segment(known, segment)
             elif segment.spans is None:
                 merged[segment.kind] = segment
     return merged
 
 
-def _put(known: ReceivedSegment, later: ReceivedSegment) -> ReceivedSegment:
+def _merge_segment(known: ReceivedSegment, later: ReceivedSegment) -> ReceivedSegment:
     count = len(known.elements)
     if later.spans is None and len(later.elements) != count:
         return known
-    at = np.arange(count) if later.spans is None else span_positions(later.spans)
+    at = np.arange(count) if later.spans is None else spans_to_positions(later.spans)
     new = later.received & (at < count)
     elements, received = known.elements.copy(), known.received.copy()
     elements[at[new]] = later.elements[new]
@@ -40,17 +41,20 @@ def _put(known: ReceivedSegment, later: ReceivedSegment) -> ReceivedSegment:
     return ReceivedSegment(known.kind, elements, received, None, known.withheld)
 
 
-def with_requested(header: FrameHeader, asked: Mapping[int, Ints]) -> FrameHeader:
-    """A later round's header with the spans that its sender did not repeat: so many of what was asked for.
+def with_requested_spans(header: FrameHeader, requested: Mapping[int, Ints]) -> FrameHeader:
+    """Return the header of a later round with the spans of all segments that are sent as requested.
+
+    Such a segment has no spans on the wire. They follow from the feedback and the number of elements, see `thin_spans`.
 
     Args:
-        asked: by segment kind, spans of the feedback that this round answers.
+        header: the header as it arrived.
+        requested: spans int64 [S, 2] by segment kind, of the feedback that the round answers.
     """
     if not any(segment.as_requested for segment in header.segments):
         return header
     segments = []
     for segment in header.segments:
-        spans = asked.get(segment.kind)
+        spans = requested.get(segment.kind)
         if segment.as_requested and spans is not None:
             chosen = thin_spans(spans, segment.element_count)
             if int(chosen[:, 1].sum()) == segment.element_count:
@@ -60,16 +64,23 @@ def with_requested(header: FrameHeader, asked: Mapping[int, Ints]) -> FrameHeade
 
 
 def thin_spans(spans: Ints, limit: int) -> Ints:
-    """At most `limit` of the elements of spans [S, 2], spread over all of them, the same ones on every machine."""
-    positions = span_positions(spans)
+    """Return spans, int64 [S, 2], of at most `limit` of the elements in the given spans.
+
+    The choice is pseudo-random, so it is spread over all of them, and it is the same on every machine.
+    """
+    positions = spans_to_positions(spans)
     if len(positions) <= limit:
         return spans
     chosen = CounterRng(0, "thin_spans").permutation(len(positions))[:limit]
-    return spans_of(np.sort(positions[chosen]))
+    return positions_to_spans(np.sort(positions[chosen]))
 
 
-def spans_of(positions: Ints) -> Ints:
-    """int64 [N] ascending, each once -> int64 [S, 2] of (start, length)."""
+def positions_to_spans(positions: Ints) -> Ints:
+    """Return the (start, length) of each run of consecutive positions, int64 [S, 2].
+
+    Args:
+        positions: int64 [N], ascending, without repetitions.
+    """
     if not len(positions):
         return np.zeros((0, 2), np.int64)
     first = np.flatnonzero(np.diff(positions, prepend=positions[0] - 2) > 1)
@@ -78,14 +89,14 @@ def spans_of(positions: Ints) -> Ints:
     return spans
 
 
-def span_positions(spans: Ints) -> Ints:
-    """int64 [S, 2] of (start, length) -> int64 [N], every position, in order."""
+def spans_to_positions(spans: Ints) -> Ints:
+    """Return every position in spans int64 [S, 2] of (start, length), in order: int64 [N]."""
     starts, lengths = spans[:, 0], spans[:, 1]
     before = np.cumsum(lengths) - lengths
     offsets: Ints = (starts - before).repeat(lengths)
     return offsets + np.arange(len(offsets), dtype=np.int64)
 
 
-def missing_spans(mask: Bools) -> Ints:
-    """bool [N], True where present -> int64 [S, 2], the (start, length) of each run of False."""
-    return spans_of(np.flatnonzero(~mask))
+def missing_spans(present: Bools) -> Ints:
+    """Return the (start, length) of each run of False in a mask, bool [N]: int64 [S, 2]."""
+    return positions_to_spans(np.flatnonzero(~present))

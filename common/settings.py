@@ -79,14 +79,14 @@ class ChannelSettings(ServiceSettings):
     next_hop: str = "127.0.0.1:50053"
     """Address (host:port) of the receiver, or of a further emulator."""
     profile: str = "clean"
-    """Impairments to begin with, as a SPEC of the command line: "clean", "packet_erasure:rate=0.1"."""
+    """Impairments at the start, as a SPEC of the command line: "clean", "packet_erasure:rate=0.1"."""
     seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
     """Seed of the channel's randomness, in both directions."""
     feedback_address: str = ""
     """Address (host:port) of the transmitter's FeedbackService, or of a further emulator; feedback is forwarded there.
     Where it is empty the emulator takes no feedback."""
     reverse_profile: str = "clean"
-    """Impairments that feedback meets, as a SPEC; needs feedback_address."""
+    """Impairments of the reverse channel, which feedback crosses, as a SPEC; needs feedback_address."""
 
 
 class TransmitterSettings(ServiceSettings):
@@ -131,17 +131,17 @@ class TransmitterSettings(ServiceSettings):
 
     @field_validator("csi_kind")
     @classmethod
-    def _kind_fits(cls, value: CsiKind, info: ValidationInfo) -> CsiKind:
+    def _check_kind_has_source(cls, value: CsiKind, info: ValidationInfo) -> CsiKind:
         if value is CsiKind.INSTANTANEOUS and info.data.get("csi_source") is not CsiSource.EMULATOR:
             raise ValueError("is for csi_source=emulator; a receiver sees only what came")
         return value
 
     @field_validator("csi_age_packets", "csi_nmse_db")
     @classmethod
-    def _needs_instantaneous(cls, value: float | None, info: ValidationInfo) -> float | None:
+    def _check_instantaneous(cls, value: float | None, info: ValidationInfo) -> float | None:
         assert info.field_name is not None
-        as_given = value != cls.model_fields[info.field_name].default
-        if as_given and info.data.get("csi_kind") is not CsiKind.INSTANTANEOUS:
+        is_set = value != cls.model_fields[info.field_name].default
+        if is_set and info.data.get("csi_kind") is not CsiKind.INSTANTANEOUS:
             raise ValueError("is for csi_kind=instantaneous")
         return value
 
@@ -185,7 +185,7 @@ class ReceiverSettings(ServiceSettings):
 
     @field_validator("feedback_try_s")
     @classmethod
-    def _not_at_once(cls, value: float) -> float:
+    def _check_interval(cls, value: float) -> float:
         if 0 < value < 0.01:
             raise ValueError("must be 0 (sent once), or 0.01 to 86400 s")
         return value

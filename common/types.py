@@ -1,8 +1,8 @@
-"""The nouns of the pipeline, shared by both ends.
+"""Data types of the pipeline, shared by transmitter and receiver.
 
     image -> GoMessage (segments of elements) -> PacketBatch -> channel -> PacketBatch -> ReceivedMessage -> image
 
-Every loss ends up as a *received mask*: bool arrays in which True means present.
+Every loss is expressed as a *received mask*: a bool array in which True means that an element arrived.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MIN_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES = 32, 65000
 
 
 class ElementCoding(str, Enum):
-    """How elements become bits; restarts with every packet."""
+    """Entropy coding of elements. Each packet is coded on its own."""
 
     FIXED = "fixed"
     HUFFMAN = "huffman"
@@ -38,14 +38,14 @@ class ElementCoding(str, Enum):
 
 
 class FeedbackPolicy(str, Enum):
-    """What a receiver asks for: what the channel erased, or what its decoder is least certain of."""
+    """Choice of the elements that a receiver asks for: erased ones, or those that its decoder is least certain of."""
 
     ERASED = "erased"
     UNCERTAIN = "uncertain"
 
 
 class PowerAllocation(str, Enum):
-    """How the power of a round's packets is chosen; their mean is 1."""
+    """Allocation of transmit power to the packets of a round. Their mean power is 1."""
 
     EQUAL = "equal"
     WATER_FILLING = "water_filling"
@@ -53,11 +53,12 @@ class PowerAllocation(str, Enum):
 
 
 PowerRule = Callable[[Floats], Floats]
-"""Importance of a round's packets, float32 [P], in the order of their numbers -> their power, float32 [P], linear."""
+"""Function from the importance of a round's packets, float32 [P], to their power, float32 [P], linear. Both are by
+sequence number."""
 
 
 class Provenance(IntEnum):
-    """Where a pixel of a reconstruction comes from."""
+    """Origin of a pixel of a reconstruction: received, withheld by the sender, or erased by the channel."""
 
     RECEIVED = 0
     WITHHELD = 1
@@ -65,14 +66,24 @@ class Provenance(IntEnum):
 
 
 class Parameters(BaseModel):
-    """Base of codec headers and codec options: immutable, and unknown names are errors."""
+    """Base class of codec headers and codec options. They are immutable, and unknown names are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 @dataclass(frozen=True, slots=True)
 class LinkSettings:
-    """How a link cuts segments into packets; the same for every codec in a comparison."""
+    """Packetizer settings of a link. They do not depend on the codec.
+
+    Attributes:
+        max_payload_bytes: largest payload of a packet, 32 to 65000 bytes.
+        interleave: permute elements before they are cut into packets.
+        interleave_seed: seed of the permutation.
+        batch_packets: largest number of packets of a batch on the wire, 1 to 4096.
+
+    Raises:
+        InvalidInput: a size is out of range.
+    """
 
     max_payload_bytes: int = 105
     interleave: bool = True
@@ -90,14 +101,14 @@ class LinkSettings:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Bytes a round may cost, all counted; None: no limit."""
+    """Largest number of bytes that a round may cost, headers and repair packets included; None: no limit."""
 
     max_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RoundSettings:
-    """How a frame's further rounds come about; see Goal."""
+    """Limits and policy of the further rounds of a frame; the attributes are those of Goal."""
 
     max_rounds: int = 1
     round_budget_bytes: int = 0
@@ -107,14 +118,16 @@ class RoundSettings:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What the sender wants of one frame.
+    """The sender's options and limits for one frame.
 
     Attributes:
-        options: of the codec.
-        max_rounds: transmissions in all; 1: no feedback.
-        round_budget_bytes: bytes a later round may cost; 0: no limit.
-        feedback_policy: what the receiver asks for.
-        quality_target: estimated quality in [0, 1] at which it stops asking; 0: it does not stop for that.
+        options: options of the codec.
+        frame_index: index of the frame within its session.
+        max_rounds: largest number of rounds, the first one included; 1: no feedback.
+        round_budget_bytes: bytes that a later round may cost; 0: no limit.
+        link: packetizer settings.
+        feedback_policy: choice of the elements that the receiver asks for.
+        quality_target: quality in [0, 1], as the decoder estimates it, at which the receiver stops asking; 0: none.
     """
 
     options: Parameters
@@ -127,26 +140,27 @@ class Goal:
 
     @property
     def rounds(self) -> RoundSettings:
-        """What a frame header says of further rounds."""
+        """Settings of the further rounds, as the frame header carries them."""
         return RoundSettings(self.max_rounds, self.round_budget_bytes, self.feedback_policy, self.quality_target)
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """N elements with a common alphabet: tokens, caption bytes, file bytes.
+    """N elements of one alphabet: tokens, caption bytes or file bytes.
 
     Attributes:
         kind: index into the codec's list of segments.
-        elements: int64 [N], those that are withheld included; their values do not matter.
-        importance: float32 [N] in [0, 1]; what power allocation and unequal protection go by.
-        coding: how the elements become bits.
-        repair_overhead: RaptorQ repair packets as a share of the source packets.
-        damage_tolerant: damaged payloads are of use to the decoder.
-        spans: in a later round, int64 [S, 2] of (start, length) within the first round's elements.
-        as_requested: in a later round, the receiver knows `spans`: so many of what it asked for.
-        keep: bool [N], True where the element is sent, where the receiver cannot know that: each packet then carries
-            its slice of this mask. None: all are sent, or all that the system's `keep` says of the frame header.
-        repair_packets: exactly so many, in place of what `repair_overhead` comes to; None: as that says.
+        elements: int64 [N], withheld elements included; the values of those do not matter.
+        importance: float32 [N] in [0, 1], used by power allocation and unequal error protection.
+        coding: entropy coding of the elements.
+        repair_overhead: number of RaptorQ repair packets as a share of the source packets.
+        damage_tolerant: the decoder can use damaged payloads.
+        spans: in a later round, the positions of the elements in the first round's segment: int64 [S, 2] of
+            (start, length). None in a first round.
+        as_requested: in a later round, the receiver can derive `spans` from its own feedback and N.
+        keep: bool [N], True for each element that is sent, if only the sender knows this; each packet then carries its
+            slice of the mask. None: all elements are sent, or those that SegmentSpec.keep derives from the header.
+        repair_packets: exact number of repair packets, which replaces `repair_overhead`; None: `repair_overhead` holds.
     """
 
     kind: int
@@ -163,10 +177,17 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class GoMessage:
-    """What a codec wants the receiver to know about one image, in one round.
+    """The content that a codec sends about one image in one round.
 
     Attributes:
-        power: sets the power of the packets it is cut into; None: 1 for all.
+        codec: name of the codec.
+        header: codec-specific part of the frame header.
+        width_px, height_px: size of the image.
+        segments: the segments, in wire order.
+        frame_index: index of the frame within its session.
+        round: number of the round, from 0.
+        rounds: settings of further rounds.
+        power: rule that sets the power of the packets; None: the power of each packet is 1.
     """
 
     codec: str
@@ -181,8 +202,16 @@ class GoMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class SegmentFrame:
-    """What a frame header says of one segment; `withheld_count` is not 0 where packets carry slices of a mask."""
+class SegmentHeader:
+    """The description of one segment in a frame header.
+
+    Attributes:
+        kind, coding, damage_tolerant, spans, as_requested: as in Segment.
+        element_count: number of elements, withheld ones included.
+        source_packets, repair_packets: number of packets of each type.
+        symbol_bytes: size of a RaptorQ symbol, in bytes; 0 without RaptorQ.
+        withheld_count: number of withheld elements if packets carry slices of the mask; 0 otherwise.
+    """
 
     kind: int
     element_count: int
@@ -198,13 +227,13 @@ class SegmentFrame:
 
 @dataclass(frozen=True, slots=True)
 class FrameHeader:
-    """Begins a round of a frame on the wire."""
+    """The header of one round of a frame; the attributes are those of GoMessage, without the elements."""
 
     codec: str
     header: Parameters
     width_px: int
     height_px: int
-    segments: tuple[SegmentFrame, ...]
+    segments: tuple[SegmentHeader, ...]
     frame_index: int = 0
     round: int = 0
     rounds: RoundSettings = RoundSettings()
@@ -212,13 +241,14 @@ class FrameHeader:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedSegment:
-    """Elements of a segment with the mask of those that arrived. Elements that did not are 0.
+    """A segment as received, with a mask of the elements that arrived.
 
     Attributes:
-        elements: int64 [N].
-        received: bool [N], True = present.
-        spans: in a later round, where they belong.
-        withheld: bool [N], True where the sender is known to have left the element out; None: nowhere.
+        kind: index into the codec's list of segments.
+        elements: int64 [N]; an element that did not arrive is 0.
+        received: bool [N], True for each element that arrived.
+        spans: in a later round, the positions of the elements, as in Segment; None if they are not known.
+        withheld: bool [N], True for each element that is known to be withheld by the sender; None: no element is.
     """
 
     kind: int
@@ -229,17 +259,21 @@ class ReceivedSegment:
 
     @property
     def erased(self) -> Bools:
-        """bool [N], True where an element was sent, as far as is known, and did not arrive."""
+        """Mask of the elements that did not arrive and are not known to be withheld, bool [N]."""
         return ~self.received if self.withheld is None else ~self.received & ~self.withheld
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedMessage:
-    """A round of a frame as the channel left it.
+    """A round of a frame as received.
 
     Attributes:
-        packet_bytes: int64 [packets_sent], payload of each packet by sequence number; -1: it did not arrive, or not
-            whole. Empty where nobody asks for it.
+        frame: header of the round.
+        segments: the segments, in wire order.
+        packets_sent: number of packets that were sent, from the end mark.
+        packets_received: number of different packets that arrived undamaged.
+        packet_bytes: int64 [packets_sent], payload size of each packet in bytes, by sequence number; -1 for a packet
+            that was lost or damaged. It may be empty if nothing needs it.
     """
 
     frame: FrameHeader
@@ -251,12 +285,15 @@ class ReceivedMessage:
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """What the receiver wants next.
+    """A receiver's request for a further round.
 
     Attributes:
-        wanted: by segment kind, int64 [S, 2] of (start, length) in elements of the first round.
-        budget_bytes: what the answer may cost; 0: no limit.
-        link: what the receiver makes of the link; None: it does not say.
+        frame_index, round: the frame, and the round that the feedback follows.
+        wanted: requested elements by segment kind: int64 [S, 2] of (start, length) in the first round's segment.
+        label: label from the receiver's task; None: there is none.
+        text: what the receiver wants, in words; None: not given.
+        budget_bytes: bytes that the further round may cost; 0: no limit.
+        link: the receiver's estimate of the link; None: not given.
     """
 
     frame_index: int
@@ -270,18 +307,18 @@ class Feedback:
 
 @dataclass(frozen=True, slots=True)
 class Reconstruction:
-    """A picture made from what arrived.
+    """A picture that a decoder made from the received rounds.
 
     Attributes:
         image: float32 [3, H, W] in [0, 1].
-        provenance: uint8 [H, W] of Provenance.
-        step: sampler step of a preview; the last one is final.
-        final: no better picture of these rounds will follow.
-        seconds: by stage.
-        wanted: elements the channel erased and a further round should bring, by segment kind (empty: none).
-        caption: text that arrived, if any.
-        uncertain: by segment kind, int64 [M], elements the decoder had to guess, the least certain first.
-        quality_estimate: the decoder's own estimate of how much of the picture is right, in [0, 1]; None: it has none.
+        provenance: uint8 [H, W], the Provenance of each pixel.
+        step: sampler step that the picture was made after.
+        final: whether this is the last picture of these rounds, not a preview.
+        seconds: duration of each stage, in seconds.
+        wanted: erased elements that a further round should bring, by segment kind: int64 [S, 2] of (start, length).
+        caption: caption that arrived, if any.
+        uncertain: elements that the decoder had to guess, by segment kind: int64 [M], the least certain first.
+        quality_estimate: the decoder's own estimate of the correct share of the picture, in [0, 1]; None: it has none.
     """
 
     image: ImageArray

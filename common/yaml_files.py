@@ -1,4 +1,4 @@
-"""Reading YAML 1.2 files that people write: channel profiles and scripts."""
+"""Reader of YAML 1.2 files that people write: channel profiles and scripts."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ MAX_QUOTED = 300
 
 
 class _Constructor(SafeConstructor):
-    """Plain data only, and no digits grouped by underscores: YAML 1.2 has none, the library still takes 1_0 for 10."""
+    """A constructor of plain data that reads numbers as YAML 1.2 does: 1_0 is text, and not 10 as in the library."""
 
     def construct_number(self, node: ScalarNode) -> int | float | str:
-        """Make an int or a float of a scalar that looks like one."""
+        """Return the int or float of a scalar that looks like one; its text if there is an underscore in it."""
         if "_" in node.value:
             return str(node.value)
         number: int | float
-        number = self.construct_yaml_int(node) if node.tag.endswith(":int") else self.construct_yaml_float(node)
+        number = self.construct_yaml_int(node) if str(node.tag).endswith(":int") else self.construct_yaml_float(node)
         return number
 
 
@@ -44,8 +44,8 @@ def read_yaml(path: Path) -> Any:
     except DuplicateKeyError as error:
         line = error.problem_mark.line + 1
         raise InvalidInput(f"cannot read {str(path)!r}: in line {line}: {error.problem[:MAX_QUOTED]}") from None
-    # Beside YAMLError the library raises ValueError for a date that is none, RecursionError for brackets within
-    # brackets, and KeyError or IndexError for a tag with a value that it cannot have.
+    # Besides YAMLError the library raises ValueError for an invalid date, RecursionError for deeply nested brackets,
+    # and KeyError or IndexError for a tag with a value that it cannot have.
     except Exception as error:
         words = str(error)[:MAX_QUOTED] or type(error).__name__
         raise InvalidInput(f"cannot read {str(path)!r}: {words}") from None

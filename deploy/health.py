@@ -8,6 +8,7 @@ The `gocom` command takes 0.6 s to load what a probe has no use for; every 10 s 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -20,7 +21,8 @@ def status_of(address: str) -> str:
     """What the health service at host:port says: SERVING, NOT_SERVING, ...; or why it says nothing."""
     with grpc.insecure_channel(address, options=OPTIONS) as channel:
         try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_S)
         except grpc.RpcError as error:
             return f"{error.code().name}: {error.details()}"
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))

@@ -19,6 +19,7 @@ from statistics import median
 from typing import Annotated, Any
 
 import numpy as np
+import numpy.typing as npt
 import typer
 from skimage import data
 
@@ -35,7 +36,7 @@ STREAMS = (("jpeg", 64, 300), ("jpeg", 256, 150), ("lami_go", 256, 20), ("featur
 WARM_PICTURES = 2
 
 
-def photos(side_px: int) -> list[np.ndarray]:
+def photos(side_px: int) -> list[npt.NDArray[np.uint8]]:
     """uint8 [side, side, 3] of each sample picture."""
     return [square_crop(np.ascontiguousarray(getattr(data, name)()[..., :3]), side_px) for name in PHOTOS]
 

@@ -19,7 +19,7 @@ import typer
 from gocom.client import console
 from gocom.client.commands.send import Payload
 from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit
-from gocom.client.service_targets import Target, open_client
+from gocom.client.open_client import Target, open_client
 from gocom.common.errors import InvalidInput, UnknownName
 from gocom.common.types import LinkSettings
 

@@ -11,15 +11,15 @@ from typing import Any
 from gocom.channel_emulator.chain import Chain
 from gocom.channel_emulator.proxy.feedback_packets import arrives
 from gocom.common.channel_spec import parse_spec
+from gocom.common.codec_interfaces import GenerativeDecoder, SemanticEncoder
 from gocom.common.csi import Csi
 from gocom.common.image_files import ImageArray, read_samples, square_crop, to_float
-from gocom.common.interfaces import GenerativeDecoder, SemanticEncoder
 from gocom.common.pipeline import PipelineResult, run
 from gocom.common.systems import SYSTEMS
 from gocom.common.types import Budget, Feedback, FeedbackPolicy, Goal, LinkSettings, ReceivedMessage, Reconstruction
-from gocom.common.wire.messages import make_parameters
+from gocom.common.wire.frame_messages import make_parameters
 from gocom.receiver.decoders import DECODERS
-from gocom.receiver.feedback import feedback_for, wanted_elements
+from gocom.receiver.feedback_policy import feedback_for, wanted_elements
 from gocom.receiver.link_estimation import LinkEstimate
 from gocom.transmitter.encoders import ENCODERS
 from gocom.transmitter.resources.delivery import PLAIN, Delivery, DeliveryEncoder
@@ -52,7 +52,7 @@ class Codec:
         reverse = Chain.from_profile(parse_spec(reverse_channel, seed=seed))
         return run(
             image, goal, encoder=DeliveryEncoder(self.encoder, delivery), decoder=self.decoder, channel=chain,
-            ask=ask_for_missing, way_back=partial(arrives, reverse), attempts=feedback_attempts, csi=csi,
+            ask=ask_for_missing, reverse_channel=partial(arrives, reverse), attempts=feedback_attempts, csi=csi,
             budget=Budget(budget), seed=seed if sampler_seed is None else sampler_seed,
         )  # fmt: skip
 

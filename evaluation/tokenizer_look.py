@@ -23,6 +23,7 @@ from gocom.common.image_quality import ms_ssim, psnr_db
 from gocom.common.model_files import model_folder
 from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.vq_tokenizer import VQTokenizer
+from gocom.common.types import Ints
 from gocom.evaluation.judge import Interval, interval
 from gocom.training.pictures import blockiness
 
@@ -50,7 +51,7 @@ class Tokenizer:
         self.net = load_net(VQTokenizer, model_folder("vq_tokenizer"), self.device)
 
     @torch.inference_mode()
-    def __call__(self, image: ImageArray) -> tuple[np.ndarray, ImageArray]:
+    def __call__(self, image: ImageArray) -> tuple[Ints, ImageArray]:
         """float32 [3, H, W] -> tokens int64 [H/8, W/8], reconstruction float32 [3, H, W]."""
         tokens, _ = self.net.encode(torch.from_numpy(image)[None].to(self.device))
         x_hat: ImageArray = self.net.decode(tokens)[0].cpu().numpy()

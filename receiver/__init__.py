@@ -1,1 +1,1 @@
-"""Packets in, pictures out: decoders, samplers, the record of a session, and the service."""
+"""The receiver: decoders, link streams, records of the pictures of each session, and the service."""

@@ -1,4 +1,4 @@
-"""Frames that can be decoded together: those of one kind, in one go."""
+"""Grouping of frames that can be decoded in one batch."""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import TypeVar
 
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
-def in_groups(
-    items: Iterable[Item], kind: Callable[[Item], Hashable], make: Callable[[Sequence[Item]], Sequence[Made]]
-) -> list[Made]:
-    """What `make` makes of the items of each kind, put back into the order of the items."""
+def map_in_groups(
+    items: Iterable[Item], key: Callable[[Item], Hashable], process: Callable[[Sequence[Item]], Sequence[Result]]
+) -> list[Result]:
+    """Call `process` once for the items of each key, and return its results in the order of the items.
+
+    Args:
+        items: the items.
+        key: gives the key of an item; items with equal keys form a group.
+        process: returns one result for each item of a group, in order.
+    """
     groups: dict[Hashable, list[tuple[int, Item]]] = {}
     for index, item in enumerate(items):
-        groups.setdefault(kind(item), []).append((index, item))
-    found: dict[int, Made] = {}
+        groups.setdefault(key(item), []).append((index, item))
+    found: dict[int, Result] = {}
     for group in groups.values():
         indices, members = zip(*group, strict=True)
-        found |= zip(indices, make(members), strict=True)
+        found |= zip(indices, process(members), strict=True)
     return [found[index] for index in range(len(found))]

@@ -1,4 +1,4 @@
-"""The decode loop: rounds of all link streams in, pictures out, several frames at a time where the settings say so."""
+"""The decode loop: decodes the queued rounds of all link streams, in batches if the settings allow."""
 
 from __future__ import annotations
 
@@ -6,46 +6,46 @@ from collections.abc import Sequence
 from functools import partial
 
 from gocom.common.logs import get_logger
-from gocom.receiver.frame_decoding import Undecoded, decode, together
-from gocom.receiver.frames import DecodeJob, LinkDependencies
+from gocom.receiver.frame_decoding import DecodeInput, decode, group_frames
+from gocom.receiver.link_state import DecodeJob, LinkDependencies
 
 log = get_logger("receiver")
 
 
 async def decode_all(dependencies: LinkDependencies) -> None:
-    """Decode queued rounds for ever: one, and up to `batch_frames` with those that wait already."""
-    jobs, held = dependencies.jobs, list[DecodeJob]()
+    """Decode queued rounds for ever, up to `batch_frames` at a time if several are waiting."""
+    jobs, held = dependencies.decode_queue, list[DecodeJob]()
     while True:
         batch = [held.pop() if held else await jobs.get()]
         while not held and len(batch) < dependencies.settings.batch_frames and not jobs.empty():
             job = jobs.get_nowait()
-            # A frame's next round builds on what comes of this one.
+            # The next round of a frame is decoded only after this one.
             same_frame = any(job.frame is other.frame for other in batch)
             (held if same_frame else batch).append(job)
         await process(dependencies, batch)
 
 
 async def process(dependencies: LinkDependencies, jobs: Sequence[DecodeJob]) -> None:
-    """Unpack and decode rounds of different frames. Never raises for what the wire brought."""
+    """Unpack and decode rounds of different frames. Does not raise for anything that came over the wire."""
     try:
-        taken = [(job, frame) for job in jobs if (frame := await job.session.take_round(job)) is not None]
+        taken = [(job, frame) for job in jobs if (frame := await job.session.unpack_round(job)) is not None]
         frames = [frame for _, frame in taken]
-        for indices in await _together(dependencies, frames):
+        for indices in await _groups(dependencies, frames):
             work = partial(decode, dependencies.decoders, [frames[i] for i in indices])
             for i, outcome in zip(indices, await dependencies.decoders.run(work), strict=True):
                 job, _ = taken[i]
                 job.session.conclude(job, outcome)
     except Exception as error:
-        # Not foreseen. These frames fail; the loop goes on, or all others would wait for ever.
+        # An unexpected error. These frames fail and the loop goes on, since all other frames depend on it.
         log.critical("decoding failed", exc_info=error)
         for job in jobs:
-            job.session.give_up(job, error)
+            job.session.fail_frame(job, error)
     finally:
         for job in jobs:
-            job.session.done()
+            job.session.job_done()
 
 
-async def _together(dependencies: LinkDependencies, frames: Sequence[Undecoded]) -> list[list[int]]:
+async def _groups(dependencies: LinkDependencies, frames: Sequence[DecodeInput]) -> list[list[int]]:
     if len(frames) < 2:
         return [[i] for i in range(len(frames))]
-    return await dependencies.decoders.run(partial(together, dependencies.decoders, frames))
+    return await dependencies.decoders.run(partial(group_frames, dependencies.decoders, frames))

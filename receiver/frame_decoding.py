@@ -1,4 +1,4 @@
-"""From a round's packets to a picture: everything that needs no network. Runs in the worker's thread."""
+"""From a round's packets to a picture: the steps that need no network. They run in the worker's thread."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import io
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from gocom.common.codec_interfaces import GenerativeDecoder
 from gocom.common.codec_worker import CodecWorker
 from gocom.common.errors import DecodeFailed
 from gocom.common.image_files import png_bytes, to_uint8
-from gocom.common.interfaces import GenerativeDecoder
 from gocom.common.logs import get_logger
 from gocom.common.packetizer import depacketize
 from gocom.common.pipeline import sampler_generator
@@ -27,7 +27,7 @@ from gocom.common.types import (
     ReceivedMessage,
     ReceivedSegment,
     Reconstruction,
-    SegmentFrame,
+    SegmentHeader,
 )
 from gocom.receiver.round_assembly import ArrivedRound
 from gocom.v1 import link_pb2, receiver_pb2
@@ -40,32 +40,32 @@ log = get_logger("receiver")
 Decoders = CodecWorker[GenerativeDecoder]
 OnPreview = Callable[[Reconstruction], None]
 Outcome = tuple[Reconstruction, receiver_pb2.Reconstruction] | Exception
-"""A frame's final picture, as it is and for subscribers, or why there is none."""
+"""Result of decoding a frame: the final picture and its message for subscribers, or the error."""
 
 
 @runtime_checkable
 class BatchDecoder(Protocol):
-    """A GenerativeDecoder that can decode several frames together, which is quicker on a GPU."""
+    """A GenerativeDecoder that can decode several frames in one batch, which is faster on a GPU."""
 
     def reconstruct_batch(
         self, frames: Sequence[Sequence[ReceivedMessage]], *, generators: Sequence[torch.Generator]
     ) -> list[Reconstruction]:
-        """The final picture of each frame, from its rounds and with its own generator.
+        """Return the final picture of each frame, from its rounds and with its own generator.
 
-        The decoder finds out itself which of them fit one another. It may raise for any of them: then each is decoded
-        alone.
+        The decoder itself finds out which frames fit into one batch. If it raises for any of them, the receiver decodes
+        each frame alone.
         """
 
 
 @dataclass(frozen=True, slots=True)
-class Undecoded:
-    """A frame that is to be decoded now.
+class DecodeInput:
+    """A frame that is about to be decoded.
 
     Attributes:
-        rounds: all so far, one or more.
-        seed: of the session; same seed, same picture.
-        unpack_s: seconds it took to unpack the last round.
-        on_preview: called with pictures on the way, in the worker's thread; None: none are made.
+        rounds: all received rounds, one or more.
+        seed: seed of the session, from which the generator follows.
+        unpack_s: seconds that it took to unpack the last round.
+        on_preview: called with intermediate pictures in the worker's thread; None makes no previews.
     """
 
     rounds: tuple[ReceivedMessage, ...]
@@ -75,11 +75,11 @@ class Undecoded:
 
     @property
     def codec(self) -> str:
-        """The frame's codec."""
+        """Name of the frame's codec."""
         return self.rounds[0].frame.codec
 
     def generator(self) -> torch.Generator:
-        """A new one, which gives the same draws every time."""
+        """Return a new generator, seeded from the session, frame and round; it makes the same draws every time."""
         last = self.rounds[-1].frame
         return sampler_generator(self.seed, last.frame_index, last.round)
 
@@ -88,14 +88,15 @@ WARM_SIDE_PX, WARM_ELEMENTS = 256, 1024
 
 
 def unpack(arrived: ArrivedRound, link: LinkSettings) -> ReceivedMessage:
-    """Elements and received masks of a round."""
+    """Return the elements and received masks of a round."""
     return depacketize(arrived.header, arrived.packets, arrived.packets_sent, link)
 
 
-def together(decoders: Decoders, frames: Sequence[Undecoded]) -> list[list[int]]:
-    """Which frames to decode in one go: their indices in order, each once. Runs in the worker's thread.
+def group_frames(decoders: Decoders, frames: Sequence[DecodeInput]) -> list[list[int]]:
+    """Group frames for decoding: lists of their indices, in which each index occurs once. Runs in the worker's thread.
 
-    Frames that someone wants previews of are decoded one by one, and so are those of a decoder that is no BatchDecoder.
+    A group is decoded in one batch. Frames with previews, and frames whose decoder is no BatchDecoder, are decoded
+    alone.
     """
     alone, batches = [], dict[str, list[int]]()
     for index, frame in enumerate(frames):
@@ -106,20 +107,20 @@ def together(decoders: Decoders, frames: Sequence[Undecoded]) -> list[list[int]]
     return sorted([*alone, *batches.values()])
 
 
-def decode(decoders: Decoders, frames: Sequence[Undecoded]) -> list[Outcome]:
-    """Decode frames that `together` put together, in the worker's thread. One that fails leaves the others alone."""
+def decode(decoders: Decoders, frames: Sequence[DecodeInput]) -> list[Outcome]:
+    """Decode a group of frames from `group_frames`, in the worker's thread. A failure affects only its own frame."""
     batch = _batch_decoder(decoders, frames[0].codec) if len(frames) > 1 else None
     if batch is not None:
         try:
             pictures = batch.reconstruct_batch([f.rounds for f in frames], generators=[f.generator() for f in frames])
             return [(p, picture_to_proto(f.rounds, p, f.unpack_s)) for f, p in zip(frames, pictures, strict=True)]
         except Exception as error:
-            # Which of them it was shows when each is decoded alone.
+            # Decoding each frame alone finds out which one failed.
             log.warning("batch failed", codec=frames[0].codec, frames=len(frames), reason=str(error))
     return [_decode_one(decoders, frame) for frame in frames]
 
 
-def _decode_one(decoders: Decoders, frame: Undecoded) -> Outcome:
+def _decode_one(decoders: Decoders, frame: DecodeInput) -> Outcome:
     try:
         picture = reconstruct(decoders, frame)
         return picture, picture_to_proto(frame.rounds, picture, frame.unpack_s)
@@ -131,17 +132,17 @@ def _batch_decoder(decoders: Decoders, codec: str) -> BatchDecoder | None:
     try:
         decoder = decoders.codec(codec)
     except Exception:
-        return None  # decoding the frame alone will say why
+        return None  # decoding the frame alone raises the error again
     return decoder if isinstance(decoder, BatchDecoder) else None
 
 
-def reconstruct(decoders: Decoders, frame: Undecoded) -> Reconstruction:
-    """The final picture of one frame. Raises DecodeFailed, and NotReady where the codec's nets are missing."""
+def reconstruct(decoders: Decoders, frame: DecodeInput) -> Reconstruction:
+    """Return the final picture of one frame. Raises DecodeFailed, and NotReady if a net of the codec is missing."""
     decoder = decoders.codec(frame.codec)
     final: Reconstruction | None = None
     previews = frame.on_preview is not None
-    # For a decoder without nets torch is not imported: that would take most of the seconds until a receiver serves.
-    generator = frame.generator() if getattr(decoder, "draws", True) else None
+    # Without a generator torch is not imported for a decoder without nets; the import is most of a receiver's start.
+    generator: Any = frame.generator() if getattr(decoder, "draws", True) else None
     for picture in decoder.reconstruct(frame.rounds, generator=generator, previews=previews):
         if picture.final:
             final = picture
@@ -153,27 +154,27 @@ def reconstruct(decoders: Decoders, frame: Undecoded) -> Reconstruction:
 
 
 def warm_up(decoders: Decoders, codec: str) -> None:
-    """Load a codec and run it once on a frame of which nothing arrived (one element a patch of 8x8)."""
+    """Load a codec and run it once on a frame whose elements (one for each 8x8 patch) are all erased."""
     system = SYSTEMS.get(codec)
     nothing, erased = np.zeros(WARM_ELEMENTS, np.int64), np.zeros(WARM_ELEMENTS, bool)
     kinds = range(len(system.segments))
     header = FrameHeader(
         codec, system.header(), WARM_SIDE_PX, WARM_SIDE_PX,
-        tuple(SegmentFrame(kind, WARM_ELEMENTS, ElementCoding.FIXED, 1) for kind in kinds),
+        tuple(SegmentHeader(kind, WARM_ELEMENTS, ElementCoding.FIXED, 1) for kind in kinds),
     )  # fmt: skip
     segments = tuple(ReceivedSegment(kind, nothing, erased) for kind in kinds)
     decoders.codec(codec)
     try:
-        reconstruct(decoders, Undecoded((ReceivedMessage(header, segments, len(kinds), 0),), seed=0))
+        reconstruct(decoders, DecodeInput((ReceivedMessage(header, segments, len(kinds), 0),), seed=0))
     except Exception as error:
-        # The frame is made up without knowing the codec: one that makes no picture of it is loaded all the same.
+        # The made-up frame may not suit the codec; even if the codec makes no picture of it, its nets are loaded.
         log.warning("no warm-up pass", codec=codec, reason=str(error))
 
 
 def picture_to_proto(
     rounds: Sequence[ReceivedMessage], picture: Reconstruction, unpack_s: float
 ) -> receiver_pb2.Reconstruction:
-    """A picture, final or not, for subscribers; pictures become PNGs here."""
+    """Return a picture, final or preview, as the message for subscribers, with its image encoded as PNG."""
     start = time.perf_counter()
     message = _about(rounds[0].frame.frame_index, rounds)
     message.step, message.final = picture.step, picture.final
@@ -191,7 +192,7 @@ def picture_to_proto(
 
 
 def failure_to_proto(frame_index: int, rounds: Sequence[ReceivedMessage], reason: str) -> receiver_pb2.Reconstruction:
-    """The news that there is no picture."""
+    """Return the message for subscribers that a frame has no picture."""
     message = _about(frame_index, rounds)
     message.final, message.status, message.reason = True, link_pb2.FRAME_STATUS_FAILED, reason
     return message

@@ -1,4 +1,4 @@
-"""The frames of a link stream that are not finished: whether each has enough, and how it ends."""
+"""The open frames of a link stream: which need a further round, and how each one ends."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from gocom.common.errors import GoComError
 from gocom.common.logs import frame_id, get_logger
 from gocom.common.service_metrics import FRAMES
 from gocom.common.types import FrameHeader, Ints, LinkSettings, Reconstruction
-from gocom.receiver.feedback import wanted_elements
+from gocom.receiver.feedback_policy import wanted_elements
 from gocom.receiver.frame_decoding import failure_to_proto
-from gocom.receiver.frames import Frame, LinkDependencies
+from gocom.receiver.link_state import Frame, LinkDependencies
 from gocom.receiver.session_records import SessionRecord
 from gocom.v1 import link_pb2, receiver_pb2
 
@@ -22,20 +22,21 @@ _SERVICE = "receiver"
 
 
 class FrameTable:
-    """Open frames by index; each ends with one outcome for the sender and one picture for subscribers.
+    """Open frames by index. Each ends with one outcome for the sender and one picture for subscribers.
 
-    A frame whose stream is gone, or that a stopping service would have to ask more for, ends with neither: the sender
-    brings it again on another stream.
+    A frame gets neither if its stream has ended, or if the service is stopping and the frame needs a further round.
+    The sender then sends it again on another stream. If it does not, subscribers of a stream that has ended get the
+    last result of the frame.
 
     Args:
-        session_id: of the stream.
-        link: its settings.
-        record: where pictures go.
-        dependencies: what all streams share.
-        on_change: called when there are fewer.
+        session_id: name of the stream's session.
+        link: link settings of the stream.
+        record: record that pictures are added to.
+        dependencies: objects that all link streams share.
+        on_change: called when a frame was removed.
 
     Attributes:
-        responses: what goes back to the sender; None: the end.
+        responses: responses to the sender; None ends the stream.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class FrameTable:
         self.responses: asyncio.Queue[link_pb2.SendResponse | None] = asyncio.Queue()
         self._record, self._dependencies, self._on_change = record, dependencies, on_change
         self._frames: dict[int, Frame] = {}
-        self._gone = False
+        self._stream_ended = False
         record.streams.add(self)
 
     def __len__(self) -> int:
@@ -56,65 +57,64 @@ class FrameTable:
         return index in self._frames
 
     def get(self, index: int) -> Frame | None:
-        """The open frame of that index."""
+        """Return the open frame with that index, or None."""
         return self._frames.get(index)
 
     def is_open(self, frame: Frame) -> bool:
-        """It has not ended yet."""
+        """Return whether the frame is still open."""
         return self._frames.get(frame.header.frame_index) is frame
 
     def add(self, header: FrameHeader, repeated: bool) -> Frame:
-        """Begin a frame."""
+        """Open a frame."""
         frame = self._frames[header.frame_index] = Frame(header, repeated)
         return frame
 
     def name(self, index: int) -> str:
-        """frame_id for logs."""
+        """Return the frame_id that logs use."""
         return frame_id(self.session_id, index)
 
-    def decide(self, frame: Frame, picture: Reconstruction | None) -> None:
-        """Finish the frame, or ask for more."""
+    def finish_or_request_round(self, frame: Frame, picture: Reconstruction | None) -> None:
+        """Finish the frame, or request a further round. `picture` is None if decoding failed."""
         if not self.is_open(frame):
             return
-        waiting = sum(1 for other in self._frames.values() if other.asking is not None and not other.asking.done())
         wanted = wanted_elements(frame.rounds, picture)
-        if not wanted or waiting >= self._dependencies.settings.open_frames:
+        if not wanted or len(self._waiting()) >= self._dependencies.settings.open_frames:
             self.finish(frame)
-        elif self._gone:
-            self._leave(frame)
-        elif self._dependencies.drained.is_set():
-            self._drop(frame)
+        elif self._stream_ended:
+            self._publish_later(frame)
+        elif self._dependencies.draining.is_set():
+            self._remove(frame)
         else:
-            frame.next_round, frame.asked = asyncio.Event(), wanted
-            frame.asking = asyncio.create_task(self._ask(frame, wanted))
+            frame.next_round, frame.requested = asyncio.Event(), wanted
+            frame.feedback_task = asyncio.create_task(self._request_round(frame, wanted))
 
     def finish(self, frame: Frame) -> None:
-        """Tell both sides how the frame ended, once."""
+        """Send the outcome to the sender and the picture to subscribers, unless the frame has ended."""
         index, result = frame.header.frame_index, frame.result
         if not self.is_open(frame) or result is None:
             return
         if frame.feedback_s:
             result.stages.add(stage="feedback", seconds=frame.feedback_s)
-        # A link that was cut may bring a frame twice, and both may be decoded; subscribers get one picture of it.
-        if not ((frame.repeated or self._gone) and self._record.find(index)):
+        # After a cut of the link a frame may be decoded on both streams; subscribers get only one picture of it.
+        if not ((frame.repeated or self._stream_ended) and self._record.find(index)):
             self._record.add(result, self)
         self.answer(result)
         status = link_pb2.FrameStatus.Name(result.status).removeprefix("FRAME_STATUS_").lower()
         FRAMES.labels(_SERVICE, frame.header.codec, status).inc()
         log.info("frame ended", frame_id=self.name(index), status=status, rounds=result.rounds)
-        self._drop(frame)
+        self._remove(frame)
 
     def refuse(self, index: int, error: GoComError) -> None:
-        """What came of a frame is not valid: it ends with what there was before, if there was anything."""
+        """End a frame of which an item is invalid; it ends with the result of its earlier rounds if there is one."""
         log.warning("frame refused", frame_id=self.name(index), reason=str(error))
         frame = self._frames.get(index)
         if frame is not None and frame.result is not None:
             self.finish(frame)
             return
-        if frame is not None and frame.ended == frame.begun:
-            return  # all that came of it before is in work, and will have its outcome
+        if frame is not None and frame.rounds_ended == frame.rounds_begun:
+            return  # its earlier rounds are still being decoded, and end it
         if frame is not None:
-            self._drop(frame)
+            self._remove(frame)
         refused = failure_to_proto(index, [], str(error))
         refused.status = link_pb2.FRAME_STATUS_REFUSED
         if self._record.find(index) is None:
@@ -122,72 +122,81 @@ class FrameTable:
         self.answer(refused)
 
     def answer(self, result: receiver_pb2.Reconstruction) -> None:
-        """Tell the sender how a frame ended."""
+        """Send the outcome of a frame to the sender."""
         outcome = link_pb2.FrameOutcome(
             frame_index=result.frame_index, status=result.status, reason=result.reason, rounds=result.rounds
         )
         self.responses.put_nowait(link_pb2.SendResponse(outcome=outcome))
 
-    def disown(self, index: int) -> None:
-        """Another stream brings the frame anew: this one has been cut, and nobody has noticed yet."""
+    def hand_over(self, index: int) -> None:
+        """Remove a frame that another stream has brought again, because this stream was cut."""
         if (frame := self._frames.get(index)) is not None:
-            if frame.asking is not None:
-                frame.asking.cancel()
-            self._drop(frame)
+            if frame.feedback_task is not None:
+                frame.feedback_task.cancel()
+            self._remove(frame)
 
     async def drain(self) -> None:
-        """The service stops: frames that wait for a further round will not get it here."""
-        for frame in await self._stop_asking():
-            self._drop(frame)
+        """Remove the frames that wait for a further round, because the service is stopping."""
+        for frame in await self._cancel_feedback():
+            self._remove(frame)
 
     async def close(self) -> None:
-        """The stream is gone. What is in work is finished for subscribers; a frame that wants more may yet get it."""
-        self._gone = True
-        self._record.streams.discard(self)
-        for frame in await self._stop_asking():
-            self._leave(frame)
-        for frame in [frame for frame in self._frames.values() if frame.ended < frame.begun]:
-            self._drop(frame)
+        """Handle the end of the stream.
 
-    async def _ask(self, frame: Frame, wanted: dict[int, Ints]) -> None:
+        Frames that are being decoded are still finished for subscribers, and those that wait for a further round may
+        get it on another stream. Frames with an incomplete round are removed.
+        """
+        self._stream_ended = True
+        self._record.streams.discard(self)
+        for frame in await self._cancel_feedback():
+            self._publish_later(frame)
+        for frame in [frame for frame in self._frames.values() if frame.rounds_ended < frame.rounds_begun]:
+            self._remove(frame)
+
+    async def _request_round(self, frame: Frame, wanted: dict[int, Ints]) -> None:
         start, index = time.perf_counter(), frame.header.frame_index
         try:
             report = self._record.link.report()
-            if await self._dependencies.feedback.ask(self.session_id, frame.rounds, wanted, self.link, report):
+            if await self._dependencies.feedback_client.ask(self.session_id, frame.rounds, wanted, self.link, report):
                 async with asyncio.timeout(self._dependencies.settings.feedback_timeout_s):
                     await frame.next_round.wait()
                 return
         except TimeoutError:
             log.warning("further round did not come", frame_id=self.name(index), rounds=len(frame.rounds))
-        except Exception as error:  # the frame still has its picture, and its outcome must go out
+        except Exception as error:  # the frame still has a result, and the sender waits for its outcome
             log.error("feedback failed", frame_id=self.name(index), exc_info=error)
         finally:
             frame.feedback_s += time.perf_counter() - start
-        # The round may have begun while the answer was lost.
+        # The round may have arrived although the answer to the feedback was lost.
         if not frame.next_round.is_set():
             self.finish(frame)
 
-    async def _stop_asking(self) -> list[Frame]:
-        """Frames that were waiting for a further round."""
-        waiting = [frame for frame in self._frames.values() if frame.asking is not None and not frame.asking.done()]
+    def _waiting(self) -> list[Frame]:
+        """Return the frames that wait for an answer to feedback or for a further round."""
+        frames = self._frames.values()
+        return [frame for frame in frames if frame.feedback_task is not None and not frame.feedback_task.done()]
+
+    async def _cancel_feedback(self) -> list[Frame]:
+        """Cancel all feedback, and return the open frames that waited for a further round."""
+        waiting = self._waiting()
         for frame in waiting:
-            assert frame.asking is not None
-            frame.asking.cancel()
-            await asyncio.gather(frame.asking, return_exceptions=True)
+            assert frame.feedback_task is not None
+            frame.feedback_task.cancel()
+            await asyncio.gather(frame.feedback_task, return_exceptions=True)
         return [frame for frame in waiting if self.is_open(frame)]
 
-    def _drop(self, frame: Frame) -> None:
+    def _remove(self, frame: Frame) -> None:
         del self._frames[frame.header.frame_index]
         self._on_change()
 
-    def _leave(self, frame: Frame) -> None:
-        """What there is of it is told to subscribers, unless another stream brings the frame again before long."""
-        self._drop(frame)
+    def _publish_later(self, frame: Frame) -> None:
+        """Remove a frame, and publish its result later unless another stream brings the frame again by then."""
+        self._remove(frame)
         index, result = frame.header.frame_index, frame.result
 
-        def tell() -> None:
-            heir = any(index in stream for stream in self._record.streams)
-            if result is not None and not heir and self._record.find(index) is None:
+        def publish() -> None:
+            taken_over = any(index in stream for stream in self._record.streams)
+            if result is not None and not taken_over and self._record.find(index) is None:
                 self._record.add(result)
 
-        asyncio.get_running_loop().call_later(self._dependencies.settings.feedback_timeout_s, tell)
+        asyncio.get_running_loop().call_later(self._dependencies.settings.feedback_timeout_s, publish)

@@ -1,4 +1,4 @@
-"""From the items of a link stream to whole rounds: order, counts and limits."""
+"""Assembly of the items of a link stream into rounds, with checks of order, counts and limits."""
 
 from __future__ import annotations
 
@@ -9,17 +9,23 @@ import numpy as np
 
 from gocom.common.errors import InvalidInput, TooLarge
 from gocom.common.packet_batch import PacketBatch, join_batches
-from gocom.common.rounds import with_requested
+from gocom.common.rounds import with_requested_spans
 from gocom.common.systems import spec_of
 from gocom.common.types import FrameHeader, Ints
-from gocom.common.wire.messages import header_from_proto
+from gocom.common.wire.frame_messages import header_from_proto
 from gocom.common.wire.packet_batches import batch_from_proto
 from gocom.v1 import link_pb2
 
 
 @dataclass(frozen=True, slots=True)
 class ArrivedRound:
-    """A round with its end mark: header, the packets that came, and how many were sent."""
+    """A round whose end mark arrived.
+
+    Attributes:
+        header: header of the round.
+        packets: packets that arrived.
+        packets_sent: number of packets that were sent.
+    """
 
     header: FrameHeader
     packets: PacketBatch
@@ -27,11 +33,11 @@ class ArrivedRound:
 
 
 class RoundAssembler:
-    """Collects one round at a time.
+    """Assembles one round at a time.
 
     Args:
-        max_bytes: payload bytes of a round, and elements it may announce.
-        max_packets: packets of a round.
+        max_bytes: maximum number of payload bytes of a round, and of elements that its header announces.
+        max_packets: maximum number of packets of a round.
     """
 
     def __init__(self, max_bytes: int, max_packets: int) -> None:
@@ -42,29 +48,36 @@ class RoundAssembler:
         self._checksum: Ints = np.zeros(0, np.int64)
 
     @property
-    def within(self) -> FrameHeader | None:
-        """Header of the round that has begun and not ended."""
+    def open_header(self) -> FrameHeader | None:
+        """Header of the round that has begun and not ended; None between rounds."""
         return self._header
 
     def reset(self) -> None:
-        """Forget the round that has begun."""
+        """Discard the round that has begun."""
         self._header, self._batches = None, []
 
-    def begin(self, message: link_pb2.FrameHeader, asked: Mapping[int, Ints]) -> FrameHeader:
-        """Take a header; `asked`: spans by segment kind, of the feedback that it answers.
+    def begin(self, message: link_pb2.FrameHeader, requested: Mapping[int, Ints]) -> FrameHeader:
+        """Begin a round with its header.
 
-        Raises InvalidInput, UnknownName, TooLarge.
+        Args:
+            message: the header.
+            requested: spans by segment kind of the feedback that the round answers; empty for a first round.
+
+        Raises:
+            InvalidInput: the header is invalid, or the previous round has not ended.
+            UnknownName: the codec is unknown.
+            TooLarge: the header announces more than the limits.
         """
         if self._header is not None:
             raise InvalidInput(f"header: comes before the end of frame {self._header.frame_index}")
-        header = with_requested(header_from_proto(message), asked)
+        header = with_requested_spans(header_from_proto(message), requested)
         for segment in header.segments:
             spec = spec_of(header.codec, segment.kind)
             if segment.coding not in spec.codings:
                 raise InvalidInput(f"segments.coding: segment {spec.name!r} has no {segment.coding.value!r}")
-            if spec.limit is not None and segment.element_count > spec.limit:
+            if spec.max_elements is not None and segment.element_count > spec.max_elements:
                 raise InvalidInput(
-                    f"segments.element_count: {segment.element_count} of {spec.name!r}, at most {spec.limit}"
+                    f"segments.element_count: {segment.element_count} of {spec.name!r}, at most {spec.max_elements}"
                 )
             whole = spec.count(header.width_px, header.height_px) if spec.count else segment.element_count
             least = 0 if header.round else whole  # a further round brings any of the first one's elements
@@ -76,7 +89,7 @@ class RoundAssembler:
         if packets > self._max_packets:
             raise TooLarge(f"header.segments: {packets} packets are more than {self._max_packets} a round")
         elements = sum(s.element_count for s in header.segments)
-        # A few bytes of header must not make this end reserve more memory than a round may bring.
+        # A small header must not make the receiver allocate more memory than a round may bring.
         if elements > self._max_bytes:
             raise TooLarge(f"header.segments: {elements} elements are more than {self._max_bytes} a round")
         self._header, self._batches, self._bytes, self._packets = header, [], 0, 0
@@ -84,22 +97,22 @@ class RoundAssembler:
         return header
 
     def add(self, message: link_pb2.PacketBatch) -> None:
-        """Take some packets; copies of what came before are nothing. Raises InvalidInput, TooLarge."""
+        """Add packets, except copies of packets that arrived before. Raises InvalidInput, TooLarge."""
         if self._header is None:
             raise InvalidInput("batch: comes before a header")
-        batch = self._new(batch_from_proto(message))
+        batch = self._without_copies(batch_from_proto(message))
         self._bytes += len(batch.payload)
         self._packets += len(batch)
         if self._bytes > self._max_bytes:
             raise TooLarge(f"batch.payload: more than {self._max_bytes} bytes in a round")
-        # Twice: some may contradict others.
+        # Twice the limit, because packets of one sequence number may differ.
         if self._packets > 2 * self._max_packets:
             raise TooLarge(f"batch: more than {2 * self._max_packets} packets in a round")
-        if len(batch):  # empty ones have no limit on their number
+        if len(batch):  # the number of empty batches is not limited, so they are not kept
             self._batches.append(batch)
 
-    def _new(self, batch: PacketBatch) -> PacketBatch:
-        """Without packets that came before with the same checksum: a channel may send any number of copies."""
+    def _without_copies(self, batch: PacketBatch) -> PacketBatch:
+        """Select the packets that no earlier one equals in sequence number and checksum: a channel may copy packets."""
         checksum = batch.checksum.astype(np.int64)
         new = np.zeros(len(batch), bool)
         new[np.unique(batch.sequence << 32 | checksum, return_index=True)[1]] = True
@@ -111,7 +124,7 @@ class RoundAssembler:
         return batch.select(new)
 
     def end(self, message: link_pb2.FrameEnd) -> ArrivedRound:
-        """Take the end mark. Raises InvalidInput."""
+        """End the round. Raises InvalidInput if no round has begun or the packet count is wrong."""
         if self._header is None:
             raise InvalidInput("end: comes before a header")
         announced = _announced(self._header)

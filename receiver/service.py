@@ -1,4 +1,4 @@
-"""The receiver's two services, and how to start them."""
+"""The receiver's two gRPC services, LinkService and ReceiverService, and the function that starts them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from gocom.common.model_files import held_knowledge
 from gocom.common.rpc.server import RunningServer, start_server
 from gocom.common.settings import ReceiverSettings
 from gocom.common.types import LinkSettings
-from gocom.common.wire.messages import check_session_id, link_from_proto
+from gocom.common.wire.frame_messages import check_session_id, link_from_proto
 from gocom.receiver.decode_loop import decode_all
 from gocom.receiver.decoders import DECODERS
-from gocom.receiver.feedback import FeedbackClient
+from gocom.receiver.feedback_client import FeedbackClient
 from gocom.receiver.frame_decoding import warm_up
-from gocom.receiver.frames import DecodeJob, LinkDependencies
 from gocom.receiver.link_session import LinkSession
+from gocom.receiver.link_state import DecodeJob, LinkDependencies
 from gocom.receiver.session_records import SessionStore
 from gocom.v1 import link_pb2, link_pb2_grpc, receiver_pb2, receiver_pb2_grpc
 
@@ -33,10 +33,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Receiver(link_pb2_grpc.LinkServiceServicer, receiver_pb2_grpc.ReceiverServiceServicer):
-    """LinkService and ReceiverService: see link.proto and receiver.proto.
+    """Servicer of LinkService and ReceiverService; see link.proto and receiver.proto.
 
     Attributes:
-        ready: decoders are loaded; until then Send is refused with UNAVAILABLE.
+        ready: whether the decoders are loaded; until then Send is refused with UNAVAILABLE.
     """
 
     def __init__(self, dependencies: LinkDependencies, store: SessionStore) -> None:
@@ -47,7 +47,14 @@ class Receiver(link_pb2_grpc.LinkServiceServicer, receiver_pb2_grpc.ReceiverServ
     async def Send(
         self, request_iterator: AsyncIterator[link_pb2.SendRequest], context: Context
     ) -> AsyncIterator[link_pb2.SendResponse]:
-        """One session. Raises InvalidInput, Mismatch, NotReady, Busy; a frame that is not valid is refused alone."""
+        """Serve one link stream. An invalid frame is refused alone.
+
+        Raises:
+            InvalidInput: the opening, or an item outside of a frame, is invalid.
+            Mismatch: the two ends hold different models.
+            NotReady: models are loading, or the service shuts down.
+            Busy: all session records are in use.
+        """
         if not self.ready:
             raise NotReady("receiver: loading models")
         seconds = self._dependencies.settings.first_item_s
@@ -79,12 +86,12 @@ class Receiver(link_pb2_grpc.LinkServiceServicer, receiver_pb2_grpc.ReceiverServ
     async def Subscribe(
         self, request: receiver_pb2.SubscribeRequest, context: Context
     ) -> AsyncIterator[receiver_pb2.SubscribeResponse]:
-        """Pictures after the cursor, then those that come. Raises InvalidInput, Busy, NotReady."""
+        """Yield the pictures after the cursor, then new ones. Raises InvalidInput, Busy, NotReady."""
         check_session_id(request.session_id)
         record = self._store.hold(request.session_id)
         record.preview_subscribers += request.previews
         try:
-            # At once: it tells the client that its subscription stands, long before there is a picture.
+            # Sent at once, so that the client knows that it is subscribed before there is a picture.
             await context.send_initial_metadata(())
             async with contextlib.aclosing(record.follow(request.cursor, request.previews)) as pictures:
                 async for picture in pictures:
@@ -95,7 +102,7 @@ class Receiver(link_pb2_grpc.LinkServiceServicer, receiver_pb2_grpc.ReceiverServ
 
 
 def check_knowledge(opening: link_pb2.SessionOpen) -> None:
-    """Raises Mismatch when a model that both ends hold is not the same. Names nobody here knows are passed over."""
+    """Raise Mismatch if a model that both ends hold differs. Names that this end does not know are ignored."""
     held = held_knowledge()
     for item in opening.knowledge:
         mine = held.get(item.name, item.sha256)
@@ -105,14 +112,14 @@ def check_knowledge(opening: link_pb2.SessionOpen) -> None:
 
 
 async def serve(settings: ReceiverSettings) -> RunningServer:
-    """Start the receiver; returns when its decoders are warm and health says SERVING.
+    """Start the receiver and return when its decoders are warm and its health status is SERVING.
 
     Raises:
-        InvalidInput: of the security settings.
-        NotReady: the address cannot be listened on, or a model is not there.
-        UnknownName: a codec in `warm_codecs`.
+        InvalidInput: the security settings are invalid.
+        NotReady: the service cannot listen on its address, or a model is missing.
+        UnknownName: a codec in `warm_codecs` is unknown.
     """
-    # Fingerprints first: they must be those of the files the nets are loaded from.
+    # The hashes are computed before the nets are loaded, so that they belong to the same files.
     await asyncio.to_thread(held_knowledge)
     decoders = CodecWorker(DECODERS, settings.device, "decode")
     feedback = FeedbackClient(settings.feedback_address, settings.feedback_timeout_s, settings.feedback_try_s, settings)
@@ -132,7 +139,7 @@ async def serve(settings: ReceiverSettings) -> RunningServer:
     running: RunningServer | None = None
     try:
         running = await start_server(settings, add)
-        running.on_drain += [dependencies.drained.set, store.close]
+        running.on_drain += [dependencies.draining.set, store.close]
         for codec in settings.warm_codecs:
             await decoders.run(partial(warm_up, decoders, codec))
     except BaseException:

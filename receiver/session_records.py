@@ -1,9 +1,10 @@
-"""What subscribers can still get: the last finished pictures of each session, and previews as they come.
+"""Pictures that subscribers can still get: the last finished pictures of each session, and previews.
 
-Finished pictures of a session are numbered; that number is the cursor. The numbers of a record begin at the time it was
-made, so that they also grow when the receiver is started anew and its records with it: whoever goes on from an old
-cursor gets all that the new record has. Previews are not kept: each replaces the one before, and carries the cursor of
-the last finished picture, so that going on from it misses none.
+Finished pictures of a session are numbered, and the number of a picture is its cursor. The numbers of a record begin at
+the time when it was made. So they are larger than those of a record from before a restart of the receiver, and a
+subscriber that goes on from an old cursor gets all pictures of the new record. Previews are not kept: each replaces the
+previous one of its frame. It carries the cursor of the last finished picture, so no picture is missed by going on from
+it.
 """
 
 from __future__ import annotations
@@ -21,34 +22,34 @@ from gocom.v1 import receiver_pb2
 Picture = receiver_pb2.Reconstruction
 Response = receiver_pb2.SubscribeResponse
 
-_NUMBERS_A_MS = 1 << 20
-"""Cursors that a record may use up for each millisecond it exists."""
+_CURSORS_PER_MS = 1 << 20
+"""Number of cursors that a record may use for each millisecond of its existence."""
 
 
 class OpenFrames(Protocol):
-    """The frames of one link stream that are not finished, as a record sees them."""
+    """The open frames of one link stream, as a record sees them."""
 
     def __contains__(self, index: int) -> bool:
-        """Whether the frame of that index is open."""
+        """Return whether the frame with that index is open."""
 
-    def disown(self, index: int) -> None:
-        """Forget that frame: another stream brings it anew."""
+    def hand_over(self, index: int) -> None:
+        """Remove the frame with that index, because another stream brings it again."""
 
 
 class SessionRecord:
-    """Pictures of one session, and what it tells of the link.
-
-    Attributes:
-        users: link streams and subscribers that hold it; a record in use is not dropped.
-        writers: link streams among them; subscriptions outlive a shutdown until these are through.
-        streams: the open frames of each of them.
-        preview_subscribers: how many of them want previews.
-        kept_bytes: size of the pictures held.
-        link: what the packets of its rounds tell of the link.
+    """Pictures of one session, and the estimate of its link.
 
     Args:
-        keep: finished pictures held.
-        on_added: called after each that is added.
+        keep: maximum number of finished pictures.
+        on_added: called after a picture was added.
+
+    Attributes:
+        users: number of link streams and subscribers that hold the record; a record in use is not dropped.
+        writers: number of link streams among them. During a shutdown subscriptions end after the last of these.
+        streams: open frames of each link stream.
+        preview_subscribers: number of subscribers that want previews.
+        kept_bytes: total size of the pictures.
+        link: estimate of the link from the packets of the session's rounds.
     """
 
     def __init__(self, keep: int, on_added: Callable[[SessionRecord], None]) -> None:
@@ -58,71 +59,76 @@ class SessionRecord:
         self.preview_subscribers = 0
         self.kept_bytes = 0
         self.link = LinkEstimate()
-        self._keep, self._on_added = keep, on_added
-        self._kept: deque[tuple[Picture, object]] = deque()
-        self._begin = self._last = time.time_ns() // 1_000_000 * _NUMBERS_A_MS
+        self._max_pictures, self._on_added = keep, on_added
+        self._pictures: deque[tuple[Picture, object]] = deque()
+        self._first_cursor = self._last_cursor = time.time_ns() // 1_000_000 * _CURSORS_PER_MS
         self._previews: dict[int, tuple[int, Picture]] = {}
         self._preview_number = 0
         self._changed = asyncio.Event()
         self._closed = False
 
     def add(self, picture: Picture, writer: object = None) -> None:
-        """Keep a finished picture, and who made it; the oldest makes room.
+        """Add a finished picture and the stream that made it; the oldest picture is dropped if the record is full.
 
-        Without a writer it is provisional: its stream was cut before it had all that it wanted.
+        Without a writer the picture is provisional: its stream was cut before the frame had all rounds that it needed.
         """
-        if len(self._kept) == self._keep:
+        if len(self._pictures) == self._max_pictures:
             self.drop_oldest()
-        self._kept.append((picture, writer))
+        self._pictures.append((picture, writer))
         self.kept_bytes += picture.ByteSize()
-        self._last += 1
+        self._last_cursor += 1
         self._previews.pop(picture.frame_index, None)
         self._notify()
         self._on_added(self)
 
     def drop_oldest(self) -> None:
-        """Forget the oldest picture; subscribers that have not had it yet will be told of one missed."""
-        self.kept_bytes -= self._kept.popleft()[0].ByteSize()
+        """Drop the oldest picture. Subscribers that have not got it are told that they missed one."""
+        self.kept_bytes -= self._pictures.popleft()[0].ByteSize()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._pictures)
 
     def find(self, frame_index: int) -> Picture | None:
-        """The latest finished picture of a frame that is not provisional, if it is still kept."""
-        pictures = (picture for picture, writer in reversed(self._kept) if writer is not None)
+        """Return the latest finished picture of a frame that is not provisional, or None."""
+        pictures = (picture for picture, writer in reversed(self._pictures) if writer is not None)
         return next((picture for picture in pictures if picture.frame_index == frame_index), None)
 
     def writer_of(self, picture: Picture) -> object:
-        """Who made a picture that is kept."""
-        return next((writer for kept, writer in self._kept if kept is picture), None)
+        """Return the writer of a picture, or None."""
+        return next((writer for kept, writer in self._pictures if kept is picture), None)
 
     def preview(self, picture: Picture) -> None:
-        """Show a preview to those who want it."""
+        """Show a preview to subscribers that want previews."""
         self._preview_number += 1
         self._previews[picture.frame_index] = (self._preview_number, picture)
         self._notify()
 
     def close(self) -> None:
-        """End all subscriptions, once no link stream can add to them."""
+        """End all subscriptions, as soon as no link stream holds the record."""
         self._closed = True
         self._notify()
 
     async def follow(self, cursor: int, previews: bool) -> AsyncGenerator[Response, None]:
-        """Everything kept after the cursor, then what comes. Raises NotReady when this end shuts down."""
-        if cursor > self._last:
+        """Yield the finished pictures after the cursor, then new ones and, if wanted, previews.
+
+        Raises:
+            InvalidInput: the cursor is ahead of the record.
+            NotReady: the receiver shuts down.
+        """
+        if cursor > self._last_cursor:
             raise InvalidInput(
-                f"cursor: {cursor} is ahead of the record, which ends at {self._last}; 0 is its beginning"
+                f"cursor: {cursor} is ahead of the record, which ends at {self._last_cursor}; 0 is its beginning"
             )
-        cursor, shown = max(cursor, self._begin), 0
+        cursor, shown = max(cursor, self._first_cursor), 0
         while True:
             changed = self._changed
-            while cursor < self._last:
-                first = self._last - len(self._kept) + 1
+            while cursor < self._last_cursor:
+                first = self._last_cursor - len(self._pictures) + 1
                 missed, cursor = max(0, first - cursor - 1), max(cursor + 1, first)
-                yield Response(cursor=cursor, reconstruction=self._kept[cursor - first][0], missed=missed)
+                yield Response(cursor=cursor, reconstruction=self._pictures[cursor - first][0], missed=missed)
             if previews:
                 for number, picture in sorted(self._previews.values(), key=lambda entry: entry[0]):
-                    # While one was being written the next may have replaced it, or the frame may have ended.
+                    # During the last yield a newer preview may have replaced this one, or the frame may have ended.
                     if number > shown and self._previews.get(picture.frame_index, (0,))[0] == number:
                         shown = number
                         yield Response(cursor=cursor, reconstruction=picture)
@@ -136,12 +142,12 @@ class SessionRecord:
 
 
 class SessionStore:
-    """Records by session id; the one that was idle longest is dropped for a new one.
+    """Records by session id. The record that was idle longest is dropped for a new one.
 
     Args:
-        keep_sessions: records held.
-        keep_frames: finished pictures held in each.
-        keep_bytes: size of all pictures held; beyond it the oldest of the largest record makes room.
+        keep_sessions: maximum number of records.
+        keep_frames: maximum number of finished pictures in a record.
+        keep_bytes: maximum size of all pictures; beyond it the oldest picture of the largest record is dropped.
     """
 
     def __init__(self, keep_sessions: int, keep_frames: int, keep_bytes: int) -> None:
@@ -150,41 +156,44 @@ class SessionStore:
         self._closed = False
 
     def hold(self, session_id: str, *, writer: bool = False) -> SessionRecord:
-        """The record of a session, made if need be; `release` it. Raises Busy when all are in use, and NotReady."""
+        """Return the record of a session, and make it if there is none. The caller has to `release` it.
+
+        Raises Busy if all records are in use, and NotReady during a shutdown.
+        """
         if self._closed:
             raise NotReady("receiver: shutting down")
         record = self._records.get(session_id)
         if record is None:
             if len(self._records) >= self._keep_sessions:
-                self._drop_one()
-            record = self._records[session_id] = SessionRecord(self._keep_frames, self._bound)
+                self._drop_idle_record()
+            record = self._records[session_id] = SessionRecord(self._keep_frames, self._enforce_byte_limit)
         self._records.move_to_end(session_id)
         record.users += 1
         record.writers += writer
         return record
 
     def release(self, record: SessionRecord, *, writer: bool = False) -> None:
-        """The caller does not need it any more."""
+        """Note that the caller does not use the record any more."""
         record.users -= 1
         record.writers -= writer
         if self._closed:
             record.close()
 
     def close(self) -> None:
-        """End all subscriptions, and let none begin."""
+        """End all subscriptions, and refuse new ones."""
         self._closed = True
         for record in self._records.values():
             record.close()
 
-    def _bound(self, added: SessionRecord) -> None:
-        """Keep within keep_bytes, but for the one picture that was just added."""
+    def _enforce_byte_limit(self, added: SessionRecord) -> None:
+        """Drop pictures until the rest is within keep_bytes, but keep the one that was just added."""
         while sum(record.kept_bytes for record in self._records.values()) > self._keep_bytes:
             largest = max(self._records.values(), key=lambda record: record.kept_bytes)
             if len(largest) < 2 and largest is added:
                 return
             largest.drop_oldest()
 
-    def _drop_one(self) -> None:
+    def _drop_idle_record(self) -> None:
         idle = next((name for name, record in self._records.items() if not record.users), None)
         if idle is None:
             raise Busy(f"all {self._keep_sessions} sessions of this receiver are in use")

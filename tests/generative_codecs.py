@@ -8,9 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from allpairspy import AllPairs
 
+from gocom.common.errors import InvalidInput
 from gocom.common.systems import SYSTEMS, SegmentSpec
 from gocom.common.types import ElementCoding, GoMessage, Parameters, Segment
+from gocom.common.wire.frame_messages import make_parameters
 
 OWN = tuple(name for name in SYSTEMS if SYSTEMS.get(name).header.__module__.startswith("gocom.common.systems"))
 """The codecs of this repository; suites register toys of their own in the same process."""
@@ -44,6 +47,30 @@ def choices(name: str) -> list[dict[str, str | bool | float]]:
         elif option != "coding":
             found += [{option: v} for v in field.get("enum", [True, False] if field["type"] == "boolean" else ())]
     return found
+
+
+def pairwise(name: str) -> list[dict[str, str | bool | float]]:
+    """Few combinations of a codec's options in which any two values of two options come together at least once.
+
+    Of a number the default is a value, too. Combinations that the codec refuses are left out.
+    """
+    kind = SYSTEMS.get(name).options
+    values: dict[str, list[str | bool | float]] = {}
+    for choice in choices(name)[1:]:
+        ((option, value),) = choice.items()
+        values.setdefault(option, []).append(value)
+    for option, found in values.items():
+        if len(found) == 1:
+            found.insert(0, kind.model_fields[option].default)
+
+    def allowed(row: list[str | bool | float]) -> bool:
+        try:
+            make_parameters(kind, dict(zip(values, row, strict=False)))
+        except InvalidInput:
+            return False
+        return True
+
+    return [dict(zip(values, row, strict=True)) for row in AllPairs(list(values.values()), filter_func=allowed)]
 
 
 def choice_name(choice: dict[str, str | bool | float]) -> str:
@@ -120,4 +147,4 @@ def drawn_message(
 
 
 def _count(spec: SegmentSpec, width_px: int, height_px: int) -> int:
-    return spec.count(width_px, height_px) if spec.count else min(40, spec.limit or 40)
+    return spec.count(width_px, height_px) if spec.count else min(40, spec.max_elements or 40)

@@ -90,7 +90,7 @@ class TokenDenoiserRecipe:
         """Untrained but for the codewords, the same each time."""
         torch.manual_seed(self.seed)
         model = TokenDenoiser(layers=layers) if channels is None else TokenDenoiser(channels=channels, layers=layers)
-        model.start_from(self.tokenizer.codebook)
+        model.init_from_codebook(self.tokenizer.codebook)
         return model.to(self.device, memory_format=torch.channels_last)
 
     def _encode_captions(self) -> dict[str, Tensor]:

@@ -1,1 +1,1 @@
-"""Images in, GO-messages out: encoders, the session of a client, and the service."""
+"""The transmitter: encoders that turn images into GO-messages, client sessions, and the service."""

@@ -1,4 +1,4 @@
-"""Captions from EfficientNet-lite0's top label: "a photo of a golf ball". A modest captioner, and an honest one."""
+"""Captions from the top labels of EfficientNet-lite0, such as "a photo of a golf ball"."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import torch
 from gocom.common.image_files import ImageArray
 from gocom.common.nets.classifier import Classifier
 
-SURE = 0.25
-"""Probability from which one label is named alone; below it, the two best."""
+CONFIDENT_PROBABILITY = 0.25
+"""Probability from which the best label is used alone; below it the caption names the two best."""
 
 
 class TagCaptioner:
-    """Image to a short phrase."""
+    """Makes a short phrase for an image."""
 
     def __init__(self, device: str = "cpu") -> None:
         self.classifier = Classifier("lite0", device)
 
     def __call__(self, image: ImageArray) -> str:
-        """float32 [3, H, W] in [0, 1] -> text."""
+        """Return the caption of an image, float32 [3, H, W] in [0, 1]."""
         probabilities = self.classifier(torch.from_numpy(image)[None]).softmax(1)[0]
         best = probabilities.topk(2)
         names = [self.classifier.names[i] for i in best.indices.tolist()]
-        named = names[:1] if float(best.values[0]) >= SURE else names
+        named = names[:1] if float(best.values[0]) >= CONFIDENT_PROBABILITY else names
         return "a photo of " + " or ".join(named)

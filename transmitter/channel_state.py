@@ -1,4 +1,4 @@
-"""What the transmitter may know of the channel: from the emulator, or from the receiver's reports."""
+"""Channel state at the transmitter: from the emulator, or from the receiver's reports."""
 
 from __future__ import annotations
 
@@ -19,14 +19,20 @@ log = get_logger("transmitter")
 
 CSI_DEADLINE_S = 0.5
 CSI_PACKETS = 4096
-"""Packets whose state is asked for: before it is encoded nobody knows how many a round will have. 16 KiB, 2 ms."""
-_KEPT = 64
-"""Payload sizes whose state is remembered; sessions have few."""
+"""Number of packets whose SNR is requested, since the size of a round is unknown before it is encoded: 16 KiB, 2 ms."""
+_CACHED_SIZES = 64
+"""Number of payload sizes whose state is cached. Sessions use few."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """What was said, whether the emulator said so just then, and until when (monotonic) it counts as new."""
+class _CachedState:
+    """A cached state.
+
+    Attributes:
+        csi: the state.
+        answered: whether the emulator answered the last request.
+        until: monotonic time in s until which the state counts as recent.
+    """
 
     csi: Csi
     answered: bool
@@ -34,25 +40,25 @@ class _Known:
 
 
 class ChannelStateSource:
-    """Channel state information, as the settings `csi_...` say.
+    """Source of channel state information, as the settings `csi_...` choose it.
 
-    From the emulator, if the link's address is one; else a perfect channel. While the emulator is away what it said
-    last holds on, but for the SNR of single packets: that belonged to another round. Of the receiver's reports the
-    latest one holds for all sessions: they share the link.
+    The emulator is asked if the link's address is one; otherwise the channel is taken for perfect. While the emulator
+    is out of reach its last state holds, except for the SNR of single packets, which belongs to one round. With
+    csi_source=receiver the latest report of any receiver session holds for all sessions, since they share the link.
 
     Args:
-        channel: to the link's next hop.
-        settings: of the transmitter.
+        channel: gRPC channel to the link's next hop.
+        settings: settings of the transmitter.
     """
 
     def __init__(self, channel: grpc.aio.Channel, settings: TransmitterSettings) -> None:
         self._stub: Any = channel_pb2_grpc.ChannelControlServiceStub(channel)
         self._settings = settings
-        self._known: OrderedDict[int, _Known] = OrderedDict()
+        self._known: OrderedDict[int, _CachedState] = OrderedDict()
         self._reported = Csi()
 
-    def take(self, report: LinkReport | None) -> None:
-        """Note what the receiver makes of the link, if it says; it counts with csi_source=receiver."""
+    def add_report(self, report: LinkReport | None) -> None:
+        """Store a receiver's report of the link, if there is one; it is used with csi_source=receiver."""
         if report is not None:
             self._reported = Csi(
                 packet_erasure_rate=report.lost / report.packets,
@@ -62,20 +68,21 @@ class ChannelStateSource:
             )
 
     async def get(
-        self, frame_index: int, round_: int, payload_bytes: int, packets: int = CSI_PACKETS, *, afresh: bool = False
+        self, frame_index: int, round_: int, payload_bytes: int, packets: int = CSI_PACKETS, *, refresh: bool = False
     ) -> Csi:
-        """The channel state for a round.
+        """Return the channel state for a round.
 
         Args:
-            frame_index: of the frame.
-            round_: of the frame, from 0.
-            payload_bytes: of its packets, those of the session's link.
-            packets: of so many single packets, where the state is instantaneous; 1 to 65536.
-            afresh: the round is made by it, so it is asked for whatever is known.
+            frame_index: index of the frame.
+            round_: round of the frame, from 0.
+            payload_bytes: maximum payload of a packet on the session's link.
+            packets: number of packets whose SNR is requested if the state is instantaneous; 1 to 65536.
+            refresh: ask the emulator although a cached state is recent; for rounds whose powers or repair packets
+                follow from the state.
 
         Returns:
-            Statistical: at most `csi_refresh_s` old, or `afresh`. Instantaneous: of this round. Where the emulator did
-            not answer the last time, what is known holds for `csi_refresh_s`.
+            A statistical state is at most `csi_refresh_s` old, or new with `refresh`. An instantaneous state is that
+            of the round. If the emulator did not answer the last request, the cached state holds for `csi_refresh_s`.
         """
         if self._settings.csi_source is CsiSource.RECEIVER:
             return self._reported
@@ -87,21 +94,21 @@ class ChannelStateSource:
             request.age_packets = self._settings.csi_age_packets
             if self._settings.csi_nmse_db is not None:
                 request.nmse_db = self._settings.csi_nmse_db
-        known = self._known.get(payload_bytes, _Known(Csi(), answered=False, until=0.0))
-        always = (afresh or instantaneous) and known.answered
+        known = self._known.get(payload_bytes, _CachedState(Csi(), answered=False, until=0.0))
+        always = (refresh or instantaneous) and known.answered
         if time.monotonic() < known.until and not always:
             return known.csi
         csi, answered = await self._ask(request, known.csi)
         until = time.monotonic() + self._settings.csi_refresh_s
-        self._keep(payload_bytes, _Known(replace(csi, snr_db=()), answered, until))
+        self._cache_state(payload_bytes, _CachedState(replace(csi, snr_db=()), answered, until))
         return csi
 
     async def _ask(self, request: channel_pb2.GetChannelStateRequest, known: Csi) -> tuple[Csi, bool]:
-        """The state, and whether it was the emulator that said so."""
+        """Return the state, and whether the emulator gave it."""
         try:
-            return _csi_of(await self._stub.GetChannelState(request, timeout=CSI_DEADLINE_S)), True
+            return _csi_from_proto(await self._stub.GetChannelState(request, timeout=CSI_DEADLINE_S)), True
         except grpc.aio.AioRpcError as error:
-            # A receiver has no such service; whether the link works at all shows when a frame is sent.
+            # A receiver does not serve ChannelControlService; a broken link is noticed when a frame is sent.
             if error.code() == grpc.StatusCode.UNIMPLEMENTED:
                 return Csi(), False
             log.warning("no channel state", error=error.details())
@@ -109,14 +116,14 @@ class ChannelStateSource:
             log.warning("no channel state", error=f"the answer is not a message: {error}")
         return known, False
 
-    def _keep(self, payload_bytes: int, known: _Known) -> None:
+    def _cache_state(self, payload_bytes: int, known: _CachedState) -> None:
         self._known[payload_bytes] = known
         self._known.move_to_end(payload_bytes)
-        if len(self._known) > _KEPT:
+        if len(self._known) > _CACHED_SIZES:
             self._known.popitem(last=False)
 
 
-def _csi_of(state: channel_pb2.GetChannelStateResponse) -> Csi:
+def _csi_from_proto(state: channel_pb2.GetChannelStateResponse) -> Csi:
     return Csi(
         packet_erasure_rate=state.packet_erasure_rate,
         bit_error_rate=state.bit_error_rate,
@@ -136,7 +143,7 @@ _SOURCES = {
 
 
 def knowledge_to_proto(csi: Csi) -> transmitter_pb2.ChannelKnowledge:
-    """What an event says of it."""
+    """Return the part of a `sent` event that says what was known of the channel."""
     return transmitter_pb2.ChannelKnowledge(
         source=_SOURCES[csi.source],
         packet_erasure_rate=csi.packet_erasure_rate,

@@ -1,4 +1,4 @@
-"""What the transmitter does with a feedback message before the encoder sees it."""
+"""Checks of a feedback message before the encoder gets it, and the answers that were given."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 from gocom.common.errors import InvalidInput
 from gocom.common.types import Feedback, FrameHeader, Ints, LinkSettings
-from gocom.common.wire.feedback import bare_message, read_link, read_wanted
-from gocom.common.wire.messages import MAX_ROUNDS
+from gocom.common.wire.feedback import counted_message, link_report_from_proto, wanted_from_proto
+from gocom.common.wire.frame_messages import MAX_ROUNDS
 from gocom.transmitter.frame_table import Frame
 from gocom.v1 import feedback_pb2
 
@@ -22,32 +22,36 @@ Answer = feedback_pb2.SendFeedbackResponse
 
 
 def refusal(reason: str) -> Answer:
-    """No further round will come."""
+    """Return the answer that no further round will be sent."""
     return Answer(will_send=False, reason=reason)
 
 
 def count_attempts(frame: Frame, request: feedback_pb2.SendFeedbackRequest) -> None:
-    """Count the bytes of a message that arrived, and of the attempts at it before that did not.
+    """Add the bytes of a feedback message that arrived, and of its earlier attempts that did not, to the frame.
 
-    An attempt that comes after later ones is counted already. One whose every attempt was lost nobody here knows of.
+    An attempt that arrives after a later one is counted already. A message of which every attempt was lost cannot be
+    counted at this end.
     """
     counted = frame.attempts.get(request.round, 0)
-    if request.round < MAX_ROUNDS:  # no frame has more; whoever names others is refused
+    if request.round < MAX_ROUNDS:  # no frame has more rounds; a message that names a higher one is refused
         frame.attempts[request.round] = max(counted, request.attempt + 1)
-    frame.feedback_bytes += sum(len(bare_message(request, n)) for n in range(counted, request.attempt + 1))
+    frame.feedback_bytes += sum(len(counted_message(request, n)) for n in range(counted, request.attempt + 1))
 
 
 def check_feedback(
     request: feedback_pb2.SendFeedbackRequest, first: FrameHeader, link: LinkSettings, round_budget_bytes: int
 ) -> Feedback:
-    """A request that fits the frame's first round, with the smaller of both budgets. Raises InvalidInput."""
+    """Return the feedback of a request that fits the frame's first round. Raises InvalidInput.
+
+    Its budget in bytes is the smaller of the receiver's and `round_budget_bytes`; 0 stands for no limit.
+    """
     wanted: dict[int, Ints] = {}
     named: set[int] = set()
     for item in request.wanted:
         if item.kind in named:
             raise InvalidInput(f"wanted.kind: {item.kind} repeats")
         named.add(item.kind)
-        spans = read_wanted(item, first, link)
+        spans = wanted_from_proto(item, first, link)
         if len(spans):
             wanted[item.kind] = spans
     if len(request.text) > MAX_TEXT:
@@ -60,35 +64,35 @@ def check_feedback(
         label=request.label if request.HasField("label") else None,
         text=request.text if request.HasField("text") else None,
         budget_bytes=min(budgets, default=0),
-        link=read_link(request),
+        link=link_report_from_proto(request),
     )
 
 
 class Answers:
-    """Answers by (frame, round), so that a repeat gets the first one; the oldest are forgotten."""
+    """Answers by (frame index, round), so that a repeated message gets the first answer. The oldest are dropped."""
 
     def __init__(self) -> None:
         self._tasks: OrderedDict[Key, asyncio.Task[Answer]] = OrderedDict()
 
     async def make(self, key: Key, work: Coroutine[Any, Any, Answer]) -> Answer:
-        """Start the work that makes an answer, and wait for it; it goes on when the caller gives up."""
+        """Start the coroutine that makes an answer, and wait for it. It goes on if the caller is cancelled."""
         self._tasks[key] = asyncio.create_task(work)
         while len(self._tasks) > KEPT_ANSWERS:
             self._tasks.popitem(last=False)
         return await asyncio.shield(self._tasks[key])
 
     async def repeat(self, key: Key) -> Answer | None:
-        """The first answer, waited for where it is still being made; None: there is none."""
+        """Return the first answer, once it is made; None if there is none."""
         task = self._tasks.get(key)
         return None if task is None else await asyncio.shield(task)
 
     def forget(self, frame_index: int) -> None:
-        """The frame begins again, and so does what is said of it."""
+        """Drop the answers for a frame that starts again."""
         for key in [key for key in self._tasks if key[0] == frame_index]:
             del self._tasks[key]
 
     async def close(self) -> None:
-        """Stop what is still being made."""
+        """Cancel the answers that are still being made."""
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)

@@ -1,4 +1,4 @@
-"""From a client's request to a frame that waits for its encoder, and from the outbox to the same."""
+"""Admission of frames to the encoder's queue: new requests of the client, and requests that the outbox kept."""
 
 from __future__ import annotations
 
@@ -7,23 +7,27 @@ import random
 
 from gocom.common.errors import GoComError, InvalidInput
 from gocom.common.types import LinkSettings
-from gocom.common.wire.messages import link_to_proto
+from gocom.common.wire.frame_messages import link_to_proto
 from gocom.transmitter.frame_encoding import FrameRequest, read_request
 from gocom.transmitter.frame_table import Frame, FrameTable
 from gocom.transmitter.outbox import Outbox
 from gocom.v1 import transmitter_pb2
 
-MAX_BEGUN = 10
-"""Runs of the service in which a frame is begun: one whose encoding kills the process must not do so for ever."""
+MAX_STARTS = 10
+"""Runs of the service in which a frame may be started, so that a frame whose encoding kills the process is not encoded
+again for ever."""
 
 
-class Intake:
-    """Frames of a session that are to be encoded.
+class FrameAdmission:
+    """Checks the requests of a session, keeps them in the outbox and queues their frames for the encoder.
 
     Args:
-        frames: of the session; link, seed: its own.
-        outbox: keeps what is accepted.
-        queue_frames: images that wait at most. Few, since they are large; frames that begin again bring none.
+        frames: frame table of the session.
+        link: link settings of the session.
+        seed: seed of the session.
+        outbox: store of accepted frames.
+        queue_frames: maximum number of images in the queue. It is small because images are large; restarted frames do
+            not count, because their images stay in the outbox.
     """
 
     def __init__(self, frames: FrameTable, link: LinkSettings, seed: int, outbox: Outbox, queue_frames: int) -> None:
@@ -33,54 +37,60 @@ class Intake:
         self._submitting = asyncio.Lock()
 
     async def submit(self, request: transmitter_pb2.TransmitRequest) -> None:
-        """Take one image. A bad one fails its frame only. Raises InvalidInput for a frame index that was used."""
-        # One at a time: two streams may bring the same frame, while one takes the session over from the other.
-        async with self._submitting:
-            await self._frames.room()
-            await self._outbox.room()
-            if not await self._told_again(request):
-                await self._images.acquire()
-                await self._take(request)
+        """Take one image; an invalid one fails only its frame.
 
-    async def recover(self, index: int, begun: int) -> None:
-        """Go on with a frame that the outbox kept while the service was down.
+        Raises InvalidInput for a frame index that was used before.
+        """
+        # Serialized: while one stream takes the session over from another, both may bring the same frame.
+        async with self._submitting:
+            await self._frames.wait_for_room()
+            await self._outbox.wait_for_room()
+            if not await self._replay_known(request):
+                await self._images.acquire()
+                await self._admit(request)
+
+    async def recover(self, index: int, earlier_starts: int) -> None:
+        """Resume a frame that the outbox kept while the service was down.
 
         Args:
-            index: of the frame.
-            begun: in how many runs of the service it was begun before.
+            index: frame index.
+            earlier_starts: number of earlier runs of the service in which the frame reached the encoder.
         """
         frame = self._frames.add(index)
-        frame.repeated, frame.begun = True, begun
+        frame.repeated, frame.earlier_starts = True, earlier_starts
         try:
-            self._accept(frame, await self.load(frame))
-            if begun >= MAX_BEGUN:
-                raise GoComError(f"the transmitter stopped {begun} times after it had begun the frame")
+            self._emit_accepted(frame, await self.load(frame))
+            if earlier_starts >= MAX_STARTS:
+                raise GoComError(f"the transmitter stopped {earlier_starts} times after it had begun the frame")
         except Exception as error:
-            self._frames.fail_by(frame, error)
+            self._frames.fail_with(frame, error)
             return
-        self.again(frame)
+        self.requeue(frame)
 
-    def again(self, frame: Frame) -> None:
-        """Queue a frame whose image the outbox has."""
+    def requeue(self, frame: Frame) -> None:
+        """Queue a frame whose image is in the outbox."""
         self._waiting.put_nowait(frame)
 
     async def next(self) -> tuple[Frame, FrameRequest | None]:
-        """The frame to encode now. Where its request is None, `load` gives it."""
+        """Wait for the next frame to encode, and return it with its request.
+
+        The request is None if it has to be read from the outbox with `load`.
+        """
         frame = await self._waiting.get()
         request, frame.request = frame.request, None
         if request is not None:
             self._images.release()
         if not frame.cuts:
-            await self._outbox.begin(self._frames.session_id, frame.index, frame.begun + 1)
+            await self._outbox.record_start(self._frames.session_id, frame.index, frame.earlier_starts + 1)
         return frame, request
 
     async def load(self, frame: Frame) -> FrameRequest:
-        """What was asked for, out of the outbox. Raises GoComError when it is not there."""
+        """Return the request of a frame from the outbox. Raises GoComError if the outbox does not have it."""
         request = await self._outbox.request(self._frames.session_id, frame.index)
         return await asyncio.to_thread(read_request, request, self._link)
 
-    async def _take(self, request: transmitter_pb2.TransmitRequest) -> None:
-        """Check and keep a frame that is new, and queue it. Holds a permit of `_images`."""
+    async def _admit(self, request: transmitter_pb2.TransmitRequest) -> None:
+        """Check a new request, keep it in the outbox and queue its frame. The caller holds a permit of `_images`."""
         index, name = request.frame_index, self._frames.session_id
         try:
             frame = self._frames.add(index)
@@ -90,23 +100,26 @@ class Intake:
         frame.repeated = bool(request.resumption)
         try:
             read = await asyncio.to_thread(read_request, request, self._link)
-            await self._outbox.accept(name, index, self._complete(request))
+            await self._outbox.accept(name, index, self._with_session_settings(request))
         except asyncio.CancelledError:
-            # Not accepted: who sends it again sends it as new.
+            # The frame was not accepted, so the client sends it again as a new one.
             self._images.release()
             self._outbox.forget(name, index)
-            self._frames.drop(frame)
+            self._frames.remove(frame)
             raise
         except Exception as error:
             self._images.release()
-            self._frames.fail_by(frame, error)
+            self._frames.fail_with(frame, error)
             return
-        self._accept(frame, read)
+        self._emit_accepted(frame, read)
         frame.request = read
         self._waiting.put_nowait(frame)
 
-    async def _told_again(self, request: transmitter_pb2.TransmitRequest) -> bool:
-        """Whether the frame is known, and the client has been told what became of it. Raises InvalidInput."""
+    async def _replay_known(self, request: transmitter_pb2.TransmitRequest) -> bool:
+        """Replay the events of a frame that is known and return True; return False for a frame to admit.
+
+        Raises InvalidInput if the index was used before and the request does not resume it.
+        """
         index = request.frame_index
         frame = self._frames.get(index)
         if frame is not None and request.resumption:
@@ -120,15 +133,15 @@ class Intake:
         self._frames.replay(ended)
         return True
 
-    def _complete(self, request: transmitter_pb2.TransmitRequest) -> transmitter_pb2.TransmitRequest:
-        """The request with all that its session knows: it must make sense on its own after a restart."""
-        whole = transmitter_pb2.TransmitRequest()
-        whole.CopyFrom(request)
-        whole.session_id, whole.seed = self._frames.session_id, self._seed
-        whole.link.CopyFrom(link_to_proto(self._link))
-        return whole
+    def _with_session_settings(self, request: transmitter_pb2.TransmitRequest) -> transmitter_pb2.TransmitRequest:
+        """Return the request with the settings of its session, so that it can be read on its own after a restart."""
+        complete = transmitter_pb2.TransmitRequest()
+        complete.CopyFrom(request)
+        complete.session_id, complete.seed = self._frames.session_id, self._seed
+        complete.link.CopyFrom(link_to_proto(self._link))
+        return complete
 
-    def _accept(self, frame: Frame, read: FrameRequest) -> None:
+    def _emit_accepted(self, frame: Frame, read: FrameRequest) -> None:
         frame.codec, frame.rounds = read.codec, read.goal.rounds
         height, width = read.image.shape[1:]
         number = random.getrandbits(32)

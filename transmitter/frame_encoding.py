@@ -1,4 +1,4 @@
-"""From a client's request to the items that go over the link: everything that needs no network."""
+"""From a client's request to the encoded round: the steps that need no network."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gocom.common.byte_account import ByteAccount, account, frame_items
+from gocom.common.byte_account import ByteAccount, count_bytes, frame_items
+from gocom.common.codec_interfaces import SemanticEncoder
 from gocom.common.codec_worker import CodecWorker
 from gocom.common.csi import Csi
 from gocom.common.errors import BudgetTooSmall
 from gocom.common.image_files import ImageArray, decode_image, to_float
-from gocom.common.interfaces import SemanticEncoder
 from gocom.common.packetizer import packetize
 from gocom.common.systems import SYSTEMS
 from gocom.common.types import MAX_SIDE_PX, Budget, Feedback, FrameHeader, Goal, GoMessage, LinkSettings
-from gocom.common.wire.messages import check_side, codec_from_proto, get_rounds
+from gocom.common.wire.frame_messages import check_side, codec_from_proto, rounds_from_proto
 from gocom.transmitter.resources.delivery import PLAIN, Delivery, DeliveryEncoder, DeliverySession, delivery_from_proto
 from gocom.transmitter.resources.unequal_protection import SegmentProtection
 from gocom.v1 import link_pb2, transmitter_pb2
@@ -26,7 +26,15 @@ Encoders = CodecWorker[SemanticEncoder]
 
 @dataclass(frozen=True, slots=True)
 class FrameRequest:
-    """A request that was checked: image float32 [3, H, W] in [0, 1], codec and what is wanted of it."""
+    """A checked request.
+
+    Attributes:
+        image: float32 [3, H, W] in [0, 1].
+        codec: name of the codec.
+        goal: codec options and limits.
+        budget: bytes that the first round may cost.
+        delivery: power allocation and protection of the packets.
+    """
 
     image: ImageArray
     codec: str
@@ -41,13 +49,13 @@ class EncodedRound:
 
     Attributes:
         header: frame header.
-        items: header, batches and end, in order.
-        packets: how many packets they hold.
-        bytes: what they cost.
-        seconds: time the encoder took.
-        csi: the channel as it was known.
-        protection: what was chosen for its segments, with unequal protection.
-        power: least and greatest of a packet; None: the same for all.
+        items: header, packet batches and end mark, in order.
+        packets: number of packets in the items.
+        bytes: cost of the round.
+        seconds: encoding time.
+        csi: channel state that the encoding was based on.
+        protection: protection of each segment; empty without unequal protection.
+        power: lowest and highest power of a packet; None if all packets have the same.
     """
 
     header: FrameHeader
@@ -61,9 +69,9 @@ class EncodedRound:
 
 
 def read_request(request: transmitter_pb2.TransmitRequest, link: LinkSettings) -> FrameRequest:
-    """Check a request and decode its image. Raises InvalidInput naming the field, and UnknownName."""
+    """Check a request and decode its image. Raises InvalidInput, which names the field, and UnknownName."""
     codec, options = codec_from_proto(request, options=True)
-    rounds = get_rounds(request)
+    rounds = rounds_from_proto(request)
     pixels = decode_image(request.image, max_side_px=MAX_SIDE_PX)
     check_side(pixels.shape[1], "image width")
     check_side(pixels.shape[0], "image height")
@@ -76,7 +84,7 @@ def read_request(request: transmitter_pb2.TransmitRequest, link: LinkSettings) -
 
 
 def encode_first(encoders: Encoders, frame: FrameRequest, csi: Csi) -> tuple[DeliverySession, EncodedRound]:
-    """The first round; runs in the worker's thread. Raises BudgetTooSmall, and what the codec raises."""
+    """Encode the first round, in the worker's thread. Raises BudgetTooSmall, and any error of the codec."""
     encoder = encoders.codec(frame.codec)
     start = time.perf_counter()
     session = DeliveryEncoder(encoder, frame.delivery).open(frame.image, frame.goal)
@@ -85,7 +93,7 @@ def encode_first(encoders: Encoders, frame: FrameRequest, csi: Csi) -> tuple[Del
 
 
 def encode_next(session: DeliverySession, feedback: Feedback, link: LinkSettings, csi: Csi) -> EncodedRound | None:
-    """A further round, or None when the codec has no more to say. Raises BudgetTooSmall when it costs too much."""
+    """Encode a further round; None if the codec has nothing to add. Raises BudgetTooSmall if it costs too much."""
     start = time.perf_counter()
     session.csi = csi
     message = session.refine(feedback)
@@ -93,7 +101,7 @@ def encode_next(session: DeliverySession, feedback: Feedback, link: LinkSettings
 
 
 def mark_repeated(encoded: EncodedRound) -> EncodedRound:
-    """The same round, its header saying that the receiver may have had the frame before; the bytes it costs counted."""
+    """Return the round with `repeated` set in its header, and with the bytes of that field counted."""
     item = link_pb2.SendRequest()
     item.CopyFrom(encoded.items[0])
     item.header.repeated = True
@@ -103,7 +111,7 @@ def mark_repeated(encoded: EncodedRound) -> EncodedRound:
 
 
 def warm_up(encoders: Encoders, codec: str) -> None:
-    """Load a codec and run it once on a grey picture."""
+    """Load a codec and run it once on a grey image of 256x256."""
     goal = Goal(SYSTEMS.get(codec).options())
     grey = np.full((3, 256, 256), 0.5, np.float32)
     encode_first(encoders, FrameRequest(grey, codec, goal, Budget()), Csi())
@@ -114,8 +122,8 @@ def _pack(
 ) -> EncodedRound:
     header, batch = packetize(message, link)
     items = frame_items(header, batch, link.batch_packets)
-    cost = account(header, batch, items)
-    # Codecs keep to their budget themselves; a plug-in that does not must not get away with it.
+    cost = count_bytes(header, batch, items)
+    # The bundled codecs keep to the budget; a plug-in codec may not, so it is checked here.
     if max_bytes and cost.total_bytes > max_bytes:
         raise BudgetTooSmall(message.codec, max_bytes, cost.total_bytes)
     power = None if message.power is None else (float(batch.power.min(initial=1)), float(batch.power.max(initial=1)))

@@ -1,4 +1,4 @@
-"""The frames of a session that are not finished, and the events a client gets of them."""
+"""The open frames of a session, and the events that their client gets."""
 
 from __future__ import annotations
 
@@ -27,21 +27,25 @@ INTERNAL = transmitter_pb2.FAILURE_KIND_INTERNAL
 
 @dataclass(slots=True, eq=False)
 class Frame:
-    """A frame that is not finished.
+    """A frame that has no terminal event yet.
 
     Attributes:
-        request: what was asked for; dropped, with its image, once encoded. The outbox has it still.
-        history: events so far; the first one is `accepted`, unless the frame failed before that.
-        repeated: the receiver may have had it before.
-        begun: in how many runs of the service before this one it was begun.
-        cuts: how often the link was cut while the frame was on it.
-        session: the encoder's state, for later rounds.
-        header: of the first round; feedback names its elements.
-        last_round: the last one that was encoded; -1: none yet.
-        on_link: the link has been given something of it.
-        feedback_bytes: of all feedback messages and their answers, attempts that were lost on the way included.
-        attempts: at a feedback message that are in it, by the round which that answers.
-        timer: fires when the link is silent about it for too long.
+        index: frame index in the session.
+        request: the checked request with its image; None once the encoder has taken it. The outbox still has it then.
+        codec: name of the codec.
+        history: events so far. The first one is `accepted`, unless the frame failed before it was accepted.
+        repeated: whether the receiver may have seen the frame before.
+        earlier_starts: number of earlier runs of the service in which the frame reached the encoder.
+        cuts: number of times the link was cut while the frame was on it.
+        session: the encoder's state for further rounds; None until the first round is encoded.
+        header: header of the first round, whose elements feedback names; None until that round is encoded.
+        rounds: limits and feedback policy of the frame's rounds.
+        last_round: index of the last round that was encoded; -1 if there is none.
+        on_link: whether any part of the frame was given to the link.
+        feedback_bytes: size of all feedback messages for the frame and of their answers, including attempts that were
+            lost on the way.
+        attempts: number of attempts counted in `feedback_bytes`, by the round that the feedback answers.
+        timer: fires when nothing was heard of the frame on the link for too long.
     """
 
     index: int
@@ -49,7 +53,7 @@ class Frame:
     codec: str = ""
     history: list[Response] = field(default_factory=list)
     repeated: bool = False
-    begun: int = 0
+    earlier_starts: int = 0
     cuts: int = 0
     session: DeliverySession | None = None
     header: FrameHeader | None = None
@@ -60,8 +64,8 @@ class Frame:
     attempts: dict[int, int] = field(default_factory=dict)
     timer: asyncio.TimerHandle | None = None
 
-    def begin_again(self) -> None:
-        """Back to where it was when it was accepted."""
+    def reset(self) -> None:
+        """Return to the state after acceptance and count the cut of the link."""
         if self.timer is not None:
             self.timer.cancel()
         self.session = self.header = self.timer = None
@@ -71,116 +75,120 @@ class Frame:
 
 
 def is_terminal(event: Response) -> bool:
-    """Nothing follows it."""
+    """Return whether the event is the last one of its frame."""
     return event.WhichOneof("event") in ("completed", "failed")
 
 
-class Listener:
-    """What one Transmit stream has to write.
+class ClientStream:
+    """The output of one Transmit stream.
 
     Attributes:
-        events: in order; None: the stream ends; an exception: it ends with that.
-        untold: terminal events among them that were not written yet.
-        reading: the task that takes requests of the stream.
+        events: events to write, in order. None ends the stream; an exception ends it with that error.
+        unwritten_terminals: number of terminal events that were queued but not yet written.
+        reading: the task that takes requests from the stream; None before it starts.
     """
 
     def __init__(self) -> None:
         self.reading: asyncio.Task[None] | None = None
         self.events: asyncio.Queue[Response | Exception | None] = asyncio.Queue()
-        self.untold = 0
+        self.unwritten_terminals = 0
 
     def put(self, event: Response) -> None:
         """Queue an event."""
-        self.untold += is_terminal(event)
+        self.unwritten_terminals += is_terminal(event)
         self.events.put_nowait(event)
 
-    def told(self, event: Response) -> None:
-        """The client has been given an event."""
-        self.untold -= is_terminal(event)
+    def mark_written(self, event: Response) -> None:
+        """Note that an event was written."""
+        self.unwritten_terminals -= is_terminal(event)
 
     def end(self, error: Exception) -> None:
-        """End the stream with that; nothing more is taken from it, even while an event is stuck in a write."""
+        """End the stream with an error and stop reading its requests, even while a write is blocked."""
         self.events.put_nowait(error)
         if self.reading is not None:
             self.reading.cancel()
 
 
 class FrameTable:
-    """Open frames by index; sees to it that each gets exactly one terminal event.
+    """Open frames by index. Each frame gets exactly one terminal event.
 
     Args:
-        session_id: for logs.
-        limit: frames open at a time. A slot is free again when the client has been told how the frame ended, so
-            that a client which does not read its events is not read from either.
-        on_end: called with each frame that has ended; its history then has the terminal event.
+        session_id: name of the session, for logs.
+        limit: maximum number of open frames. A frame keeps its slot until its terminal event is written, so requests
+            of a client that does not read its events are not read either.
+        on_end: called with each frame that has ended; its history then includes the terminal event.
+
+    Attributes:
+        client_stream: the stream that events are written to; None while no client is connected.
+        idle: set while no frame is open.
     """
 
     def __init__(self, session_id: str, limit: int, on_end: Callable[[Frame], None]) -> None:
         self.session_id = session_id
-        self.listener: Listener | None = None
+        self.client_stream: ClientStream | None = None
         self.idle = asyncio.Event()
         self.idle.set()
         self._frames: dict[int, Frame] = {}
         self._limit, self._on_end = limit, on_end
         self._room = asyncio.Event()
 
-    async def room(self) -> None:
-        """Wait until a further frame may begin."""
-        while len(self._frames) + (self.listener.untold if self.listener else 0) >= self._limit:
+    async def wait_for_room(self) -> None:
+        """Wait until another frame may be opened."""
+        while len(self._frames) + (self.client_stream.unwritten_terminals if self.client_stream else 0) >= self._limit:
             self._room.clear()
             await self._room.wait()
 
     def add(self, index: int) -> Frame:
-        """Begin a frame. Raises InvalidInput for the index of an open one."""
+        """Open a frame. Raises InvalidInput if a frame with that index is open."""
         if index in self._frames:
             raise InvalidInput(f"frame_index: {index} is open already")
         self.idle.clear()
         frame = self._frames[index] = Frame(index)
         return frame
 
-    def drop(self, frame: Frame) -> None:
-        """As if it had never begun."""
+    def remove(self, frame: Frame) -> None:
+        """Remove a frame that was never accepted; it gets no event."""
         del self._frames[frame.index]
         self._changed()
 
     def get(self, index: int) -> Frame | None:
-        """The open frame of that index."""
+        """Return the open frame with that index, or None."""
         return self._frames.get(index)
 
     def is_open(self, frame: Frame) -> bool:
-        """It has not ended yet."""
+        """Return whether the frame is still open."""
         return self._frames.get(frame.index) is frame
 
-    def on_link(self) -> list[Frame]:
-        """Frames of which the link has been given something."""
+    def frames_on_link(self) -> list[Frame]:
+        """Return the frames of which any part was given to the link."""
         return [frame for frame in self._frames.values() if frame.on_link]
 
     def name(self, frame: Frame) -> str:
-        """frame_id for logs."""
+        """Return the frame_id that logs use."""
         return frame_id(self.session_id, frame.index)
 
-    def told(self, listener: Listener, event: Response) -> None:
-        """The client has been given an event."""
-        listener.told(event)
+    def mark_written(self, stream: ClientStream, event: Response) -> None:
+        """Note that an event was written to the client, which may free a slot."""
+        stream.mark_written(event)
         self._room.set()
 
-    def listen(self, listener: Listener | None) -> None:
-        """From now on events go there, and only there; None: they are kept for who comes later."""
-        self.listener = listener
+    def attach(self, stream: ClientStream | None) -> None:
+        """Write all further events to this stream; None keeps them for the next stream of the session."""
+        self.client_stream = stream
         self._room.set()
 
     def emit(self, frame: Frame, **event: Any) -> None:
-        """Tell the client of an open frame; nothing follows a terminal event."""
+        """Add an event to the frame's history and queue it for the client. Does nothing once the frame has ended."""
         if not self.is_open(frame):
             return
         response = Response(frame_index=frame.index, **event)
         frame.history.append(response)
-        if self.listener is not None:
-            self.listener.put(response)
+        if self.client_stream is not None:
+            self.client_stream.put(response)
 
     def replay(self, history: Sequence[Response]) -> None:
-        """Tell the client, once more, all that happened to a frame so far."""
-        if self.listener is None or not history:
+        """Send the client all events of a frame once more, with `resumed` set in `accepted`."""
+        if self.client_stream is None or not history:
             return
         accepted = transmitter_pb2.FrameAccepted(resumed=True)
         rest = list(history)
@@ -192,33 +200,33 @@ class FrameTable:
                 taken.acceptance,
             )
         for event in (Response(frame_index=history[0].frame_index, accepted=accepted), *rest):
-            self.listener.put(event)
+            self.client_stream.put(event)
 
-    def watch(self, frame: Frame, timeout_s: float, on_silence: Callable[[Frame], None]) -> None:
-        """(Re)start the timer of a frame."""
+    def restart_timer(self, frame: Frame, timeout_s: float, on_silence: Callable[[Frame], None]) -> None:
+        """Start or restart the timer of a frame: `on_silence` is called with the frame after `timeout_s` seconds."""
         if frame.timer is not None:
             frame.timer.cancel()
         frame.timer = asyncio.get_running_loop().call_later(timeout_s, on_silence, frame)
 
     def retry(self, frame: Frame, reason: str) -> None:
-        """The frame begins again."""
-        frame.begin_again()
+        """Reset the frame after a cut of the link and emit `retried`."""
+        frame.reset()
         log.info("frame begins again", frame_id=self.name(frame), cuts=frame.cuts, reason=reason)
         self.emit(frame, retried=transmitter_pb2.FrameRetried(reason=reason))
 
     def complete(self, frame: Frame, rounds: int) -> None:
-        """Terminal: a picture was re-created."""
+        """End the frame with `completed`: the receiver has made a picture."""
         done = transmitter_pb2.FrameCompleted(rounds=rounds, feedback_bytes=frame.feedback_bytes)
         self._end(frame, "completed", completed=done)
 
     def fail(self, frame: Frame, kind: transmitter_pb2.FailureKind.ValueType, reason: str) -> None:
-        """Terminal: no picture."""
+        """End the frame with `failed`: there is no picture."""
         outcome = transmitter_pb2.FailureKind.Name(kind).removeprefix("FAILURE_KIND_").lower()
         failed = transmitter_pb2.FrameFailed(kind=kind, reason=reason, feedback_bytes=frame.feedback_bytes)
         self._end(frame, outcome, failed=failed)
 
-    def fail_by(self, frame: Frame, error: Exception) -> None:
-        """Terminal: what an exception of request or encoder means."""
+    def fail_with(self, frame: Frame, error: Exception) -> None:
+        """End the frame with the kind of failure that an exception from its request or its encoder stands for."""
         if isinstance(error, InvalidInput | UnknownName | TooLarge):
             self.fail(frame, INVALID, str(error))
         elif isinstance(error, GoComError):
@@ -228,7 +236,7 @@ class FrameTable:
             self.fail(frame, INTERNAL, f"internal error ({type(error).__name__}); see the log of the transmitter")
 
     def close(self) -> None:
-        """Stop all timers."""
+        """Stop the timers of all frames."""
         for frame in self._frames.values():
             if frame.timer is not None:
                 frame.timer.cancel()

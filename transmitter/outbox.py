@@ -1,9 +1,9 @@
-"""Frames from being accepted to being ended, kept where a crash of the process does not reach them.
+"""A store of frames from acceptance to their end, which survives a crash of the process.
 
-    accept --> request (the image and what is wanted of it) --> begin --> end --> events, for clients that come back
+    accept --> request (image and options) --> start --> end --> events, for clients that come back
 
-SQLite in WAL mode: a commit survives kill -9 of this process at once; a power cut may cost the last few (synchronous
-is NORMAL). One thread does all of it, in order, so that what is asked after a write sees it.
+SQLite in WAL mode: a commit survives kill -9 of this process at once, while a power cut may lose the last few commits
+(synchronous is NORMAL). One thread executes all statements in order, so a query sees every write before it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ R = TypeVar("R")
 Events = list[transmitter_pb2.TransmitResponse]
 
 KEPT_ENDED = 4096
-"""Ended frames whose events are kept."""
+"""Number of ended frames whose events are kept."""
 _PRUNE_EVERY = 256
 _FORMAT = 2
 _TABLES = """
@@ -43,11 +43,11 @@ CREATE TABLE IF NOT EXISTS frames (
 
 
 class Outbox:
-    """The store. `open` it, and close it.
+    """The store. It has to be opened before use, and closed.
 
     Args:
-        path: of the file; None: in memory, lost with the process.
-        max_bytes: of requests held; `room` waits while there are more.
+        path: the database file; None keeps the database in memory, where it is lost with the process.
+        max_bytes: total size of stored requests at which `wait_for_room` begins to wait.
     """
 
     def __init__(self, path: Path | None, max_bytes: int) -> None:
@@ -60,33 +60,40 @@ class Outbox:
         self._database: sqlite3.Connection
 
     async def open(self) -> None:
-        """Open the file, made if need be. Raises NotReady: not possible, or in use by another transmitter."""
+        """Open the file; create it if it does not exist.
+
+        Raises NotReady if that is impossible or another transmitter uses the file.
+        """
         try:
             await self._run(self._open)
         except (OSError, sqlite3.Error) as error:
             raise NotReady(f"outbox: {self._path}: {_words(error)}") from error
 
     async def pending(self) -> dict[str, dict[int, int]]:
-        """Frames that were accepted and have not ended: by session, in the order of their arrival, how often begun."""
+        """Return the number of starts of each accepted frame that has not ended, by session and frame index.
+
+        Sessions and frames come in the order of their arrival. A start is a run of the service in which the frame
+        reached the encoder.
+        """
         rows = await self._run(
             lambda: self._database.execute(
                 "SELECT session, frame, begun, length(request) FROM frames WHERE request IS NOT NULL ORDER BY number"
             ).fetchall()
         )
         found: dict[str, dict[int, int]] = {}
-        for session, frame, begun, size in rows:
-            found.setdefault(session, {})[frame] = begun
+        for session, frame, starts, size in rows:
+            found.setdefault(session, {})[frame] = starts
             self._sizes[session, frame] = size
         return found
 
-    async def room(self) -> None:
-        """Wait until a further request may be accepted."""
+    async def wait_for_room(self) -> None:
+        """Wait until another request may be accepted."""
         while sum(self._sizes.values()) >= self._max_bytes:
             self._freed.clear()
             await self._freed.wait()
 
     async def accept(self, session: str, frame: int, request: transmitter_pb2.TransmitRequest) -> None:
-        """Keep a frame, in place of an ended one with its index. Raises GoComError when it cannot be written."""
+        """Store a request; it replaces an ended frame of the same index. Raises GoComError if it cannot be written."""
         data = request.SerializeToString()
         try:
             await self._run(partial(self._accept, session, frame, data))
@@ -94,32 +101,32 @@ class Outbox:
             raise GoComError(f"outbox: the frame cannot be kept: {_words(error)}") from error
         self._sizes[session, frame] = len(data)
 
-    async def begin(self, session: str, frame: int, times: int) -> None:
-        """Keep in how many runs of the service a frame was begun, before this one may end with it."""
+    async def record_start(self, session: str, frame: int, starts: int) -> None:
+        """Store the number of starts of a frame, before the encoding of that frame can crash the process."""
         statement = "UPDATE frames SET begun = ? WHERE session = ? AND frame = ?"
         try:
-            await self._run(partial(self._write, statement, (times, session, frame)))
+            await self._run(partial(self._write, statement, (starts, session, frame)))
         except sqlite3.Error as error:
             log.error("outbox not written", exc_info=error)
 
     async def request(self, session: str, frame: int) -> transmitter_pb2.TransmitRequest:
-        """The request of a frame that has not ended. Raises GoComError when it is not there."""
+        """Return the request of a frame that has not ended. Raises GoComError if it is not stored."""
         rows = await self._find("request", session, frame)
         if not rows or rows[0][0] is None:
             raise GoComError(f"outbox: frame {frame} of session {session} is not there")
         return transmitter_pb2.TransmitRequest.FromString(rows[0][0])
 
     async def ended(self, session: str, frame: int) -> Events | None:
-        """Events of a frame that has ended, the last one terminal; None: nothing is known of it any more."""
+        """Return the events of a frame that has ended, the last one terminal; None if they are not stored."""
         rows = await self._find("events", session, frame)
         if not rows or rows[0][0] is None:
             return None
         return _unpack(rows[0][0])
 
     def end(self, session: str, frame: int, events: Sequence[transmitter_pb2.TransmitResponse]) -> None:
-        """The frame has ended, or was refused; its request is dropped and its events are kept a while.
+        """Replace the request of a frame that has ended, or was refused, by its events. Writes in the background.
 
-        Written in the background.
+        Old events are deleted from time to time, so that those of about KEPT_ENDED frames remain.
         """
         out = io.BytesIO()
         for event in events:
@@ -139,7 +146,7 @@ class Outbox:
             )
 
     def forget(self, session: str, frame: int | None = None) -> None:
-        """Drop a frame, whatever became of it; None: all ended ones of the session. Written in the background."""
+        """Delete a frame, or with None all ended frames of the session. Writes in the background."""
         if frame is None:
             self._later("DELETE FROM frames WHERE session = ? AND request IS NULL", (session,))
             return
@@ -147,7 +154,7 @@ class Outbox:
         self._free(session, frame)
 
     async def close(self) -> None:
-        """Write what is left, and close the file. May be called twice."""
+        """Finish pending writes and close the file. May be called twice."""
         if not self._closed:
             self._closed = True
             await self._run(self._close)
@@ -174,11 +181,11 @@ class Outbox:
     def _open(self) -> None:
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            # Pictures are their owner's business; SQLite gives its side files the mode of this one.
+            # Images are private: only the owner may read the file. SQLite gives its side files the same mode.
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
         self._database = sqlite3.connect(self._path or ":memory:", check_same_thread=False, timeout=1.0)
         try:
-            # Exclusive: a second transmitter on the same file would send its frames twice.
+            # Exclusive, because a second transmitter with the same file would send its frames twice.
             for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = NORMAL"):
                 self._database.execute(f"PRAGMA {pragma}")
             found = self._database.execute("PRAGMA user_version").fetchone()[0]
@@ -197,15 +204,15 @@ class Outbox:
         self._write("INSERT OR REPLACE INTO frames (session, frame, request) VALUES (?, ?, ?)", (session, frame, data))
 
     def _close(self) -> None:
-        with contextlib.suppress(AttributeError):  # never opened
+        with contextlib.suppress(AttributeError):  # the file was never opened
             self._database.close()
 
 
 def outbox_path(setting: str, port: int) -> Path | None:
-    """Where the setting `outbox` puts the file; None: nowhere.
+    """Return the path of the database for the setting `outbox`; None stands for no file.
 
-    "auto" is gocom/transmitter-PORT.sqlite in the user's state folder (XDG); a transmitter on whatever port is free
-    could not find it again, and has none.
+    "auto" stands for gocom/transmitter-PORT.sqlite in the user's state folder (XDG). A transmitter that listens on
+    any free port (0) gets no file for "auto", because it could not find the file again.
     """
     if setting == "off" or (setting == "auto" and port == 0):
         return None

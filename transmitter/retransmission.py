@@ -1,23 +1,28 @@
-"""Answering feedback by sending named elements again: what every codec can do without knowing what they mean."""
+"""Further rounds that repeat the requested elements; this works for every codec."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from gocom.common.byte_account import cost
-from gocom.common.rounds import span_positions, thin_spans
+from gocom.common.byte_account import message_bytes
+from gocom.common.rounds import spans_to_positions, thin_spans
 from gocom.common.types import Feedback, GoMessage, LinkSettings, Segment
 
 
 def resend(first: GoMessage, feedback: Feedback, link: LinkSettings) -> GoMessage | None:
-    """A further round with the wanted elements of the first one, as many as the budget allows; None: nothing fits.
+    """Return a further round with the requested elements of the first one, as many as the budget allows.
 
-    Elements that the first round withheld can be named too. What does not fit is left out by a rule both ends know
-    (thin_spans), so that the receiver knows the rest by their number.
+    Elements that the first round withheld can be requested, too. Elements that do not fit are left out by a rule that
+    both ends apply (`thin_spans`), so the receiver knows from their number which ones were sent.
 
     Args:
         first: the message of round 0.
-        feedback: spans are in its elements; `budget_bytes` counts every byte of the new round.
+        feedback: the request; its spans refer to elements of `first`, its `budget_bytes` (0: no limit) to every byte of
+            the new round.
+        link: link settings of the session.
+
+    Returns:
+        The message of round `feedback.round + 1`; None if nothing fits.
     """
     wanted = sum(int(spans[:, 1].sum()) for spans in feedback.wanted.values())
     low, high = 0, wanted
@@ -25,7 +30,7 @@ def resend(first: GoMessage, feedback: Feedback, link: LinkSettings) -> GoMessag
     while low < high:
         middle = (low + high + 1) // 2 if best is not None or high != wanted else high
         message = _select(first, feedback, middle)
-        if feedback.budget_bytes and cost(message, link) > feedback.budget_bytes:
+        if feedback.budget_bytes and message_bytes(message, link) > feedback.budget_bytes:
             high = middle - 1
         else:
             low, best = middle, message
@@ -39,7 +44,7 @@ def _select(first: GoMessage, feedback: Feedback, limit: int) -> GoMessage:
         if spans is None or limit <= 0:
             continue
         spans = thin_spans(spans, limit)
-        index = span_positions(spans)
+        index = spans_to_positions(spans)
         limit -= len(index)
         segments.append(
             replace(

@@ -1,4 +1,4 @@
-"""The transmitter's two services, and how to start them."""
+"""The transmitter's two gRPC services, TransmitterService and FeedbackService, and the function that starts them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from gocom.common.model_files import held_knowledge
 from gocom.common.rpc.client_channels import open_channel
 from gocom.common.rpc.server import RunningServer, start_server
 from gocom.common.settings import TransmitterSettings
-from gocom.common.wire.messages import check_session_id
+from gocom.common.wire.frame_messages import check_session_id
 from gocom.transmitter.channel_state import ChannelStateSource
 from gocom.transmitter.encoders import ENCODERS
 from gocom.transmitter.feedback_handling import refusal
 from gocom.transmitter.frame_encoding import warm_up
-from gocom.transmitter.frame_table import Listener
+from gocom.transmitter.frame_table import ClientStream
 from gocom.transmitter.outbox import Outbox, outbox_path
 from gocom.transmitter.session_table import SessionTable, check_same
 from gocom.transmitter.transmit_session import TransmitDependencies, TransmitSession
@@ -34,10 +34,10 @@ Requests = AsyncIterator[transmitter_pb2.TransmitRequest]
 
 
 class Transmitter(transmitter_pb2_grpc.TransmitterServiceServicer, feedback_pb2_grpc.FeedbackServiceServicer):
-    """TransmitterService and FeedbackService: see transmitter.proto and feedback.proto.
+    """Servicer of TransmitterService and FeedbackService; see transmitter.proto and feedback.proto.
 
     Attributes:
-        ready: encoders are loaded; until then Transmit is refused with UNAVAILABLE.
+        ready: whether the encoders are loaded; until then every call is refused with UNAVAILABLE.
     """
 
     def __init__(self, sessions: SessionTable, first_item_s: float) -> None:
@@ -47,37 +47,43 @@ class Transmitter(transmitter_pb2_grpc.TransmitterServiceServicer, feedback_pb2_
         self._drained = asyncio.Event()
 
     def drain(self) -> None:
-        """Take no further image; those taken go on."""
+        """Stop taking new images; frames that were accepted go on."""
         self._drained.set()
 
     async def Transmit(
         self, request_iterator: Requests, context: Context
     ) -> AsyncIterator[transmitter_pb2.TransmitResponse]:
-        """Images in, events out. Raises NotReady, Busy, and InvalidInput for a stream that contradicts itself."""
+        """Take images from the client and yield the events of their frames.
+
+        Raises:
+            NotReady: models are loading, or the service shuts down.
+            Busy: too many sessions are open.
+            InvalidInput: a request of the stream contradicts the session.
+        """
         if not self.ready or self._drained.is_set():
             raise NotReady("transmitter: shutting down" if self._drained.is_set() else "transmitter: loading models")
         first = await self._first(request_iterator)
         if first is None:
             return
         session = self._sessions.open(first)
-        listener = session.listen()
-        reader = asyncio.create_task(self._read(session, listener, first, request_iterator))
+        stream = session.attach_stream()
+        reader = asyncio.create_task(self._read(session, stream, first, request_iterator))
         try:
-            while (event := await listener.events.get()) is not None:
+            while (event := await stream.events.get()) is not None:
                 if isinstance(event, Exception):
                     raise event
                 yield event
-                session.frames.told(listener, event)
+                session.frames.mark_written(stream, event)
             await reader
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
-            await self._sessions.leave(first.session_id, session, listener)
+            await self._sessions.detach_stream(first.session_id, session, stream)
 
     async def SendFeedback(
         self, request: feedback_pb2.SendFeedbackRequest, context: Context
     ) -> feedback_pb2.SendFeedbackResponse:
-        """Ask for a further round. Raises InvalidInput for spans that do not fit the frame."""
+        """Queue the further round that feedback asks for. Raises InvalidInput for spans that do not fit the frame."""
         check_session_id(request.session_id)
         if not self.ready:
             raise NotReady("transmitter: loading models")
@@ -87,7 +93,12 @@ class Transmitter(transmitter_pb2_grpc.TransmitterServiceServicer, feedback_pb2_
         return await session.feedback(request)
 
     async def _first(self, requests: Requests) -> transmitter_pb2.TransmitRequest | None:
-        """The first request of a stream. Raises NotReady when the service stops first, InvalidInput when none comes."""
+        """Return the first request of a stream; None if the stream ended without one.
+
+        Raises:
+            NotReady: the service shuts down before a request arrives.
+            InvalidInput: no request arrives in time.
+        """
         coming = asyncio.ensure_future(anext(requests, None))
         drained = asyncio.create_task(self._drained.wait())
         try:
@@ -105,24 +116,24 @@ class Transmitter(transmitter_pb2_grpc.TransmitterServiceServicer, feedback_pb2_
     async def _read(
         self,
         session: TransmitSession,
-        listener: Listener,
+        stream: ClientStream,
         first: transmitter_pb2.TransmitRequest,
         requests: Requests,
     ) -> None:
-        """Read images until the client or this service has had enough; then wait for the frames."""
-        reading = listener.reading = asyncio.create_task(_submit_all(session, first, requests))
+        """Read requests until the stream ends, a request is invalid or the service drains; then wait for the frames."""
+        reading = stream.reading = asyncio.create_task(_submit_all(session, first, requests))
         drained = asyncio.create_task(self._drained.wait())
         try:
             await asyncio.wait({reading, drained}, return_when=asyncio.FIRST_COMPLETED)
             reading.cancel()
             (refused,) = await asyncio.gather(reading, return_exceptions=True)
-            # Also where the stream is refused from here on: the frames it brought before are accounted for.
+            # Even when a request was invalid: frames that the stream brought before it still get their terminal events.
             await session.finish()
         finally:
             reading.cancel()
             drained.cancel()
             await asyncio.gather(reading, drained, return_exceptions=True)
-            listener.events.put_nowait(None)
+            stream.events.put_nowait(None)
         if isinstance(refused, Exception):
             raise refused
         if self._drained.is_set():
@@ -137,12 +148,12 @@ async def _submit_all(session: TransmitSession, first: transmitter_pb2.TransmitR
 
 
 async def serve(settings: TransmitterSettings) -> RunningServer:
-    """Start the transmitter; returns when its encoders are warm and health says SERVING.
+    """Start the transmitter and return when its encoders are warm and its health status is SERVING.
 
     Raises:
-        InvalidInput: of the security settings.
-        NotReady: the address cannot be listened on, a model is not there, or the outbox cannot be opened.
-        UnknownName: a codec in `warm_codecs`.
+        InvalidInput: the security settings are invalid.
+        NotReady: the service cannot listen on its address, a model is missing, or the outbox cannot be opened.
+        UnknownName: a codec in `warm_codecs` is unknown.
     """
     channel = open_channel(settings.link_address, settings.max_message_bytes, settings)
     encoders = CodecWorker(ENCODERS, settings.device, "encode")
@@ -167,7 +178,7 @@ async def serve(settings: TransmitterSettings) -> RunningServer:
     try:
         running = await start_server(settings, add)
         running.on_drain.append(service.drain)
-        running.until_idle.append(sessions.idle)  # further rounds are still asked for meanwhile
+        running.until_idle.append(sessions.idle)  # until then the receiver may still ask for further rounds
         await outbox.open()
         for codec in settings.warm_codecs:
             await encoders.run(partial(warm_up, encoders, codec))

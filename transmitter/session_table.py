@@ -1,4 +1,4 @@
-"""Which sessions there are. One lives as long as a client listens to it or a frame of it has not ended."""
+"""The sessions of a transmitter. A session lives while a client is connected to it or one of its frames is open."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import asyncio
 from gocom.common.errors import Busy, InvalidInput
 from gocom.common.logs import get_logger
 from gocom.common.types import LinkSettings
-from gocom.common.wire.messages import check_session_id, link_from_proto, link_to_proto
-from gocom.transmitter.frame_table import Listener
+from gocom.common.wire.frame_messages import check_session_id, link_from_proto, link_to_proto
+from gocom.transmitter.frame_table import ClientStream
 from gocom.transmitter.transmit_session import TransmitDependencies, TransmitSession
 from gocom.v1 import transmitter_pb2
 
@@ -16,7 +16,7 @@ log = get_logger("transmitter")
 
 
 class SessionTable:
-    """Sessions by name."""
+    """Open sessions by name."""
 
     def __init__(self, dependencies: TransmitDependencies) -> None:
         self._dependencies = dependencies
@@ -24,15 +24,15 @@ class SessionTable:
         self._ending: set[asyncio.Task[None]] = set()
 
     def get(self, session_id: str) -> TransmitSession | None:
-        """The session of that name."""
+        """Return the session with that name, or None."""
         return self._sessions.get(session_id)
 
     def open(self, first: transmitter_pb2.TransmitRequest) -> TransmitSession:
-        """The session that the first request of a stream names, made unless it is resumed.
+        """Return the session that the first request of a stream names; make it unless the request resumes one.
 
         Raises:
-            InvalidInput: of the name and link settings; a session that another client uses.
-            Busy: there are too many.
+            InvalidInput: the session name or the link settings are invalid, or another client uses the session.
+            Busy: too many sessions are open.
         """
         name = first.session_id
         check_session_id(name)
@@ -46,9 +46,9 @@ class SessionTable:
         check_same(session, name, first)
         return session
 
-    async def leave(self, name: str, session: TransmitSession, listener: Listener) -> None:
-        """A stream has ended. The session goes on, in the background, until the last of its frames has ended."""
-        session.leave(listener)
+    async def detach_stream(self, name: str, session: TransmitSession, stream: ClientStream) -> None:
+        """Detach a stream that has ended. The session goes on in the background until its last frame has ended."""
+        session.detach_stream(stream)
         if session.frames.idle.is_set():
             await self._end(name, session)
         else:
@@ -56,15 +56,15 @@ class SessionTable:
             self._end_later(name, session)
 
     async def recover(self) -> int:
-        """Go on with what the outbox kept while the service was down; -> how many frames that is."""
+        """Resume the frames that the outbox kept from the last run of the service, and return their number."""
         frames = 0
-        for name, begun in (await self._dependencies.outbox.pending()).items():
-            first = await self._dependencies.outbox.request(name, next(iter(begun)))
-            session = self._make(first, limited=False)  # what was promised counts more than the limit
-            for index, times in begun.items():
-                await session.recover(index, times)
+        for name, starts in (await self._dependencies.outbox.pending()).items():
+            first = await self._dependencies.outbox.request(name, next(iter(starts)))
+            session = self._make(first, limited=False)  # accepted frames are finished whatever the limit is
+            for index, earlier_starts in starts.items():
+                await session.recover(index, earlier_starts)
             self._end_later(name, session)
-            frames += len(begun)
+            frames += len(starts)
         if frames:
             log.info("frames of before the restart go on", frames=frames)
         return frames
@@ -75,7 +75,7 @@ class SessionTable:
             await session.frames.idle.wait()
 
     async def close(self) -> None:
-        """Drop all that is not finished; the outbox keeps it."""
+        """Drop all frames that have not ended. The outbox keeps them."""
         for task in self._ending:
             task.cancel()
         await asyncio.gather(*self._ending, return_exceptions=True)
@@ -84,9 +84,9 @@ class SessionTable:
             await session.close()
 
     def _make(self, first: transmitter_pb2.TransmitRequest, limited: bool = True) -> TransmitSession:
-        most = self._dependencies.settings.max_sessions
-        if limited and len(self._sessions) >= most:
-            raise Busy(f"all {most} sessions of this transmitter are in use")
+        limit = self._dependencies.settings.max_sessions
+        if limited and len(self._sessions) >= limit:
+            raise Busy(f"all {limit} sessions of this transmitter are in use")
         link = link_from_proto(first.link) if first.HasField("link") else LinkSettings()
         session = TransmitSession(first.session_id, link, first.seed, self._dependencies)
         self._sessions[first.session_id] = session
@@ -102,8 +102,8 @@ class SessionTable:
         task.add_done_callback(self._ending.discard)
 
     async def _end(self, name: str, session: TransmitSession) -> None:
-        """End it, unless somebody listens again or it has ended already."""
-        if session.frames.listener is not None or self._sessions.get(name) is not session:
+        """End a session, unless a client has connected again or the session has ended already."""
+        if session.frames.client_stream is not None or self._sessions.get(name) is not session:
             return
         del self._sessions[name]
         try:
@@ -113,7 +113,7 @@ class SessionTable:
 
 
 def check_same(session: TransmitSession, name: str, request: transmitter_pb2.TransmitRequest) -> None:
-    """Raises InvalidInput for a request that contradicts its session."""
+    """Raise InvalidInput if a request contradicts its session."""
     if request.session_id not in ("", name):
         raise InvalidInput(f"session_id: changed from {name!r} to {request.session_id!r} within a stream")
     if request.HasField("link") and request.link != link_to_proto(session.link):

@@ -1,12 +1,12 @@
-"""One session: its frames, from image to terminal event.
+"""One client session at the transmitter: its frames from image to terminal event.
 
     request --read--> outbox --> frame --encode (worker thread)--> round --send--> link --ack, outcome--> events
                                    ^                                 ^      |
                                    |    SendFeedback --refine--------+      |
                                    +------------ the link is cut -----------+
 
-A frame is encoded while the one before is sent; the queues are bounded. What was accepted goes on also when the client
-is gone, and is told to whoever comes back for the session.
+A frame is encoded while the previous one is sent; the queues are bounded. Accepted frames go on after the client has
+disconnected, and a client that resumes the session gets their events.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from gocom.common.logs import get_logger
 from gocom.common.settings import TransmitterSettings
 from gocom.common.types import Feedback, LinkSettings
 from gocom.common.wire.feedback import answer_bytes, check_attempt
-from gocom.common.wire.messages import link_to_proto
+from gocom.common.wire.frame_messages import link_to_proto
 from gocom.transmitter.channel_state import ChannelStateSource
 from gocom.transmitter.feedback_handling import Answers, check_feedback, count_attempts, refusal
-from gocom.transmitter.frame_admission import Intake
+from gocom.transmitter.frame_admission import FrameAdmission
 from gocom.transmitter.frame_encoding import (
     EncodedRound,
     Encoders,
@@ -33,48 +33,51 @@ from gocom.transmitter.frame_encoding import (
     encode_next,
     mark_repeated,
 )
-from gocom.transmitter.frame_table import INVALID, LINK, UNDECODABLE, Frame, FrameTable, Listener
-from gocom.transmitter.link_reconnection import Reconnector, passes
+from gocom.transmitter.frame_table import INVALID, LINK, UNDECODABLE, ClientStream, Frame, FrameTable
+from gocom.transmitter.link_connection import LinkConnection, is_transient
 from gocom.transmitter.outbox import Outbox
 from gocom.transmitter.resources.delivery import PLAIN, Delivery
-from gocom.transmitter.sent_report import count_sent, sent_event
+from gocom.transmitter.sent_event import count_sent, sent_event
 from gocom.v1 import feedback_pb2, link_pb2, transmitter_pb2
 
 log = get_logger("transmitter")
 
 MAX_CUTS = 10
-"""Times a frame begins again: one on which the receiver dies must not go round for ever."""
+"""Cuts of the link after which a frame fails, so that a frame that kills the receiver is not sent again for ever."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransmitDependencies:
-    """What all sessions of a transmitter share.
+    """Objects that all sessions of a transmitter share.
 
     Attributes:
-        encoders: the worker that encodes.
-        stub: LinkServiceStub of the next hop.
-        csi: where channel state comes from.
-        knowledge: fingerprints for the handshake.
-        outbox: keeps accepted frames.
+        settings: settings of the transmitter.
+        encoders: worker that runs the encoders.
+        link_stub: LinkServiceStub of the next hop.
+        channel_state: source of the channel state.
+        knowledge: hashes of the models that this end holds, for SessionOpen.
+        outbox: store of accepted frames.
     """
 
     settings: TransmitterSettings
     encoders: Encoders
-    stub: Any
-    csi: ChannelStateSource
+    link_stub: Any
+    channel_state: ChannelStateSource
     knowledge: list[link_pb2.KnowledgeHash]
     outbox: Outbox
 
 
 class TransmitSession:
-    """State of one session; session_id, link and seed are those of its first request."""
+    """State of one session. Its session_id, link settings and seed are those of its first request."""
 
     def __init__(self, session_id: str, link: LinkSettings, seed: int, dependencies: TransmitDependencies) -> None:
         self.link, self.seed = link, seed
         self.frames = FrameTable(session_id, dependencies.settings.open_frames, self._on_frame_end)
         self._dependencies = dependencies
-        self._intake = Intake(self.frames, link, seed, dependencies.outbox, dependencies.settings.queue_frames)
-        self._to_send: asyncio.Queue[tuple[Frame, int, EncodedRound]] = asyncio.Queue(
+        self._admission = FrameAdmission(
+            self.frames, link, seed, dependencies.outbox, dependencies.settings.queue_frames
+        )
+        self._send_queue: asyncio.Queue[tuple[Frame, int, EncodedRound]] = asyncio.Queue(
             dependencies.settings.queue_frames
         )
         self._sending: Frame | None = None
@@ -82,38 +85,38 @@ class TransmitSession:
             session_id=session_id, link=link_to_proto(link), knowledge=dependencies.knowledge, seed=seed
         )
         patience_s = dependencies.settings.link_patience_s
-        self._link = Reconnector(dependencies.stub, opening, patience_s, self._on_response, self._cut)
+        self._link = LinkConnection(dependencies.link_stub, opening, patience_s, self._on_response, self._on_cut)
         self._answers = Answers()
         self._tasks = [asyncio.create_task(self._encode_all()), asyncio.create_task(self._send_all())]
 
     async def submit(self, request: transmitter_pb2.TransmitRequest) -> None:
-        """Take one image; see Intake.submit."""
-        await self._intake.submit(request)
+        """Take one image; see FrameAdmission.submit."""
+        await self._admission.submit(request)
 
-    async def recover(self, index: int, begun: int) -> None:
-        """Go on with a frame that the outbox kept; see Intake.recover."""
-        await self._intake.recover(index, begun)
+    async def recover(self, index: int, earlier_starts: int) -> None:
+        """Resume a frame that the outbox kept; see FrameAdmission.recover."""
+        await self._admission.recover(index, earlier_starts)
 
-    def listen(self) -> Listener:
-        """From now on events go to a new listener; the one before hears that its stream was taken over."""
-        if (before := self.frames.listener) is not None:
-            before.end(InvalidInput("session_id: a newer stream has taken the session over"))
-        listener = Listener()
-        self.frames.listen(listener)
-        return listener
+    def attach_stream(self) -> ClientStream:
+        """Direct events to a new stream and return it. A previous stream ends with InvalidInput."""
+        if (previous := self.frames.client_stream) is not None:
+            previous.end(InvalidInput("session_id: a newer stream has taken the session over"))
+        stream = ClientStream()
+        self.frames.attach(stream)
+        return stream
 
-    def leave(self, listener: Listener) -> None:
-        """Its stream is gone."""
-        if self.frames.listener is listener:
-            self.frames.listen(None)
+    def detach_stream(self, stream: ClientStream) -> None:
+        """Detach a stream that has ended, unless another one has replaced it."""
+        if self.frames.client_stream is stream:
+            self.frames.attach(None)
 
     async def finish(self) -> None:
-        """Wait until every frame has its terminal event, and end the link."""
+        """Wait until every frame has its terminal event, then end the link stream."""
         await self.frames.idle.wait()
         await self._link.finish()
 
     async def close(self) -> None:
-        """Drop everything that is not finished; the outbox keeps it."""
+        """Drop all frames that have not ended. The outbox keeps them."""
         self.frames.close()
         for task in self._tasks:
             task.cancel()
@@ -122,10 +125,13 @@ class TransmitSession:
         await self._link.close()
 
     async def feedback(self, request: feedback_pb2.SendFeedbackRequest) -> feedback_pb2.SendFeedbackResponse:
-        """Queue a further round. A repeat, even while the first is in work, gets its answer. Raises InvalidInput."""
+        """Queue the further round that feedback asks for, and return the answer to it.
+
+        A repeated message gets the answer to the first one, even while that is still being made. Raises InvalidInput.
+        """
         check_attempt(request)
         frame = self.frames.get(request.frame_index)
-        if frame is not None:  # before the answer: also what is refused, or ends a frame, was sent
+        if frame is not None:  # before answering: feedback that is refused or ends the frame was sent, too
             count_attempts(frame, request)
         answer = await self._answer(request, frame)
         if frame is not None:
@@ -147,7 +153,7 @@ class TransmitSession:
         if request.round + 1 >= frame.rounds.max_rounds:
             return refusal(f"the frame has {frame.rounds.max_rounds} rounds at most")
         feedback = check_feedback(request, frame.header, self.link, frame.rounds.round_budget_bytes)
-        self._dependencies.csi.take(feedback.link)
+        self._dependencies.channel_state.add_report(feedback.link)
         return await self._answers.make(key, self._refine(frame, feedback))
 
     async def _refine(self, frame: Frame, feedback: Feedback) -> feedback_pb2.SendFeedbackResponse:
@@ -155,7 +161,7 @@ class TransmitSession:
         if session is None:
             return refusal(f"frame {frame.index} is not open")
         try:
-            csi = await self._csi(frame, feedback.round + 1, session.delivery)
+            csi = await self._channel_state(frame, feedback.round + 1, session.delivery)
             encoded = await self._dependencies.encoders.run(lambda: encode_next(session, feedback, self.link, csi))
         except BudgetTooSmall as error:
             return refusal(str(error))
@@ -169,38 +175,39 @@ class TransmitSession:
         if frame.cuts != cuts:
             raise NotReady(f"frame {frame.index} begins again")
         frame.last_round = encoded.header.round
-        self._watch(frame)
+        self._restart_timer(frame)
         named = sum(int(spans[:, 1].sum()) for spans in feedback.wanted.values())
         self.frames.emit(frame, feedback=transmitter_pb2.FeedbackTaken(round=feedback.round, elements_named=named))
-        await self._to_send.put((frame, cuts, encoded))
+        await self._send_queue.put((frame, cuts, encoded))
         return feedback_pb2.SendFeedbackResponse(will_send=True)
 
-    async def _csi(self, frame: Frame, round_: int, delivery: Delivery) -> Csi:
-        """The channel as it is known before this round of a frame is encoded.
+    async def _channel_state(self, frame: Frame, round_: int, delivery: Delivery) -> Csi:
+        """Return the channel state for a round of a frame that is about to be encoded.
 
-        Powers and repair packets that are chosen by it must not go by what held before a change of channel.
+        The emulator is asked again if powers or repair packets follow from the state, because the channel may have
+        changed since the last answer.
         """
         payload_bytes = self.link.max_payload_bytes
-        return await self._dependencies.csi.get(frame.index, round_, payload_bytes, afresh=delivery != PLAIN)
+        return await self._dependencies.channel_state.get(frame.index, round_, payload_bytes, refresh=delivery != PLAIN)
 
     async def _encode_all(self) -> None:
         encoders = self._dependencies.encoders
         while True:
-            frame, request = await self._intake.next()
+            frame, request = await self._admission.next()
             try:
-                request = request or await self._intake.load(frame)
-                csi = await self._csi(frame, 0, request.delivery)
+                request = request or await self._admission.load(frame)
+                csi = await self._channel_state(frame, 0, request.delivery)
                 work = partial(encode_first, encoders, request, csi)
                 frame.session, encoded = await encoders.run(work)
             except Exception as error:
-                self.frames.fail_by(frame, error)
+                self.frames.fail_with(frame, error)
                 continue
             frame.header, frame.last_round = encoded.header, 0
-            await self._to_send.put((frame, frame.cuts, mark_repeated(encoded) if frame.repeated else encoded))
+            await self._send_queue.put((frame, frame.cuts, mark_repeated(encoded) if frame.repeated else encoded))
 
     async def _send_all(self) -> None:
         while True:
-            frame, cuts, encoded = await self._to_send.get()
+            frame, cuts, encoded = await self._send_queue.get()
             try:
                 link = await self._link.connected()
             except Exception as error:
@@ -209,13 +216,13 @@ class TransmitSession:
             if not self.frames.is_open(frame) or frame.cuts != cuts:
                 continue
             self._sending, frame.on_link = frame, True
-            self._watch(frame)
+            self._restart_timer(frame)
             try:
                 await link.send(encoded.items[:-1])
                 if frame.cuts != cuts:
                     continue
-                # Before the end mark leaves: its answer may be back before a write returns, and ends the frame.
-                self._tell_sent(frame, encoded)
+                # Before the end mark is sent: the outcome may arrive before the write returns, and ends the frame.
+                self._report_sent(frame, encoded)
                 await link.send(encoded.items[-1:])
             except Exception as error:
                 if not isinstance(error, GoComError):
@@ -224,24 +231,24 @@ class TransmitSession:
             finally:
                 self._sending = None
 
-    def _cut(self, error: Exception) -> None:
-        """The link is gone. What was on it begins again, or fails where that would change nothing."""
-        for frame in self.frames.on_link():
-            if not passes(error):
+    def _on_cut(self, error: Exception) -> None:
+        """Retry all frames on a link that was cut. A frame fails if the error is permanent or it was cut too often."""
+        for frame in self.frames.frames_on_link():
+            if not is_transient(error):
                 self.frames.fail(frame, LINK, str(error))
             elif frame.cuts >= MAX_CUTS:
                 self.frames.fail(frame, LINK, f"link: cut {frame.cuts + 1} times with the frame on it, last: {error}")
             else:
                 self._answers.forget(frame.index)
                 self.frames.retry(frame, str(error))
-                self._intake.again(frame)
+                self._admission.requeue(frame)
 
     def _on_response(self, response: link_pb2.SendResponse) -> None:
         item = response.WhichOneof("item")
         if item == "ack":
             ack = response.ack
             if (frame := self.frames.get(ack.frame_index)) is not None:
-                self._watch(frame)
+                self._restart_timer(frame)
                 received = transmitter_pb2.RoundReceived(round=ack.round, packets_received=ack.packets_received)
                 self.frames.emit(frame, received=received)
         elif item == "outcome":
@@ -258,17 +265,17 @@ class TransmitSession:
     def _on_frame_end(self, frame: Frame) -> None:
         self._dependencies.outbox.end(self.frames.session_id, frame.index, frame.history)
 
-    def _watch(self, frame: Frame) -> None:
-        self.frames.watch(frame, self._dependencies.settings.outcome_timeout_s, self._on_silence)
+    def _restart_timer(self, frame: Frame) -> None:
+        self.frames.restart_timer(frame, self._dependencies.settings.outcome_timeout_s, self._on_silence)
 
     def _on_silence(self, frame: Frame) -> None:
         seconds = self._dependencies.settings.outcome_timeout_s
         self.frames.fail(frame, LINK, f"link: nothing was heard of the frame for {seconds:g} s")
-        # Stuck in the middle of a write: nothing behind it can go out either.
+        # A write of this frame is blocked, and no later frame can be sent on this stream either.
         if self._sending is frame:
             self._link.cancel()
 
-    def _tell_sent(self, frame: Frame, encoded: EncodedRound) -> None:
+    def _report_sent(self, frame: Frame, encoded: EncodedRound) -> None:
         count_sent(frame.codec, encoded)
         log.info(
             "round sent", frame_id=self.frames.name(frame), round=encoded.header.round, packets=encoded.packets,

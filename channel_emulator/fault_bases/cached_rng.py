@@ -1,7 +1,8 @@
-"""What is drawn for one round, kept from batch to batch.
+"""Random draws of one round, cached across batches.
 
-A batch of a hundred packets costs the calls of numpy, hardly the arithmetic. So draws are made for a window of sequence
-numbers at a time. They are the same draws: each belongs to its sequence number.
+For a batch of a hundred packets most of the time goes into calls of numpy, hardly any into arithmetic. So draws are
+made for a whole window of sequence numbers at a time. Each draw belongs to its sequence number, so caching changes no
+value.
 """
 
 from __future__ import annotations
@@ -13,93 +14,95 @@ import numpy as np
 import numpy.typing as npt
 
 from gocom.common.counter_rng import CounterRng
-from gocom.common.packet_batch import PacketBatch, Span
+from gocom.common.packet_batch import PacketBatch, SequenceRange
 from gocom.common.types import Ints
 
 T = TypeVar("T")
 Array = TypeVar("Array", bound=npt.NDArray[Any])
 
 WINDOW, LONG_WINDOW = 2048, 8192
-"""Sequence numbers that draws are made for together: the first ones of a round, and from then on, up to multiples."""
+"""The first window of a round has WINDOW sequence numbers; later windows end at multiples of LONG_WINDOW."""
 _MAX_KEYS = 64
-"""Things that are made in a window; of more a round has nothing kept."""
-_KEPT = 2
-"""Windows kept; bounds memory."""
+"""Largest number of different keys that are cached for a round; bounds memory."""
+_MAX_WINDOWS = 2
+"""Number of windows that are cached; bounds memory."""
 
 
 class CachedRng(CounterRng):
-    """A CounterRng of one frame and round that keeps what was drawn with it. For one thread at a time.
+    """A CounterRng of one frame and round that caches what was drawn with it. One thread at a time may use it.
 
     Attributes:
-        kept: what a fault remembers of the round's packets so far, where that is its way: see rate_limit.py.
+        fault_state: state that a fault keeps from batch to batch of the round; see rate_limit.py.
     """
 
-    __slots__ = ("_asked", "_windows", "kept")
+    __slots__ = ("_requested_keys", "_windows", "fault_state")
 
-    kept: dict[str, Any]
-    _asked: set[Hashable]
+    fault_state: dict[str, Any]
+    _requested_keys: set[Hashable]
     _windows: dict[tuple[int, Hashable], Any]
 
     def __init__(self, seed: int, stream: str, frame_index: int, round_: int) -> None:
         super().__init__(seed, stream, frame_index, round_)
-        object.__setattr__(self, "kept", {})
-        object.__setattr__(self, "_asked", set())
+        object.__setattr__(self, "fault_state", {})
+        object.__setattr__(self, "_requested_keys", set())
         object.__setattr__(self, "_windows", {})
 
-    def sub(self, name: str) -> CounterRng:
-        """An independent stream below this one; nothing of it is kept."""
-        return CounterRng(self.seed, self.stream, self.frame_index, self.round).sub(name)
+    def substream(self, name: str) -> CounterRng:
+        """Return an independent substream, whose draws are not cached."""
+        return CounterRng(self.seed, self.stream, self.frame_index, self.round).substream(name)
 
-    def window(self, span: Span, key: Hashable, make: Callable[[Ints, CounterRng], T]) -> tuple[int, T] | None:
-        """What `make` makes of all sequence numbers of the window that these are in, and the first of them.
+    def window(
+        self, sequence_range: SequenceRange, key: Hashable, make: Callable[[Ints, CounterRng], T]
+    ) -> tuple[int, T] | None:
+        """Return cached values for the window that contains these sequence numbers.
 
         Args:
-            span: of the sequence numbers.
-            key: what is made; it may be kept under this name.
-            make: takes int64 [S], S at most LONG_WINDOW, and the numbers to draw with.
+            sequence_range: the range of the sequence numbers.
+            key: the cache key; it identifies `make`.
+            make: computes the values of sequence numbers int64 [S], S at most LONG_WINDOW, from a random number
+                generator.
 
         Returns:
-            None where the numbers are in several windows, and for the first asking: a round of one batch needs none.
+            The first sequence number of the window, and the values of the window. None if the numbers lie in several
+            windows, and on the first request for a key: a round that is a single batch needs no cache.
         """
-        if key not in self._asked or span.last < 0:
-            if len(self._asked) < _MAX_KEYS:
-                self._asked.add(key)
+        if key not in self._requested_keys or sequence_range.last < 0:
+            if len(self._requested_keys) < _MAX_KEYS:
+                self._requested_keys.add(key)
             return None
-        start, stop = _around(span.first)
-        if span.last >= stop:
+        start, stop = _window_bounds(sequence_range.first)
+        if sequence_range.last >= stop:
             return None
         if (start, key) not in self._windows:
             self._windows[start, key] = make(np.arange(start, stop), self)
-            if len(self._windows) > _KEPT:
+            if len(self._windows) > _MAX_WINDOWS:
                 del self._windows[next(iter(self._windows))]
         return start, self._windows[start, key]
 
 
-def _around(sequence: int) -> tuple[int, int]:
-    """First of the window that a sequence number is in, and of the next one."""
+def _window_bounds(sequence: int) -> tuple[int, int]:
+    """Return the first sequence number of the window that contains this one, and that of the next window."""
     if sequence < WINDOW:
         return 0, WINDOW
     start = sequence // LONG_WINDOW * LONG_WINDOW
     return max(start, WINDOW), start + LONG_WINDOW
 
 
-def draw_by_window(
-    rng: CounterRng, batch: PacketBatch, key: Hashable, make: Callable[[Ints, CounterRng], Array]
-) -> Array:
-    """make(batch.sequence, rng), an array not to be changed; from a window where `rng` has one."""
-    span = batch.span
-    window = rng.window(span, key, make) if isinstance(rng, CachedRng) else None
+def draw_cached(rng: CounterRng, batch: PacketBatch, key: Hashable, make: Callable[[Ints, CounterRng], Array]) -> Array:
+    """Return make(batch.sequence, rng), taken from a cached window if possible. The array must not be changed."""
+    sequence_range = batch.sequence_range
+    window = rng.window(sequence_range, key, make) if isinstance(rng, CachedRng) else None
     if window is None:
         return make(batch.sequence, rng)
     start, made = window
-    if not span.whole:
+    if not sequence_range.contiguous:
         return cast(Array, made[batch.sequence - start])
-    part = cast(Array, made[span.first - start : span.last - start + 1])
+    part = cast(Array, made[sequence_range.first - start : sequence_range.last - start + 1])
     part.flags.writeable = False
     return part
 
 
-def common_value(values: npt.NDArray[Any]) -> float | None:
-    """The one that all have; None where they differ, or there is none."""
-    # Compared as bytes: quicker than array operations on a hundred numbers.
+def value_if_all_equal(values: npt.NDArray[Any]) -> float | None:
+    """Return the value that all entries have in common; None if they differ, or there are none."""
+    # For a hundred numbers, comparing bytes is faster than array operations.
     return float(values[0]) if len(values) and values.tobytes() == values[:1].tobytes() * len(values) else None

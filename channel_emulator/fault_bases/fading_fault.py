@@ -1,7 +1,7 @@
-"""What faults on a fading link share: gains by block, the SNR of each packet, and counts that know of the blocks.
+"""Base of the faults on a fading link: gains by block, SNRs of packets, and counts that account for the blocks.
 
-Packets of a block share a gain, so their fates are not independent of each other: the variance of a count is that of
-the sum over a block, averaged over the gain. Neither the gain nor anything else is redrawn within a block.
+The packets of a block share a gain, so their fates are not independent: the variance of a count is that of the sum over
+a block, averaged over the gain. Nothing is redrawn within a block.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gocom.channel_emulator.fault_bases.cached_rng import common_value, draw_by_window
-from gocom.channel_emulator.fault_bases.fault import Fault, Score, Tally, check_range
+from gocom.channel_emulator.fault_bases.cached_rng import draw_cached, value_if_all_equal
+from gocom.channel_emulator.fault_bases.fault import EventCounts, Fault, Tally, check_range
 from gocom.channel_emulator.physical.fading import Fading, blocks_of
 from gocom.common.counter_rng import CounterRng
 from gocom.common.errors import InvalidInput, UnknownName
@@ -27,25 +27,26 @@ Doubles = npt.NDArray[np.float64]
 NONE, RAYLEIGH, RICIAN = "none", "rayleigh", "rician"
 _MAX_COHERENCE = 1 << 16
 _CELLS = 1 << 14
-"""Blocks of a round times kinds of packets averaged together; bounds memory."""
+"""Blocks times kinds of packets that are averaged together; bounds memory."""
 _MAX_CELLS = 1 << 18
-"""Of all blocks; a round that has more is not scored: it would take seconds."""
+"""Largest number of blocks times kinds of packets of a round that is counted; more would take seconds."""
 _MAX_PACKETS = 1 << 17
-"""Packets of a round that are remembered until it is scored: twice as many as there are sequence numbers."""
-_NO_SCORE = Score(0, 0, 0.0, 0.0)
+"""Largest number of packets of a round that are kept to count it: twice the number of sequence numbers."""
+_NOT_COUNTED = EventCounts(0, 0, 0.0, 0.0)
 ErrorRate = Callable[[Ints, Doubles], Doubles]
+"""Function from bits int64 [P] and linear SNRs float64 [P] to packet error rates float64 [P]."""
 _MAX_KINDS = 256
-"""Sizes and powers of packets in a round; one that has more of them is not scored: each costs an integral."""
+"""Largest number of pairs of size and power of a round that is counted; each pair costs an integral."""
 
 
 class FadingFault(Fault):
-    """A fault of a block-fading link. Its SNR is |h|^2 * power * snr, E|h|^2 = 1; `power` is the packet's own.
+    """A fault of a block-fading link, with SNR |h|^2 * power * snr, E|h|^2 = 1; `power` is that of the packet.
 
     Attributes:
-        snr_db: mean over the fading, of a packet of power 1, Es/N0 in dB; without fading that of every packet.
-        coherence: packets that share a gain; a round begins with a new one.
+        snr_db: mean Es/N0 over the fading in dB, of a packet of power 1; without fading it is that of every packet.
+        coherence: number of consecutive packets that share a gain; each round begins with a new gain.
         fading: "none", "rayleigh" or "rician".
-        k_factor_db: of "rician": power of the line of sight over that of all that is scattered.
+        k_factor_db: power of the line of sight over the scattered power in dB; for "rician" only.
     """
 
     snr_db: float
@@ -55,88 +56,109 @@ class FadingFault(Fault):
 
     @property
     @abstractmethod
-    def link(self) -> Fading:
-        """Its gains."""
+    def gain_distribution(self) -> Fading:
+        """Distribution of the gains."""
 
     @abstractmethod
-    def given_gain(self, bits: int, power: float, gain: Doubles) -> tuple[Doubles, Doubles]:
-        """float64 [N] twice: mean and variance of the events in one packet, for each gain |h|^2, float64 [N]."""
+    def conditional_moments(self, bits: int, power: float, gain: Doubles) -> tuple[Doubles, Doubles]:
+        """Return the mean and variance of the number of events in one packet given its gain, float64 [N] each.
+
+        Args:
+            bits: payload size in bits.
+            power: power of the packet.
+            gain: float64 [N], values of |h|^2.
+        """
 
     @abstractmethod
     def packet_error_rate(self, bits: int, snr: Doubles) -> Doubles:
-        """float64 [N]: a packet of so many bits has an error, whatever becomes of it; `snr` linear, float64 [N]."""
+        """Return the probability that a packet has an error, delivered or not, float64 [N].
+
+        Args:
+            bits: payload size in bits.
+            snr: float64 [N], linear.
+        """
 
     @property
     def snr(self) -> float:
-        """Linear."""
+        """Mean SNR, linear."""
         return float(10 ** (self.snr_db / 10))
 
     def gains(self, sequence: Ints, rng: CounterRng) -> npt.NDArray[np.complex128]:
-        """complex128 [P]: h of each packet, int64 [P]."""
+        """Return the gain h of each packet, complex128 [P], from sequence numbers int64 [P]."""
         blocks, which = np.unique(blocks_of(sequence, self.coherence), return_inverse=True)
-        gains: npt.NDArray[np.complex128] = self.link.gains(blocks, rng.sub("gain"))[which]
+        gains: npt.NDArray[np.complex128] = self.gain_distribution.gains(blocks, rng.substream("gain"))[which]
         return gains
 
     def packet_snr(self, batch: PacketBatch, rng: CounterRng) -> Doubles:
-        """float64 [P], linear."""
-        gain = draw_by_window(rng, batch, "gain", lambda sequence, rng: np.abs(self.gains(sequence, rng)) ** 2)
+        """Return the SNR of each packet, float64 [P], linear."""
+        gain = draw_cached(rng, batch, "gain", lambda sequence, rng: np.abs(self.gains(sequence, rng)) ** 2)
         return np.asarray(gain * batch.power * self.snr)
 
-    def losses(self, batch: PacketBatch, rng: CounterRng, error_rate: ErrorRate) -> Bools:
-        """bool [P]: which packets are lost, where each is with its own probability given its gain.
+    def draw_losses(self, batch: PacketBatch, rng: CounterRng, error_rate: ErrorRate) -> Bools:
+        """Draw which packets are lost, independently of each other given their gains; bool [P].
 
         Args:
-            error_rate: of packets of bits int64 [P] at linear SNRs float64 [P].
+            batch: the packets.
+            rng: the random number generator.
+            error_rate: the probability of loss.
         """
-        bits, power = 8 * batch.layout.longest, common_value(batch.power)
-        if not batch.layout.same or power is None:
-            uniform = draw_by_window(rng, batch, "packet", _packet_uniform)
+        bits, power = 8 * batch.layout.longest, value_if_all_equal(batch.power)
+        if not batch.layout.equal_lengths or power is None:
+            uniform = draw_cached(rng, batch, "packet", _packet_uniform)
             return np.asarray(uniform < error_rate(8 * batch.length, self.packet_snr(batch, rng)))
 
         def lost(sequence: Ints, rng: CounterRng) -> Bools:
             snr = np.abs(self.gains(sequence, rng)) ** 2 * power * self.snr
             return np.asarray(_packet_uniform(sequence, rng) < error_rate(np.array([bits]), snr))
 
-        return draw_by_window(rng, batch, ("lost", bits, power), lost)
+        return draw_cached(rng, batch, ("lost", bits, power), lost)
 
     def tally(self) -> Tally:
         return FadingTally(self)
 
-    def nodes(self, bits: Ints, power: Doubles) -> tuple[Doubles, Doubles, Doubles]:
-        """Means and variances of the events in packets of T kinds, over the gain.
+    def moments_over_gain(self, bits: Ints, power: Doubles) -> tuple[Doubles, Doubles, Doubles]:
+        """Return the moments of the number of events in packets of T kinds, at N values of the gain.
+
+        Args:
+            bits: int64 [T], payload sizes in bits.
+            power: float64 [T], powers.
 
         Returns:
-            weights [N] of gains, means [T, N], and variances [T, N] given the gain.
+            The weights of the gains [N], means [T, N] given the gain, and variances [T, N] given the gain.
         """
-        of = [_moments(self, one, other) for one, other in zip(bits.tolist(), power.tolist(), strict=True)]
-        return self.link.weights, np.stack([mean for mean, _ in of]), np.stack([variance for _, variance in of])
+        moments = [_conditional_moments(self, *kind) for kind in zip(bits.tolist(), power.tolist(), strict=True)]
+        means, variances = (np.stack(column) for column in zip(*moments, strict=True))
+        return self.gain_distribution.weights, means, variances
 
     def packet_erasure_rate(self, payload_bits: int) -> float:
-        """For packets of power 1."""
+        """Return the long-run share of packets of power 1 that are erased."""
         weights, mean, _ = self._erasures(payload_bits)
         return float(weights @ mean)
 
     def pair_erasure_rate(self, payload_bits: int) -> float:
-        """Two packets in a row share a gain but at the end of a block."""
+        """Return the probability that two consecutive packets are both erased.
+
+        They share a gain, unless a block ends between them.
+        """
         weights, mean, _ = self._erasures(payload_bits)
         rate, both = float(weights @ mean), float(weights @ mean**2)
         return both + (rate**2 - both) / self.coherence
 
     def _erasures(self, bits: int) -> tuple[Doubles, Doubles, Doubles]:
-        weights, means, variances = self.nodes(np.array([bits]), np.ones(1))
+        weights, means, variances = self.moments_over_gain(np.array([bits]), np.ones(1))
         return weights, means[0], variances[0]
 
 
 class FadingTally(Tally):
-    """Counts of a round whose packets meet gains in blocks.
+    """The counter of a round whose packets share gains in blocks.
 
-    No trials are told of a round with more than _MAX_KINDS kinds of packets, more than _MAX_CELLS blocks times kinds,
-    or more packets than a round has.
+    It reports no trials for a round with more than _MAX_KINDS kinds of packets, with more than _MAX_CELLS blocks times
+    kinds, or with more than _MAX_PACKETS packets.
     """
 
     def __init__(self, fault: FadingFault) -> None:
         super().__init__(fault)
-        self._link = fault
+        self._fading_fault = fault
         self._count = 0
         self._packets: list[tuple[Ints, Ints, Floats]] = []
 
@@ -150,60 +172,60 @@ class FadingTally(Tally):
         else:
             self._packets.append((batch.sequence, batch.length, batch.power))
 
-    def score(self) -> Score:
+    def event_counts(self) -> EventCounts:
         if not self._trials or self._count > _MAX_PACKETS:
-            return _NO_SCORE
+            return _NOT_COUNTED
         sequence, length, power = (np.concatenate(column) for column in zip(*self._packets, strict=True))
-        lengths, of_length = _kinds(length)
-        powers, of_power = _kinds(power)
-        pairs, kind = _kinds(of_length * len(powers) + of_power)
-        block = blocks_of(sequence, self._link.coherence)
+        lengths, of_length = _unique_values(length)
+        powers, of_power = _unique_values(power)
+        pairs, kind = _unique_values(of_length * len(powers) + of_power)
+        block = blocks_of(sequence, self._fading_fault.coherence)
         if len(pairs) > _MAX_KINDS or (int(block.max()) + 1) * len(pairs) > _MAX_CELLS:
-            return _NO_SCORE
+            return _NOT_COUNTED
         bits, powers = 8 * lengths[pairs // len(powers)], powers[pairs % len(powers)].astype(float)
-        weights, means, variances = self._link.nodes(bits, powers)
-        own = np.bincount(kind) @ (variances @ weights)
-        expected, between, step = 0.0, 0.0, max(1, _CELLS // len(pairs))
+        weights, means, variances = self._fading_fault.moments_over_gain(bits, powers)
+        variance_given_gain = np.bincount(kind) @ (variances @ weights)
+        expected, variance_of_gain_means, step = 0.0, 0.0, max(1, _CELLS // len(pairs))
         for start in range(0, int(block.max()) + 1, step):
             inside = (block >= start) & (block < start + step)
             cell = (block[inside] - start) * len(pairs) + kind[inside]
             filled = np.bincount(cell, minlength=step * len(pairs)).reshape(step, len(pairs))
-            # Most blocks hold the same kinds of packets.
+            # Most blocks hold the same numbers of packets of each kind.
             rows, times = np.unique(filled, axis=None if len(pairs) == 1 else 0, return_counts=True)
             sums = rows.reshape(-1, len(pairs)) @ means
             mean = sums @ weights
             expected += float(times @ mean)
-            between += float(times @ ((sums - mean[:, None]) ** 2 @ weights))
-        return Score(self._trials, self._events, expected, float(own) + between)
+            variance_of_gain_means += float(times @ ((sums - mean[:, None]) ** 2 @ weights))
+        return EventCounts(self._trials, self._events, expected, float(variance_given_gain) + variance_of_gain_means)
 
 
 def _packet_uniform(sequence: Ints, rng: CounterRng) -> Doubles:
-    return rng.sub("packet").uniform(sequence)
+    return rng.substream("packet").uniform(sequence)
 
 
-def _kinds(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Ints]:
-    """The different values, ascending, and which of them each is; sorted only where they differ."""
-    if common_value(values) is not None:
+def _unique_values(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Ints]:
+    """Return the different values, ascending, and the index of each entry's value; sorts only if the values differ."""
+    if value_if_all_equal(values) is not None:
         return values[:1], np.zeros(len(values), np.int64)
     found, which = np.unique(values, return_inverse=True)
     return found, which
 
 
 @lru_cache(maxsize=_MAX_KINDS)
-def _moments(fault: FadingFault, bits: int, power: float) -> tuple[Doubles, Doubles]:
-    return fault.given_gain(bits, power, fault.link.nodes)
+def _conditional_moments(fault: FadingFault, bits: int, power: float) -> tuple[Doubles, Doubles]:
+    return fault.conditional_moments(bits, power, fault.gain_distribution.nodes)
 
 
 @lru_cache(maxsize=64)
-def fading_of(fading: str, k_factor_db: float | None, step: float) -> Fading:
-    """The distribution that the parameters of a FadingFault name."""
+def make_fading(fading: str, k_factor_db: float | None, step: float) -> Fading:
+    """Return the gain distribution for the parameters of a FadingFault."""
     if fading == NONE:
         return Fading(None, step)
     return Fading(0.0 if k_factor_db is None else 10 ** (k_factor_db / 10), step)
 
 
 def check_fading(fault: FadingFault) -> None:
-    """Raises InvalidInput, UnknownName for parameters that all fading faults have."""
+    """Raise InvalidInput or UnknownName if a parameter that all fading faults share is not valid."""
     check_range("snr_db", fault.snr_db, -40, 60)
     check_range("coherence", fault.coherence, 1, _MAX_COHERENCE)
     if not float(fault.coherence).is_integer():

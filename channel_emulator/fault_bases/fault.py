@@ -1,6 +1,6 @@
-"""Base classes of faults, and the counts that hold each of them to its closed form.
+"""Base classes of faults, and the counts that are compared with the closed form of each fault.
 
-A fault has two halves, so that a test can inject what chance would have brought:
+A fault has two halves, so that a test can replace the random one:
 
     batch, rng --draw--> what happens --apply--> batch with `erased` set or payloads changed
 """
@@ -27,12 +27,13 @@ from gocom.v1 import channel_pb2
 
 @dataclass(frozen=True, slots=True)
 class FrameInfo:
-    """What a fault may know of the frame: enough to key randomness and to keep checksums, nothing of the codec.
+    """What a fault may know of the frame: enough to key random numbers and to keep checksums valid, nothing of the
+    codec.
 
     Attributes:
         frame_index: position of the frame in its session.
-        round: feedback turn.
-        damage_tolerant: for each segment of the header, whether damaged payloads are of use.
+        round: number of the feedback round.
+        damage_tolerant: for each segment of the header, whether damaged payloads are useful.
     """
 
     frame_index: int = 0
@@ -41,11 +42,11 @@ class FrameInfo:
 
 
 class Fault(ABC):
-    """A fault of the channel; subclasses are frozen dataclasses whose fields are its parameters."""
+    """A fault of the channel. Subclasses are frozen dataclasses whose fields are the parameters."""
 
     @classmethod
     def build(cls, parameters: Mapping[str, float | str]) -> Self:
-        """Make one from parameters by name. Raises InvalidInput naming the parameter and what it allows."""
+        """Build a fault from parameters by name. Raise InvalidInput naming the parameter and the allowed values."""
         known = {f.name: f.default is MISSING for f in fields(cls)}  # type: ignore[arg-type]
         for name, value in parameters.items():
             if name not in known:
@@ -59,17 +60,17 @@ class Fault(ABC):
 
     @classmethod
     def from_message(cls, message: Message) -> Self:
-        """Make one from its message in channel.proto. Overridden where that has more than numbers and words.
+        """Build a fault from its message in channel.proto; overridden by faults with other than scalar and enum fields.
 
         Raises:
-            InvalidInput: naming the field, from the message on: "rate: ...".
+            InvalidInput: a field is not valid; the text begins with the field's path in the message: "rate: ...".
         """
         return cls.build(_parameters(message))
 
     @property
     @abstractmethod
     def unit(self) -> channel_pb2.TrialUnit.ValueType:
-        """What its trials are."""
+        """What one trial is: a packet or a bit."""
 
     @property
     @abstractmethod
@@ -78,57 +79,63 @@ class Fault(ABC):
 
     @abstractmethod
     def draw(self, batch: PacketBatch, rng: CounterRng) -> npt.NDArray[Any]:
-        """What happens to these packets. `rng` is keyed to this fault, frame and round; use sequence numbers only."""
+        """Draw what happens to these packets.
+
+        Args:
+            batch: the packets.
+            rng: the generator of this fault, frame and round. Draws must depend on sequence numbers, not on batch
+                positions.
+        """
 
     @abstractmethod
     def apply(self, batch: PacketBatch, drawn: npt.NDArray[Any], frame: FrameInfo) -> PacketBatch:
-        """A new batch with what was drawn done to it; the given one is left as it is."""
+        """Return a new batch to which the draw was applied; `batch` does not change."""
 
     @abstractmethod
     def count(self, batch: PacketBatch, drawn: npt.NDArray[Any]) -> tuple[int, int]:
-        """(trials, events) of a draw; `batch` is as it came in."""
+        """Return (trials, events) of a draw; `batch` is the batch before the fault."""
 
     @property
     def counts_copies(self) -> bool:
-        """Whether a copy, made by an earlier hop, is a further trial: not where it meets the fate of its packet."""
+        """Whether copies made by an earlier hop are trials of their own; not if they share the first copy's fate."""
         return False
 
     def work(self, batch: PacketBatch) -> float:
-        """About how many random numbers a draw takes: with many, it is made in a thread, off the event loop."""
+        """Return about how many random numbers a draw takes; large draws are made in a thread, off the event loop."""
         return math.inf
 
     def count_variance(self, trials: int) -> float:
-        """Variance of the number of events in one run of so many consecutive trials; here: independent ones."""
+        """Return the variance of the number of events in a run of consecutive trials; here for independent trials."""
         return trials * self.expected_rate * (1 - self.expected_rate)
 
     def batch_variance(self, batch: PacketBatch) -> float | None:
-        """Variance of the number of events in this batch, for a fault whose memory ends with each packet.
+        """Return the variance of the number of events in this batch, for a fault without memory across packets.
 
-        None, as here: memory may go on in the next batch, so the round is one run, and `count_variance` is asked for
-        it. `batch` is as it came in.
+        The default is None: the fault may have memory across batches, so the round is one run, and `count_variance`
+        gives its variance. `batch` is the batch before the fault.
         """
         return None
 
     def tally(self) -> Tally:
-        """Counts of one round."""
+        """Return the counter of one round."""
         return Tally(self)
 
     def packet_erasure_rate(self, payload_bits: int) -> float:
-        """Long-run share of packets of this size erased, 0 to 1."""
+        """Return the long-run share of packets of this size that are erased, 0 to 1."""
         return 0.0
 
     def pair_erasure_rate(self, payload_bits: int) -> float:
-        """Probability that two packets in a row are both erased; here: independent ones."""
+        """Return the probability that two consecutive packets are both erased; here for independent packets."""
         return self.packet_erasure_rate(payload_bits) ** 2
 
     @property
     def bit_error_rate(self) -> float:
-        """Long-run share of bits flipped in what is delivered, 0 to 0.5."""
+        """Long-run share of flipped bits in delivered packets, 0 to 0.5."""
         return 0.0
 
 
 class PacketFault(Fault):
-    """A fault that erases whole packets: its draw is bool [P], True = erased."""
+    """A fault that erases whole packets. Its draw is bool [P], True for erased packets."""
 
     @property
     def unit(self) -> channel_pb2.TrialUnit.ValueType:
@@ -138,7 +145,7 @@ class PacketFault(Fault):
         return batch.erase(drawn)
 
     def count(self, batch: PacketBatch, drawn: Bools) -> tuple[int, int]:
-        # Packets that an earlier fault erased count too: leaving them out would thin the memory of bursty models.
+        # Packets erased earlier count as well: without them the trials of bursty models would not be consecutive.
         return len(drawn), int(np.count_nonzero(drawn))
 
     def packet_erasure_rate(self, payload_bits: int) -> float:
@@ -146,19 +153,19 @@ class PacketFault(Fault):
 
 
 def check_range(name: str, value: float, low: float, high: float, *, above: bool = False) -> None:
-    """Raises InvalidInput unless low <= value <= high (`above`: low < value). NaN is outside."""
+    """Raise InvalidInput unless low <= value <= high (with `above`: low < value). NaN is out of range."""
     if not isinstance(value, int | float) or not low <= value <= high or (above and value == low):
         raise InvalidInput(f"{name}: {value!r} is not in {f'above {low:g}, ' if above else f'{low:g} '}to {high:g}")
 
 
 def check_whole(name: str, value: float, low: int, high: int) -> None:
-    """Raises InvalidInput unless it is a whole number in low to high; an extension's parameters are floats."""
+    """Raise InvalidInput unless the value is a whole number in low to high. Parameters of extensions are floats."""
     if not isinstance(value, int | float) or not low <= value <= high or not float(value).is_integer():
         raise InvalidInput(f"{name}: {value!r} is not a whole number in {low} to {high}")
 
 
 def _parameters(message: Message) -> dict[str, float | str]:
-    """Fields of a fault's message by name, enums as words; what is optional and not set is left to the default."""
+    """Return the fields of a fault's message by name, enums as words; optional fields that are not set are left out."""
     values: dict[str, float | str] = {}
     for field in message.DESCRIPTOR.fields:
         if field.has_presence and not message.HasField(field.name):
@@ -172,14 +179,14 @@ def _parameters(message: Message) -> dict[str, float | str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class EventCounts:
     """Counts of one fault.
 
     Attributes:
-        trials: packets or bits it acted on.
-        events: how many of them it erased or flipped.
-        expected: mean of `events`.
-        variance: of `events`, memory of the model included.
+        trials: number of packets or bits that the fault acted on.
+        events: number of trials that were erased or flipped.
+        expected: mean of `events` by the closed form.
+        variance: variance of `events`, with the memory of the model.
     """
 
     trials: int
@@ -189,7 +196,7 @@ class Score:
 
 
 class Tally:
-    """Counts of one fault in one round, batch by batch. A fault with memory in it overrides `Fault.tally`."""
+    """The counter of one fault in one round, fed batch by batch. Faults with memory may override Fault.tally."""
 
     def __init__(self, fault: Fault) -> None:
         self._fault = fault
@@ -197,25 +204,25 @@ class Tally:
         self._variance: float | None = 0.0
 
     def add(self, batch: PacketBatch, drawn: npt.NDArray[Any]) -> None:
-        """Count a batch as it came to the fault, and what was drawn for it."""
+        """Count a batch, as it was before the fault, and the draw for it."""
         trials, events = self._fault.count(batch, drawn)
         self._trials += trials
         self._events += events
         variance = self._fault.batch_variance(batch)
         self._variance = None if variance is None or self._variance is None else self._variance + variance
 
-    def score(self) -> Score:
-        """Of all so far."""
+    def event_counts(self) -> EventCounts:
+        """Return the counts of all batches so far."""
         fault, trials = self._fault, self._trials
         variance = fault.count_variance(trials) if self._variance is None else self._variance
-        return Score(trials, self._events, trials * fault.expected_rate, variance)
+        return EventCounts(trials, self._events, trials * fault.expected_rate, variance)
 
 
-class GivenTally(Tally):
-    """Counts of a fault that leaves nothing to chance: what it is told to do is what is expected, without variance.
+class DeterministicTally(Tally):
+    """The counter of a deterministic fault: the expected number of events is the actual one, with variance 0.
 
-    So its z is 0 and proves nothing; that it does as told shows when what it did is recorded.
+    So z is 0 and proves nothing. Recording what the fault does shows whether it follows its instructions.
     """
 
-    def score(self) -> Score:
-        return Score(self._trials, self._events, float(self._events), 0.0)
+    def event_counts(self) -> EventCounts:
+        return EventCounts(self._trials, self._events, float(self._events), 0.0)

@@ -1,9 +1,9 @@
-"""One file a fault; files here register with IMPAIRMENTS.
+"""The faults, one file each; they register with IMPAIRMENTS.
 
-A fault that erases packets derives from PacketFault and says `expected_rate` and `draw`; see packet_erasure.py for the
-smallest one. One that flips bits derives from BitFault, one of time, order or number from TimedFault. All bases are in
-channel_emulator/fault_bases. Faults from outside are plug-ins (common/registry.py); the wire carries them in its
-extension case.
+A fault that erases packets derives from PacketFault and defines `expected_rate` and `draw`; packet_erasure.py is the
+smallest example. A fault that flips bits derives from BitFault; one that delays, reorders or duplicates packets derives
+from TimedFault. All base classes are in channel_emulator/fault_bases. Faults of other packages are plug-ins
+(common/registry.py); on the wire they are `extension` messages.
 """
 
 from gocom.channel_emulator.fault_bases.fault import Fault

@@ -1,4 +1,4 @@
-"""Packets that take time, each its own; and those that come too late, where there is a deadline."""
+"""Random packet delays, with an optional deadline after which a packet is lost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from gocom.channel_emulator.fault_bases.cached_rng import draw_by_window
+from gocom.channel_emulator.fault_bases.cached_rng import draw_cached
 from gocom.channel_emulator.fault_bases.fault import FrameInfo, check_range
 from gocom.channel_emulator.fault_bases.timed_fault import Doubles, TimedBatch, TimedFault, with_erased
 from gocom.channel_emulator.impairments import IMPAIRMENTS
@@ -18,20 +18,23 @@ from gocom.common.packet_batch import PacketBatch
 from gocom.common.types import Ints
 
 UNIFORM, NORMAL, EXPONENTIAL = "uniform", "normal", "exponential"
-_LONGEST_MS = 60_000
+_MAX_MS = 60_000
 
 
 @IMPAIRMENTS.register("delay")
 @dataclass(frozen=True, slots=True)
 class Delay(TimedFault):
-    """Its draw: float64 [P], ms; infinite = beyond the deadline, which is an event and erases the packet.
+    """An independent delay of each packet.
+
+    Its draw is float64 [P], in ms; infinite beyond the deadline, which is an event and erases the packet.
 
     Attributes:
-        delay_ms: mean (of exponential: least) delay, 0 to 60,000.
-        jitter_ms: how much it varies, 0 to delay_ms; of exponential: to 60,000.
-        distribution: "uniform" between delay_ms - jitter_ms and delay_ms + jitter_ms; "normal" with jitter_ms for a
-            standard deviation, and 0 where that is negative; "exponential": delay_ms plus a time with mean jitter_ms.
-        deadline_ms: a packet with a longer delay is erased, 0 to 60,000; None: none is.
+        delay_ms: mean delay, 0 to 60,000; for "exponential" the smallest delay.
+        jitter_ms: spread of the delay, 0 to delay_ms; for "exponential" 0 to 60,000.
+        distribution: "uniform" from delay_ms - jitter_ms to delay_ms + jitter_ms; "normal" with standard deviation
+            jitter_ms, where negative delays become 0; "exponential": delay_ms plus an exponential time with mean
+            jitter_ms.
+        deadline_ms: packets with a longer delay are erased, 0 to 60,000; None: there is no deadline.
     """
 
     delay_ms: float
@@ -42,43 +45,43 @@ class Delay(TimedFault):
     def __post_init__(self) -> None:
         if self.distribution not in (UNIFORM, NORMAL, EXPONENTIAL):
             raise UnknownName("distribution", str(self.distribution)[:80], (UNIFORM, NORMAL, EXPONENTIAL))
-        check_range("delay_ms", self.delay_ms, 0, _LONGEST_MS)
-        most = _LONGEST_MS if self.distribution == EXPONENTIAL else self.delay_ms
-        check_range("jitter_ms", self.jitter_ms, 0, most)
+        check_range("delay_ms", self.delay_ms, 0, _MAX_MS)
+        max_jitter_ms = _MAX_MS if self.distribution == EXPONENTIAL else self.delay_ms
+        check_range("jitter_ms", self.jitter_ms, 0, max_jitter_ms)
         if self.deadline_ms is not None:
-            check_range("deadline_ms", self.deadline_ms, 0, _LONGEST_MS)
+            check_range("deadline_ms", self.deadline_ms, 0, _MAX_MS)
 
     @property
     def expected_rate(self) -> float:
-        """Share of packets that come after the deadline; 0 without one."""
+        """Share of packets that miss the deadline; 0 without one."""
         if self.deadline_ms is None:
             return 0.0
-        spare, jitter = self.deadline_ms - self.delay_ms, self.jitter_ms
+        margin, jitter = self.deadline_ms - self.delay_ms, self.jitter_ms
         if jitter == 0:
-            return float(spare < 0)
+            return float(margin < 0)
         if self.distribution == UNIFORM:
-            return min(1.0, max(0.0, (jitter - spare) / (2 * jitter)))
+            return min(1.0, max(0.0, (jitter - margin) / (2 * jitter)))
         if self.distribution == NORMAL:
-            return float(ndtr(-spare / jitter))
-        return math.exp(-max(0.0, spare) / jitter)
+            return float(ndtr(-margin / jitter))
+        return math.exp(-max(0.0, margin) / jitter)
 
     def packet_erasure_rate(self, payload_bits: int) -> float:
         return self.expected_rate
 
     def draw(self, batch: PacketBatch, rng: CounterRng) -> Doubles:
-        return draw_by_window(rng, batch, "ms", self._times)
+        return draw_cached(rng, batch, "ms", self._delays)
 
-    def _times(self, sequence: Ints, rng: CounterRng) -> Doubles:
-        """float64 [P], for sequence numbers int64 [P] in any order."""
+    def _delays(self, sequence: Ints, rng: CounterRng) -> Doubles:
+        """Return the delays in ms, float64 [P], of sequence numbers int64 [P] in any order."""
         u = rng.uniform(sequence)
         if self.distribution == UNIFORM:
-            times = self.delay_ms + self.jitter_ms * (2 * u - 1)
+            delays = self.delay_ms + self.jitter_ms * (2 * u - 1)
         elif self.distribution == NORMAL:
-            # Of u = 0 it would be infinite.
-            times = np.maximum(0.0, self.delay_ms + self.jitter_ms * ndtri(np.maximum(u, 2.0**-54)))
+            # ndtri(0) is infinite.
+            delays = np.maximum(0.0, self.delay_ms + self.jitter_ms * ndtri(np.maximum(u, 2.0**-54)))
         else:
-            times = self.delay_ms - self.jitter_ms * np.log1p(-u)
-        return times if self.deadline_ms is None else np.where(times > self.deadline_ms, np.inf, times)
+            delays = self.delay_ms - self.jitter_ms * np.log1p(-u)
+        return delays if self.deadline_ms is None else np.where(delays > self.deadline_ms, np.inf, delays)
 
     def apply(self, batch: PacketBatch, drawn: Doubles, frame: FrameInfo) -> PacketBatch:
         return with_erased(batch, np.isinf(drawn))

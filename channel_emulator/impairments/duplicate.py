@@ -1,4 +1,4 @@
-"""Packets that come more than once, independently of each other."""
+"""Duplication of packets, independently of each other."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gocom.channel_emulator.fault_bases.cached_rng import draw_by_window
+from gocom.channel_emulator.fault_bases.cached_rng import draw_cached
 from gocom.channel_emulator.fault_bases.fault import FrameInfo, check_range, check_whole
 from gocom.channel_emulator.fault_bases.timed_fault import TimedBatch, TimedFault
 from gocom.channel_emulator.impairments import IMPAIRMENTS
@@ -18,12 +18,15 @@ from gocom.common.types import Bools
 @IMPAIRMENTS.register("duplicate")
 @dataclass(frozen=True, slots=True)
 class Duplicate(TimedFault):
-    """Its draw: bool [P], True = comes more than once; an event, also of a packet that another fault erases.
+    """Independent duplication of packets.
+
+    Its draw is bool [P], True for duplicated packets. A duplication is an event even if another fault erases the
+    packet.
 
     Attributes:
-        rate: probability of coming more than once, 0 to 1.
-        copies: how often such a packet comes beyond the first time, 1 to 8. They come right behind it, and what the
-            chain does to it, it does to them.
+        rate: probability that a packet is duplicated, 0 to 1.
+        copies: number of additional copies of such a packet, 1 to 8. They follow it immediately, and every fault of the
+            chain does the same to them as to the packet.
     """
 
     rate: float
@@ -38,7 +41,7 @@ class Duplicate(TimedFault):
         return self.rate
 
     def draw(self, batch: PacketBatch, rng: CounterRng) -> Bools:
-        return draw_by_window(rng, batch, "copied", lambda sequence, rng: rng.uniform(sequence) < self.rate)
+        return draw_cached(rng, batch, "copied", lambda sequence, rng: rng.uniform(sequence) < self.rate)
 
     def apply(self, batch: PacketBatch, drawn: Bools, frame: FrameInfo) -> PacketBatch:
         return batch

@@ -1,4 +1,4 @@
-"""Every packet, or every packet of one segment, is erased with the same probability, independently of all others."""
+"""Independent packet erasures with one probability, of all packets or of those of one segment."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gocom.channel_emulator.fault_bases.cached_rng import draw_by_window
+from gocom.channel_emulator.fault_bases.cached_rng import draw_cached
 from gocom.channel_emulator.fault_bases.fault import PacketFault, check_range
 from gocom.channel_emulator.impairments import IMPAIRMENTS
 from gocom.common.counter_rng import CounterRng
@@ -20,14 +20,14 @@ _UINT32 = 1 << 32
 @IMPAIRMENTS.register("packet_erasure")
 @dataclass(frozen=True, slots=True)
 class PacketErasure(PacketFault):
-    """Binary erasure channel over packets; capacity 1 - rate.
+    """Binary erasure channel over packets, with capacity 1 - rate.
 
-    With a segment, its packets meet the fate they would meet without; those of other segments all pass.
+    If a segment is given, packets of other segments always pass; the fates of its own packets do not change.
 
     Attributes:
         rate: probability of erasure, 0 to 1.
-        segment: only packets of this segment are erased, and counted as trials: an index into the segments of the frame
-            header, 0 to 2**32 - 1. None: all.
+        segment: index into the segments of the frame header, 0 to 2**32 - 1; only packets of this segment are erased,
+            and counted as trials. None: all packets.
     """
 
     rate: float
@@ -35,7 +35,7 @@ class PacketErasure(PacketFault):
 
     def __post_init__(self) -> None:
         check_range("rate", self.rate, 0, 1)
-        # An extension's parameters are floats.
+        # Parameters of an extension are floats.
         if self.segment is not None and not (0 <= self.segment < _UINT32 and float(self.segment).is_integer()):
             raise InvalidInput(f"segment: {self.segment!r} is not a whole number in 0 to 2**32 - 1")
 
@@ -44,9 +44,11 @@ class PacketErasure(PacketFault):
         return self.rate
 
     def packet_erasure_rate(self, payload_bits: int) -> float:
-        """With a segment 0, the truth for packets of all others: how the traffic is mixed is not known here.
+        """Return the rate, or 0 if a segment is given.
 
-        It is also what an experiment such as "the caption is lost" needs: a transmitter that does not see it coming.
+        The share of the segment's packets in the traffic is not known here, so 0 is reported, which is right for
+        packets of other segments. Experiments such as "the caption is lost" also need a transmitter that does not
+        expect the loss.
         """
         return self.rate if self.segment is None else 0.0
 
@@ -54,14 +56,14 @@ class PacketErasure(PacketFault):
         return len(batch)
 
     def draw(self, batch: PacketBatch, rng: CounterRng) -> Bools:
-        lost = draw_by_window(rng, batch, "lost", lambda sequence, rng: rng.uniform(sequence) < self.rate)
-        return lost if self.segment is None else lost & self._candidates(batch)
+        lost = draw_cached(rng, batch, "lost", lambda sequence, rng: rng.uniform(sequence) < self.rate)
+        return lost if self.segment is None else lost & self._in_segment(batch)
 
     def count(self, batch: PacketBatch, drawn: Bools) -> tuple[int, int]:
-        trials = len(batch) if self.segment is None else int(np.count_nonzero(self._candidates(batch)))
+        trials = len(batch) if self.segment is None else int(np.count_nonzero(self._in_segment(batch)))
         return trials, int(np.count_nonzero(drawn))
 
-    def _candidates(self, batch: PacketBatch) -> Bools:
-        """bool [P]: the packets of the segment."""
+    def _in_segment(self, batch: PacketBatch) -> Bools:
+        """Return which packets belong to the segment, bool [P]."""
         chosen: Bools = batch.segment == self.segment
         return chosen

@@ -1,7 +1,7 @@
-"""Regular interruptions: of every `period` packets in a row `length` are erased.
+"""Periodic outages: `length` of every `period` consecutive packets are erased.
 
-Where in the period a round begins is uniformly random, drawn once for each (frame, round); then a packet's fate follows
-from its sequence number.
+The phase at which a round begins is uniformly random and drawn once for each (frame, round). After that the fate of a
+packet follows from its sequence number.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gocom.channel_emulator.fault_bases.cached_rng import draw_by_window
-from gocom.channel_emulator.fault_bases.fault import PacketFault, Score, Tally, check_whole
+from gocom.channel_emulator.fault_bases.cached_rng import draw_cached
+from gocom.channel_emulator.fault_bases.fault import EventCounts, PacketFault, Tally, check_whole
 from gocom.channel_emulator.impairments import IMPAIRMENTS
 from gocom.common.counter_rng import CounterRng
 from gocom.common.packet_batch import PacketBatch
@@ -23,11 +23,11 @@ from gocom.common.types import Bools, Ints
 @IMPAIRMENTS.register("periodic_outage")
 @dataclass(frozen=True, slots=True)
 class PeriodicOutage(PacketFault):
-    """Packet s is erased where (s + phase) mod period < length.
+    """A periodic outage: packet s is erased if (s + phase) mod period < length.
 
     Attributes:
-        period: packets from one outage to the next, 1 to 1,048,576.
-        length: packets that an outage erases, 0 to period.
+        period: number of packets from one outage to the next, 1 to 1,048,576.
+        length: number of packets that an outage erases, 0 to period.
     """
 
     period: int
@@ -42,16 +42,21 @@ class PeriodicOutage(PacketFault):
         return self.length / self.period
 
     def pair_erasure_rate(self, payload_bits: int) -> float:
-        """All of an outage but its last packet are followed by one; with no end to it, all are."""
+        """Return the probability that two consecutive packets are both erased.
+
+        In an outage every packet but the last is followed by an erased one; with length = period every packet is.
+        """
         return 1.0 if self.length == self.period else max(0, self.length - 1) / self.period
 
     def count_variance(self, trials: int) -> float:
-        """Of the erasures in a run of n packets, over the phase.
+        """Return the variance, over the phase, of the number of erasures in a run of n packets.
 
-        Whole periods hold no surprise. The rest, m packets on a circle of T, overlaps an arc of L: with a <= b these
-        two, and a + b <= T, by a in b - a + 1 places and by each of 1 to a - 1 in two, so that the square of the
-        overlap adds up to a^2 (b - a + 1) + (a - 1) a (2 a - 1) / 3 over all T; its mean is a b / T. Of what lies
-        outside of either arc the overlap varies alike, so that a + b <= T is no loss. In whole numbers, hence exact.
+        Whole periods have a fixed number of erasures. The remaining m packets are an arc on a circle of T = period
+        places, which overlaps the outage, an arc of L = length. Let a <= b be these two lengths, and a + b <= T: then b
+        - a + 1 positions have an overlap of a, and two positions each have an overlap of 1 to a - 1. So the squares of
+        the overlap add up to a^2 (b - a + 1) + (a - 1) a (2 a - 1) / 3 over all T positions, and its mean is a b / T.
+        Replacing an arc by its complement does not change the variance, so a + b <= T is no restriction. The result is
+        computed with integers, hence exact.
         """
         period, rest = int(self.period), trials % int(self.period)
         a, b = sorted((min(rest, period - rest), int(min(self.length, period - self.length))))
@@ -65,7 +70,7 @@ class PeriodicOutage(PacketFault):
         return len(batch)
 
     def draw(self, batch: PacketBatch, rng: CounterRng) -> Bools:
-        return draw_by_window(rng, batch, "lost", self._lost)
+        return draw_cached(rng, batch, "lost", self._lost)
 
     def _lost(self, sequence: Ints, rng: CounterRng) -> Bools:
         phase = int(rng.uniform(0) * self.period)
@@ -74,21 +79,22 @@ class PeriodicOutage(PacketFault):
 
 
 class _OutageTally(Tally):
-    """Erasures of a round whose packets need not follow each other: an earlier hop may have lost some.
+    """The counter of a round whose packets need not be consecutive, as an earlier hop may have lost some.
 
-    All of the chance lies in the phase: mean and variance are those over its T values, of the very numbers that came.
+    Only the phase is random: mean and variance are taken over all its `period` values, for the packets that arrived.
     """
 
     def __init__(self, fault: PeriodicOutage) -> None:
         super().__init__(fault)
         self._period, self._length = int(fault.period), int(fault.length)
-        self._places = np.zeros(self._period, np.int64)
+        self._packets_by_phase = np.zeros(self._period, np.int64)
 
     def add(self, batch: PacketBatch, drawn: npt.NDArray[Any]) -> None:
         super().add(batch, drawn)
-        np.add.at(self._places, batch.sequence % self._period, 1)
+        np.add.at(self._packets_by_phase, batch.sequence % self._period, 1)
 
-    def score(self) -> Score:
-        ends = np.concatenate(([0], np.cumsum(np.concatenate([self._places, self._places[: self._length]]))))
+    def event_counts(self) -> EventCounts:
+        wrapped = np.concatenate([self._packets_by_phase, self._packets_by_phase[: self._length]])
+        ends = np.concatenate(([0], np.cumsum(wrapped)))
         lost = ends[self._length : self._length + self._period] - ends[: self._period]
-        return Score(self._trials, self._events, float(lost.mean()), float(lost.var()))
+        return EventCounts(self._trials, self._events, float(lost.mean()), float(lost.var()))

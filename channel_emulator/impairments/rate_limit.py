@@ -1,7 +1,7 @@
 """A link of finite rate with a first-in first-out queue in front of it.
 
-Nothing is random here, and time is virtual: all packets of a round come at once when it begins, to an empty queue. So
-what becomes of a packet follows from the packets before it, not from how quick the sender or this machine is.
+Nothing here is random, and time is virtual: all packets of a round arrive when it begins, at an empty queue. So the
+fate of a packet follows from the packets before it, and not from the speed of the sender or of the machine.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gocom.channel_emulator.fault_bases.cached_rng import CachedRng
-from gocom.channel_emulator.fault_bases.fault import FrameInfo, Score, Tally, check_range, check_whole
+from gocom.channel_emulator.fault_bases.fault import EventCounts, FrameInfo, Tally, check_range, check_whole
 from gocom.channel_emulator.fault_bases.timed_fault import Doubles, TimedBatch, TimedFault, with_erased
 from gocom.channel_emulator.impairments import IMPAIRMENTS
 from gocom.common.counter_rng import CounterRng
@@ -25,14 +25,16 @@ _SENT = "sent_bits"
 @IMPAIRMENTS.register("rate_limit")
 @dataclass(frozen=True, slots=True)
 class RateLimit(TimedFault):
-    """Its draw: float64 [P], ms from the beginning of the round until the packet has been sent; infinite = the queue
-    was too long, which is an event and erases the packet. Packets that an earlier fault erased never come to the queue.
+    """A bottleneck link with a queue.
+
+    Its draw is float64 [P], in ms from the beginning of the round until the packet has been sent. It is infinite if the
+    queue was too long, which is an event and erases the packet. Packets that an earlier fault erased never enter the
+    queue.
 
     Attributes:
-        rate_kbps: kbit/s, 0.001 to 1e9.
-        queue_ms: a packet that would have to wait longer until it begins to be sent is erased, 0 to 600,000; None: the
-            queue is endless.
-        overhead_bytes: that each packet takes beyond its payload, 0 to 65,535.
+        rate_kbps: rate of the link in kbit/s, 0.001 to 1e9.
+        queue_ms: packets that would wait longer than this are erased, 0 to 600,000; None: the queue is unbounded.
+        overhead_bytes: bytes on the link beyond each packet's payload, 0 to 65,535.
     """
 
     rate_kbps: float
@@ -47,35 +49,40 @@ class RateLimit(TimedFault):
 
     @property
     def expected_rate(self) -> float:
-        """0: what it erases depends on how much is sent; the statistics say what had to be."""
+        """Always 0: the loss depends on the traffic, so the expected number of events is computed while counting."""
         return 0.0
 
     @property
     def counts_copies(self) -> bool:
-        """They take their time on the link."""
+        """Whether copies are trials of their own: yes, as they take time on the link."""
         return True
 
     def draw(self, batch: PacketBatch, rng: CounterRng) -> Doubles:
-        kept = rng.kept if isinstance(rng, CachedRng) else {}
-        times, kept[_SENT] = self.through(batch, kept.get(_SENT, 0))
-        return times
+        state = rng.fault_state if isinstance(rng, CachedRng) else {}
+        departures, state[_SENT] = self.departure_times(batch, state.get(_SENT, 0))
+        return departures
 
-    def through(self, batch: PacketBatch, sent: int) -> tuple[Doubles, int]:
-        """When packets have been sent, as a draw has it, and the bits of all so far; `sent`: of those before them."""
+    def departure_times(self, batch: PacketBatch, sent_bits: int) -> tuple[Doubles, int]:
+        """Return when packets have been sent, as in a draw, and the number of bits of all packets so far.
+
+        Args:
+            batch: the packets.
+            sent_bits: number of bits of the packets before these.
+        """
         bits = np.where(batch.erased, 0, 8 * (batch.length + int(self.overhead_bytes)))
-        after = sent + np.cumsum(bits)
-        times = after / self.rate_kbps
+        cumulative_bits = sent_bits + np.cumsum(bits)
+        departures = cumulative_bits / self.rate_kbps
         if self.queue_ms is not None:
-            # Nothing leaves the queue while a round comes: who is behind one that was turned away is turned away too.
-            late = ((after - bits) / self.rate_kbps > self.queue_ms) & ~batch.erased
-            times = np.where(late, np.inf, times)
-        return times, int(after[-1]) if len(after) else sent
+            # Nothing leaves the queue while the round arrives, so all packets after a rejected one are rejected.
+            rejected = ((cumulative_bits - bits) / self.rate_kbps > self.queue_ms) & ~batch.erased
+            departures = np.where(rejected, np.inf, departures)
+        return departures, int(cumulative_bits[-1]) if len(cumulative_bits) else sent_bits
 
     def apply(self, batch: PacketBatch, drawn: Doubles, frame: FrameInfo) -> PacketBatch:
         return with_erased(batch, np.isinf(drawn))
 
     def apply_timed(self, timed_batch: TimedBatch, drawn: Doubles) -> TimedBatch:
-        # Of two links in a row the slower one decides, as good as alone.
+        # Of two links in series the slower one determines the departure times, almost exactly.
         return replace(timed_batch, queue_ms=np.maximum(timed_batch.queue_ms, drawn))
 
     def count(self, batch: PacketBatch, drawn: Doubles) -> tuple[int, int]:
@@ -89,17 +96,20 @@ class RateLimit(TimedFault):
 
 
 class _QueueTally(Tally):
-    """What was turned away, beside what had to be of these very packets. Nothing of it is chance: the variance is 0."""
+    """The counter of rejected packets, compared with the number that these packets must lead to.
+
+    Nothing is random, so the variance is 0.
+    """
 
     def __init__(self, fault: RateLimit) -> None:
         super().__init__(fault)
-        self._link = fault
-        self._sent = self._expected = 0
+        self._rate_limit = fault
+        self._sent_bits = self._expected = 0
 
     def add(self, batch: PacketBatch, drawn: npt.NDArray[Any]) -> None:
         super().add(batch, drawn)
-        times, self._sent = self._link.through(batch, self._sent)
-        self._expected += int(np.count_nonzero(np.isinf(times)))
+        departures, self._sent_bits = self._rate_limit.departure_times(batch, self._sent_bits)
+        self._expected += int(np.count_nonzero(np.isinf(departures)))
 
-    def score(self) -> Score:
-        return Score(self._trials, self._events, float(self._expected), 0.0)
+    def event_counts(self) -> EventCounts:
+        return EventCounts(self._trials, self._events, float(self._expected), 0.0)

@@ -1,8 +1,8 @@
-"""What was recorded happens again: packet s of round r of frame f meets the fate that it met then, whatever the codec.
+"""Replay of a recorded trace: packet s of round r of frame f has its recorded fate again, whatever the codec.
 
-Nothing is drawn. Erased packets are erased; bits flip again, in packets of another codec those that it has. A packet
-with flipped bits is delivered damaged where its segment tolerates that, and is erased elsewhere, as with
-damage=deliver.
+Nothing is drawn. Erased packets are erased. Flipped bits are flipped again; if packets of another codec are shorter,
+flips beyond their end are ignored. A packet with flipped bits is delivered damaged if its segment tolerates damage, and
+is erased otherwise, as with damage=deliver.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any, Self
 import numpy as np
 
 from gocom.channel_emulator.fault_bases.bit_fault import DELIVER, BitFault
-from gocom.channel_emulator.fault_bases.fault import FrameInfo, GivenTally, Tally
+from gocom.channel_emulator.fault_bases.fault import DeterministicTally, FrameInfo, Tally
 from gocom.channel_emulator.impairments import IMPAIRMENTS
 from gocom.common.counter_rng import CounterRng
 from gocom.common.errors import InvalidInput
 from gocom.common.packet_batch import PacketBatch
-from gocom.common.packet_traces import BIT_SHIFT, Trace, read_trace
+from gocom.common.packet_traces import BIT_SHIFT, Trace, trace_from_proto
 from gocom.common.types import Bools, Ints, LinkSettings
 from gocom.v1 import channel_pb2
 
@@ -27,13 +27,14 @@ from gocom.v1 import channel_pb2
 @IMPAIRMENTS.register("trace_replay")
 @dataclass(frozen=True, slots=True)
 class TraceReplay(BitFault):
-    """A trace, again. Its draw: int64 [E], ascending; below 0, -1 - i for each erased packet i of the batch; from 0 on
-    the flipped bits, as those of BitFault.
+    """A trace to replay.
+
+    Its draw is int64 [E], ascending. Negative entries are -1 - i for each erased packet i of the batch; the others are
+    flipped bits as in a BitFault.
 
     Attributes:
-        trace: what happens. Rounds that are not in it, and packets beyond those of a round: see TraceReplay in
-            channel.proto.
-        damage: "deliver", always: the trace says what was erased.
+        trace: the recorded fates. For rounds and packets that it does not contain see TraceReplay in channel.proto.
+        damage: always "deliver"; the trace says which packets are erased.
     """
 
     trace: Trace
@@ -41,12 +42,12 @@ class TraceReplay(BitFault):
 
     @classmethod
     def build(cls, parameters: Mapping[str, float | str]) -> Self:
-        """Raises InvalidInput: numbers are no trace."""
+        """Raise InvalidInput: a trace cannot be given as parameters."""
         raise InvalidInput("rounds: not set; they come in the message TraceReplay, not as parameters")
 
     @classmethod
     def from_message(cls, message: Any) -> Self:
-        return cls(read_trace(message.rounds))
+        return cls(trace_from_proto(message.rounds))
 
     @property
     def unit(self) -> channel_pb2.TrialUnit.ValueType:
@@ -58,27 +59,30 @@ class TraceReplay(BitFault):
         return (self.trace.counts.lost + self.trace.counts.flipped) / self.trace.counts.packets
 
     def packet_erasure_rate(self, payload_bits: int) -> float:
-        """Share of the trace's packets that are erased."""
+        """Return the share of the trace's packets that are erased."""
         return self.trace.counts.lost / self.trace.counts.packets
 
     def pair_erasure_rate(self, payload_bits: int) -> float:
-        """Share that are erased and so is the next of their round; makes the mean burst that of the trace."""
+        """Return the share of packets that are erased and followed by an erased packet of the same round.
+
+        With it the mean burst length of the chain is that of the trace.
+        """
         return (self.trace.counts.lost - self.trace.counts.loss_runs) / self.trace.counts.packets
 
     @property
     def bit_error_rate(self) -> float:
-        """For packets of the default size: how long its own were a trace does not say."""
+        """Bit error rate for packets of the default size; a trace does not record the sizes of its packets."""
         counts = self.trace.counts
         bits = (counts.packets - counts.lost) * 8 * LinkSettings().max_payload_bytes
         return min(0.5, counts.flips / bits) if bits else 0.0
 
     def work(self, batch: PacketBatch) -> float:
-        """No random numbers, but as much time as so many take."""
-        return len(batch) * (1 + self.trace.counts.densest)
+        """Return the number of random numbers whose drawing would take about as long as this replay."""
+        return len(batch) * (1 + self.trace.counts.peak_flips_per_packet)
 
     def draw(self, batch: PacketBatch, rng: CounterRng) -> Ints:
         trace = self.trace
-        place = trace.place(rng.frame_index, rng.round)
+        place = trace.replayed_round(rng.frame_index, rng.round)
         packet = batch.sequence % trace.packets[place]
         at = trace.first_byte[place] * 8 + packet
         lost: Bools = (trace.erased[at >> 3] >> (at & 7).astype(np.uint8) & 1).astype(bool)
@@ -103,4 +107,4 @@ class TraceReplay(BitFault):
         return len(batch), int(np.count_nonzero(drawn < 0)) + len(np.unique(hit))
 
     def tally(self) -> Tally:
-        return GivenTally(self)
+        return DeterministicTally(self)

@@ -1,1 +1,1 @@
-"""The physical layer under packets: modulation, fading and codes, each against its closed form. No packets in here."""
+"""The physical layer: modulation, fading and channel codes, by their closed forms and without packet batches."""

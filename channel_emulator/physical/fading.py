@@ -1,9 +1,9 @@
-"""Block fading: the gain of a link stays while a block of packets passes, and is another one for the next block.
+"""Block fading: the gain of a link is constant for a block of packets, and independent from block to block.
 
     h = sqrt(K/(K+1)) + sqrt(1/(K+1)) * g,   g ~ CN(0, 1),   E|h|^2 = 1
 
-K = 0: Rayleigh, |h|^2 exponential; K > 0: Rician, |h|^2 noncentral chi-square. The SNR of a packet is |h|^2 * power *
-snr, with the noise never scaled by the gain (that would undo the fading).
+K = 0: Rayleigh fading, |h|^2 is exponential; K > 0: Rician fading, |h|^2 is noncentral chi-square. The SNR of a packet
+is |h|^2 * power * snr. The noise is not scaled by the gain, which would undo the fading.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from gocom.common.types import Ints
 
 Doubles = npt.NDArray[np.float64]
 
-_FROM, _TO = -34.0, 5.0
-"""Of ln |h|^2: a share of 2e-15 lies below, and of 4e-65 above."""
-STEP = 0.05
-"""Between nodes of ln |h|^2; what is averaged must not change in much less."""
+_MIN_LOG_GAIN, _MAX_LOG_GAIN = -34.0, 5.0
+"""Range of ln |h|^2 in the quadrature; the probability below it is 2e-15, and above it 4e-65."""
+QUADRATURE_STEP = 0.05
+"""Distance between nodes of ln |h|^2; an averaged function must not change much within less."""
 
 
 @dataclass(frozen=True)
@@ -32,60 +32,60 @@ class Fading:
     """The distribution of gains.
 
     Attributes:
-        k_factor: power of the line of sight over that of all that is scattered, linear; 0: Rayleigh; None: no fading,
-            |h| = 1.
-        step: between nodes of ln |h|^2; smaller for what changes more quickly with the gain.
+        k_factor: power of the line of sight over the scattered power, linear; 0: Rayleigh fading; None: no fading, |h|
+            = 1.
+        step: distance between nodes of ln |h|^2; a function that changes faster with the gain needs a smaller one.
     """
 
     k_factor: float | None = 0.0
-    step: float = STEP
+    step: float = QUADRATURE_STEP
 
     def gains(self, block: Ints, rng: CounterRng) -> npt.NDArray[np.complex128]:
-        """complex128 [B]: h of each block, int64 [B]; the same number, the same gain."""
+        """Return the gain h of each block number, int64 [B], as complex128 [B]; equal numbers have equal gains."""
         if self.k_factor is None:
             return np.ones(len(block), complex)
-        u = rng.uniforms(block, 0, 1)
+        u = rng.uniform_blocks(block, 0, 1)
         scattered = np.sqrt(-np.log(1 - u[:, 0])) * np.exp(2j * np.pi * u[:, 1])
         h: npt.NDArray[np.complex128] = (np.sqrt(self.k_factor) + scattered) / np.sqrt(self.k_factor + 1)
         return h
 
-    def mean(self, of: Callable[[Doubles], Doubles]) -> float:
-        """E f(|h|^2); f takes float64 [N] and is smooth where |h|^2 has weight."""
-        return float(self.weights @ of(self.nodes))
+    def mean(self, function: Callable[[Doubles], Doubles]) -> float:
+        """Return E f(|h|^2) for a function of float64 [N] that is smooth where |h|^2 has probability mass."""
+        return float(self.weights @ function(self.nodes))
 
     @cached_property
     def nodes(self) -> Doubles:
-        """float64 [N]: values of |h|^2 that stand for its distribution, with `weights`.
+        """Values of |h|^2 that represent its distribution together with `weights`, float64 [N].
 
-        The trapezoid rule in ln |h|^2, on which densities fall off double-exponentially to both sides: it converges
-        faster than any power of the step.
+        They belong to the trapezoidal rule in ln |h|^2. The density falls off double-exponentially on both sides there,
+        so the rule converges faster than any power of the step.
         """
-        return np.ones(1) if self.k_factor is None else np.exp(np.arange(_FROM, _TO, self.step))
+        return np.ones(1) if self.k_factor is None else np.exp(np.arange(_MIN_LOG_GAIN, _MAX_LOG_GAIN, self.step))
 
     @cached_property
     def weights(self) -> Doubles:
-        """float64 [N], summing to 1."""
+        """Weights of the nodes, float64 [N], with sum 1."""
         if self.k_factor is None:
             return np.ones(1)
         weights = self.density(self.nodes) * self.nodes * self.step
         return np.asarray(weights / weights.sum())
 
-    def below(self, gain: npt.ArrayLike) -> Doubles:
-        """float64 [...]: probability that |h|^2 is below that: 1 - Q1(sqrt(2K), sqrt(2(1+K)x)), by Marcum's Q."""
+    def cdf(self, gain: npt.ArrayLike) -> Doubles:
+        """Return P(|h|^2 < gain) = 1 - Q1(sqrt(2K), sqrt(2(1+K)x)) with Marcum's Q function, float64 [...]."""
         x = np.asarray(gain, float)
         if self.k_factor is None:
             return np.asarray(x > 1).astype(float)
         return np.asarray(chndtr(2 * (1 + self.k_factor) * x, 2, 2 * self.k_factor))
 
     def density(self, gain: Doubles) -> Doubles:
-        """float64 [N]: of |h|^2, (1+K) exp(-K - (1+K)x) I0(2 sqrt(K(1+K)x)). Not without fading."""
+        """Return the density of |h|^2, (1+K) exp(-K - (1+K)x) I0(2 sqrt(K(1+K)x)), float64 [N]; only with fading."""
         assert self.k_factor is not None
         k, x = self.k_factor, gain
-        bend = 2 * np.sqrt(k * (1 + k) * x)
-        density: Doubles = (1 + k) * ive(0, bend) * np.exp(-((np.sqrt((1 + k) * x) - np.sqrt(k)) ** 2))
+        bessel_argument = 2 * np.sqrt(k * (1 + k) * x)
+        density: Doubles = (1 + k) * ive(0, bessel_argument) * np.exp(-((np.sqrt((1 + k) * x) - np.sqrt(k)) ** 2))
         return density
 
 
 def blocks_of(sequence: Ints, coherence: float) -> Ints:
-    """int64 [P]: which block each packet lies in; `coherence`, a whole number, may be an extension's float."""
+    """Return the block number of each packet, int64 [P]. `coherence` is a whole number, but may be of type float."""
     return sequence // int(coherence)

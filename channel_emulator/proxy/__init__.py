@@ -1,1 +1,1 @@
-"""Bytes in, bytes out: the two services that the emulator forwards."""
+"""The two proxies of the emulator, which forward LinkService and FeedbackService as bytes."""

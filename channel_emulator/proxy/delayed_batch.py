@@ -1,4 +1,4 @@
-"""Batches under way, and messages made of some packets of several of them."""
+"""Batches that are delayed, and messages made of packets of several of them."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from gocom.common.types import Ints
 from gocom.common.wire.packet_batches import batch_to_proto
 from gocom.v1 import link_pb2
 
-ON_WIRE, ON_WIRE_LEAST = 32, 6
-"""Bytes of a packet's columns in a message."""
+MAX_COLUMN_BYTES, MIN_COLUMN_BYTES = 32, 6
+"""Upper and lower estimate of the bytes that the columns of one packet take in a message."""
 _PACKET_BYTES, _BATCH_BYTES = 512, 2048
-"""What keeping a packet takes beyond its payload where each is due at another time, and a batch beyond its packets."""
+"""Memory of a packet beyond its payload, with a departure time of its own, and of a batch beyond its packets; bytes."""
 _TOGETHER = 1 << 16
-"""Packets and copies looked at together; bounds memory."""
+"""Number of packets and copies processed together; bounds memory."""
 _COPIES, _BEGIN, _LENGTH, _SEQUENCE, _CHECKSUM, _POWER = 0, 1, 2, 3, 7, 8
-"""Rows of a delayed's columns; from the third on they are those of PacketBatch, in its order."""
+"""Rows of DelayedBatch.columns; from _LENGTH on they are the columns of PacketBatch, in its order."""
 
 
 class DelayedBatch:
-    """A batch under way.
+    """A batch of which packets are still to be sent.
 
     Attributes:
-        left: how many of its packets have not gone.
-        size: what keeping it takes, bytes.
-        columns: int64 [9, P]; power as the bits of a float32.
-        payload: of all packets.
+        unsent: number of packets that are not sent yet.
+        size: memory that the batch takes, in bytes.
+        columns: int64 [9, P]; power is stored as the bits of a float32.
+        payload: the payload of all packets.
     """
 
-    __slots__ = ("columns", "left", "payload", "size")
+    __slots__ = ("columns", "payload", "size", "unsent")
 
     def __init__(self, timed_batch: TimedBatch) -> None:
         batch = timed_batch.batch
-        self.left = int(np.count_nonzero(~batch.erased))
+        self.unsent = int(np.count_nonzero(~batch.erased))
         self.size = len(batch.payload) + _PACKET_BYTES * len(batch) + _BATCH_BYTES
         self.payload = np.ascontiguousarray(batch.payload).data
         self.columns: Ints = np.stack([
@@ -45,36 +45,42 @@ class DelayedBatch:
         ]).astype(np.int64, copy=False)  # fmt: skip
 
 
-Piece = tuple[DelayedBatch, Ints]
-"""Packets of a delayed, by their indices."""
+PacketSelection = tuple[DelayedBatch, Ints]
+"""Packets of a delayed batch, by their indices."""
 
 
-def messages(pieces: Sequence[Piece], most: int) -> Iterator[bytes]:
-    """Packets with their copies as items, cut so that each has at most so many bytes, or one packet."""
-    # Many pieces are one packet each: few operations on each piece, all else on all of them.
-    table = np.concatenate([delayed.columns[:, rows] for delayed, rows in pieces], axis=1)
-    whose = np.repeat(np.arange(len(pieces)), [len(rows) for _, rows in pieces])
+def messages(selections: Sequence[PacketSelection], max_bytes: int) -> Iterator[bytes]:
+    """Yield the packets with their copies as serialized items of at most `max_bytes` bytes, or of one packet."""
+    # Many selections are a single packet, so most operations are done on all selections at once.
+    table = np.concatenate([delayed.columns[:, rows] for delayed, rows in selections], axis=1)
+    owner_of_packet = np.repeat(np.arange(len(selections)), [len(rows) for _, rows in selections])
     step = max(1, _TOGETHER // (1 + int(table[_COPIES].max())))
-    for first in range(0, len(whose), step):
-        part, owner = table[:, first : first + step], whose[first : first + step]
-        times = 1 + part[_COPIES]
-        payloads = [pieces[piece][0].payload for piece in np.repeat(owner, times).tolist()]
-        yield from _cut(np.repeat(part, times, axis=1), payloads, most)
+    for first in range(0, len(owner_of_packet), step):
+        columns, owner = table[:, first : first + step], owner_of_packet[first : first + step]
+        times = 1 + columns[_COPIES]
+        payloads = [selections[selection][0].payload for selection in np.repeat(owner, times).tolist()]
+        yield from _split_messages(np.repeat(columns, times, axis=1), payloads, max_bytes)
 
 
-def _cut(table: Ints, payloads: Sequence[memoryview], most: int) -> Iterator[bytes]:
-    """Packets as items; `table`: their columns as DelayedBatch has them, `payloads`: what each one's lies in."""
-    ends = np.cumsum(table[_LENGTH] + ON_WIRE)
+def _split_messages(table: Ints, payloads: Sequence[memoryview], max_bytes: int) -> Iterator[bytes]:
+    """Yield serialized items.
+
+    Args:
+        table: int64 [9, N], columns of the packets, as in DelayedBatch.
+        payloads: for each packet the payload of the batch that it belongs to.
+        max_bytes: size limit of an item.
+    """
+    ends = np.cumsum(table[_LENGTH] + MAX_COLUMN_BYTES)
     start = 0
     while start < len(ends):
-        used = int(ends[start - 1]) if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, used + most, side="right")))
+        previous_end = int(ends[start - 1]) if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, previous_end + max_bytes, side="right")))
         yield _encode(table[:, start:stop], payloads[start:stop])
         start = stop
 
 
 def _encode(table: Ints, data: Sequence[memoryview]) -> bytes:
-    """One item; see _cut."""
+    """Return one serialized item; see _split_messages."""
     begin, length = table[_BEGIN], table[_LENGTH]
     places = zip(data, begin.tolist(), (begin + length).tolist(), strict=True)
     batch = PacketBatch(

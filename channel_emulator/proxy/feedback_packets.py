@@ -1,11 +1,12 @@
-"""A feedback message as packets, and what the channel makes of them.
+"""Feedback messages as packets, and what the channel does to them.
 
-A message of b bytes, as they count (`gocom.common.wire.feedback.bare_message`), is ceil(b / max_payload_bytes) packets
-of the default payload size, at least one. It arrives when all of them do, undamaged: half a message is of no use.
+A message of b bytes, as counted by `gocom.common.wire.feedback.counted_message`, is sent in ceil(b / max_payload_bytes)
+packets of the default payload size, at least one. It arrives if all its packets arrive undamaged.
 
-Each attempt draws from random streams of its own, "reverse/ATTEMPT/i:name" at (frame index, round, sequence number), so
-its fate follows from the message alone, and faults with memory start anew at it as they do at a round on the way forth.
-Its packets are numbered on from those of the attempts before, so that faults that go by number move on.
+Each attempt draws from random streams of its own, "reverse/ATTEMPT/i:name" at (frame index, round, sequence number). So
+its fate follows from the message alone, and faults with memory start anew with each attempt, as they do with each round
+in the forward direction. Its packets are numbered on from those of earlier attempts, so that faults that depend on
+sequence numbers move on.
 """
 
 from __future__ import annotations
@@ -20,22 +21,22 @@ from gocom.common.errors import TooLarge
 from gocom.common.packet_batch import PacketBatch
 from gocom.common.packetizer import MAX_ELEMENTS
 from gocom.common.types import LinkSettings
-from gocom.common.wire.feedback import MAX_ATTEMPTS, bare_message, check_attempt
+from gocom.common.wire.feedback import MAX_ATTEMPTS, check_attempt, counted_message
 from gocom.v1 import feedback_pb2
 
 PAYLOAD_BYTES = LinkSettings().max_payload_bytes
 MAX_PACKETS = MAX_ELEMENTS // MAX_ATTEMPTS
-"""Of a message, so that every attempt's sequence numbers are such as packets may have."""
+"""Largest number of packets of a message; keeps the sequence numbers of all attempts in range."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt at a feedback message, on its way.
+    """One attempt at sending a feedback message.
 
     Attributes:
-        info: what faults may know; nothing of it tolerates damage.
-        packets: as they come to the channel.
-        impairer: its chain.
+        info: what faults may know of the message; its packets tolerate no damage.
+        packets: the packets before the channel.
+        impairer: the chain that they pass through.
     """
 
     info: FrameInfo
@@ -44,20 +45,25 @@ class Attempt:
 
 
 def attempt_of(chain: Chain, request: feedback_pb2.SendFeedbackRequest, stream: str = "") -> Attempt:
-    """A message cut into packets; `stream` begins the names of the random streams.
+    """Split a message into packets.
+
+    Args:
+        chain: the channel.
+        request: the message.
+        stream: prefix of the names of the random streams.
 
     Raises:
-        InvalidInput: the number of the attempt.
-        TooLarge: the message.
+        InvalidInput: the attempt number is not valid.
+        TooLarge: the message is too long.
     """
     check_attempt(request)
     info = FrameInfo(request.frame_index, request.round, (False,))
-    packets = _packets(bare_message(request), request.attempt)
+    packets = _packets(counted_message(request), request.attempt)
     return Attempt(info, packets, chain.impairer(info, stream=f"{stream}reverse/{request.attempt}/"))
 
 
 def arrives(chain: Chain, request: feedback_pb2.SendFeedbackRequest, stream: str = "") -> bool:
-    """The channel of an in-process pipeline: whether this attempt arrives. Raises like `attempt_of`."""
+    """Return whether this attempt arrives, for an in-process pipeline. Raises like `attempt_of`."""
     attempt = attempt_of(chain, request, stream)
     return not attempt.impairer.apply(attempt.packets).erased.any()
 

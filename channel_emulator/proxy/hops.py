@@ -1,6 +1,6 @@
-"""Emulators in a row: each tells the next in the call's metadata how many came before.
+"""Chains of emulators: each tells the next in the metadata of the call how many emulators came before.
 
-Two of them with the same seed must not lose the same packets, and in a circle a call would go on for ever.
+Two emulators with the same seed must not lose the same packets, and a call in a loop of emulators must end.
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ import grpc
 from gocom.common.errors import InvalidInput
 
 HOP = "gocom-hop"
-"""Metadata of a call: how many emulators it has passed; none from a transmitter or a receiver."""
+"""Metadata key with the number of emulators that a call has passed; transmitters and receivers do not set it."""
 MAX_HOPS = 16
 
 
 def hop_of(context: grpc.aio.ServicerContext[Any, Any]) -> int:
-    """How many emulators a call has passed. Raises InvalidInput: in a circle it would go on for ever."""
+    """Return the number of emulators that a call has passed.
+
+    Raises:
+        InvalidInput: the number is not valid, or too large, as in a loop of emulators.
+    """
     for key, value in context.invocation_metadata() or ():
         if key == HOP:
             text = str(value)
@@ -28,10 +32,10 @@ def hop_of(context: grpc.aio.ServicerContext[Any, Any]) -> int:
 
 
 def hop_stream(hop: int) -> str:
-    """How the names of the random streams of an emulator behind so many others begin."""
+    """Return the prefix of the random streams of the emulator behind `hop` others."""
     return f"hop {hop}/" if hop else ""
 
 
 def hop_metadata(hop: int) -> tuple[tuple[str, str], ...]:
-    """What a call to the next hop carries."""
+    """Return the metadata of a call to the next hop."""
     return ((HOP, str(hop + 1)),)

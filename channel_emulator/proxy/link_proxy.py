@@ -1,8 +1,8 @@
-"""LinkService between two others: forwards everything, and does to packets what the profile says.
+"""LinkService between two others: forwards everything, and applies the channel profile to packets.
 
-Session open, frame headers and frame ends pass as they are. Of a batch, erased packets are left out; a batch that has
-none left is not forwarded. Two items at a time are in hand: a slow next hop holds back the sender by flow control.
-From the first round on whose chain is timed, everything of a session goes through a DelayLine.
+Session open, frame headers and frame ends are forwarded unchanged. Erased packets are removed from a batch, and a batch
+without packets is not forwarded. Two items at a time are in progress, so a slow next hop holds back the sender by flow
+control. From the first round with a timed chain on, everything in a session goes through a DelayLine.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from gocom.channel_emulator.fault_bases.timed_fault import TimedBatch
 from gocom.channel_emulator.proxy.delay_line import LINK_ENDED, DelayLine
 from gocom.channel_emulator.proxy.hops import hop_metadata, hop_of, hop_stream
 from gocom.channel_emulator.proxy.round_in_transit import RoundInTransit
-from gocom.channel_emulator.proxy.stream_items import WireItem, read_item
+from gocom.channel_emulator.proxy.wire_items import WireItem, read_item
 from gocom.channel_emulator.statistics import RoundCounts
 from gocom.common.errors import InvalidInput, NotReady
 from gocom.common.logs import frame_id, get_logger
 from gocom.common.packetizer import MAX_PACKETS
-from gocom.common.rpc.true_status import CallStatus
+from gocom.common.rpc.call_status import CallStatus
 from gocom.common.service_metrics import PACKETS, ROUNDS
 from gocom.v1 import link_pb2
 
@@ -39,42 +39,47 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class LinkProxy:
-    """LinkService.Send, forwarded.
+    """The forwarding implementation of LinkService.Send.
 
     Args:
-        channel: to the next hop.
-        active_profile: says which chain a frame that begins goes through.
+        channel: connection to the next hop.
+        active_profile: the profile; each round passes through the chain that is current when it begins.
     """
 
     def __init__(self, channel: grpc.aio.Channel, active_profile: ActiveProfile) -> None:
-        # Bytes both ways: see wire_items.py.
+        # Without serializers the call carries bytes in both directions; see stream_items.py.
         self._send: Any = channel.stream_stream(f"/{LINK_SERVICE}/Send")
         self._active_profile = active_profile
         self._drained = asyncio.Event()
 
     def add_to(self, server: grpc.aio.Server) -> None:
-        """Serve LinkService there."""
+        """Register LinkService with a server."""
         send: Any = grpc.stream_stream_rpc_method_handler(self.Send, request_deserializer=read_item)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(LINK_SERVICE, {"Send": send}),))
 
     def drain(self) -> None:
-        """Forward the rounds that have begun, and no other; what comes back for them still passes."""
+        """Forward the rounds that have begun and no others. Responses to them are still returned."""
         self._drained.set()
 
-    # It writes instead of yielding: two flows that must not wait for each other.
+    # Send writes responses instead of yielding them, as the two directions must not wait for each other.
     async def Send(self, request_iterator: AsyncIterator[WireItem], context: Context) -> None:
-        """One session. Raises InvalidInput, NotReady; else ends with the next hop's status, code and details."""
+        """Forward one session; end with the next hop's status code, details and metadata.
+
+        Raises:
+            InvalidInput: the hop count is not valid, or an item is out of order.
+            NotReady: the service is shutting down.
+        """
         hop = hop_of(context)
         call = self._send(timeout=context.time_remaining(), metadata=hop_metadata(hop))
         status, session = CallStatus(call), _Session(self._active_profile, hop, call.write)
         forward = asyncio.create_task(_forward(session, request_iterator, call))
         back = asyncio.create_task(_copy_back(call, context))
         drained = asyncio.create_task(self._drained.wait())
-        ends: set[asyncio.Future[Any]] = {forward, back, drained, session.broken}
+        ends: set[asyncio.Future[Any]] = {forward, back, drained, session.line_failure}
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            if session.broken.done():
-                session.broken.result()
+            if session.line_failure.done():
+                session.line_failure.result()
             elif drained.done() and not back.done():
                 await _stop_reading(session, forward, call)
             elif forward.done():
@@ -85,12 +90,12 @@ class LinkProxy:
         except grpc.aio.AioRpcError as error:
             await context.abort(*status.of(error))
         finally:
-            # Also where the sender went away: this coroutine is cancelled then, and the next hop must hear of it.
-            # That ends the way back as well. It is not cancelled itself: gRPC sends no status after a write cut short.
+            # If the sender disconnects, this coroutine is cancelled, and the call to the next hop must end as well.
+            # That ends `back` too, which is not cancelled itself: gRPC sends no status after a cancelled write.
             call.cancel()
             forward.cancel()
             drained.cancel()
-            session.broken.cancel()
+            session.line_failure.cancel()
             await asyncio.gather(*ends, return_exceptions=True)
             if session.line is not None:
                 await session.line.close()
@@ -100,26 +105,26 @@ async def _forward(session: _Session, requests: AsyncIterator[WireItem], call: A
     writing: asyncio.Task[None] | None = None
     try:
         async for item in requests:
-            session.between.clear()
-            passed = await session.take(item)
+            session.between_rounds.clear()
+            forwarded = await session.process(item)
             if writing is not None:
                 await writing
                 writing = None
-            if passed is not None and session.line is not None:
-                await session.line.put(passed)
-            elif passed is not None:
-                # While one batch is written the next one is read and impaired.
-                writing = asyncio.create_task(call.write(passed))
+            if forwarded is not None and session.line is not None:
+                await session.line.put(forwarded)
+            elif forwarded is not None:
+                # While one batch is being written, the next one is read and impaired.
+                writing = asyncio.create_task(call.write(forwarded))
             if not session.in_round:
                 if writing is not None:
                     await writing
-                session.between.set()
+                session.between_rounds.set()
         session.close()
         if session.line is not None:
-            await session.line.emptied()
+            await session.line.wait_until_empty()
         await call.done_writing()
     except LINK_ENDED:
-        # The next hop ended the call; its status is read, and told, on the way back.
+        # The next hop ended the call; the other direction reads its status and reports it.
         return
     finally:
         if writing is not None:
@@ -128,21 +133,21 @@ async def _forward(session: _Session, requests: AsyncIterator[WireItem], call: A
 
 
 async def _stop_reading(session: _Session, forward: asyncio.Task[None], call: Any) -> None:
-    """End the way forth after the round that passes, if one does."""
-    # Again and again: by the time this is told of a pause the next round may have begun.
-    while not (forward.done() or session.between.is_set()):
-        between = asyncio.create_task(session.between.wait())
-        await asyncio.wait({forward, between}, return_when=asyncio.FIRST_COMPLETED)
-        between.cancel()
+    """Stop reading requests after the current round, if there is one."""
+    # In a loop: when this task wakes up for a pause between rounds, the next round may already have begun.
+    while not (forward.done() or session.between_rounds.is_set()):
+        pause = asyncio.create_task(session.between_rounds.wait())
+        await asyncio.wait({forward, pause}, return_when=asyncio.FIRST_COMPLETED)
+        pause.cancel()
     if forward.done():
         forward.result()
         return
     forward.cancel()
     await asyncio.gather(forward, return_exceptions=True)
     if session.line is not None:
-        await session.line.emptied()
-    if session.may_ask:
-        # A round that a frame waits for would not come through: its sender begins it again elsewhere.
+        await session.line.wait_until_empty()
+    if session.may_have_further_rounds:
+        # Further rounds of a frame could not be forwarded, so the call ends, and the sender starts the frame again.
         call.cancel()
         raise NotReady(_STOPPING)
     if not call.done():
@@ -155,37 +160,41 @@ async def _copy_back(call: Any, context: Context) -> None:
 
 
 class _Session:
-    """Checks the order of a session's items, and impairs its packets.
+    """The state of a session; checks the order of its items and impairs its packets.
 
     Attributes:
-        may_ask: a frame of it may have further rounds.
-        between: set while the next hop or the line has all of what came, and no round is open.
-        line: what everything goes through from the first timed round on.
-        broken: gets what the line failed with, if it does.
+        may_have_further_rounds: whether a frame of the session may have further rounds.
+        between_rounds: set while no round is open and everything is passed on to the next hop or the line.
+        line: the delay line for everything from the first timed round on; None before.
+        line_failure: receives the error of the line if it fails.
 
     Args:
-        active_profile: says which chain a frame that begins goes through.
-        hop: emulators before this one.
-        write: to the next hop.
+        active_profile: the profile; each round passes through the chain that is current when it begins.
+        hop: number of emulators before this one.
+        write: sends a message to the next hop.
     """
 
     def __init__(self, active_profile: ActiveProfile, hop: int, write: Callable[[bytes], Awaitable[None]]) -> None:
         self._active_profile, self._hop, self._write = active_profile, hop, write
         self.line: DelayLine | None = None
-        self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.line_failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._session_id: str | None = None
         self._round: RoundInTransit | None = None
-        self.may_ask = False
-        self.between = asyncio.Event()
-        self.between.set()
+        self.may_have_further_rounds = False
+        self.between_rounds = asyncio.Event()
+        self.between_rounds.set()
 
     @property
     def in_round(self) -> bool:
-        """A round has begun and not ended."""
+        """Whether a round is open."""
         return self._round is not None
 
-    async def take(self, item: WireItem) -> bytes | TimedBatch | None:
-        """What to forward for an item; None: nothing. Raises InvalidInput naming an item that is out of order."""
+    async def process(self, item: WireItem) -> bytes | TimedBatch | None:
+        """Return what to forward for an item; None if nothing is left of it.
+
+        Raises:
+            InvalidInput: the item is out of order, or not valid.
+        """
         kind, message = item.kind, item.message
         if kind is None:
             raise InvalidInput("item: not set; there are open, header, batch, end")
@@ -202,12 +211,16 @@ class _Session:
         if kind == "end":
             await self._end(self._round, message.end)
             return item.raw
-        if self._round.in_force.chain.timed:
+        if self._round.profile_revision.chain.timed:
             return await self._round.apply_timed(item)
         return await self._round.impair(item)
 
     def close(self) -> None:
-        """The sender has no more to say. Raises InvalidInput when it stopped half-way."""
+        """Check the session after its last item.
+
+        Raises:
+            InvalidInput: it ended within a round, or before it was opened.
+        """
         if self._session_id is None:
             raise InvalidInput("open: missing; the stream ended before it")
         if self._round is not None:
@@ -216,24 +229,24 @@ class _Session:
     def _begin(self, header: link_pb2.FrameHeader) -> None:
         if self._round is not None:
             raise InvalidInput(f"header: comes before the end of frame {self._round.info.frame_index}")
-        self.may_ask |= header.max_rounds > 1
-        in_force = self._active_profile.in_force
-        # The case's name, not an extension's: labels of metrics must be few.
+        self.may_have_further_rounds |= header.max_rounds > 1
+        profile_revision = self._active_profile.current
+        # The name of the field, not of an extension's codec: metrics must have few labels.
         codec = header.WhichOneof("codec") or ""
         info = frame_info(header)
-        impairer = in_force.chain.impairer(info, stream=hop_stream(self._hop), copies=self._hop > 0)
-        trace = self._active_profile.recording.begin(info.frame_index, info.round)
-        self._round = RoundInTransit(info, in_force, impairer, RoundCounts(), codec, trace)
-        if in_force.chain.timed and self.line is None:
-            self.line = DelayLine(self._write, self.broken)
+        impairer = profile_revision.chain.impairer(info, stream=hop_stream(self._hop), copies=self._hop > 0)
+        recorder = self._active_profile.trace_recorder.begin(info.frame_index, info.round)
+        self._round = RoundInTransit(info, profile_revision, impairer, RoundCounts(), codec, recorder)
+        if profile_revision.chain.timed and self.line is None:
+            self.line = DelayLine(self._write, self.line_failure)
 
     async def _end(self, current: RoundInTransit, end: link_pb2.FrameEnd) -> None:
         if not current.packets <= end.packet_count <= MAX_PACKETS:
-            # What is too large no trace holds; what is too small would leave out of it packets that passed.
-            words = f"{current.packets}, the highest sequence number that came and one more, to {MAX_PACKETS}"
-            raise InvalidInput(f"end.packet_count: {end.packet_count} is not in {words}")
+            # A trace cannot hold a larger count, and a smaller one would omit packets that were forwarded.
+            allowed = f"{current.packets}, the highest sequence number that came and one more, to {MAX_PACKETS}"
+            raise InvalidInput(f"end.packet_count: {end.packet_count} is not in {allowed}")
         info, counts = current.info, current.counts
-        current.in_force.statistics.add(info, counts, await current.scores())
+        current.profile_revision.statistics.add(info, counts, await current.event_counts())
         ROUNDS.labels(_SERVICE, current.codec).inc()
         _RECEIVED.inc(counts.packets_in)
         _SENT.inc(counts.packets_out)
@@ -242,11 +255,11 @@ class _Session:
             "round forwarded",
             frame_id=frame_id(self._session_id or "", info.frame_index),
             round=info.round,
-            revision=current.in_force.revision,
+            revision=current.profile_revision.number,
             packets_sent=end.packet_count,
             packets_in=counts.packets_in,
             packets_out=counts.packets_out,
         )
-        if current.trace is not None:
-            await current.trace.end(end.packet_count)
+        if current.recorder is not None:
+            await current.recorder.end(end.packet_count)
         self._round = None

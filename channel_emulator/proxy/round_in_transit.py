@@ -1,6 +1,6 @@
-"""A round of a frame on its way through the emulator: batches as they come, and what the chain makes of them.
+"""A round of a frame on its way through the emulator, batch by batch.
 
-Large ones are impaired, and recorded, in a thread.
+Large batches are impaired and recorded in a thread.
 """
 
 from __future__ import annotations
@@ -15,86 +15,97 @@ import numpy as np
 
 from gocom.channel_emulator.active_profile import ProfileRevision
 from gocom.channel_emulator.chain import RoundImpairer
-from gocom.channel_emulator.fault_bases.fault import FrameInfo, Score
+from gocom.channel_emulator.fault_bases.fault import EventCounts, FrameInfo
 from gocom.channel_emulator.fault_bases.timed_fault import TimedBatch
-from gocom.channel_emulator.proxy.stream_items import WireItem
+from gocom.channel_emulator.proxy.wire_items import WireItem
 from gocom.channel_emulator.statistics import RoundCounts
 from gocom.channel_emulator.trace_recording import RoundRecorder
 from gocom.common.packet_batch import PacketBatch
 from gocom.common.service_metrics import SECONDS
 
 MAX_WORK = 8192
-"""Random numbers drawn on the event loop for one batch, some milliseconds; more of them are worth a thread."""
-MAX_SCORED = 512
-"""Packets of a round whose counts are judged on the event loop."""
-_BYTES_A_NUMBER = 128
-"""Payload bytes that are copied in the time of a random number, or less."""
+"""Random numbers drawn on the event loop for one batch, which takes some milliseconds; more are drawn in a thread."""
+MAX_PACKETS_COUNTED_INLINE = 512
+"""Largest number of packets of a round whose event counts are computed on the event loop."""
+_BYTES_PER_DRAW = 128
+"""Payload bytes that can be copied in the time of drawing a random number."""
 _SECONDS = SECONDS.labels("channel_emulator", "impair")
-_Left = TypeVar("_Left", PacketBatch, TimedBatch)
+_Impaired = TypeVar("_Impaired", PacketBatch, TimedBatch)
 
 
 @dataclass(slots=True)
 class RoundInTransit:
-    """A round that has begun. Its batches come one after the other.
+    """A round that has begun. Its batches are processed one after the other.
 
     Attributes:
-        info: which round, of which frame.
-        in_force: the setting of the channel that it began with.
-        impairer: through the chain of that.
-        counts: of its packets.
-        codec: the name of the header's case, for metrics.
-        trace: whoever records it.
-        packets: that it has at least, by the sequence numbers that came.
+        info: the frame and round.
+        profile_revision: the profile that was active when the round began.
+        impairer: the state of that profile's chain for the round.
+        counts: packet counts so far.
+        codec: name of the codec's field in the frame header, for metrics.
+        recorder: recorder of the round; None: nobody records.
+        packets: smallest possible number of packets of the round, by the sequence numbers seen so far.
     """
 
     info: FrameInfo
-    in_force: ProfileRevision
+    profile_revision: ProfileRevision
     impairer: RoundImpairer
     counts: RoundCounts
     codec: str
-    trace: RoundRecorder | None
+    recorder: RoundRecorder | None
     packets: int = 0
 
     async def impair(self, item: WireItem) -> bytes | None:
-        """A batch after the chain, as an item; None when nothing is left of it. Raises InvalidInput."""
+        """Apply the chain to a batch and return it as an item; None if all packets are erased.
+
+        Raises:
+            InvalidInput: the batch is not valid.
+        """
         arrived = item.batch()
-        left = await self._pass(arrived, self._apply)
-        gone = np.flatnonzero(left.erased)
-        self.counts.add(arrived, left)
-        return None if len(gone) == len(arrived) else item.changed(arrived, left, gone)
+        impaired = await self._run(arrived, self._apply)
+        erased = np.flatnonzero(impaired.erased)
+        self.counts.add(arrived, impaired)
+        return None if len(erased) == len(arrived) else item.serialize_with(arrived, impaired, erased)
 
     async def apply_timed(self, item: WireItem) -> TimedBatch:
-        """A batch after a timed chain. Raises InvalidInput."""
+        """Apply a timed chain to a batch.
+
+        Raises:
+            InvalidInput: the batch is not valid.
+        """
         arrived = item.batch()
-        timed_batch = await self._pass(arrived, self._apply_timed)
+        timed_batch = await self._run(arrived, self._apply_timed)
         self.counts.add(arrived, timed_batch.batch, timed_batch.copies)
         return timed_batch
 
-    async def scores(self) -> Sequence[Score]:
-        """Its counts beside theory; in a thread for long rounds, where packets of many kinds take an integral each."""
-        if self.counts.packets_in <= MAX_SCORED:
-            return self.impairer.scores()
-        return await asyncio.to_thread(self.impairer.scores)
+    async def event_counts(self) -> Sequence[EventCounts]:
+        """Return the event counts of the faults.
 
-    async def _pass(self, arrived: PacketBatch, through: Callable[[PacketBatch], _Left]) -> _Left:
-        self.packets = max(self.packets, arrived.span.last + 1)
+        Long rounds are counted in a thread, as each kind of packet may cost an integral.
+        """
+        if self.counts.packets_in <= MAX_PACKETS_COUNTED_INLINE:
+            return self.impairer.event_counts()
+        return await asyncio.to_thread(self.impairer.event_counts)
+
+    async def _run(self, arrived: PacketBatch, apply: Callable[[PacketBatch], _Impaired]) -> _Impaired:
+        self.packets = max(self.packets, arrived.sequence_range.last + 1)
         began = time.perf_counter()
-        if self.impairer.work(arrived) + len(arrived.payload) / _BYTES_A_NUMBER <= MAX_WORK:
-            left = through(arrived)
+        if self.impairer.work(arrived) + len(arrived.payload) / _BYTES_PER_DRAW <= MAX_WORK:
+            impaired = apply(arrived)
         else:
-            # In a thread: a large batch under many flips takes long enough to starve other sessions.
-            left = await asyncio.to_thread(through, arrived)
+            # A large batch with many flips takes long enough to starve other sessions, so it is impaired in a thread.
+            impaired = await asyncio.to_thread(apply, arrived)
         _SECONDS.observe(time.perf_counter() - began)
-        return left
+        return impaired
 
     def _apply(self, arrived: PacketBatch) -> PacketBatch:
-        left = self.impairer.apply(arrived)
-        if self.trace is not None:
-            self.trace.add(arrived, left)
-        return left
+        impaired = self.impairer.apply(arrived)
+        if self.recorder is not None:
+            self.recorder.add(arrived, impaired)
+        return impaired
 
     def _apply_timed(self, arrived: PacketBatch) -> TimedBatch:
         timed_batch = self.impairer.apply_timed(arrived)
-        if self.trace is not None:
-            self.trace.add(arrived, timed_batch.batch)
+        if self.recorder is not None:
+            self.recorder.add(arrived, timed_batch.batch)
         return timed_batch

@@ -1,4 +1,4 @@
-"""`gocom channel get | set | watch | record | play | certify`: its profile, what it does, timed scripts, and proof."""
+"""`gocom channel get | set | watch | record | play`: a channel's profile, live counts, recordings, timed scripts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gocom.common.channel_spec import format_spec, parse_spec
 from gocom.common.packet_trace_file import TraceWriter
 from gocom.v1 import channel_pb2
 
-app = typer.Typer(help="Look at the channel, or change it while pictures flow.", no_args_is_help=True)
+app = typer.Typer(help="Inspect the channel, or change it while pictures are sent.", no_args_is_help=True)
 
 Report = channel_pb2.WatchStatisticsResponse
 
@@ -28,7 +28,7 @@ Report = channel_pb2.WatchStatisticsResponse
 def get(
     reverse: console.Reverse = False, address: console.ChannelAddress = CHANNEL, as_json: console.Json = False
 ) -> None:
-    """Print the profile in force."""
+    """Print the channel's current profile."""
     with Client(channel=address, security=console.security()) as client:
         profile = client.get_channel(reverse)
     _print_profile(profile, as_json)
@@ -37,13 +37,15 @@ def get(
 @app.command("set")
 @command
 def set_profile(
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="clean, lossy, packet_erasure:rate=0.2, a .yml file ...")],
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of the channel's randomness.")] = None,
+    spec: Annotated[
+        str, typer.Argument(metavar="SPEC", help="Impairments: clean, lossy, packet_erasure:rate=0.2, a .yml file, ...")
+    ],
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the channel's randomness.")] = None,
     reverse: console.Reverse = False,
     address: console.ChannelAddress = CHANNEL,
     as_json: console.Json = False,
 ) -> None:
-    """Replace the profile, from the next frame (with --reverse: the next feedback) on."""
+    """Replace the channel's profile from the next frame (with --reverse: the next feedback message) on."""
     profile = parse_spec(spec, seed)
     with Client(channel=address, security=console.security()) as client:
         client.set_channel(profile, reverse=reverse)
@@ -53,13 +55,13 @@ def set_profile(
 @app.command("watch")
 @command
 def watch(
-    interval_ms: Annotated[int, typer.Option(min=50, max=60_000, help="Time between two reports.")] = 1000,
-    count: Annotated[int, typer.Option(min=0, help="Reports to print; 0: until Ctrl-C.")] = 0,
+    interval_ms: Annotated[int, typer.Option(min=50, max=60_000, help="Milliseconds between two reports.")] = 1000,
+    count: Annotated[int, typer.Option(min=0, help="Number of reports to print; 0: until Ctrl-C.")] = 0,
     reverse: console.Reverse = False,
     address: console.ChannelAddress = CHANNEL,
     as_json: console.Json = False,
 ) -> None:
-    """Live counts: expected against measured, with a z-score, since the profile was set."""
+    """Show live counts since the profile was set: expected against measured rates, with a z-score."""
     with Client(channel=address, security=console.security()) as client:
         reports = client.watch_channel(interval_ms, reverse)
         if as_json:
@@ -78,17 +80,17 @@ def watch(
 @app.command("record")
 @command
 def record(
-    out: Annotated[Path, typer.Option(help="File of the trace; replaced if it is there.")],
-    rounds: Annotated[int, typer.Option(min=0, help="Rounds to record; 0: until Ctrl-C.")] = 0,
+    out: Annotated[Path, typer.Option(help="File for the trace; an existing one is replaced.")],
+    rounds: Annotated[int, typer.Option(min=0, help="Number of rounds to record; 0: until Ctrl-C.")] = 0,
     address: console.ChannelAddress = CHANNEL,
     as_json: console.Json = False,
 ) -> None:
-    """Record what happens to every packet from now on; `gocom channel set trace_replay:file=...` does it again.
+    """Record what happens to every packet from now on; `gocom channel set trace_replay:file=...` replays it.
 
-    The file is a whole one after each round, so also after Ctrl-C.
+    The file is complete after each round, and so also after Ctrl-C.
     """
     repeats = 0
-    # The file after the connection: what cannot be recorded must not overwrite what was.
+    # The file is opened last: a recording that cannot start must not overwrite an earlier one.
     with (
         Client(channel=address, security=console.security()) as client,
         client.record_channel() as recording,
@@ -105,17 +107,19 @@ def record(
             if rounds:
                 raise
         finally:
-            _say_recorded(writer, repeats, as_json)
+            _report_recording(writer, repeats, as_json)
 
 
 @app.command("play")
 @command
 def play(
-    script: Annotated[Path, typer.Argument(help="YAML file: steps of seconds and channel; see docs/faults.md.")],
+    script: Annotated[
+        Path, typer.Argument(help="YAML file of steps, each with seconds and channel; see docs/faults.md.")
+    ],
     address: console.ChannelAddress = CHANNEL,
     as_json: console.Json = False,
 ) -> None:
-    """Play a timed script of profiles; the profile of before comes back at its end, and on Ctrl-C."""
+    """Play a timed script of profiles. At its end, and on Ctrl-C, the profile from before is restored."""
     steps = read_script(script)
 
     def say(number: int, step: Step) -> None:
@@ -138,7 +142,7 @@ def play(
             console.out.print(words, markup=False)
 
 
-def _say_recorded(writer: TraceWriter, repeats: int, as_json: bool) -> None:
+def _report_recording(writer: TraceWriter, repeats: int, as_json: bool) -> None:
     if as_json:
         emit({"rounds": writer.rounds, "packets": writer.packets, "repeats": repeats})
         return

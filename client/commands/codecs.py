@@ -1,4 +1,4 @@
-"""`gocom codecs`: what is registered, and what each lets a user set."""
+"""`gocom codecs`: the registered codecs and their options."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BOUNDS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"), ("max_length", 
 
 @command
 def codecs(as_json: console.Json = False) -> None:
-    """List the codecs: options with defaults and ranges, segments, nets."""
+    """List the codecs with their segments, nets and options (defaults and ranges)."""
     systems = [SYSTEMS.get(name) for name in SYSTEMS]
     if as_json:
         for system in systems:
@@ -69,7 +69,7 @@ def _option(name: str, field: FieldInfo) -> dict[str, Any]:
 
 
 def _flatten(annotation: Any) -> tuple[list[type], list[Any]]:
-    """The plain types of an annotation without None, and the pydantic constraints within it."""
+    """Return the plain types of an annotation, without None, and the pydantic constraints in it."""
     origin = get_origin(annotation)
     if origin in (Union, types.UnionType):
         parts = [_flatten(part) for part in get_args(annotation)]

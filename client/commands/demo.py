@@ -1,4 +1,4 @@
-"""`gocom demo`: sample photos over a channel that gets worse, by lami_go and by classical codecs at the same bytes."""
+"""`gocom demo`: send photos over ever worse channels, with lami_go and with classical codecs at the same bytes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from rich.table import Table
 
 from gocom.client import console
 from gocom.client.client import Client
-from gocom.client.commands.send import number, write_pictures
+from gocom.client.commands.send import format_number, write_pictures
 from gocom.client.comparison_pictures import Tile, tile_wall
 from gocom.client.console import CHANNEL, FAILURE, RECEIVER, TRANSMITTER, command, emit
+from gocom.client.open_client import Target, open_client
 from gocom.client.results import Pixels, SendResult
-from gocom.client.service_targets import Target, open_client
 from gocom.common.errors import GoComError, InvalidInput
 from gocom.common.image_files import square_crop
 
@@ -30,15 +30,23 @@ PHOTOS = ("astronaut", "coffee", "chelsea")
 CODECS = ("lami_go", "jpeg", "webp")
 ERASURE_RATES = (0.0, 0.1, 0.2, 0.5)
 DEFAULT_SEED = 148
-"""Of the first 300 seeds the one whose losses in the first 12 packets of 3 frames are nearest to the rates (12 packets
-are few: with others, 20 % may mean none, or half)."""
+"""The seed, of the first 300, whose losses in the first 12 packets of 3 frames come nearest to the rates. (12 packets
+are few: with another seed a rate of 20 % may lose none of them, or half.)"""
 SIZE_PX, TILE_PX = 256, 192
 _FLOOR = re.compile(r"needs at least (\d+) bytes")
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One photo by one codec at one erasure rate; `at_floor`: the codec cannot do with as few bytes as lami_go."""
+    """One photo sent with one codec at one erasure rate.
+
+    Attributes:
+        photo: name of the photo.
+        codec: name of the codec.
+        rate: packet erasure rate, 0 to 1.
+        at_floor: whether the codec's smallest file of the photo has more bytes than lami_go sends.
+        result: the result of the send.
+    """
 
     photo: str
     codec: str
@@ -47,7 +55,7 @@ class Cell:
     result: SendResult
 
     def as_record(self) -> dict[str, Any]:
-        """For table.json, table.csv and --json."""
+        """Return the record for table.json, table.csv and --json."""
         sent = self.result.as_record()
         keys = ("bytes_total", "bpp", "packets_sent", "packets_received", "psnr_db", "ms_ssim", "outcome")
         record = {"photo": self.photo, "codec": self.codec, "packet_erasure_rate": self.rate, "at_floor": self.at_floor}
@@ -59,25 +67,23 @@ def demo(
     out: Annotated[
         Path, typer.Option("--out", help="Folder for pictures, overview.png, table.json, table.csv.")
     ] = Path("out/demo"),
-    photo: Annotated[list[str] | None, typer.Option(help="Sample of skimage.data; may be repeated.")] = None,
+    photo: Annotated[list[str] | None, typer.Option(help="Name of a photo in skimage.data; may be repeated.")] = None,
     seed: console.Seed = DEFAULT_SEED,
     device: console.Device = "auto",
-    running: Annotated[
-        bool, typer.Option("--running", help="Use services that run already, instead of starting some.")
-    ] = False,
+    running: Annotated[bool, typer.Option("--running", help="Use running services instead of starting some.")] = False,
     transmitter: console.Transmitter = TRANSMITTER,
     receiver: console.Receiver = RECEIVER,
     channel_address: console.ChannelAddress = CHANNEL,
     as_json: console.Json = False,
 ) -> None:
-    """Photos over 0, 10, 20 and 50 % packet erasure: lami_go beside jpeg and webp at the same total bytes.
+    """Send photos over 0, 10, 20 and 50 % packet erasure: lami_go beside jpeg and webp at the same total bytes.
 
-    Exit status 1 when lami_go left any photo without a picture, or a service failed.
+    Exit status 1 when no picture could be made of a photo sent with lami_go, or a service failed.
     """
     photos = {name: sample_photo(name) for name in photo or PHOTOS}
-    _check_folder(out)
+    _prepare_folder(out)
     target = Target(transmitter, receiver, channel_address, local=not running, device=device)
-    with open_client(target, None, None, CODECS) as client, _channel_kept(client):
+    with open_client(target, None, None, CODECS) as client, _restoring_channel(client):
         cells = _run_all(client, photos, seed, as_json)
     _write(out, photos, cells)
     if not as_json:
@@ -95,32 +101,32 @@ def demo(
         raise typer.Exit(FAILURE)
 
 
-def _check_folder(folder: Path) -> None:
-    """Raises InvalidInput for a folder that cannot be written to, before minutes of work are lost to it."""
+def _prepare_folder(folder: Path) -> None:
+    """Create the folder, before minutes of work depend on it. Raises InvalidInput if it cannot be written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "table.json").unlink(missing_ok=True)  # of an earlier run: a failure must not look like a success
+        (folder / "table.json").unlink(missing_ok=True)  # of an earlier run, which a failure must not leave behind
     except OSError as error:
         raise InvalidInput(f"out: cannot write to {str(folder)!r}: {error.strerror or error}") from None
 
 
 @contextmanager
-def _channel_kept(client: Client) -> Iterator[None]:
-    """Gives the channel the profile back that it had. Raises GoComError when the channel is out of reach."""
+def _restoring_channel(client: Client) -> Iterator[None]:
+    """Restore the channel's profile at the end of a `with` block. Raises GoComError if the channel is out of reach."""
     before = client.get_channel()
     try:
         yield
     finally:
-        with suppress(GoComError):  # its services may be what failed
+        with suppress(GoComError):  # the channel emulator may be the service that failed
             client.set_channel(before)
 
 
 def sample_photo(name: str) -> Pixels:
-    """uint8 [256, 256, 3]: centre square crop of a picture that scikit-image ships. Raises InvalidInput."""
+    """Return the centre square crop of a photo of scikit-image, uint8 [256, 256, 3]. Raises InvalidInput."""
     try:
         from skimage import data  # noqa: PLC0415 - not in the base install
     except ImportError:
-        raise InvalidInput("photo: the demo's photos come with scikit-image; pip install 'gocom[nets]'") from None
+        raise InvalidInput("photo: the demo's photos come with scikit-image; pip install scikit-image") from None
     load = getattr(data, name, None)
     if not callable(load):
         raise InvalidInput(f"photo: skimage.data has no {name!r}; try {', '.join(PHOTOS)}")
@@ -131,7 +137,10 @@ def sample_photo(name: str) -> Pixels:
 
 
 def _run_all(client: Client, photos: dict[str, Pixels], seed: int, as_json: bool) -> list[Cell]:
-    """Every photo by every codec at every rate; lami_go on the clean channel is first, and sets the others' budget."""
+    """Send every photo with every codec at every rate.
+
+    lami_go over the clean channel comes first: its bytes are the budget of the other codecs.
+    """
     budgets: dict[tuple[str, str], tuple[int | None, bool]] = {}
     cells: list[Cell] = []
     columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
@@ -154,7 +163,7 @@ def _send_one(
     client: Client, photo: tuple[str, int, Pixels], codec: str, rate: float, seed: int,
     budgets: dict[tuple[str, str], tuple[int | None, bool]],
 ) -> Cell:  # fmt: skip
-    """Send a photo within its budget; a codec that names a higher floor gets that. Its number keys the losses."""
+    """Send a photo within its budget, or the codec's minimum if that is larger. The photo's index keys the losses."""
     name, index, pixels = photo
     budget, at_floor = budgets.get((name, codec), (None, False))
     while True:
@@ -165,14 +174,14 @@ def _send_one(
         budget, at_floor = int(floor.group(1)), True
     budgets[name, codec] = (budget, at_floor)
     if codec == "lami_go" and rate == 0:
-        size = result.bytes_total or None  # none where a service failed
+        size = result.bytes_total or None  # None where a service failed
         budgets.update({(name, other): (size, False) for other in CODECS if other != codec})
         budgets[name, codec] = (None, False)
     return Cell(name, codec, rate, at_floor, result)
 
 
 def _write(folder: Path, photos: dict[str, Pixels], cells: Sequence[Cell]) -> None:
-    """Pictures, the overview and the tables. Raises InvalidInput for a folder that cannot be written to."""
+    """Write the pictures, the overview and the tables. Raises InvalidInput if the folder cannot be written to."""
     for cell in cells:
         write_pictures(folder, f"{cell.photo}.{cell.codec}.{cell.rate * 100:02.0f}", cell.result)
     _overview(photos, cells).save(folder / "overview.png", optimize=True)
@@ -192,7 +201,7 @@ def _overview(photos: dict[str, Pixels], cells: Sequence[Cell]) -> Any:
             for cell in cells:
                 if (cell.photo, cell.codec) == (photo, codec):
                     result, star = cell.result, "*" if cell.at_floor else ""
-                    quality = f", {number(result.psnr_db, 1)} dB" if result.image is not None else ""
+                    quality = f", {format_number(result.psnr_db, 1)} dB" if result.image is not None else ""
                     packets = f"{result.packets_received}/{result.packets_sent}"
                     tiles.append(Tile(result.image, f"{result.bytes_total} B{star}, {packets}{quality}"))
             rows.append(tiles)
@@ -214,6 +223,6 @@ def _table(cells: Sequence[Cell]) -> Table:
         table.add_row(
             cell.photo, cell.codec, f"{cell.rate:.0%}", f"{result.packets_received}/{result.packets_sent}",
             f"{result.bytes_total}{'*' if cell.at_floor else ' '}",
-            number(result.psnr_db, 2), number(result.ms_ssim, 4), outcome,
+            format_number(result.psnr_db, 2), format_number(result.ms_ssim, 4), outcome,
         )  # fmt: skip
     return table

@@ -1,4 +1,4 @@
-"""`gocom doctor`: what is installed, which devices, nets and metrics of others there are, which services answer."""
+"""`gocom doctor`: report the installed packages, devices, nets and optional metrics, and the services that answer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def doctor(
     channel_address: console.ChannelAddress = CHANNEL,
     as_json: console.Json = False,
 ) -> None:
-    """Say what is missing on this machine: packages, devices, nets, metrics of others, services."""
+    """Report what this machine has and what is missing: packages, devices, nets, optional metrics, services."""
     addresses = {"transmitter": transmitter, "channel": channel_address, "receiver": receiver}
     with spinner("looking (importing torch may take a while)"):
         record: dict[str, Any] = {
@@ -52,7 +52,7 @@ def doctor(
 
 
 def _checks() -> dict[str, Any]:
-    """What other rooms and plug-ins have to say, by the name of their check; what cannot be asked is said to be so."""
+    """Return the results of all checks found as entry points, by name; {} for one that cannot be imported."""
     found: dict[str, Any] = {}
     checks = load_each(CHECKS, lambda name, error: found.update({name: {}}))
     return found | {name: check() for name, check in checks.items()}
@@ -66,10 +66,10 @@ def _version(package: str) -> str | None:
 
 
 def _devices() -> list[str]:
-    """CPU always; GPUs where torch is installed and sees them."""
+    """Return the CPU and, if torch is installed, the GPUs that it sees."""
     found = [f"cpu ({os.cpu_count()} cores)"]
     try:
-        import torch  # noqa: PLC0415 - it takes seconds, and may not be there
+        import torch  # noqa: PLC0415 - slow to import, and optional
     except ImportError:
         return found
     if torch.cuda.is_available():
@@ -78,7 +78,7 @@ def _devices() -> list[str]:
 
 
 def _models() -> dict[str, str | None]:
-    """SHA-256 of each net that a codec needs; None: it is not there."""
+    """Return the SHA-256 of each net that a codec needs, by name; None: the net is missing."""
     hashes: dict[str, str | None] = {}
     for name in sorted({name for codec in SYSTEMS for name in SYSTEMS.get(codec).knowledge}):
         try:

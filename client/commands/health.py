@@ -1,4 +1,4 @@
-"""`gocom health`: do services serve? The answer is the exit status, for scripts and orchestrators."""
+"""`gocom health`: ask services whether they are serving; the exit status answers, for scripts and orchestrators."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from gocom.client.local_stack import why_not_serving
 
 @command
 def health(
-    address: Annotated[list[str], typer.Argument(metavar="HOST:PORT...", help="Of a transmitter, channel, receiver.")],
-    timeout_s: Annotated[float, typer.Option(min=0.1, help="For each to answer.")] = 2.0,
+    address: Annotated[
+        list[str],
+        typer.Argument(metavar="HOST:PORT...", help="Address of a transmitter, channel emulator or receiver."),
+    ],
+    timeout_s: Annotated[float, typer.Option(min=0.1, help="Seconds that each service has to answer.")] = 2.0,
     as_json: console.Json = False,
 ) -> None:
-    """Ask services whether they serve, by the gRPC health protocol. Exit status 1 unless all do."""
+    """Ask services, by the gRPC health protocol, whether they are serving. Exit status 1 unless all are."""
     reasons = {at: why_not_serving(at, timeout_s, console.security()) for at in address}
     for at, reason in reasons.items():
         if as_json:

@@ -1,4 +1,4 @@
-"""`gocom send`: pictures through the services, and what became of them."""
+"""`gocom send`: send pictures through the services, and show the results."""
 
 from __future__ import annotations
 
@@ -17,49 +17,65 @@ from rich.table import Table
 
 from gocom.client import console
 from gocom.client.channel_recording import FileRecording, PendingTrace
-from gocom.client.comparison_pictures import compare_picture
+from gocom.client.comparison_pictures import comparison_picture
 from gocom.client.console import CHANNEL, FAILURE, RECEIVER, TRANSMITTER, command, emit, parse_options
-from gocom.client.noise_setups import Settings, settle
+from gocom.client.noise_setups import SendSettings, combine_flags
+from gocom.client.open_client import Target, open_client
 from gocom.client.picture_input import Size, load_picture
 from gocom.client.results import SendResult
-from gocom.client.send_arguments import send_options
-from gocom.client.service_targets import Target, open_client
+from gocom.client.send_options import send_options
 from gocom.common.errors import InvalidInput
 from gocom.common.image_files import list_images
 from gocom.common.types import FeedbackPolicy, LinkSettings, PowerAllocation
 
 PROTECT_SHARE = 0.25
+"""Share of the budget that --protect leaves for repair packets."""
 SizeText = Annotated[
-    str, typer.Option("--size", help="fit (at most 1024 px, aspect kept), keep, or N: centre square crop of N px.")
+    str,
+    typer.Option(
+        "--size",
+        help="fit: shrink to at most 1024 px, aspect kept; keep: send as it is; N: centre square crop of N px.",
+    ),
 ]
-Payload = Annotated[int, typer.Option("--payload-bytes", help="Largest payload of a packet, 32 to 65000.")]
+Payload = Annotated[int, typer.Option("--payload-bytes", help="Largest payload of a packet in bytes, 32 to 65000.")]
 Setup = Annotated[
     int | None,
     typer.Option(
         "--noise-setup",
-        help="Of the LaMI-GO paper: 1 packets lost, 2 bits flipped; 3, 4: the same without interleaver. Sets the "
-        "channel, the interleaver and the coding.",
+        help="Noise setup of the LaMI-GO paper: 1 packets lost, 2 bits flipped; 3, 4: the same without interleaver. "
+        "Sets the channel, the interleaver and the coding.",
     ),
 ]
 Level = Annotated[
     float | None,
-    typer.Option("--noise-level", help="Packet erasure rate (default 0.1) or bit error rate (0.001) of the setup."),
+    typer.Option(
+        "--noise-level", help="Packet erasure rate (default 0.1) or bit error rate (default 0.001) of --noise-setup."
+    ),
 ]
-Bursty = Annotated[bool, typer.Option("--bursty", help="The setup's noise comes in bursts, at the same average rate.")]
+Bursty = Annotated[
+    bool, typer.Option("--bursty", help="Let the noise of --noise-setup come in bursts, at the same average rate.")
+]
 
 Record = Annotated[
     Path | None,
-    typer.Option(help="File for what the channel did to each packet; --channel trace_replay:file=... does it again."),
+    typer.Option(help="File to record the fate of each packet in; --channel trace_replay:file=... replays it."),
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder for received pictures and comparisons.")]
-Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Of the channel and the receiver's samplers.")]
-MaxRounds = Annotated[int, typer.Option(min=1, max=64, help="Transmissions the receiver may ask for in all.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help=console.SEED_HELP)]
+MaxRounds = Annotated[
+    int, typer.Option(min=1, max=64, help="Largest number of transmissions of a picture, the first included.")
+]
 AskFor = Annotated[
     FeedbackPolicy,
-    typer.Option(help="What the receiver asks for: what the channel erased, or what it is least certain of."),
+    typer.Option(
+        help="Elements that the receiver asks for again: those the channel erased, or those it is least certain of."
+    ),
 ]
 QualityTarget = Annotated[
-    float, typer.Option(min=0, max=1, help="Estimated quality at which the receiver stops asking; 0: never.")
+    float,
+    typer.Option(
+        min=0, max=1, help="Estimated quality at which the receiver asks for no more; 0: it does not stop for that."
+    ),
 ]
 Power = Annotated[
     PowerAllocation,
@@ -69,11 +85,15 @@ Power = Annotated[
 ]
 Protect = Annotated[
     bool,
-    typer.Option("--protect", help="Choose repair packets by what they are worth on the channel; needs a budget."),
+    typer.Option(
+        "--protect", help="Choose repair packets by their expected benefit on the channel; needs --budget-bytes."
+    ),
 ]
 ProtectShare = Annotated[
     float | None,
-    typer.Option(min=0, max=0.9, help="Like --protect; so much of the budget is left for repair packets (0.25)."),
+    typer.Option(
+        min=0, max=0.9, help="Like --protect, with this share of the budget for repair packets (default 0.25)."
+    ),
 ]
 Interleave = Annotated[
     bool | None,
@@ -85,7 +105,7 @@ Interleave = Annotated[
 
 @command
 def send(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Files, or folders of them.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Picture files, or folders of them.")],
     codec: console.Codec = "lami_go",
     channel: console.Spec = None,
     reverse_channel: console.ReverseSpec = None,
@@ -95,8 +115,12 @@ def send(
     option: console.Options = None,
     size: SizeText = "fit",
     max_rounds: MaxRounds = 1,
-    budget_bytes: Annotated[int | None, typer.Option(min=1, help="Most bytes of the first round, all counted.")] = None,
-    round_budget_bytes: Annotated[int | None, typer.Option(min=1, help="Most bytes of each later round.")] = None,
+    budget_bytes: Annotated[
+        int | None, typer.Option(min=1, help="Largest size of the first round in bytes, everything counted.")
+    ] = None,
+    round_budget_bytes: Annotated[
+        int | None, typer.Option(min=1, help="Largest size of each later round in bytes.")
+    ] = None,
     ask_for: AskFor = FeedbackPolicy.ERASED,
     quality_target: QualityTarget = 0.0,
     power: Power = PowerAllocation.EQUAL,
@@ -108,20 +132,20 @@ def send(
     noise_level: Level = None,
     bursty: Bursty = False,
     record: Record = None,
-    timeout_s: Annotated[float, typer.Option(min=0.1, help="For one picture.")] = 60.0,
+    timeout_s: Annotated[float, typer.Option(min=0.1, help="Seconds after which one picture counts as failed.")] = 60.0,
     device: console.Device = "auto",
     transmitter: console.Transmitter = TRANSMITTER,
     receiver: console.Receiver = RECEIVER,
     channel_address: console.ChannelAddress = CHANNEL,
     as_json: console.Json = False,
 ) -> None:
-    """Send pictures and show what the receiver made of them.
+    """Send pictures, and show what the receiver made of them.
 
-    Exit status: 0 all sent, whatever the channel did to them; 1 a service failed; 2 bad input.
+    Exit status: 0 all were sent, whatever the channel did to them; 1 a service failed; 2 wrong input.
     """
     _, options = parse_options(codec, option)
     paths, resize = list_images(images), parse_size(size)
-    settings = settle(codec, options, channel, interleave, noise_setup, noise_level, bursty)
+    settings = combine_flags(codec, options, channel, interleave, noise_setup, noise_level, bursty)
     arguments: dict[str, Any] = {
         "options": settings.options, "seed": seed or 0, "max_rounds": max_rounds, "budget_bytes": budget_bytes,
         "round_budget_bytes": round_budget_bytes, "feedback_policy": ask_for, "quality_target": quality_target,
@@ -129,20 +153,20 @@ def send(
         "unequal_protection": PROTECT_SHARE if protect and protect_share is None else protect_share,
         "link": LinkSettings(max_payload_bytes=payload_bytes, interleave=settings.interleave),
     }  # fmt: skip
-    send_options(codec, **arguments)  # what is wrong with them, before a channel is changed
+    send_options(codec, **arguments)  # raises for invalid arguments, before a channel is changed
     for path in paths:
-        _say_if_shrunk(path, load_picture(path, resize).pixels.shape, as_json)
+        _report_resizing(path, load_picture(path, resize).pixels.shape, as_json)
     target = Target(transmitter, receiver, channel_address, local, device)
-    say_setup(settings, as_json)
+    report_noise_setup(settings, as_json)
     with ExitStack() as stack:
         file = stack.enter_context(PendingTrace(record)) if record else None
         client = stack.enter_context(open_client(target, settings.channel, seed, (codec,), reverse_channel))
         recording = stack.enter_context(FileRecording(client.record_channel(), file)) if file else None
         if not local:
-            say_set(settings.channel, reverse_channel, as_json)
+            report_channel_change(settings.channel, reverse_channel, as_json)
         results = _collect(client.send(paths, codec, **arguments), unique_names(paths), codec, out, as_json)
         if recording is not None:
-            recording.await_rounds(sum(result.rounds for _, result in results))
+            recording.wait_for_rounds(sum(result.rounds for _, result in results))
             if not as_json:
                 console.err.print(f"{recording.rounds} rounds recorded in {record}", markup=False)
     if not as_json:
@@ -154,7 +178,7 @@ def send(
 def _collect(
     stream: Iterator[SendResult], names: Sequence[str], codec: str, out: Path | None, as_json: bool
 ) -> list[tuple[str, SendResult]]:
-    """The results with their names, written and printed as they come."""
+    """Write and print the results as they arrive, and return them with their names."""
     results = []
     for result in _with_progress(stream, len(names), as_json):
         name = names[result.frame_index]
@@ -166,18 +190,18 @@ def _collect(
     return results
 
 
-def say_set(channel: str | None, reverse_channel: str | None, quiet: bool) -> None:
-    """That the channel of running services was changed, on stderr."""
+def report_channel_change(channel: str | None, reverse_channel: str | None, quiet: bool) -> None:
+    """Print on stderr that the channel of running services was changed."""
     for way, spec, flag in (("channel", channel, ""), ("way back", reverse_channel, " --reverse")):
         if spec is not None and not quiet:
             words = f"the {way} is {spec} from now on, for everybody; `gocom channel set{flag}` changes it"
             console.err.print(words, markup=False)
 
 
-def say_setup(settings: Settings, quiet: bool) -> None:
-    """What a noise setup comes to, in a line on stderr."""
-    if settings.words and not quiet:
-        console.err.print(settings.words, markup=False, soft_wrap=True)
+def report_noise_setup(settings: SendSettings, quiet: bool) -> None:
+    """Print on stderr, in one line, what a noise setup has set."""
+    if settings.summary and not quiet:
+        console.err.print(settings.summary, markup=False, soft_wrap=True)
 
 
 def _print_results(results: Sequence[tuple[str, SendResult]], out: Path | None) -> None:
@@ -194,7 +218,8 @@ def _print_results(results: Sequence[tuple[str, SendResult]], out: Path | None) 
         console.out.print(f"pictures in {out}", markup=False)
 
 
-def _say_if_shrunk(path: Path, shape: tuple[int, ...], quiet: bool) -> None:
+def _report_resizing(path: Path, shape: tuple[int, ...], quiet: bool) -> None:
+    """Print on stderr that a picture is sent with another size than its file has."""
     with Image.open(path) as picture:
         width, height = picture.size
     if not quiet and sorted(shape[:2]) != sorted((width, height)):
@@ -202,7 +227,7 @@ def _say_if_shrunk(path: Path, shape: tuple[int, ...], quiet: bool) -> None:
 
 
 def parse_size(text: str) -> Size:
-    """fit, keep or a number. Raises InvalidInput."""
+    """Parse "fit", "keep" or a number of pixels. Raises InvalidInput for other text."""
     if text == "keep":
         return None
     if text == "fit":
@@ -213,7 +238,7 @@ def parse_size(text: str) -> Size:
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
-    """Names for outputs: the stems, numbered where they repeat."""
+    """Return a name for the output of each path: its stem, numbered where it repeats."""
     names: list[str] = []
     for path in paths:
         name, number = path.stem, 1
@@ -225,14 +250,14 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
 
 
 def write_pictures(folder: Path, name: str, result: SendResult) -> None:
-    """NAME.received.png, if there is a picture, and NAME.compare.png. Raises InvalidInput for a folder that fails."""
+    """Write NAME.received.png, if there is a picture, and NAME.compare.png. Raises InvalidInput if the folder fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         received = folder / f"{name}.received.png"
-        received.unlink(missing_ok=True)  # of an earlier run: a failure must not look like a success
+        received.unlink(missing_ok=True)  # of an earlier run, which a failure must not leave behind
         if result.image is not None:
             Image.fromarray(result.image).save(received)
-        compare_picture(result).save(folder / f"{name}.compare.png")
+        comparison_picture(result).save(folder / f"{name}.compare.png")
     except OSError as error:
         raise InvalidInput(f"out: cannot write to {str(folder)!r}: {error.strerror or error}") from None
 
@@ -255,14 +280,14 @@ def _table(results: Sequence[tuple[str, SendResult]]) -> Table:
         outcome = r.outcome if r.outcome == "reconstructed" else f"[red]{r.outcome}[/]"
         table.add_row(
             escape(name), str(r.bytes_total), f"{r.bpp:.4f}", f"{r.packets_received}/{r.packets_sent}",
-            number(r.psnr_db, 2), number(r.ms_ssim, 4),
+            format_number(r.psnr_db, 2), format_number(r.ms_ssim, 4),
             f"{r.seconds['total']:.2f}", outcome,
         )  # fmt: skip
     return table
 
 
 def _protection_table(results: Sequence[tuple[str, SendResult]]) -> Table:
-    """What unequal protection chose, and what it was expected to be worth."""
+    """Return a table of the repair packets of unequal protection, with the loss expected without and with them."""
     table = Table("picture", "round", "segment", box=SIMPLE, title="unequal protection", title_justify="left")
     for head in ("importance", "source", "repair", "lost without", "lost with"):
         table.add_column(head, justify="right")
@@ -275,8 +300,8 @@ def _protection_table(results: Sequence[tuple[str, SendResult]]) -> Table:
     return table
 
 
-def number(value: float | None, digits: int) -> str:
-    """A measured value for a table; "-" where there is none."""
+def format_number(value: float | None, digits: int) -> str:
+    """Format a measured value for a table; "-" for None, "inf" for an infinite one."""
     if value is None:
         return "-"
     return f"{value:.{digits}f}" if math.isfinite(value) else "inf"

@@ -1,4 +1,4 @@
-"""`gocom stream`: pictures of a folder over and over, with a live table of rate, loss and bpp."""
+"""`gocom stream`: send the pictures of a folder over and over, with a live table of rate, loss and bpp."""
 
 from __future__ import annotations
 
@@ -15,16 +15,26 @@ from rich.markup import escape
 from rich.table import Table
 
 from gocom.client import console
-from gocom.client.commands.send import Bursty, Level, MaxRounds, Payload, Setup, SizeText, number, parse_size, say_setup
+from gocom.client.commands.send import (
+    Bursty,
+    Level,
+    MaxRounds,
+    Payload,
+    Setup,
+    SizeText,
+    format_number,
+    parse_size,
+    report_noise_setup,
+)
 from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, parse_options
-from gocom.client.noise_setups import settle
+from gocom.client.noise_setups import combine_flags
+from gocom.client.open_client import Target, open_client
 from gocom.client.results import SendResult
-from gocom.client.service_targets import Target, open_client
 from gocom.common.image_files import list_images
 from gocom.common.types import LinkSettings
 
 RECENT = 32
-"""Frames that the table's averages are of."""
+"""Number of last frames that the averages in the table are taken over."""
 
 
 @command
@@ -34,13 +44,11 @@ def stream(
     channel: console.Spec = None,
     reverse_channel: console.ReverseSpec = None,
     local: console.Local = False,
-    loops: Annotated[int, typer.Option(min=0, help="Times through the folder; 0: until Ctrl-C.")] = 0,
+    loops: Annotated[int, typer.Option(min=0, help="Number of passes over the folder; 0: until Ctrl-C.")] = 0,
     rate: Annotated[
-        float | None, typer.Option(min=0.001, help="Most pictures a second; default: as quick as it goes.")
+        float | None, typer.Option(min=0.001, help="Largest number of pictures a second; default: no limit.")
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="Of the channel and the receiver's samplers.")
-    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help=console.SEED_HELP)] = None,
     option: console.Options = None,
     size: SizeText = "fit",
     max_rounds: MaxRounds = 1,
@@ -54,13 +62,13 @@ def stream(
     channel_address: console.ChannelAddress = CHANNEL,
     as_json: console.Json = False,
 ) -> None:
-    """Keep pictures flowing, and watch rate, loss and bpp. Change the channel meanwhile with `gocom channel set`."""
+    """Send pictures over and over, and show rate, loss and bpp. `gocom channel set` changes the channel meanwhile."""
     _, options = parse_options(codec, option)
     paths, resize = list_images([folder]), parse_size(size)
-    settings = settle(codec, options, channel, None, noise_setup, noise_level, bursty)
+    settings = combine_flags(codec, options, channel, None, noise_setup, noise_level, bursty)
     link = LinkSettings(max_payload_bytes=payload_bytes, interleave=settings.interleave)
     target = Target(transmitter, receiver, channel_address, local, device)
-    say_setup(settings, as_json)
+    report_noise_setup(settings, as_json)
     with open_client(target, settings.channel, seed, (codec,), reverse_channel) as client:
         source = _paced(paths, loops, rate)
         results = client.send(
@@ -78,7 +86,7 @@ def stream(
 
 
 def _paced(paths: Sequence[Path], loops: int, rate: float | None) -> Iterator[Path]:
-    """The paths, `loops` times (0: for ever), at most `rate` a second."""
+    """Yield the paths, `loops` times over (0: for ever), at most `rate` a second (None: without pause)."""
     due = time.monotonic()
     for _ in range(loops) if loops else count():
         for path in paths:
@@ -88,7 +96,7 @@ def _paced(paths: Sequence[Path], loops: int, rate: float | None) -> Iterator[Pa
 
 
 class Meter:
-    """Running totals, and averages of the last frames."""
+    """Running totals, and averages over the last frames."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
@@ -96,14 +104,14 @@ class Meter:
         self._frames = self._failed = self._bytes = 0
 
     def add(self, result: SendResult) -> None:
-        """Count a frame."""
+        """Count the result of a frame."""
         self._frames += 1
         self._failed += result.outcome == "failed"
         self._bytes += result.bytes_total
         self._recent.append((time.monotonic(), result))
 
     def table(self) -> Table:
-        """What the terminal shows."""
+        """Return the table that the terminal shows."""
         table = Table("", "last frames", "in all", title="gocom stream - Ctrl-C ends it")
         frames = [result for _, result in self._recent]
         sent = sum(r.packets_sent for r in frames)
@@ -116,8 +124,8 @@ class Meter:
         table.add_row("frames/s", f"{len(frames) / max(window, 1e-6):.2f}", f"{self._frames / elapsed:.2f}")
         table.add_row("kbit/s", f"{kilobits / max(window, 1e-6):.1f}", f"{self._bytes * 8 / 1000 / elapsed:.1f}")
         table.add_row("packets lost", f"{lost / sent:.1%}" if sent else "-", "")
-        table.add_row("bpp", number(sum(r.bpp for r in frames) / len(frames) if frames else None, 4), "")
-        table.add_row("PSNR dB", number(sum(psnr) / len(psnr) if psnr else None, 2), "")
+        table.add_row("bpp", format_number(sum(r.bpp for r in frames) / len(frames) if frames else None, 4), "")
+        table.add_row("PSNR dB", format_number(sum(psnr) / len(psnr) if psnr else None, 2), "")
         table.add_row("no picture", str(sum(r.outcome == "failed" for r in frames)), str(self._failed))
         if frames:
             last = frames[-1]

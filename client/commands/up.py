@@ -1,4 +1,4 @@
-"""`gocom up`: the three services on this machine, until Ctrl-C."""
+"""`gocom up`: run the three services as local processes, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from gocom.client.local_stack import LocalStack
 def up(
     channel: console.Spec = None,
     reverse_channel: console.ReverseSpec = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of the channel's randomness.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the channel's randomness.")] = None,
     device: console.Device = "auto",
     warm: Annotated[
-        list[str] | None, typer.Option(help="Codec to load at once; default lami_go; may be repeated.")
+        list[str] | None, typer.Option(help="Codec to load at start; default lami_go; may be repeated.")
     ] = None,
-    free_ports: Annotated[bool, typer.Option("--free-ports", help="Any free ports instead of 50051 to 50053.")] = False,
+    free_ports: Annotated[
+        bool, typer.Option("--free-ports", help="Use any free ports instead of 50051 to 50053.")
+    ] = False,
     logs: Annotated[Path | None, typer.Option("--logs", help="Folder for the logs; default: a temporary one.")] = None,
     as_json: console.Json = False,
 ) -> None:
@@ -34,7 +36,7 @@ def up(
         channel or "clean", seed, device, warm or ("lami_go",), log_folder=logs, ports=ports,
         reverse_spec=reverse_channel,
     )  # fmt: skip
-    numbers = (signal.SIGTERM, signal.SIGINT)  # a shell starts background jobs with SIGINT ignored
+    numbers = (signal.SIGTERM, signal.SIGINT)  # SIGINT too: a shell starts background jobs with it ignored
     before = [signal.signal(number, signal.default_int_handler) for number in numbers]
     try:
         with spinner("starting (the first import of torch may take a minute)") as update:

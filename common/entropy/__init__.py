@@ -1,1 +1,1 @@
-"""Entropy coding with integer tables that ship with the weights; every packet is coded on its own."""
+"""Entropy coding with integer tables that ship with the models. Each packet is coded on its own."""

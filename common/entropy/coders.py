@@ -1,9 +1,11 @@
-"""Elements to bytes and back: fixed length, canonical Huffman, range coder (context.py: tables by neighbours).
+"""Coders of elements as bytes: fixed length, canonical Huffman, range coder.
 
-A coder knows an alphabet (and a table); it is told which elements of the segment a packet holds, and never reads past
-them. Withheld elements are -1, for the coders that take them (masked.py).
-Decoders survive any bytes: out-of-range elements and short payloads raise InvalidInput, damage that still parses
-gives wrong elements in range (the packet checksum is what notices).
+The range coder whose table depends on the neighbours is in context_coder.py. A coder knows the alphabet, and the
+frequency table if it needs one. The caller passes the positions of a packet's elements in the segment, and a decoder
+decodes exactly as many elements. The coders in keep_mask_coders.py also code withheld elements, whose value is -1.
+
+Decoders accept any bytes. A payload that is too short, or cannot be a code of so many elements, raises InvalidInput.
+Other damage gives wrong elements within the alphabet, which only the checksum of the packet can detect.
 """
 
 from __future__ import annotations
@@ -25,23 +27,23 @@ MAX_HUFFMAN_BITS = 24
 
 
 class ElementCoder(Protocol):
-    """Codes the elements of one packet."""
+    """A coder of the elements of one packet."""
 
     def encode(self, elements: Ints, positions: Ints) -> bytes:
-        """Elements int64 [n], at these positions int64 [n] of the segment -> bytes."""
+        """Return the bytes of elements, int64 [n], at positions, int64 [n], of the segment."""
 
     def decode(self, data: bytes, positions: Ints) -> Ints:
-        """Bytes -> elements int64 [n], one a position. Raises InvalidInput when the bytes cannot be that many."""
+        """Return the elements, int64 [n], at the positions. Raise InvalidInput if the bytes cannot be n elements."""
 
     def bits(self, elements: Ints, positions: Ints) -> npt.NDArray[np.float64]:
-        """Bits each element costs, float64 [n]; for range coders the ideal code length."""
+        """Return the bits that each element costs, float64 [n]; for range coders the ideal code length."""
 
     overhead_bytes: int
-    """Bytes a packet may cost beyond the sum of `bits`, rounded up."""
+    """Largest number of bytes that a packet may cost beyond the sum of `bits`, rounded up to bytes."""
 
 
 def _pack_bits(values: Ints, widths: Ints) -> bytes:
-    """Write each value with its own width, most significant bit first."""
+    """Return the values, int64 [n], as bits, each with its own width, int64 [n], most significant bit first."""
     total = int(widths.sum())
     bits = np.zeros(total, np.uint8)
     starts = np.concatenate(([0], np.cumsum(widths)[:-1]))
@@ -52,7 +54,7 @@ def _pack_bits(values: Ints, widths: Ints) -> bytes:
 
 
 class FixedCoder:
-    """ceil(log2(alphabet)) bits an element, most significant first."""
+    """Fixed-length coder: ceil(log2(alphabet)) bits per element, most significant bit first."""
 
     overhead_bytes = 0
 
@@ -73,7 +75,7 @@ class FixedCoder:
             return np.frombuffer(data, np.uint8, count).astype(np.int64)
         bits = np.unpackbits(np.frombuffer(data, np.uint8), count=count * self.width).reshape(count, self.width)
         weights = 1 << np.arange(self.width - 1, -1, -1, dtype=np.int64)
-        # A flipped bit may leave an alphabet that is no power of two; the remainder is as good a guess as any.
+        # A flipped bit may give a value outside an alphabet that is no power of two. Any element is then a fair guess.
         return (bits @ weights) % self.alphabet_size
 
     def bits(self, elements: Ints, positions: Ints) -> npt.NDArray[np.float64]:
@@ -81,7 +83,7 @@ class FixedCoder:
 
 
 class HuffmanCoder:
-    """Canonical Huffman code of a static table; codes are assigned by (length, symbol), so lengths say all."""
+    """Canonical Huffman coder of a static table. Codes are assigned by (length, symbol), so lengths determine them."""
 
     overhead_bytes = 0
 
@@ -119,7 +121,13 @@ class HuffmanCoder:
 
 
 def _huffman_lengths(frequencies: npt.NDArray[np.int64]) -> Ints:
-    """Code lengths by Huffman's algorithm, ties broken by symbol order so that every machine agrees."""
+    """Return the code lengths of Huffman's algorithm, int64 [K].
+
+    Ties are broken by symbol order, so that every machine gets the same code.
+
+    Raises:
+        InvalidInput: a code would be longer than MAX_HUFFMAN_BITS.
+    """
     heap: list[tuple[int, int, list[int]]] = [(int(f), s, [s]) for s, f in enumerate(frequencies)]
     heapq.heapify(heap)
     lengths = np.zeros(len(frequencies), np.int64)
@@ -147,28 +155,36 @@ def _canonical_codes(lengths: Ints) -> Ints:
 
 
 def exact_model(frequencies: Ints) -> Any:
-    """constriction's model of an integer table: (f - 1) on top of the one that every symbol gets makes it exact."""
+    """Return constriction's exact model of an integer table, int64 [K].
+
+    constriction first gives every symbol a frequency of 1, and then divides the rest in proportion to what it is
+    passed. With frequencies - 1 the result is exactly the table.
+    """
     return constriction.stream.model.Categorical((frequencies - 1).astype(np.float64), perfect=False)
 
 
-def finish(encoder: Any, decodes: Callable[[bytes], bool]) -> bytes:
-    """A range coder's bytes, as few as still decode: every byte string within the last interval does.
+def shortest_bytes(encoder: Any, decodes: Callable[[bytes], bool]) -> bytes:
+    """Return the fewest bytes that decode to what a range encoder holds. Any bytes within its final interval do.
 
-    Big-endian words put the low-order bytes last; those left out are zeros to the decoder, so each cut tries the
-    bytes as they are and one higher.
+    Words are written big-endian, so the low-order bytes come last, and the decoder reads bytes that were cut off as
+    zeros. After each cut, the remaining bytes are tried as they are and, as a number, plus one.
+
+    Args:
+        encoder: constriction's RangeEncoder, with all symbols encoded.
+        decodes: returns whether bytes decode to those symbols; InvalidInput counts as False.
     """
     data: bytes = encoder.get_compressed().astype(">u4").tobytes().rstrip(b"\0") or b"\0"
     while len(data) > 1:
         head = int.from_bytes(data[:-1], "big")
         tries = (v.to_bytes(len(data) - 1, "big") for v in (head, head + 1) if v >> 8 * (len(data) - 1) == 0)
-        shorter = next((t for t in tries if _holds(decodes, t)), None)
+        shorter = next((t for t in tries if _decodes_safely(decodes, t)), None)
         if shorter is None:
             break
         data = shorter
     return data
 
 
-def _holds(decodes: Callable[[bytes], bool], data: bytes) -> bool:
+def _decodes_safely(decodes: Callable[[bytes], bool], data: bytes) -> bool:
     try:
         return decodes(data)
     except InvalidInput:
@@ -176,7 +192,12 @@ def _holds(decodes: Callable[[bytes], bool], data: bytes) -> bool:
 
 
 def start_decoder(data: bytes, count: int) -> Any:
-    """constriction's decoder of what `finish` gave. Raises InvalidInput for no bytes at all."""
+    """Return constriction's decoder of bytes from `shortest_bytes`. Raise InvalidInput if there are none.
+
+    Args:
+        data: bytes to decode.
+        count: number of elements in them, for the error message.
+    """
     if not data:
         raise InvalidInput(f"payload: empty, cannot hold {count} elements")
     words = np.frombuffer(data + b"\0" * (-len(data) % 4), ">u4").astype(np.uint32)
@@ -195,14 +216,14 @@ class RangeCoder:
     def encode(self, elements: Ints, positions: Ints) -> bytes:
         encoder = constriction.stream.queue.RangeEncoder()
         encoder.encode(elements.astype(np.int32), self.model)
-        return finish(encoder, lambda data: bool((self.decode(data, positions) == elements).all()))
+        return shortest_bytes(encoder, lambda data: bool((self.decode(data, positions) == elements).all()))
 
     def decode(self, data: bytes, positions: Ints) -> Ints:
         count = len(positions)
         decoder = start_decoder(data, count)
         try:
             return np.asarray(decoder.decode(self.model, count)).astype(np.int64)
-        except AssertionError as error:  # how constriction says that the bytes cannot be a stream of this model
+        except AssertionError as error:  # constriction asserts that the bytes can be a stream of this model
             raise InvalidInput(f"payload: not {count} range-coded elements ({error})") from error
 
     def bits(self, elements: Ints, positions: Ints) -> npt.NDArray[np.float64]:

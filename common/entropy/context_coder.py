@@ -1,8 +1,8 @@
-"""Range coder whose table follows the neighbours that are in the same packet.
+"""Range coder whose table depends on those neighbours of an element that are in the same packet.
 
-Elements are coded in order of their position, whatever order the interleaver sends them in, so the element to the
-left and the one above are known to the decoder wherever the packet holds them. What the packet does not hold counts
-as "nothing": a lost packet costs its own elements only. Tables: common/entropy/frequency_tables.py (NeighbourTables).
+Elements are coded in order of their positions, in whatever order the interleaver sends them. So the decoder already
+knows the element to the left and the one above if the packet holds them. A neighbour that the packet does not hold
+counts as missing, so a lost packet costs only its own elements. The tables are NeighbourTables (frequency_tables.py).
 """
 
 from __future__ import annotations
@@ -13,52 +13,54 @@ import constriction
 import numpy as np
 import numpy.typing as npt
 
-from gocom.common.entropy.coders import exact_model, finish, start_decoder
+from gocom.common.entropy.coders import exact_model, shortest_bytes, start_decoder
 from gocom.common.entropy.frequency_tables import FrequencyTable, NeighbourTables
 from gocom.common.errors import InvalidInput
 from gocom.common.types import Ints
 
 
 class ContextCoder:
-    """Codes elements of a grid or a sequence.
+    """Context coder of a grid or a sequence of elements.
 
     Args:
-        tables: by classes of neighbours.
-        columns: width of the grid; None: a sequence, only the element before counts.
-        withheld: (withheld, all) elements of the segment where symbol K means withheld; None: no such symbol.
+        tables: frequency tables by the classes of the neighbours.
+        columns: elements in a row of the grid; None: the segment is a sequence, and the only neighbour of an element is
+            the one before it.
+        withheld: (withheld elements, all elements) of the segment if symbol K means withheld; None: there is no such
+            symbol.
     """
 
     overhead_bytes = 5
 
     def __init__(self, tables: NeighbourTables, columns: int | None, withheld: tuple[int, int] | None) -> None:
         self._tables, self._columns, self._withheld = tables, columns, withheld
-        self._classes = np.append(tables.classes, tables.nothing)  # a withheld neighbour says nothing
-        self._stride = tables.nothing + 1 if tables.uses_above else 1
-        self._known: dict[int, tuple[npt.NDArray[np.float64], Any]] = {}
+        self._classes = np.append(tables.classes, tables.missing_class)  # a withheld neighbour counts as missing
+        self._stride = tables.missing_class + 1 if tables.uses_above else 1
+        self._rows: dict[int, tuple[npt.NDArray[np.float64], Any]] = {}
 
     def _row(self, context: int) -> tuple[npt.NDArray[np.float64], Any]:
-        """(bits a symbol, model) of a context, made when first met."""
-        if context not in self._known:
+        """Return (bits of each symbol, constriction's model) for a context. Both are made on first use."""
+        if context not in self._rows:
             table = FrequencyTable(self._tables.frequencies[context])
             if self._withheld is not None:
                 table = table.with_escape(*self._withheld)
-            self._known[context] = table.bits, exact_model(table.frequencies)
-        return self._known[context]
+            self._rows[context] = table.bits, exact_model(table.frequencies)
+        return self._rows[context]
 
     def _contexts(self, elements: Ints, positions: Ints) -> Ints:
-        """int64 [n] for elements in ascending order of position."""
-        classes, nothing = self._classes[elements], self._tables.nothing
+        """Return the contexts, int64 [n], of elements in ascending order of position."""
+        classes, missing = self._classes[elements], self._tables.missing_class
 
-        def neighbour(at: Ints, there: npt.NDArray[np.bool_]) -> Ints:
+        def neighbour_classes(at: Ints, exists: npt.NDArray[np.bool_]) -> Ints:
             index = np.minimum(np.searchsorted(positions, at), len(positions) - 1)
-            found: Ints = np.where(there & (positions[index] == at), classes[index], nothing)
+            found: Ints = np.where(exists & (positions[index] == at), classes[index], missing)
             return found
 
         columns = self._columns
-        inside = np.ones(len(positions), bool) if columns is None else positions % columns != 0
-        contexts = neighbour(positions - 1, inside) * self._stride
+        has_left = np.ones(len(positions), bool) if columns is None else positions % columns != 0
+        contexts = neighbour_classes(positions - 1, has_left) * self._stride
         if columns is not None and self._tables.uses_above:
-            contexts = contexts + neighbour(positions - columns, positions >= columns)
+            contexts = contexts + neighbour_classes(positions - columns, positions >= columns)
         return contexts
 
     def encode(self, elements: Ints, positions: Ints) -> bytes:
@@ -67,24 +69,26 @@ class ContextCoder:
         encoder = constriction.stream.queue.RangeEncoder()
         for symbol, context in zip(symbols.tolist(), self._contexts(symbols, positions[order]).tolist(), strict=True):
             encoder.encode(symbol, self._row(context)[1])
-        return finish(encoder, lambda data: bool((self.decode(data, positions) == elements).all()))
+        return shortest_bytes(encoder, lambda data: bool((self.decode(data, positions) == elements).all()))
 
     def decode(self, data: bytes, positions: Ints) -> Ints:
         decoder = start_decoder(data, len(positions))
         order = np.argsort(positions)
-        nothing, columns, stride = self._tables.nothing, self._columns, self._stride
-        above = columns if self._tables.uses_above else None
+        missing, columns, stride = self._tables.missing_class, self._columns, self._stride
+        row_length = columns if self._tables.uses_above else None
         classes = self._classes.tolist()
-        seen: dict[int, int] = {}
+        decoded_classes: dict[int, int] = {}
         out = np.empty(len(positions), np.int64)
         try:
             for index, position in zip(order.tolist(), positions[order].tolist(), strict=True):
-                left = seen.get(position - 1, nothing) if columns is None or position % columns else nothing
-                context = left * stride + (seen.get(position - above, nothing) if above is not None else 0)
+                has_left = columns is None or position % columns
+                left = decoded_classes.get(position - 1, missing) if has_left else missing
+                above = decoded_classes.get(position - row_length, missing) if row_length is not None else 0
+                context = left * stride + above
                 symbol = int(decoder.decode(self._row(context)[1]))
                 out[index] = symbol
-                seen[position] = classes[symbol]
-        except AssertionError as error:  # how constriction says that the bytes cannot be a stream of this model
+                decoded_classes[position] = classes[symbol]
+        except AssertionError as error:  # constriction asserts that the bytes can be a stream of this model
             raise InvalidInput(f"payload: not {len(positions)} range-coded elements ({error})") from error
         return out
 

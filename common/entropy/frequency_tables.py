@@ -1,4 +1,4 @@
-"""Static integer frequency tables: the same numbers on every machine, never computed from floats at run time."""
+"""Static integer frequency tables, the same on every machine, since none is computed from floats at run time."""
 
 from __future__ import annotations
 
@@ -13,12 +13,19 @@ from safetensors.numpy import load_file, save_file
 from gocom.common.errors import Mismatch
 
 TOTAL = 1 << 24
-"""Frequencies of a table sum to this; constriction's 24-bit models are then exact."""
+"""Sum of the frequencies of a table. It makes constriction's 24-bit models exact."""
 
 
 @dataclass(frozen=True, eq=False)
 class FrequencyTable:
-    """Frequencies int64 [K], each at least 1, summing to TOTAL."""
+    """Frequencies of K symbols.
+
+    Attributes:
+        frequencies: int64 [K], K at least 2, each at least 1; their sum is TOTAL.
+
+    Raises:
+        Mismatch: the frequencies are not as described.
+    """
 
     frequencies: npt.NDArray[np.int64]
 
@@ -28,12 +35,15 @@ class FrequencyTable:
 
     @property
     def bits(self) -> npt.NDArray[np.float64]:
-        """Ideal code length of each symbol, in bits. For planning packet cuts, never for coding."""
+        """Ideal code length of each symbol in bits, float64 [K]. It is for planning packets, never for coding."""
         return 24.0 - np.log2(self.frequencies.astype(np.float64))
 
     @staticmethod
     def from_counts(counts: npt.NDArray[np.int64]) -> FrequencyTable:
-        """Counts [K] -> a table: one added to each, scaled, the remainder given to the likeliest symbols."""
+        """Return a table in proportion to counts, int64 [K].
+
+        One is added to each count. What is left over after rounding down goes to the likeliest symbols.
+        """
         smoothed = counts.astype(np.int64) + 1
         free = TOTAL - len(smoothed)
         frequencies = 1 + smoothed * free // int(smoothed.sum())
@@ -42,9 +52,12 @@ class FrequencyTable:
         return FrequencyTable(frequencies)
 
     def with_escape(self, withheld: int, total: int) -> FrequencyTable:
-        """One symbol more, K: "withheld", as likely as `withheld` of `total` elements; 0 < withheld < total."""
+        """Return the table with one more symbol, K, which means "withheld".
+
+        Its probability is `withheld` / `total`, where 0 < withheld < total.
+        """
         size = len(self.frequencies)
-        room = TOTAL - size - 1  # one each is spoken for
+        room = TOTAL - size - 1  # every symbol, the new one included, keeps a frequency of at least 1
         escape = 1 + room * withheld // total
         scaled = 1 + (self.frequencies - 1) * (TOTAL - size - escape) // (TOTAL - size)
         order = np.argsort(-self.frequencies, kind="stable")
@@ -54,11 +67,15 @@ class FrequencyTable:
 
 @dataclass(frozen=True, eq=False)
 class NeighbourTables:
-    """A table for each pair of neighbours' classes (or for the left one's class alone).
+    """Frequency tables by context: the classes of the left and the upper neighbour, or of the left neighbour alone.
 
     Attributes:
-        classes: int64 [K], the class of each symbol, in [0, C).
-        frequencies: int64 [(C + 1)**2 or C + 1, K]; row left * (C + 1) + above, where C means "not in this packet".
+        classes: int64 [K], class of each symbol, in [0, C).
+        frequencies: int64 [(C + 1)**2 or C + 1, K]. The row is left * (C + 1) + above, or just left; class C means that
+            the packet does not hold the neighbour. Each row sums to TOTAL.
+
+    Raises:
+        Mismatch: the arrays are not as described.
     """
 
     classes: npt.NDArray[np.int64]
@@ -68,24 +85,24 @@ class NeighbourTables:
         rows, size = self.frequencies.shape
         if len(self.classes) != size or self.classes.min() < 0:
             raise Mismatch(f"table: {len(self.classes)} classes for {size} symbols")
-        if rows not in (self.nothing + 1, (self.nothing + 1) ** 2):
-            raise Mismatch(f"table: {rows} contexts for {self.nothing} classes")
+        if rows not in (self.missing_class + 1, (self.missing_class + 1) ** 2):
+            raise Mismatch(f"table: {rows} contexts for {self.missing_class} classes")
         if self.frequencies.min() < 1 or (self.frequencies.sum(1) != TOTAL).any():
             raise Mismatch("table: frequencies of a context do not sum up")
 
     @property
-    def nothing(self) -> int:
-        """C: the class of a neighbour that is not there."""
+    def missing_class(self) -> int:
+        """Class C, of a neighbour that the packet does not hold."""
         return int(self.classes.max()) + 1
 
     @property
     def uses_above(self) -> bool:
-        """Whether the neighbour above counts, or only the one before."""
-        return len(self.frequencies) > self.nothing + 1
+        """Whether the context has the neighbour above too, and not the left one alone."""
+        return len(self.frequencies) > self.missing_class + 1
 
 
 _ROW_TOTAL = 1 << 16
-"""Rows of neighbour tables are kept in 16 bits: 256 of the unit of TOTAL."""
+"""Sum of a row of neighbour tables as stored, in uint16; loading multiplies it by TOTAL / _ROW_TOTAL = 256."""
 
 
 def save_tables(
@@ -93,10 +110,15 @@ def save_tables(
     path: Path,
     neighbours: dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]] | None = None,
 ) -> None:
-    """Write tables to one safetensors file: int32 for plain ones; classes (int16) and rows (uint16) for neighbours.
+    """Write tables to one safetensors file.
+
+    A plain table is stored as int32. Neighbour tables are stored as classes (int16) and rows (uint16).
+
 
     Args:
-        neighbours: name -> (classes [K], counts float [contexts, K]), see `row_frequencies`.
+        tables: plain tables by name.
+        path: file to write.
+        neighbours: by name, (classes [K], counts float [contexts, K]) as for `row_frequencies`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, npt.NDArray[Any]] = {name: t.frequencies.astype(np.int32) for name, t in tables.items()}
@@ -104,11 +126,11 @@ def save_tables(
         arrays[f"{name}_classes"] = np.asarray(classes, np.int16)
         arrays[f"{name}_rows"] = row_frequencies(np.asarray(counts, np.float64))
     save_file(arrays, path)
-    path.chmod(0o644)  # safetensors writes for the owner only; a service may run as somebody else
+    path.chmod(0o644)  # safetensors gives access to the owner only, but a service may run as another user
 
 
 def row_frequencies(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.uint16]:
-    """Counts [contexts, K] -> uint16 [contexts, K], each at least 1, rows summing to 2**16."""
+    """Return frequencies, uint16 [contexts, K], in proportion to counts: each at least 1, each row summing to 2**16."""
     free = _ROW_TOTAL - counts.shape[1]
     rows = 1 + np.floor(counts / counts.sum(1, keepdims=True) * free).astype(np.int64)
     for row, short in zip(rows, _ROW_TOTAL - rows.sum(1), strict=True):
@@ -118,12 +140,12 @@ def row_frequencies(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.uint16]:
 
 
 def load_table(path: Path, name: str) -> FrequencyTable:
-    """Read one table. Raises Mismatch when the file or the table is not what it should be."""
+    """Return the table of a name from a safetensors file. Raise Mismatch if it is absent or malformed."""
     return FrequencyTable(_load(path, name).astype(np.int64))
 
 
 def load_neighbours(path: Path, name: str) -> NeighbourTables:
-    """Read neighbour tables. Raises Mismatch when the file or the tables are not what they should be."""
+    """Return the neighbour tables of a name from a safetensors file. Raise Mismatch if they are absent or malformed."""
     classes, rows = (_load(path, f"{name}_{part}").astype(np.int64) for part in ("classes", "rows"))
     return NeighbourTables(classes, rows * (TOTAL // _ROW_TOTAL))
 

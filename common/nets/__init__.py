@@ -1,1 +1,1 @@
-"""The nets, one a file; samplers and codecs compose them."""
+"""Neural networks, one per file. Samplers and codecs compose them."""

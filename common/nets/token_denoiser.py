@@ -1,10 +1,10 @@
-"""Token denoiser: predicts every codeword index from a grid in which some are random (LaMI-GO's f_phi, eq. 5).
+"""Token denoiser: predicts the codeword indices of a grid in which some are random (f_phi of LaMI-GO, eq. 5).
 
     tokens [B,h,w] -> embedding (+) trusted channel -> UNet2DConditionModel(t, text) -> 1x1 head -> logits [B,K,h,w]
 
-Trained as Paella is (Rampas, Pernias, Aubreville 2022): indices are replaced by uniformly random ones with
-probability t. The trusted channel says which positions are known to be right; it is zero for part of the training
-(training/corruption.py), so the net also works without it.
+It is trained as Paella is (Rampas, Pernias, Aubreville 2022): with probability t, an index is replaced by a uniformly
+random one. The trusted channel marks the positions whose index is known to be right. It is zero in a part of the
+training (training/corruption.py), so the net also works without it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ TEXT_DIM = 384
 
 
 class TokenDenoiser(ModelMixin, ConfigMixin):
-    """Logits over the codebook for each position.
+    """Net that gives logits over the codebook for each position of a token grid.
 
     Args:
-        codebook_size: K.
-        embedding_dim: channels of the index embedding; with the trusted channel, the UNet's input.
-        channels: widths at 1, 1/2 and 1/4 of the token grid.
+        codebook_size: number of codewords, K.
+        embedding_dim: channels of the index embedding. The UNet's input has one more, the trusted channel.
+        channels: widths of the UNet at 1, 1/2 and 1/4 of the resolution of the token grid.
         head_dim: channels before the 1x1 convolution to K logits.
-        layers: residual blocks at each width on the way down (one more on the way up).
+        layers: residual blocks at each resolution of the downward path; the upward path has one more.
     """
 
     @register_to_config
@@ -56,8 +56,8 @@ class TokenDenoiser(ModelMixin, ConfigMixin):
         self.head = nn.Conv2d(head_dim, codebook_size, 1)
 
     @torch.no_grad()
-    def start_from(self, codebook: Tensor) -> None:
-        """Begin with the codewords [K, D] as embedding and as output directions: near indices look alike at once."""
+    def init_from_codebook(self, codebook: Tensor) -> None:
+        """Initialise embedding and head with a codebook, [K,D], so that near codewords are alike from the start."""
         words = (codebook - codebook.mean(0)) / codebook.std(0)
         dim = words.shape[1]
         self.embedding.weight.mul_(0.1)
@@ -69,17 +69,17 @@ class TokenDenoiser(ModelMixin, ConfigMixin):
     def forward(
         self, tokens: Tensor, t: Tensor, trusted: Tensor, text: Tensor | None = None, text_mask: Tensor | None = None
     ) -> Tensor:
-        """Predict.
+        """Return the logits of the original token of each position.
 
         Args:
-            tokens: int64 [B,h,w], h and w of any size (padded to multiples of 4 inside).
-            t: float [B] in [0, 1], share of random tokens.
-            trusted: float [B,h,w], 1 where the token is known to be right; all zero: nothing said.
-            text: float [B,T,384] from the text encoder; None: unconditional.
-            text_mask: bool [B,T], True where there is a word.
+            tokens: int64 [B,h,w]; h and w may be any size and are padded to multiples of 4 internally.
+            t: float [B] in [0,1], share of random tokens.
+            trusted: float [B,h,w], 1 where the token is known to be right; all zero if nothing is known.
+            text: float [B,T,384], features from the text encoder; None: unconditional.
+            text_mask: bool [B,T], False for padding.
 
         Returns:
-            logits float32 [B,K,h,w].
+            float32 [B,K,h,w].
         """
         batch, height, width = tokens.shape
         x = self.embedding(tokens).permute(0, 3, 1, 2)

@@ -1,10 +1,10 @@
-"""Variational autoencoder at f8 (Kingma & Welling 2014): the latent that feature_imputing quantizes, loses and imputes.
+"""Variational autoencoder at f8 (Kingma & Welling 2014) whose latent feature_imputing quantizes, sends and imputes.
 
     x [B,3,H,W] in [0,1] -> (mean, log variance) [B,C,H/8,W/8]; the mean, scaled to unit variance, is the feature y
     y [B,C,H/8,W/8] -> x_hat [B,3,H,W] in [0,1]
 
-Small noise and a small prior in training keep the latent smooth: a quantizer's error, or an imputer's, changes the
-picture by little. The scale is measured over training pictures and kept with the weights.
+Small noise and a small weight of the prior in training keep the latent smooth, so that an error of the quantizer or of
+the imputer changes the picture only a little. The scale is measured on training pictures and stored with the weights.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from gocom.common.nets.autoencoder import patch_decoder, patch_encoder
 
 
 class Vae(ModelMixin, ConfigMixin):
-    """Image to a latent of unit variance and back.
+    """Autoencoder between images and a latent of unit variance.
 
     Args:
-        latent_channels: C.
+        latent_channels: channels of the latent, C.
         quarter_channels: width of the convolutions on the 1/4 grid.
         eighth_channels: width of the convolutions on the 1/8 grid.
         encoder_blocks: residual blocks (1/4 grid, 1/8 grid) in the encoder.
@@ -47,26 +47,32 @@ class Vae(ModelMixin, ConfigMixin):
         self.register_buffer("latent_std", torch.ones(latent_channels))
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x [B,3,H,W] in [0,1], sides multiples of 8 -> (mean, log variance), each [B,C,H/8,W/8], not scaled."""
+        """Return (mean, log variance), each [B,C,H/8,W/8] and unscaled, of x, [B,3,H,W] in [0,1].
+
+        The sides of x are multiples of 8.
+        """
         mean, log_variance = self.encoder(x * 2 - 1).chunk(2, dim=1)
         return mean, log_variance.clamp(-20, 10)
 
     def encode(self, x: Tensor) -> Tensor:
-        """x [B,3,H,W] in [0,1], sides multiples of 8 -> y [B,C,H/8,W/8], each channel of about unit variance."""
+        """Return the features y, [B,C,H/8,W/8], each channel of about unit variance, of x, [B,3,H,W] in [0,1].
+
+        The sides of x are multiples of 8.
+        """
         mean, _ = self.posterior(x)
         return (mean - self.latent_mean[:, None, None]) / self.latent_std[:, None, None]
 
     def decode(self, y: Tensor) -> Tensor:
-        """y [B,C,h,w] -> x_hat [B,3,8h,8w] in [0,1]."""
+        """Return the image x_hat, [B,3,8h,8w] in [0,1], of features y, [B,C,h,w]."""
         return self.decode_latent(y * self.latent_std[:, None, None] + self.latent_mean[:, None, None]).clamp(0, 1)
 
     def decode_latent(self, z: Tensor) -> Tensor:
-        """z [B,C,h,w], not scaled -> x_hat [B,3,8h,8w], not clamped."""
+        """Return the image x_hat, [B,3,8h,8w], not clamped, of an unscaled latent z, [B,C,h,w]."""
         x_hat: Tensor = self.decoder(z)
         return (x_hat + 1) / 2
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Training pass: (x_hat of a draw, mean, log variance)."""
+        """Return (x_hat, mean, log variance) for training; x_hat, not clamped, decodes a sample of the posterior."""
         mean, log_variance = self.posterior(x)
         z = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
         return self.decode_latent(z), mean, log_variance

@@ -3,8 +3,8 @@
     x [B,3,H,W] -> unshuffle/4 -> 1/4 grid -> 1/8 grid -> z [B,D,H/8,W/8] -> nearest codeword -> tokens [B,H/8,W/8]
     tokens -> codebook[tokens] -> 1/8 grid -> 1/4 grid -> shuffle*4 -> x_hat [B,3,H,W]
 
-No convolution runs at full resolution: that is what makes it quick on two CPU cores. The codebook is the shared
-knowledge of transmitter and receiver; training moves it by exponential averages and re-seeds codewords nobody uses.
+No convolution runs at full resolution, which makes it fast enough for two CPU cores. The codebook is shared knowledge
+of transmitter and receiver. Training updates it by exponential moving averages and re-seeds unused codewords.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from gocom.common.nets.autoencoder import patch_decoder, patch_encoder
 
 
 class VQTokenizer(ModelMixin, ConfigMixin):
-    """Image to a grid of codebook indices and back.
+    """Autoencoder between images and grids of codebook indices.
 
     Args:
-        codebook_size: K, how many codewords.
-        codebook_dim: D, length of a codeword.
+        codebook_size: number of codewords, K.
+        codebook_dim: length of a codeword, D.
         quarter_channels: width of the convolutions on the 1/4 grid.
         eighth_channels: width of the convolutions on the 1/8 grid.
         encoder_blocks: residual blocks (1/4 grid, 1/8 grid) in the encoder.
@@ -48,12 +48,16 @@ class VQTokenizer(ModelMixin, ConfigMixin):
         self.register_buffer("codebook", torch.randn(codebook_size, codebook_dim))
 
     def encode_latent(self, x: Tensor) -> Tensor:
-        """x [B,3,H,W] in [0,1], sides multiples of 8 -> z [B,D,H/8,W/8], before quantization."""
+        """Return the latent z, [B,D,H/8,W/8], before quantization, of x, [B,3,H,W] in [0,1], sides multiples of 8."""
         z: Tensor = self.encoder(x * 2 - 1)
         return z
 
     def nearest(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """z [B,D,h,w] -> (tokens int64 [B,h,w], distance to the chosen codeword float32 [B,h,w]) (eq. 9, 16)."""
+        """Return the nearest codewords (eq. 9) of z, [B,D,h,w].
+
+        Returns:
+            (tokens int64 [B,h,w], distances of z to their codewords float32 [B,h,w]); eq. 16 uses the distances.
+        """
         flat = z.permute(0, 2, 3, 1).reshape(-1, z.shape[1])
         squared = flat.square().sum(1, keepdim=True) - 2 * flat @ self.codebook.T + self.codebook.square().sum(1)
         best, tokens = squared.min(dim=1)
@@ -61,24 +65,27 @@ class VQTokenizer(ModelMixin, ConfigMixin):
         return tokens.view(shape), best.clamp_min(0).sqrt().view(shape)
 
     def codewords(self, tokens: Tensor) -> Tensor:
-        """tokens int64 [B,h,w] -> codewords [B,D,h,w]."""
+        """Return the codewords, [B,D,h,w], of tokens, int64 [B,h,w]."""
         return self.codebook[tokens].permute(0, 3, 1, 2).contiguous()
 
     def decode_latent(self, z_hat: Tensor) -> Tensor:
-        """z_hat [B,D,h,w] -> x_hat [B,3,8h,8w], not clamped."""
+        """Return the image x_hat, [B,3,8h,8w], not clamped, of codewords z_hat, [B,D,h,w]."""
         x_hat: Tensor = self.decoder(z_hat)
         return (x_hat + 1) / 2
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x [B,3,H,W] in [0,1] -> (tokens [B,H/8,W/8], distances)."""
+        """Return (tokens int64, distances to their codewords float32), both [B,H/8,W/8], of x, [B,3,H,W] in [0,1]."""
         return self.nearest(self.encode_latent(x))
 
     def decode(self, tokens: Tensor) -> Tensor:
-        """tokens [B,h,w] -> x_hat [B,3,8h,8w] in [0,1]."""
+        """Return the image x_hat, [B,3,8h,8w] in [0,1], of tokens, int64 [B,h,w]."""
         return self.decode_latent(self.codewords(tokens)).clamp(0, 1)
 
     def forward(self, x: Tensor, quantize: bool = True) -> tuple[Tensor, Tensor, Tensor]:
-        """Training pass: (x_hat, z, tokens); the gradient crosses the quantizer straight through."""
+        """Return (x_hat, z, tokens) for training, with the straight-through gradient of the quantizer.
+
+        If `quantize` is False, x_hat decodes z itself.
+        """
         z = self.encode_latent(x)
         tokens, _ = self.nearest(z.detach())
         if not quantize:
@@ -87,5 +94,5 @@ class VQTokenizer(ModelMixin, ConfigMixin):
         return self.decode_latent(z_hat), z, tokens
 
     def commitment(self, z: Tensor, tokens: Tensor) -> Tensor:
-        """Mean squared distance of the encoder's output to its codewords: keeps the encoder near the codebook."""
+        """Return the commitment loss, the mean squared error between z and its codewords; it keeps z near them."""
         return F.mse_loss(z, self.codewords(tokens))

@@ -1,1 +1,1 @@
-"""What all gRPC servers and clients here have in common: statuses, limits, health, draining."""
+"""Common parts of all gRPC servers and clients: statuses, limits, security, health, draining."""

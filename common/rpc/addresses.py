@@ -1,4 +1,4 @@
-"""Hosts and addresses: IPv6 brackets, and whether an address can be reached from other machines."""
+"""Host names and addresses: brackets of IPv6, and whether other machines can reach a host."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import ipaddress
 
 
 def bare_host(host: str) -> str:
-    """A host without the brackets of IPv6."""
+    """Return a host without the brackets of an IPv6 address."""
     return host[1:-1] if host.startswith("[") and host.endswith("]") else host
 
 
 def join_address(host: str, port: int) -> str:
-    """host:port as gRPC wants it, IPv6 in brackets."""
+    """Return host:port as gRPC expects it, with an IPv6 address in brackets."""
     host = bare_host(host)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def host_of(address: str) -> str:
-    """The host of host:port, without brackets."""
+    """Return the host of host:port, without brackets."""
     if address.startswith("["):
         return address[1:].partition("]")[0]
     return address.rpartition(":")[0] if address.count(":") == 1 else address
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the host. Names other than localhost count as reachable by others."""
+    """Return whether only this machine can reach a host. Any name but localhost is taken to be reachable by others."""
     try:
         return ipaddress.ip_address(bare_host(host)).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""The bearer token: read from its file, put into calls, asked of calls. It appears in no message and no log line."""
+"""Bearer token: read it from a file, add it to calls, check it in calls. No message or log line contains the token."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ from gocom.common.rpc.pem_files import read_file
 
 MIN_CHARACTERS, MAX_CHARACTERS = 16, 4096
 OPEN_METHODS = frozenset({"/grpc.health.v1.Health/Check"})
-"""Need no token, so that probes work: they learn whether the service is up, and nothing else."""
+"""Methods that need no token, for health probes: the only thing they tell is whether the service is up."""
 
 _KEY, _SCHEME = "authorization", "bearer"
 _KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 
 def read_token(path: Path) -> str:
-    """The token in a file, without white space around it. Raises InvalidInput naming token_file, never the token."""
+    """Return the token in a file, without the white space around it.
+
+    Raises:
+        InvalidInput: the file cannot be read or holds no valid token. The message names token_file, never the token.
+    """
     try:
         token = read_file("token_file", path).decode("ascii").strip()
     except UnicodeDecodeError:
@@ -36,31 +40,39 @@ def read_token(path: Path) -> str:
 
 
 def add_token(channel: grpc.aio.Channel, token: str) -> grpc.aio.Channel:
-    """The same channel; calls of the stubs made from it carry the token.
+    """Add a token to every call of the stubs that will be made from a channel; return the same channel.
 
-    Call credentials would do this over TLS only. Interceptors would do it everywhere, but streams come back from them
-    in a wrapping that hides how a call ended.
+    Call credentials would do so over TLS only. Interceptors would do so over plain text too, but they return streams in
+    a wrapper that hides with which status a call ended.
     """
-    carried = (_KEY, f"Bearer {token}")
+    token_metadata = (_KEY, f"Bearer {token}")
 
-    def carrying(make: Callable[..., Any]) -> Callable[..., Any]:
-        def made(*args: Any, **arguments: Any) -> Callable[..., Any]:
-            call = make(*args, **arguments)
+    def adding_token(make_callable: Callable[..., Any]) -> Callable[..., Any]:
+        def make(*args: Any, **arguments: Any) -> Callable[..., Any]:
+            call = make_callable(*args, **arguments)
 
-            def begin(*request: Any, metadata: Sequence[tuple[str, str | bytes]] | None = None, **options: Any) -> Any:
-                return call(*request, metadata=(carried, *(metadata or ())), **options)
+            def call_with_token(
+                *request: Any, metadata: Sequence[tuple[str, str | bytes]] | None = None, **options: Any
+            ) -> Any:
+                return call(*request, metadata=(token_metadata, *(metadata or ())), **options)
 
-            return begin
+            return call_with_token
 
-        return made
+        return make
 
     for kind in _KINDS:
-        setattr(channel, kind, carrying(getattr(channel, kind)))
+        setattr(channel, kind, adding_token(getattr(channel, kind)))
     return channel
 
 
 def check_token(expected: str, method: str, metadata: Sequence[tuple[str, str | bytes]]) -> None:
-    """Raises Unauthenticated unless a call's metadata has the token, or the method needs none."""
+    """Raise Unauthenticated unless a call carries the expected token or its method needs none.
+
+    Args:
+        expected: token of the service.
+        method: full name of the method, "/package.Service/Method".
+        metadata: invocation metadata of the call.
+    """
     if method in OPEN_METHODS:
         return
     service = method.rpartition("/")[0].removeprefix("/")

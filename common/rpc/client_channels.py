@@ -1,4 +1,4 @@
-"""Client side: channels with keepalive and size limits, and the deadlines of calls."""
+"""Client side of gRPC: channels with keepalive and size limits, and the deadlines of calls."""
 
 from __future__ import annotations
 
@@ -10,28 +10,32 @@ from gocom.common.settings import SecuritySettings
 
 MAX_MESSAGE_BYTES = 16 << 20
 RPC_DEADLINE_S = 10.0
-"""Deadline of a call with one answer."""
+"""Deadline of a call with one answer, in seconds."""
 STREAM_DEADLINE_S = 24 * 3600.0
-"""Deadline of a stream: long, since a session may last; stalls are caught by keepalive and by timeouts a frame."""
+"""Deadline of a stream, in seconds. It is long, as a session may be; keepalive and timeouts detect stalls."""
 KEEPALIVE_MS = 2_000
 KEEPALIVE_TIMEOUT_MS = 3_000
-"""A network that swallows packets says nothing: a connection in use that answers no ping for 5 s in all is given up."""
+"""Time in ms to wait for the answer to a keepalive ping.
+
+A network that drops packets reports no error. A connection in use is therefore closed after 2 s of silence and a ping
+that is not answered within 3 s.
+"""
 CONNECT_MS = 2_000
-"""How long one attempt to connect may take. The kernel repeats a lost SYN ever more rarely; a new one is quicker."""
+"""Limit on one attempt to connect, in ms. The kernel repeats a lost SYN ever more rarely; a new attempt is faster."""
 
 
 def open_channel(
     address: str, max_message_bytes: int = MAX_MESSAGE_BYTES, security: SecuritySettings | None = None
 ) -> grpc.aio.Channel:
-    """A channel to host:port; connects when first used. Close it.
+    """Return a channel to a service. It connects on first use, and the caller closes it.
 
     Args:
-        address: of the service.
-        max_message_bytes: largest message, both ways.
-        security: of this end; None: plain text, and no token.
+        address: host:port of the service.
+        max_message_bytes: largest message in either direction.
+        security: security settings of this end; None: plain text without a token.
 
     Raises:
-        InvalidInput: of the security settings.
+        InvalidInput: the security settings are invalid; the message names the setting.
     """
     options = [
         ("grpc.max_send_message_length", max_message_bytes),
@@ -42,10 +46,10 @@ def open_channel(
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 1_000),
         ("grpc.min_reconnect_backoff_ms", CONNECT_MS),
-        # A service that comes back may have another address; by default its name is asked for twice a minute at most.
+        # A restarted service may have a new address; by default gRPC resolves its name at most twice a minute.
         ("grpc.dns_min_time_between_resolutions_ms", 500),
         ("grpc.enable_http_proxy", 0),
-        # Each channel has connections of its own, so that closing one never touches another.
+        # Each channel has connections of its own, so that closing a channel never affects another one.
         ("grpc.use_local_subchannel_pool", 1),
     ]
     if security is None:

@@ -1,7 +1,7 @@
-"""What the security settings come to: credentials of servers and channels, and what is refused.
+"""Security settings: the credentials of servers and channels that follow from them, and the checks that they must pass.
 
-A service listens on loopback, or asks for TLS and a token, or was told `insecure`; nothing else. Files are read once,
-at start: to change a certificate or a token, start anew.
+A service listens on loopback only, or requires TLS and a token, or has the setting `insecure`. Any other combination is
+refused. Certificates and tokens are read once, at start; after a change the service must be restarted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gocom.common.errors import InvalidInput
 from gocom.common.logs import get_logger
 from gocom.common.rpc.addresses import host_of, is_loopback
 from gocom.common.rpc.bearer_token import read_token
-from gocom.common.rpc.pem_files import CLIENT, SERVER, read_authorities, read_pair
+from gocom.common.rpc.pem_files import CLIENT, SERVER, read_authorities, read_key_and_certificate
 from gocom.common.settings import ClientSettings, SecuritySettings, ServiceSettings
 
 log = get_logger("security")
@@ -25,10 +25,10 @@ LOOPBACK = "127.0.0.1"
 
 
 def check_service(settings: ServiceSettings) -> None:
-    """Check what a service's settings say of security, files included.
+    """Check the security settings of a service and the files that they name.
 
     Raises:
-        InvalidInput: naming the setting.
+        InvalidInput: a setting is invalid or its file cannot be used; the message names the setting.
     """
     server_credentials(settings)
     channel_credentials(settings)
@@ -41,15 +41,19 @@ def check_service(settings: ServiceSettings) -> None:
     for field in ("tls_key", "token_file"):
         path: Path | None = getattr(settings, field)
         if path is not None and path.stat().st_mode & stat.S_IROTH:
-            # Not refused: secrets that are mounted into containers look like this.
+            # This is not refused, because secrets that are mounted into containers have this mode.
             log.warning(f"{field} can be read by every user of this machine", path=str(path))
 
 
 def check_peers(settings: SecuritySettings | None, addresses: Sequence[str | None]) -> None:
-    """Check the settings, if there are any, for connecting to these addresses, if they are given; files included.
+    """Check the security settings, and the files that they name, for connecting to peers.
+
+    Args:
+        settings: security settings of this end; None: nothing to check.
+        addresses: host:port of each peer; None: a peer without an address, which is skipped.
 
     Raises:
-        InvalidInput: naming the setting.
+        InvalidInput: a setting is invalid or its file cannot be used; the message names the setting.
     """
     if settings is None:
         return
@@ -60,7 +64,11 @@ def check_peers(settings: SecuritySettings | None, addresses: Sequence[str | Non
 
 
 def peer_token(settings: SecuritySettings, address: str) -> str | None:
-    """What calls to host:port carry; None: nothing. Raises InvalidInput for a token that would go there unprotected."""
+    """Return the token that calls to host:port carry; None: no token.
+
+    Raises:
+        InvalidInput: the token would be sent unprotected, or its file cannot be used.
+    """
     if settings.token_file is None:
         return None
     if settings.tls_ca is None and not settings.insecure and not is_loopback(host_of(address)):
@@ -72,7 +80,11 @@ def peer_token(settings: SecuritySettings, address: str) -> str | None:
 
 
 def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | None:
-    """For listening; None: plain text. Raises InvalidInput naming the setting."""
+    """Return the credentials for listening; None: plain text.
+
+    Raises:
+        InvalidInput: a setting or its file is invalid; the message names the setting.
+    """
     pair = _pair(settings)
     if pair is None:
         if settings.tls_client_ca is not None:
@@ -85,7 +97,11 @@ def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | No
 
 
 def channel_credentials(settings: SecuritySettings) -> grpc.ChannelCredentials | None:
-    """For connecting; None: plain text. Raises InvalidInput naming the setting."""
+    """Return the credentials for connecting; None: plain text.
+
+    Raises:
+        InvalidInput: a setting or its file is invalid; the message names the setting.
+    """
     pair = _pair(settings)
     if settings.tls_ca is None:
         if pair is not None and isinstance(settings, ClientSettings):
@@ -96,19 +112,19 @@ def channel_credentials(settings: SecuritySettings) -> grpc.ChannelCredentials |
 
 
 def service_token(settings: ServiceSettings) -> str | None:
-    """What calls must carry; None: nothing. Raises InvalidInput naming token_file."""
+    """Return the token that calls must carry; None: no token. Raise InvalidInput if its file cannot be used."""
     return read_token(settings.token_file) if settings.token_file is not None else None
 
 
 def metrics_host(settings: ServiceSettings) -> str:
-    """Where metrics may listen, which are plain HTTP for everybody."""
+    """Return the host on which metrics may listen: loopback unless `insecure`, as they are unprotected plain HTTP."""
     return settings.host if settings.insecure or is_loopback(settings.host) else LOOPBACK
 
 
-def security_words(settings: ServiceSettings) -> str:
-    """What a service asks of those who connect, for its log."""
-    words = {"TLS": settings.tls_cert, "client certificates": settings.tls_client_ca, "token": settings.token_file}
-    return ", ".join(word for word, path in words.items() if path is not None) or "none"
+def security_summary(settings: ServiceSettings) -> str:
+    """Return a phrase for the log that says what a service requires of its clients, or "none"."""
+    files = {"TLS": settings.tls_cert, "client certificates": settings.tls_client_ca, "token": settings.token_file}
+    return ", ".join(name for name, path in files.items() if path is not None) or "none"
 
 
 def _pair(settings: SecuritySettings) -> tuple[bytes, bytes] | None:
@@ -118,4 +134,5 @@ def _pair(settings: SecuritySettings) -> tuple[bytes, bytes] | None:
         raise InvalidInput("tls_key: not set, but tls_cert is; they go together")
     if settings.tls_cert is None:
         raise InvalidInput("tls_cert: not set, but tls_key is; they go together")
-    return read_pair(settings.tls_cert, settings.tls_key, SERVER if isinstance(settings, ServiceSettings) else CLIENT)
+    use = SERVER if isinstance(settings, ServiceSettings) else CLIENT
+    return read_key_and_certificate(settings.tls_cert, settings.tls_key, use)

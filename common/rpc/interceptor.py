@@ -1,7 +1,7 @@
-"""The one interceptor of every server: wants the token, decodes requests, maps exceptions to statuses, counts streams.
+"""Interceptor of every server: checks the token, decodes requests, maps exceptions to statuses, limits streams.
 
-gRPC decodes a request before the handler runs, and answers UNKNOWN when that fails. Here the decoder is replaced by
-the identity and run inside the handler, where bad bytes become INVALID_ARGUMENT like every other bad request.
+By default gRPC decodes a request before the handler runs, and answers UNKNOWN if that fails. Here gRPC passes the bytes
+on and the wrapped handler decodes them, so that bad bytes become INVALID_ARGUMENT like every other bad request.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ Behaviour = Callable[[Any, Context], Any]
 
 
 class ServiceInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every handler of a server.
+    """Interceptor that wraps every handler of a server.
 
     Args:
-        max_streams: streaming calls of gocom services at a time; a further one gets RESOURCE_EXHAUSTED.
-        token: what calls must carry; None: nothing.
+        max_streams: limit on concurrent streaming calls of GO-COM services; one more gets RESOURCE_EXHAUSTED.
+        token: token that calls must carry; None: no token.
     """
 
     def __init__(self, max_streams: int, token: str | None = None) -> None:
@@ -108,14 +108,14 @@ async def _write_all(responses: AsyncIterator[Any], context: Context) -> None:
         async for response in responses:
             await context.write(response)
     finally:
-        # A cancelled call must run the handler's own clean-up now, not when the generator is collected.
+        # If the call is cancelled, the handler must clean up now, not when the generator is garbage-collected.
         close = getattr(responses, "aclose", None)
         if close is not None:
             await close()
 
 
 def _refusal(error: Unauthenticated, method: str) -> grpc.RpcMethodHandler[Any, Any]:
-    """Ends a call before anything of it is read, whatever kind it is."""
+    """Return a handler that refuses a call of any kind before a request is read."""
 
     async def refuse(_: Any, context: Context) -> None:
         log.warning("call refused", method=method, peer=context.peer(), error=str(error))

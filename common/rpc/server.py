@@ -1,4 +1,4 @@
-"""Starting, running and draining an aio server: limits, keepalive, health, reflection, SIGTERM."""
+"""Starting, running and draining a grpc.aio server: limits, keepalive, health, reflection, SIGTERM."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gocom.common.rpc.credentials import (
     LOOPBACK,
     check_service,
     metrics_host,
-    security_words,
+    security_summary,
     server_credentials,
     service_token,
 )
@@ -36,7 +36,7 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class _Health(health_module.aio.HealthServicer):
-    """Health whose watchers are let go when the server drains; else they would hold it for the whole grace."""
+    """Health servicer whose Watch streams end when the server drains, and so do not use up the grace period."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,14 +53,14 @@ class _Health(health_module.aio.HealthServicer):
 
 
 class RunningServer:
-    """A server that listens.
+    """A gRPC server that is listening.
 
     Attributes:
-        port: the port it listens on.
-        metrics: the server of the metrics, where there is one.
-        on_drain: called when the server begins to stop, so that endless streams can end themselves.
-        until_idle: awaited then, within the grace, before calls are refused.
-        on_stop: awaited after the last call ended.
+        port: port on which the server listens.
+        metrics: server of the metrics; None if there is none.
+        on_drain: functions to call when the server begins to stop, so that endless streams can end themselves.
+        until_idle: functions to call and await after that, within the grace period, before calls are refused.
+        on_stop: functions to call and await after the last call has ended.
     """
 
     def __init__(
@@ -83,16 +83,22 @@ class RunningServer:
 
     @property
     def address(self) -> str:
-        """host:port to reach it from this machine."""
+        """Address, host:port, of the server as seen from this machine."""
         host = bare_host(self._settings.host)
         return join_address(LOOPBACK if host in ("0.0.0.0", "::") else host, self.port)
 
     async def set_serving(self, serving: bool) -> None:
-        """What health says for the whole server."""
+        """Set the health status of the whole server."""
         await self._health.set("", _SERVING if serving else _NOT_SERVING)
 
     async def stop(self, grace_s: float | None = None) -> None:
-        """Refuse new calls, let those in flight end within the grace, then cancel them. May be called twice."""
+        """Drain the server: wait until it is idle, refuse new calls, cancel those still running after the grace period.
+
+        A second call waits for the first one to finish.
+
+        Args:
+            grace_s: grace period in seconds; None: as in the settings.
+        """
         if self._stopping is None:
             grace = self._settings.grace_s if grace_s is None else grace_s
             self._stopping = asyncio.create_task(self._stop(grace))
@@ -113,22 +119,22 @@ class RunningServer:
             await asyncio.to_thread(self.metrics.stop)
 
     async def wait(self) -> None:
-        """Until the server has stopped."""
+        """Wait until the server has stopped."""
         await self._server.wait_for_termination()
 
 
 async def start_server(
     settings: ServiceSettings, add_services: Callable[[grpc.aio.Server], Sequence[str]]
 ) -> RunningServer:
-    """Start a server; health says NOT_SERVING until `set_serving(True)`.
+    """Start a server. Its health status is NOT_SERVING until `set_serving(True)`.
 
     Args:
-        settings: address and limits.
-        add_services: adds servicers and returns their full names ("gocom.v1.LinkService"), for reflection.
+        settings: settings of the service.
+        add_services: adds servicers to the server; returns their full names ("gocom.v1.LinkService") for reflection.
 
     Raises:
-        InvalidInput: of the security settings; and an address that needs more of them.
-        NotReady: the address, or that of the metrics, cannot be listened on.
+        InvalidInput: the security settings are invalid, or not sufficient for the address.
+        NotReady: the server cannot listen on its address, or on that of the metrics.
     """
     configure(settings.log_json)
     check_service(settings)
@@ -141,7 +147,7 @@ async def start_server(
             ("grpc.keepalive_time_ms", KEEPALIVE_MS),
             ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
             ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
-            # Two servers on one port would share its connections at random.
+            # With SO_REUSEPORT, two servers on one port would share its connections at random.
             ("grpc.so_reuseport", 0),
         ],
     )
@@ -150,7 +156,7 @@ async def start_server(
     await health.set("", _NOT_SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     reflection.enable_server_reflection([*names, health_module.SERVICE_NAME, reflection.SERVICE_NAME], server)
-    metrics = _serve_metrics(settings)  # first, since a port that gRPC has bound it keeps until it has served
+    metrics = _serve_metrics(settings)  # first: once gRPC has bound a port, it releases it only after having served
     try:
         port = _listen(server, settings)
     except NotReady:
@@ -160,12 +166,12 @@ async def start_server(
     running = RunningServer(server, port, settings, health, metrics)
     await server.start()
     address = join_address(settings.host, port)
-    log.info("listening", services=list(names), address=address, security=security_words(settings))
+    log.info("listening", services=list(names), address=address, security=security_summary(settings))
     return running
 
 
 def _listen(server: grpc.aio.Server, settings: ServiceSettings) -> int:
-    """Bind the server's port; -> its number. Raises NotReady."""
+    """Bind the port of the server and return its number. Raise NotReady if that fails."""
     address, credentials = join_address(settings.host, settings.port), server_credentials(settings)
     try:
         if credentials is None:
@@ -176,7 +182,7 @@ def _listen(server: grpc.aio.Server, settings: ServiceSettings) -> int:
 
 
 def _serve_metrics(settings: ServiceSettings) -> MetricsServer | None:
-    """Raises NotReady where the port is taken."""
+    """Start the server of the metrics, if the settings ask for one. Raise NotReady if it cannot listen."""
     if settings.metrics_port is None:
         return None
     host = bare_host(metrics_host(settings))
@@ -190,12 +196,12 @@ def _serve_metrics(settings: ServiceSettings) -> MetricsServer | None:
 
 
 async def run_until_signal(running: RunningServer) -> None:
-    """Wait for SIGTERM or SIGINT, then drain."""
+    """Wait for SIGTERM or SIGINT, or until the server has stopped; then drain it."""
     loop = asyncio.get_running_loop()
-    told = asyncio.Event()
+    signalled = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
-    waits = [asyncio.create_task(told.wait()), asyncio.create_task(running.wait())]
+        loop.add_signal_handler(number, signalled.set)
+    waits = [asyncio.create_task(signalled.wait()), asyncio.create_task(running.wait())]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     log.info("draining", address=running.address)
     await running.stop()

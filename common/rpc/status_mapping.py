@@ -1,4 +1,4 @@
-"""Between the exceptions of common/errors.py and gRPC statuses, both ways."""
+"""Mapping between the exceptions of common/errors.py and gRPC statuses, in both directions."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import grpc
 
 from gocom.common import errors
 from gocom.common.logs import get_logger
-from gocom.common.rpc.true_status import CallStatus, status_parts
+from gocom.common.rpc.call_status import CallStatus, status_parts
 
-# Order matters: the first class that fits wins. The inverse takes the last one of a status, its most general.
+# The order matters. An exception gets the status of the first class that it is an instance of. A status without
+# metadata becomes the last class listed for it, the most general one.
 _STATUS: tuple[tuple[type[errors.GoComError], grpc.StatusCode], ...] = (
     (errors.InvalidInput, grpc.StatusCode.INVALID_ARGUMENT),
     (errors.UnknownName, grpc.StatusCode.UNIMPLEMENTED),
@@ -23,19 +24,19 @@ _STATUS: tuple[tuple[type[errors.GoComError], grpc.StatusCode], ...] = (
     (errors.DecodeFailed, grpc.StatusCode.DATA_LOSS),
 )
 _KIND_KEY = "gocom-error"
-"""Trailing metadata that tells errors of one status apart (Busy from TooLarge)."""
+"""Key of trailing metadata that tells the errors of one status apart, such as Busy and TooLarge."""
 
 _NO_CONNECTION = re.compile(
     r"failed to connect to all addresses; last error: \w+: (?P<peer>\S+): (?P<why>.*)", re.DOTALL
 )
-_VERIFY = re.compile(r"CERTIFICATE_VERIFY_FAILED: (?P<why>[^:]+)")
+_BAD_CERTIFICATE = re.compile(r"CERTIFICATE_VERIFY_FAILED: (?P<why>[^:]+)")
 _HUNG_UP = ("Socket closed", "End of TCP stream", "Connection reset by peer", "Broken pipe")
 
 log = get_logger("rpc")
 
 
 def status_of(error: BaseException) -> tuple[grpc.StatusCode, str]:
-    """The status and the text a client gets for an exception; what nobody raised on purpose is INTERNAL."""
+    """Return the status and the text that a client gets for an exception. An unexpected exception is INTERNAL."""
     if isinstance(error, grpc.aio.AioRpcError):
         error = error_from_rpc(error)
     for kind, code in _STATUS:
@@ -47,7 +48,7 @@ def status_of(error: BaseException) -> tuple[grpc.StatusCode, str]:
 
 
 async def abort_with(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
-    """End a call with the status of an exception. Logs what nobody raised on purpose."""
+    """End a call with the status of an exception. Log the exception if it is unexpected."""
     if not isinstance(error, errors.GoComError | grpc.aio.AioRpcError):
         log.error("unexpected error", exc_info=error)
     code, details = status_of(error)
@@ -55,18 +56,18 @@ async def abort_with(context: grpc.aio.ServicerContext[Any, Any], error: Excepti
 
 
 def error_from_rpc(error: grpc.aio.AioRpcError, watched: CallStatus | None = None) -> errors.GoComError:
-    """The exception a server raised, from the status a client got; the original is its `__cause__`.
+    """Return the exception that the server raised, as far as the status tells it. Its `__cause__` is `error`.
 
     Args:
-        error: what the call raised.
-        watched: the call's status as it came, for streams that are written to.
+        error: exception that the call raised at the client.
+        watched: status of the call as first received, for streams that the client writes to; None: use that of `error`.
     """
     code, details, trailing = watched.of(error) if watched else status_parts(error)
     sent = dict(trailing).get(_KIND_KEY)
     kinds = [kind for kind, status in _STATUS if status == code]
     kind = next((k for k in kinds if k.__name__ == sent), kinds[-1] if kinds else errors.GoComError)
     if code == grpc.StatusCode.UNAVAILABLE:
-        details = connection_words(details)
+        details = explain_connection_error(details)
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
         kind, details = errors.NotReady, "no answer within the deadline"
     result = errors.GoComError.__new__(kind)
@@ -75,8 +76,11 @@ def error_from_rpc(error: grpc.aio.AioRpcError, watched: CallStatus | None = Non
     return result
 
 
-def connection_words(details: str) -> str:
-    """What gRPC says of a connection that was not made, in words that name the settings where TLS may be the reason."""
+def explain_connection_error(details: str) -> str:
+    """Return gRPC's text on a failed connection in clearer words, which name the settings if TLS may be the reason.
+
+    Text of any other kind is returned as it is.
+    """
     failed = _NO_CONNECTION.search(details)
     if failed is None:
         return details
@@ -85,7 +89,7 @@ def connection_words(details: str) -> str:
         return (
             f"TLS with {peer}: its certificate is for other host names; subjectAltName must have the one in the address"
         )
-    if verify := _VERIFY.search(why):
+    if verify := _BAD_CERTIFICATE.search(why):
         return f"TLS with {peer}: its certificate is refused: {verify['why']}; is tls_ca the CA that signed it?"
     if "WRONG_VERSION_NUMBER" in why:
         return f"TLS with {peer}: it answers in plain text; it has no tls_cert, or this end needs no tls_ca"
@@ -94,7 +98,7 @@ def connection_words(details: str) -> str:
     if "Connection refused" in why:
         return f"{peer}: connection refused; is the service up, and does it listen there?"
     if any(words in why for words in _HUNG_UP):
-        # All that a client learns of a server that wants TLS, or wants a certificate, or is about to end.
+        # A client learns no more from a server that requires TLS or a certificate, or that is about to end.
         return (
             f"{peer} hung up at once: it is not up yet, or wants TLS (tls_ca), or a certificate that its tls_client_ca "
             "signed (tls_cert, tls_key)"

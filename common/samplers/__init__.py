@@ -1,1 +1,1 @@
-"""Samplers: how a net's predictions become a picture's tokens or latents. Nets are in common/nets."""
+"""Samplers, which make the tokens or latents of a picture from the predictions of a net in common/nets."""

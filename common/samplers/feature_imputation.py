@@ -1,7 +1,7 @@
-"""Conditional DDIM over a latent whose erased elements are unknown (Generative Feature Imputing, section III.B).
+"""Conditional DDIM sampling of a latent with erased elements (Generative Feature Imputing, section III.B).
 
-The net sees noisy features, received features and the mask of what was received. After each step the received features
-are put back, with the noise that belongs to the next step; at the end as they are.
+The input of the net is the noisy features, the received features and the mask of the received ones. Before each step,
+the received features replace their noisy counterparts, with the noise of that step. In the result they are unchanged.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 GRID_STEP = 4
-"""Sides of the net's grid are multiples of it: it halves them twice."""
+"""Divisor of the sides of the net's grid: the net halves them twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImputerSettings:
-    """How erased features are drawn; the defaults are for what a header leaves open.
+    """Settings of the sampler. The defaults apply to what the codec's header leaves unset.
 
     Attributes:
-        num_inference_steps: from 1.
-        eta: noise added at each step, 0 (DDIM) to 1 (as much as DDPM).
-        deterministic: begin with no noise and add none, whatever `eta`: the same features whatever the seed, near the
-            mean of those that are possible. With the bundled net they are nearer to the truth than drawn ones.
+        num_inference_steps: number of diffusion steps, 1 or more.
+        eta: noise added at each step, from 0 (DDIM) to 1 (as much as DDPM).
+        deterministic: start from zeros and add no noise, whatever `eta` is. The features then do not depend on the seed
+            and are near the conditional mean. With the bundled net their error is smaller than that of random samples.
     """
 
     num_inference_steps: int = 10
@@ -36,7 +36,7 @@ class ImputerSettings:
 
 
 def make_scheduler() -> DDIMScheduler:
-    """The noise levels that the net is trained with; the last one is noise alone."""
+    """Return the noise schedule that the net is trained with. Its highest level is pure noise."""
     return DDIMScheduler(
         beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", rescale_betas_zero_snr=True,
         timestep_spacing="trailing", clip_sample=False,
@@ -44,7 +44,15 @@ def make_scheduler() -> DDIMScheduler:
 
 
 def predict(net: UNet2DModel, noisy: Tensor, features: Tensor, received: Tensor, t: Tensor) -> Tensor:
-    """v of [B,C,h,w], whose sides are multiples of 4; `received` is float, 1 where `features` holds what was sent."""
+    """Return the net's prediction of the velocity v, [B,C,h,w].
+
+    Args:
+        net: net with 3C input channels and C output channels.
+        noisy: noisy features, [B,C,h,w], h and w multiples of GRID_STEP.
+        features: received features, [B,C,h,w]; values where `received` is 0 are ignored.
+        received: float [B,C,h,w], 1 where a feature was received, 0 elsewhere.
+        t: diffusion timestep of each frame, [B].
+    """
     v: Tensor = net(torch.cat([noisy, features * received, received], dim=1), t, return_dict=False)[0]
     return v
 
@@ -56,14 +64,17 @@ def impute(
     settings: ImputerSettings,
     generators: Sequence[torch.Generator],
 ) -> Iterator[Tensor]:
-    """The net's guess of the features after each step, the last one final; received ones are as given.
+    """Yield the estimate of the features, float32 [B,C,h,w], after each step. The last one is the result.
+
+    Received features are unchanged in every estimate.
 
     Args:
-        net: in 3C channels, out C.
-        features: float32 [B,C,h,w]; erased ones may be anything.
-        received: bool [B,C,h,w].
-        settings: the same for all B.
-        generators: B, on the CPU: what is drawn for one frame does not depend on its companions.
+        net: net with 3C input channels and C output channels.
+        features: float32 [B,C,h,w]; the values of erased features are ignored.
+        received: bool [B,C,h,w], True where a feature was received.
+        settings: settings for all B frames.
+        generators: B generators on the CPU, one for each frame, so that the noise of a frame does not depend on the
+            other frames of the batch.
     """
     height, width = features.shape[2:]
     known = received.to(features.dtype)
@@ -76,15 +87,15 @@ def impute(
     for t in scheduler.timesteps:
         steps = t.expand(len(y)).to(y.device)
         noisy = torch.where(mask > 0, scheduler.add_noise(y, noise, steps), noisy)
-        more = _draw(y, generators) if eta > 0 else None
-        step = scheduler.step(predict(net, noisy, y, mask, steps), int(t), noisy, eta=eta, variance_noise=more)
+        step_noise = _draw(y, generators) if eta > 0 else None
+        step = scheduler.step(predict(net, noisy, y, mask, steps), int(t), noisy, eta=eta, variance_noise=step_noise)
         noisy = step.prev_sample
-        guess = step.pred_original_sample[:, :, :height, :width]
-        yield torch.where(received, features, guess)
+        estimate = step.pred_original_sample[:, :, :height, :width]
+        yield torch.where(received, features, estimate)
 
 
 def _draw(like: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-    """Standard normal; float64 first, which is the same on every CPU."""
+    """Return standard normal noise. It is drawn in float64, which gives the same numbers on every CPU."""
     shape = like.shape[1:]
     drawn = [torch.randn(shape, generator=generator, dtype=torch.float64) for generator in generators]
     return torch.stack(drawn).to(like)

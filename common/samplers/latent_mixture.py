@@ -1,7 +1,7 @@
-"""Latent mixture integration (LaMI-GO, eq. 12-13, algorithm 2) around a Paella-style token denoiser.
+"""Latent mixture integration (LaMI-GO, eq. 12-13, algorithm 2) with a token denoiser like Paella's.
 
-In the paper M = 1 means masked. Here `received` is True where a token arrived; it is put back after every step, so
-what the channel delivered is never re-invented.
+In the paper M = 1 means masked. Here `received` is True where a token arrived. Received tokens are kept at every step,
+so the sampler never replaces what the channel delivered.
 """
 
 from __future__ import annotations
@@ -15,24 +15,26 @@ from torch import Tensor
 from gocom.common.systems.lami_go import TokenDraw, TSchedule
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
-"""(tokens int64 [B,h,w], t float32 [B] in [0, 1]) -> logits [B,K,h,w]."""
+"""Denoiser: (tokens int64 [B,h,w], t float32 [B] in [0,1]) -> logits [B,K,h,w]."""
 Generators = Sequence[torch.Generator]
-"""One on the CPU for each frame, all of its randomness: so what is drawn does not depend on its companions."""
+"""Generators on the CPU, one for each frame, so that the draws for a frame do not depend on the rest of the batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class SamplerSettings:
-    """How missing tokens are drawn; the defaults are for what a header leaves open.
+    """Settings of the sampler. The defaults apply to what the codec's header leaves unset.
 
     Attributes:
-        num_inference_steps: T, from 1.
-        renoise_steps: tau; steps before the tau-th look at a re-noised grid (the first is noise: 1 is like 0).
-        t_schedule: what the net is told of the noise. PAPER: t falls from 1 to 0. MATCHED: from the share that is
-            really unknown, because at t near 1 such a net ignores its input, received tokens too.
-        temperature: of the draws at the first step, above 0.
-        final_temperature: at the last step; linear in between, as Paella's own sampler has it.
-        guidance_scale: of the text; 0: the text is ignored, 1: no guidance.
-        draw: how codewords are taken from what the net says.
+        num_inference_steps: number of denoising steps T, 1 or more.
+        renoise_steps: tau: the input of the steps before the tau-th is re-noised. The first step starts from noise
+            anyway, so 1 has the same effect as 0.
+        t_schedule: start of the noise level t that the net gets; from there t falls linearly to 0. PAPER starts at 1.
+            MATCHED starts at the share of tokens that are really missing, because for t near 1 such a net ignores its
+            input, received tokens included.
+        temperature: temperature of the draws at the first step, above 0.
+        final_temperature: temperature at the last step, above 0; it is linear in between, as in Paella's own sampler.
+        guidance_scale: scale of the classifier-free guidance by the text; 0: the text is ignored, 1: no guidance.
+        draw: how codewords are chosen from the net's probabilities.
     """
 
     num_inference_steps: int = 8
@@ -44,19 +46,19 @@ class SamplerSettings:
     draw: TokenDraw = TokenDraw.EXPECTED
 
     def temperature_at(self, step: int) -> float:
-        """Of a step, counted from 0."""
-        part = step / max(1, self.num_inference_steps - 1)
-        return self.temperature + part * (self.final_temperature - self.temperature)
+        """Return the temperature of a step, counted from 0."""
+        progress = step / max(1, self.num_inference_steps - 1)
+        return self.temperature + progress * (self.final_temperature - self.temperature)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """The grids after one step.
+    """Result of one sampling step.
 
     Attributes:
-        tokens: int64 [B,h,w], received ones as given.
-        missing: bool [B,h,w], True where the token was drawn; M of them.
-        logits: float32 [M,K] they were drawn from (guidance included, temperature not), in raster order.
+        tokens: int64 [B,h,w]; received tokens are unchanged.
+        missing: bool [B,h,w], True where the token was not received but drawn; there are M such tokens.
+        logits: float32 [M,K], logits of the drawn tokens in raster order, with guidance but before the temperature.
     """
 
     tokens: Tensor
@@ -65,58 +67,85 @@ class Step:
 
     @property
     def probability(self) -> Tensor:
-        """float32 [B,h,w]: what the net gave the token that was drawn; 1 where it was received."""
+        """Probability of each drawn token according to the net, float32 [B,h,w]; 1 where the token was received."""
         chosen = self.logits.softmax(1).gather(1, self.tokens[self.missing][:, None]).squeeze(1)
         return torch.ones_like(self.missing, dtype=chosen.dtype).masked_scatter(self.missing, chosen)
 
     def uncertainty(self, codebook: Tensor) -> Tensor:
-        """Expected squared distance from the codeword drawn to the right one; hesitation among near-alikes is little.
+        """Return the expected squared distance from the drawn codeword to the right one.
+
+        It is small where the net hesitates only between codewords that are alike.
 
         Args:
             codebook: float32 [K,D].
 
         Returns:
-            float32 [B,h,w], sum over k of p_k ||w_k - w_drawn||^2; 0 where the token was received.
+            float32 [B,h,w], the sum over k of p_k ||w_k - w_drawn||^2; 0 where the token was received.
         """
-        # Without the shortcut over a matrix product, which is wrong in the last digits: equal codewords are 0 apart.
+        # cdist may use a matrix product, whose rounding errors would give equal codewords a distance above 0.
         squared = torch.cdist(codebook, codebook, compute_mode="donot_use_mm_for_euclid_dist").square()
         expected = (self.logits.softmax(1) * squared[self.tokens[self.missing]]).sum(1)
         return torch.zeros_like(self.missing, dtype=expected.dtype).masked_scatter(self.missing, expected)
 
 
 def multinomial(logits: Tensor, temperature: float, uniform: Tensor) -> Tensor:
-    """One index a row from softmax(logits / temperature): [M,K] and float64 [M] in [0, 1) -> int64 [M].
+    """Draw one index per row from softmax(logits / temperature), int64 [M].
 
-    By inversion of the cumulative sum: uniforms that were drawn on the CPU are the same for every kernel and device.
+    The cumulative sum is inverted at uniform numbers, which are drawn on the CPU and so are the same on every device.
+
+    Args:
+        logits: [M,K].
+        temperature: above 0.
+        uniform: float64 [M] in [0,1).
     """
-    below = logits.double() - logits.amax(1, keepdim=True)  # at most 0, so no temperature makes it overflow
-    cumulative = (below / temperature).softmax(1).cumsum(1)
+    shifted = logits.double() - logits.amax(1, keepdim=True)  # at most 0, so that no temperature makes it overflow
+    cumulative = (shifted / temperature).softmax(1).cumsum(1)
     return torch.searchsorted(cumulative, uniform[:, None]).squeeze(1).clamp_max(logits.shape[1] - 1)
 
 
 def nearest_to_expected(logits: Tensor, codebook: Tensor) -> Tensor:
-    """The codeword nearest to the expected one, of least squared error: [M,K], [K,D] -> int64 [M]."""
+    """Return the index of the codeword nearest to the expected codeword, int64 [M]. It has the least squared error.
+
+    Args:
+        logits: [M,K].
+        codebook: [K,D].
+    """
     return torch.cdist(logits.softmax(1) @ codebook, codebook).argmin(1)
 
 
 def renoise(tokens: Tensor, noise: Tensor, share: float, generators: Generators) -> Tensor:
-    """Gamma: put the first random draw back at a random `share` of the positions of [B,h,w]."""
+    """Put the initial noise back at randomly chosen positions (the paper's Gamma); return int64 [B,h,w].
+
+    Args:
+        tokens: int64 [B,h,w].
+        noise: int64 [B,h,w], the random tokens that sampling started from.
+        share: probability in [0,1] that a position is chosen.
+        generators: B generators.
+    """
     uniform = torch.stack([torch.rand(tokens.shape[1:], generator=g, dtype=torch.float64) for g in generators])
     return torch.where(uniform.to(tokens.device) < share, noise, tokens)
 
 
 def guided(denoise: Denoise, unconditional: Denoise, scale: float) -> Denoise:
-    """Classifier-free guidance (Ho and Salimans 2022, as in Paella): away from what the net says without the text."""
+    """Return a denoiser with classifier-free guidance (Ho and Salimans 2022, as in Paella).
+
+    It moves the logits away from those without the text.
+
+    Args:
+        denoise: the net with its text.
+        unconditional: the net without the text.
+        scale: 0: only `unconditional` is used; 1: only `denoise` is used; more: the text has more weight.
+    """
     if scale == 1:
         return denoise
     if scale == 0:
         return unconditional
 
-    def both(tokens: Tensor, t: Tensor) -> Tensor:
-        without = unconditional(tokens, t)
-        return without + scale * (denoise(tokens, t) - without)
+    def denoise_guided(tokens: Tensor, t: Tensor) -> Tensor:
+        without_text = unconditional(tokens, t)
+        return without_text + scale * (denoise(tokens, t) - without_text)
 
-    return both
+    return denoise_guided
 
 
 def sample(
@@ -129,30 +158,30 @@ def sample(
     generators: Generators,
     unconditional: Denoise | None = None,
 ) -> Iterator[Step]:
-    """Fill B grids together; yields T steps, the last of which is the result.
+    """Draw the missing tokens of B grids together. Yield T steps; the last one is the result.
 
     Args:
         denoise: the net, with its text and its trusted channel bound.
-        tokens: int64 [B,h,w]; values where `received` is False do not matter.
-        received: bool [B,h,w], on the same device.
+        tokens: int64 [B,h,w]; values where `received` is False are ignored.
+        received: bool [B,h,w], True where a token arrived; on the same device as `tokens`.
         codebook: float32 [K,D].
-        settings: the same for all B.
-        generators: B.
-        unconditional: the same net without its text; None: it has none, and `guidance_scale` means nothing.
+        settings: settings for all B grids.
+        generators: B generators.
+        unconditional: the same net without its text; None: there is no text, and `guidance_scale` has no effect.
     """
     predict = denoise if unconditional is None else guided(denoise, unconditional, settings.guidance_scale)
     missing, device = ~received, tokens.device
     counts = missing.flatten(1).sum(1).tolist()
     noise = torch.stack([torch.randint(len(codebook), tokens.shape[1:], generator=g) for g in generators]).to(device)
     unknown = missing.flatten(1).float().mean(1)
-    first_t = torch.ones_like(unknown) if settings.t_schedule is TSchedule.PAPER else unknown
+    initial_t = torch.ones_like(unknown) if settings.t_schedule is TSchedule.PAPER else unknown
     current = torch.where(received, tokens, noise)
     for step in range(settings.num_inference_steps):
-        # Of the missing tokens this share is noise; of the whole grid, `first_t` times as many.
+        # This share of the missing tokens is noise; in the MATCHED schedule, t is the share of noise in the whole grid.
         share = 1 - step / settings.num_inference_steps
         if 0 < step < settings.renoise_steps:
             current = torch.where(received, tokens, renoise(current, noise, share, generators))
-        logits = predict(current, first_t * share).permute(0, 2, 3, 1)[missing]  # received ones are not drawn
+        logits = predict(current, initial_t * share).permute(0, 2, 3, 1)[missing]
         last = step == settings.num_inference_steps - 1
         if settings.draw is TokenDraw.ARGMAX:
             drawn = logits.argmax(1)

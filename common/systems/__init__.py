@@ -1,4 +1,4 @@
-"""One file a system: its header, its options, its segments, its paper. Files here register with SYSTEMS."""
+"""What both ends of each codec agree on: header, options and segments. Each file here registers one system or more."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import lru_cache
 from gocom.common.entropy.coders import ElementCoder, FixedCoder, HuffmanCoder, RangeCoder
 from gocom.common.entropy.context_coder import ContextCoder
 from gocom.common.entropy.frequency_tables import FrequencyTable, NeighbourTables
-from gocom.common.entropy.keep_mask_coder import EscapeCoder, MaskedFixedCoder
+from gocom.common.entropy.keep_mask_coders import EscapeCoder, MaskedFixedCoder
 from gocom.common.errors import InvalidInput
 from gocom.common.registry import Registry
 from gocom.common.types import Bools, ElementCoding, Parameters
@@ -17,22 +17,25 @@ from gocom.common.types import Bools, ElementCoding, Parameters
 
 @dataclass(frozen=True, slots=True)
 class SegmentSpec:
-    """One of the segments a system sends.
+    """Specification of one of the segments that a system sends.
 
     Attributes:
-        name: for people and byte accounts.
-        alphabet_size: elements are in [0, alphabet_size).
-        table: loads the static integer table that Huffman and range coding use; None: fixed length only.
-        neighbours: loads the tables that context coding uses; None: there is no context coding.
-        columns: (width_px, height_px) -> elements in a row, where the segment is a grid; None: it is a sequence.
-        count: (width_px, height_px) -> elements of a first round, where the picture's size says that, and the most of
-            a further one; None: it may announce any number.
-        keep: (header, width_px, height_px) -> bool [N], the elements that are sent, where both ends know that from
-            the frame header; None, or a None from it: all of them.
-        unit: (header, width_px, height_px) -> how many neighbouring elements belong together: in a first round the
-            interleaver moves them as one, and a packet that can hold a unit ends with a whole one; None: 1.
-        limit: most elements it may announce; None: what the receiver's settings allow.
-        whole: it is of no use unless all of it arrives.
+        name: name for people and for byte accounts.
+        alphabet_size: size of the alphabet; elements are in [0, alphabet_size).
+        table: function that loads the static integer table of Huffman and range coding; None: the segment has neither.
+        neighbours: function that loads the tables of context coding; None: the segment has no context coding.
+        columns: function (width_px, height_px) -> number of elements in a row, if the segment is a grid; None: it is a
+            sequence.
+        count: function (width_px, height_px) -> number of elements in a first round, and limit for later rounds, if the
+            size of the picture determines it; None: a frame may announce any number.
+        keep: function (header, width_px, height_px) -> bool [N], True for elements that are sent, if both ends know the
+            mask from the frame header; None, or a function that returns None: all elements are sent.
+        unit: function (header, width_px, height_px) -> number of adjacent elements that belong together. In a first
+            round the interleaver moves a unit as a whole, and a packet that can hold a unit ends at the end of one.
+            None: 1.
+        max_elements: limit on the number of elements that a frame may announce; None: only the receiver's settings
+            limit it.
+        all_or_nothing: the segment is useless unless all of its elements arrive.
     """
 
     name: str
@@ -43,41 +46,45 @@ class SegmentSpec:
     count: Callable[[int, int], int] | None = None
     keep: Callable[[Parameters, int, int], Bools | None] | None = None
     unit: Callable[[Parameters, int, int], int] | None = None
-    limit: int | None = None
-    whole: bool = False
+    max_elements: int | None = None
+    all_or_nothing: bool = False
 
     @property
     def codings(self) -> tuple[ElementCoding, ...]:
-        """The codings this segment can be sent with."""
-        more = {
+        """Codings with which the segment can be sent."""
+        loaders = {
             ElementCoding.HUFFMAN: self.table,
             ElementCoding.RANGE: self.table,
             ElementCoding.CONTEXT: self.neighbours,
         }
-        return (ElementCoding.FIXED, *(coding for coding, needed in more.items() if needed is not None))
+        return (ElementCoding.FIXED, *(coding for coding, loader in loaders.items() if loader is not None))
 
     def coder(
         self, coding: ElementCoding, width_px: int, height_px: int, withheld: tuple[int, int] | None = None
     ) -> ElementCoder:
-        """The coder of a segment of an image of this size; made once.
+        """Return the coder of the segment for an image. Coders are cached.
 
         Args:
-            withheld: (withheld, all) elements where each packet carries its slice of the mask, as -1 elements.
+            coding: coding of the elements.
+            width_px: width of the image.
+            height_px: height of the image.
+            withheld: (withheld elements, all elements) if each packet carries its part of the keep mask, with withheld
+                elements as -1; None: packets carry no mask.
 
         Raises:
-            InvalidInput: a coding that the segment does not have.
+            InvalidInput: the segment does not have this coding.
         """
         if coding not in self.codings:
             choices = ", ".join(c.value for c in self.codings)
             raise InvalidInput(f"coding: segment {self.name!r} has no {coding.value!r}; choose {choices}")
         if withheld is not None:
-            # In 256ths: both ends round alike, and a peer cannot have a table made for every number it thinks of.
+            # Rounded to 1/256, alike at both ends, so that a peer can make this end build only a few tables.
             withheld = min(255, max(1, round(256 * withheld[0] / withheld[1]))), 256
         columns = self.columns(width_px, height_px) if self.columns and coding is ElementCoding.CONTEXT else None
         return _make_coder(self, coding, columns, withheld)
 
 
-@lru_cache(maxsize=16)  # one of context tables takes 7 MiB once all of them were used
+@lru_cache(maxsize=16)  # a context coder takes 7 MiB once all of its contexts were used
 def _make_coder(
     spec: SegmentSpec, coding: ElementCoding, columns: int | None, withheld: tuple[int, int] | None
 ) -> ElementCoder:
@@ -102,12 +109,12 @@ class System:
     """What both ends of one codec agree on.
 
     Attributes:
-        name: codec id, and the oneof case on the wire.
-        header: what the receiver must know beyond the common header.
-        options: what a user may set.
-        segments: what is sent, in wire order.
-        knowledge: names of the model folders both ends must hold alike.
-        summary: one line for `gocom codecs`.
+        name: codec name, and the oneof case on the wire.
+        header: type of the codec's part of the frame header.
+        options: type of the codec's options, which a user may set.
+        segments: segments that are sent; the index of a segment is its `kind` on the wire.
+        knowledge: names of the model folders that must be identical at both ends.
+        summary: description in one line for `gocom codecs`.
     """
 
     name: str
@@ -122,7 +129,7 @@ SYSTEMS: Registry[System] = Registry("codec", "gocom.common.systems")
 
 
 def spec_of(codec: str, kind: int) -> SegmentSpec:
-    """A codec's segment. Raises InvalidInput for an index it does not have."""
+    """Return the specification of a codec's segment. Raise InvalidInput if the codec has no segment of this kind."""
     segments = SYSTEMS.get(codec).segments
     if not 0 <= kind < len(segments):
         names = ", ".join(f"{i} ({s.name})" for i, s in enumerate(segments))
@@ -131,8 +138,8 @@ def spec_of(codec: str, kind: int) -> SegmentSpec:
 
 
 def system_file(name: str) -> str:
-    """The file that a codec's encoder and decoder are in, without its ending; "" for a codec nobody knows.
+    """Return the name, without suffix, of the files that define a codec's system, encoder and decoder; "" if unknown.
 
-    That of its header here: the three files of a system have one name.
+    The three files have the same name, so it is that of the module which defines the codec's header.
     """
     return SYSTEMS.get(name).header.__module__.rpartition(".")[2] if name in SYSTEMS else ""

@@ -1,4 +1,7 @@
-"""jpeg, jpeg2000, webp, avif: a file's bytes, with RaptorQ repair packets if asked. The cliff everybody knows."""
+"""jpeg, jpeg2000, webp, avif: the bytes of an image file, which decode completely or not at all.
+
+RaptorQ repair packets protect them if the options ask for it.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,12 @@ from gocom.common.types import Parameters
 
 FILE = 0
 MAX_FILE_BYTES = 4 << 20
-"""More than any file takes: of noise, 1024 px a side, a JPEG2000 of quality 100 has 3.3 MiB."""
+"""Limit on the size of a file. No file reaches it: noise of 1024 x 1024 px as JPEG2000 of quality 100 has 3.3 MiB."""
 CLASSICAL_CODECS = ("jpeg", "jpeg2000", "webp", "avif")
 
 
 class Scale(IntEnum):
-    """By how much each side of the picture is divided before it is encoded."""
+    """Divisor of both sides of the picture before it is encoded."""
 
     FULL = 1
     HALF = 2
@@ -25,17 +28,24 @@ class Scale(IntEnum):
     EIGHTH = 8
 
 
-def shrunk(width_px: int, height_px: int, scale: int) -> tuple[int, int]:
-    """Width and height of the picture in the file, rounded up."""
+def scaled_size(width_px: int, height_px: int, scale: int) -> tuple[int, int]:
+    """Return (width, height) in pixels of the picture in the file, rounded up, for a `Scale`."""
     return -(-width_px // scale), -(-height_px // scale)
 
 
 class ClassicalHeader(Parameters):
-    """Nothing: the file says it all."""
+    """Empty codec header: the file itself holds everything that the receiver needs."""
 
 
 class ClassicalOptions(Parameters):
-    """What a user may set."""
+    """Options that a user may set.
+
+    Attributes:
+        quality: quality setting of the image encoder, 0 to 100; None: the codec's default. It excludes `target_bytes`.
+        target_bytes: limit on the file size in bytes; the encoder takes the best quality within it. None: no limit.
+        repair_overhead: RaptorQ repair packets as a share of the source packets.
+        scale: divisor of both sides of the picture.
+    """
 
     quality: Annotated[int, Field(ge=0, le=100)] | None = None
     target_bytes: Annotated[int, Field(ge=1)] | None = None
@@ -43,7 +53,7 @@ class ClassicalOptions(Parameters):
     scale: Scale = Scale.FULL
 
     @model_validator(mode="after")
-    def _one_of_two(self) -> ClassicalOptions:
+    def _quality_or_target(self) -> ClassicalOptions:
         if self.quality is not None and self.target_bytes is not None:
             raise ValueError("quality and target_bytes exclude each other")
         return self
@@ -56,7 +66,7 @@ for _name in CLASSICAL_CODECS:
             name=_name,
             header=ClassicalHeader,
             options=ClassicalOptions,
-            segments=(SegmentSpec("file", 256, limit=MAX_FILE_BYTES, whole=True),),
+            segments=(SegmentSpec("file", 256, max_elements=MAX_FILE_BYTES, all_or_nothing=True),),
             summary=f"the bytes of a {_name} file; decodes or fails",
         ),
     )

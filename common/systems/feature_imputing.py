@@ -1,4 +1,4 @@
-"""feature_imputing: quantized VAE features; what the channel erased is imputed by a conditional diffusion model.
+"""feature_imputing: quantized VAE features; a conditional diffusion model imputes those that the channel erased.
 
 "Generative Feature Imputing -- A Technique for Error-resilient Semantic Communication", arXiv 2508.17957.
 """
@@ -20,21 +20,23 @@ from gocom.common.systems import SYSTEMS, SegmentSpec, System
 from gocom.common.types import MAX_SIDE_PX, Bools, ElementCoding, Ints, Parameters
 
 FEATURES, ROI = 0, 1
-"""Segments: the features, and those of the region of interest where there is one."""
+"""Kinds of segments: the features outside the region of interest, and those inside it if there is one."""
 LATENT_CHANNELS = 8
 PATCH_PX = 8
 LEVELS = 128
-"""Of the 7-bit quantizer."""
+"""Number of levels of the 7-bit quantizer."""
 MAX_GRID = MAX_SIDE_PX // PATCH_PX
-"""Patches along a side of the largest picture."""
+"""Number of patches along a side of the largest picture."""
 
 
 class PacketOrder(str, Enum):
-    """What shares a packet (the paper's text can be read two ways, so there are three).
+    """Which features share a packet.
 
-    SPATIAL: all channels of a patch, so that a loss is concentrated in space; the interleaver scatters patches.
-    CHANNEL: a group of channels, the paper's "encoding feature elements based on their channel mappings".
-    RANDOM: elements from anywhere.
+    The paper's text can be read in two ways, and RANDOM is a third order.
+
+    SPATIAL: all channels of a patch, so that each loss is concentrated in space; the interleaver scatters patches.
+    CHANNEL: a part of a channel, or several; the paper's "encoding feature elements based on their channel mappings".
+    RANDOM: random features of the picture.
     """
 
     SPATIAL = "spatial"
@@ -43,7 +45,7 @@ class PacketOrder(str, Enum):
 
 
 class Importance(str, Enum):
-    """What power and repair packets go by: a class activation map, or nothing (all patches alike)."""
+    """Importance of patches, by which power and repair packets are allocated: class activation, or equal for all."""
 
     CAM = "cam"
     UNIFORM = "uniform"
@@ -55,9 +57,20 @@ Patches = Annotated[int, Field(ge=0, le=MAX_GRID)]
 
 
 class FeatureImputingHeader(Parameters):
-    """What the receiver must know besides the common header.
+    """Codec header: what the receiver must know in addition to the common frame header.
 
-    The region of interest is a rectangle of patches in packets of its own; `roi_rows` 0: there is none.
+    The region of interest is a rectangle of patches that are sent in packets of their own.
+
+    Attributes:
+        packet_order: which features share a packet.
+        withheld_permille: share of patches that are not sent, in thousandths. `kept_patches` says which.
+        num_inference_steps: diffusion steps that the sender asks for; None: the receiver's default.
+        eta: noise added at each step, from 0 (DDIM) to 1 (DDPM); None: the receiver's default.
+        deterministic: impute without random numbers; None: the receiver's default.
+        roi_top: first row of patches in the region of interest.
+        roi_left: its first column of patches.
+        roi_rows: its number of rows of patches; 0: there is no region of interest.
+        roi_columns: its number of columns of patches.
     """
 
     packet_order: PacketOrder = PacketOrder.SPATIAL
@@ -72,7 +85,20 @@ class FeatureImputingHeader(Parameters):
 
 
 class FeatureImputingOptions(Parameters):
-    """What a user may set."""
+    """Options that a user may set.
+
+    Attributes:
+        packet_order: which features share a packet.
+        withhold: share of patches not to send.
+        coding: coding of the features.
+        num_inference_steps: number of diffusion steps; None: the receiver's default.
+        eta: noise added at each step, from 0 (DDIM) to 1 (DDPM); None: the receiver's default.
+        deterministic: impute without random numbers; None: the receiver's default.
+        importance: importance of the patches.
+        target_class: ImageNet class of the class activation map; None: the likeliest class.
+        repair_overhead: RaptorQ repair packets as a share of the source packets.
+        roi_share: share of the picture in the region of interest; 0: there is none.
+    """
 
     packet_order: PacketOrder = PacketOrder.SPATIAL
     withhold: Annotated[float, Field(ge=0, le=0.95)] = 0.0
@@ -87,12 +113,15 @@ class FeatureImputingOptions(Parameters):
 
 
 def grid_shape(width_px: int, height_px: int) -> tuple[int, int]:
-    """(rows, columns) of patches for an image whose sides are padded to multiples of 8."""
+    """Return (rows, columns) of patches of an image, whose sides are padded to multiples of 8 px."""
     return -(-height_px // PATCH_PX), -(-width_px // PATCH_PX)
 
 
 def element_order(packet_order: PacketOrder, rows: int, columns: int) -> Ints:
-    """int64 [h * w * C]: element i of the segment is entry order[i] of the features [h, w, C], flattened."""
+    """Return the order of the elements, int64 [h * w * C].
+
+    Element i of the segment is entry order[i] of the flattened features, [h, w, C].
+    """
     index = np.arange(rows * columns * LATENT_CHANNELS, dtype=np.int64)
     if packet_order is PacketOrder.CHANNEL:
         return index.reshape(-1, LATENT_CHANNELS).T.ravel()
@@ -102,30 +131,37 @@ def element_order(packet_order: PacketOrder, rows: int, columns: int) -> Ints:
 
 
 def region_of_interest(header: FeatureImputingHeader, rows: int, columns: int) -> Bools:
-    """bool [h, w]: the patches of the rectangle; what of it is beyond the picture is left out."""
+    """Return the mask of the region of interest, bool [h, w], True for its patches; it is clipped to the picture."""
     inside = np.zeros((rows, columns), bool)
     bottom, right = header.roi_top + header.roi_rows, header.roi_left + header.roi_columns
     inside[header.roi_top : bottom, header.roi_left : right] = True
     return inside
 
 
-def patches_kept(header: FeatureImputingHeader, rows: int, columns: int) -> Bools:
-    """bool [h * w], True where a patch is sent: those that are not follow from the header.
+def kept_patches(header: FeatureImputingHeader, rows: int, columns: int) -> Bools:
+    """Return the mask of the patches that are sent, bool [h * w]. It follows from the header alone.
 
-    Patches within the region of interest are withheld after all others.
+    Patches in the region of interest are withheld only if there are no others left to withhold.
     """
     kept = np.ones(rows * columns, bool)
     withheld = round(header.withheld_permille * len(kept) / 1000)
-    drawn = CounterRng(1, "feature_imputing").permutation(len(kept))
-    inside = region_of_interest(header, rows, columns).ravel()[drawn]
-    kept[drawn[np.argsort(inside, kind="stable")][:withheld]] = False
+    shuffled = CounterRng(1, "feature_imputing").permutation(len(kept))
+    inside = region_of_interest(header, rows, columns).ravel()[shuffled]
+    kept[shuffled[np.argsort(inside, kind="stable")][:withheld]] = False
     return kept
 
 
 def elements_sent(header: FeatureImputingHeader, kind: int, rows: int, columns: int) -> Bools:
-    """bool [h * w * C], in the order of the segment: the elements that a first round's segment of a kind brings."""
+    """Return the mask of the elements that a segment of the first round brings, bool [h * w * C], in segment order.
+
+    Args:
+        header: codec header of the frame.
+        kind: FEATURES or ROI.
+        rows: rows of patches.
+        columns: columns of patches.
+    """
     inside = region_of_interest(header, rows, columns).ravel()
-    kept = patches_kept(header, rows, columns) & (inside if kind == ROI else ~inside)
+    kept = kept_patches(header, rows, columns) & (inside if kind == ROI else ~inside)
     ordered: Bools = kept.repeat(LATENT_CHANNELS)[element_order(header.packet_order, rows, columns)]
     return ordered
 
@@ -138,31 +174,31 @@ def _keep(kind: int, header: Parameters, width_px: int, height_px: int) -> Bools
 
 
 def _unit(header: Parameters, width_px: int, height_px: int) -> int:
-    """A patch; of the channel order a channel."""
+    """Return the size of a unit: a patch in spatial order, a channel in channel order, one element in random order."""
     assert isinstance(header, FeatureImputingHeader)
     if header.packet_order is PacketOrder.SPATIAL:
         return LATENT_CHANNELS
-    return 1 if header.packet_order is PacketOrder.RANDOM else _patches(width_px, height_px)
+    return 1 if header.packet_order is PacketOrder.RANDOM else _patch_count(width_px, height_px)
 
 
-def _patches(width_px: int, height_px: int) -> int:
+def _patch_count(width_px: int, height_px: int) -> int:
     rows, columns = grid_shape(width_px, height_px)
     return rows * columns
 
 
 def _count(width_px: int, height_px: int) -> int:
-    return _patches(width_px, height_px) * LATENT_CHANNELS
+    return _patch_count(width_px, height_px) * LATENT_CHANNELS
 
 
 @cache
 def feature_table() -> FrequencyTable:
-    """How often each level occurred in the features of the training pictures."""
+    """Return the frequencies of the levels in the features of the training pictures."""
     return load_table(model_folder("feature_quantizer") / "tables.safetensors", "features")
 
 
 @cache
 def feature_quantizer() -> UniformQuantizer:
-    """Calibrated on the features of the training pictures."""
+    """Return the quantizer that was calibrated on the features of the training pictures."""
     return load_quantizer(model_folder("feature_quantizer") / "tables.safetensors", LEVELS)
 
 

@@ -1,7 +1,7 @@
 """lami_go: caption and VQ tokens; missing tokens are re-noised and denoised (latent mixture integration).
 
 Wijesinghe, Wanninayaka, Wang, Chao, Zhang, Ding: "LaMI-GO: Latent Mixture Integration for Goal-Oriented
-Communications Achieving High Spectrum Efficiency". In the paper's equations M = 1 means masked; here True = present.
+Communications Achieving High Spectrum Efficiency". In the paper's equations M = 1 means masked; here True means sent.
 """
 
 from __future__ import annotations
@@ -29,11 +29,18 @@ PDM_PATTERNS = (
     ((1, 0), (0, 1)),
     ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
 )
-"""Patterns both ends know, 1 = withheld: the paper's eq. 15 (1/4), a chessboard (1/2), diagonals (1/3)."""
+"""Patterns of PDM, where 1 means withheld: the paper's eq. 15 (1/4), a chessboard (1/2), diagonals (1/3)."""
 
 
 class MaskingPolicy(str, Enum):
-    """Which tokens the transmitter withholds."""
+    """Which tokens the transmitter withholds.
+
+    NONE: none.
+    PRM: pseudo-random masking by a seed.
+    PDM: pre-determined masking by a pattern.
+    EBM: entropy-based masking, which withholds the tokens closest to their codewords.
+    EBM_FARTHEST: the tokens farthest from their codewords, for comparison.
+    """
 
     NONE = "none"
     PRM = "prm"
@@ -43,21 +50,22 @@ class MaskingPolicy(str, Enum):
 
 
 EBM_POLICIES = (MaskingPolicy.EBM, MaskingPolicy.EBM_FARTHEST)
-"""Those whose mask only the sender knows."""
+"""Policies whose mask only the sender knows."""
 
 
 class TSchedule(str, Enum):
-    """From where the denoiser's noise level t falls: the share really unknown, or 1 as in the paper."""
+    """Start of the noise level t, which falls to 0: the share of tokens that is missing, or 1 as in the paper."""
 
     MATCHED = "matched"
     PAPER = "paper"
 
 
 class TokenDraw(str, Enum):
-    """How codewords are taken from their probabilities.
+    """How codewords are chosen from their probabilities.
 
-    MULTINOMIAL draws them, as the paper does (eq. 5); ARGMAX takes the likeliest; EXPECTED draws them but at the last
-    step, where it takes the codeword nearest to the expected one: the least squared error of the latent.
+    MULTINOMIAL: drawn at every step, as in the paper (eq. 5).
+    ARGMAX: the likeliest at every step.
+    EXPECTED: drawn, but at the last step the one nearest to the expected codeword: least squared error of the latent.
     """
 
     MULTINOMIAL = "multinomial"
@@ -74,7 +82,21 @@ Guidance = Annotated[float, Field(ge=0, le=20)]
 
 
 class LamiGoHeader(Parameters):
-    """What the receiver must know besides the common header."""
+    """Codec header: what the receiver must know in addition to the common frame header.
+
+    Attributes:
+        masking: masking policy.
+        mask_ratio_permille: share of withheld tokens in thousandths, for PRM only.
+        mask_seed: seed of the mask, for PRM only.
+        num_inference_steps: denoising steps T that the sender asks for; None: the receiver's default.
+        renoise_steps: tau, re-noising ends before the tau-th step; None: the receiver's default.
+        draw: how codewords are chosen; None: EXPECTED.
+        mask_pattern: index into PDM_PATTERNS, for PDM only.
+        t_schedule: start of the noise level; None: MATCHED.
+        temperature: temperature of the draws at the first step; None: 1.
+        final_temperature: temperature of the draws at the last step; None: 0.2.
+        guidance_scale: scale of the classifier-free guidance; None: 1, no guidance.
+    """
 
     masking: MaskingPolicy = MaskingPolicy.NONE
     mask_ratio_permille: Annotated[int, Field(ge=0, le=900)] = 0
@@ -90,7 +112,21 @@ class LamiGoHeader(Parameters):
 
 
 class LamiGoOptions(Parameters):
-    """What a user may set."""
+    """Options that a user may set.
+
+    Attributes:
+        masking: masking policy.
+        mask_ratio: share of tokens to withhold; with PDM the pattern determines it.
+        mask_seed: seed of the mask of PRM; None: the frame index.
+        coding: entropy coding of the tokens.
+        caption: text to send; None: that of the captioner.
+        send_caption: whether to send a caption.
+        repair_overhead: RaptorQ repair packets of the tokens as a share of their source packets.
+        caption_repair_overhead: the same for the caption; 1 sends a caption of one packet twice.
+        mask_pattern: index into PDM_PATTERNS; None: 0.
+        num_inference_steps, renoise_steps, draw, t_schedule, temperature, final_temperature, guidance_scale: settings
+            of the sampler, see LamiGoHeader; None: the receiver's defaults.
+    """
 
     masking: MaskingPolicy = MaskingPolicy.PRM
     mask_ratio: Annotated[float, Field(ge=0, le=0.9)] = 0.25
@@ -111,14 +147,15 @@ class LamiGoOptions(Parameters):
 
 
 def grid_shape(width_px: int, height_px: int) -> tuple[int, int]:
-    """(rows, columns) of tokens for an image whose sides are padded to multiples of 8."""
+    """Return (rows, columns) of tokens of an image, whose sides are padded to multiples of 8 px."""
     return -(-height_px // PATCH_PX), -(-width_px // PATCH_PX)
 
 
 def keep_mask(header: Parameters, width_px: int, height_px: int) -> Bools | None:
-    """bool [h * w], True where the token is sent; None where the header does not say it (none, EBM).
+    """Return the mask of the tokens that are sent, bool [h * w]; None if the header does not determine it (NONE, EBM).
 
-    PRM: exactly round(p * count) withheld, positions from the seed. PDM: the pattern, repeated over the grid.
+    PRM withholds exactly round(ratio * count) tokens at positions that follow from the seed. PDM repeats its pattern
+    over the grid.
     """
     assert isinstance(header, LamiGoHeader)
     rows, columns = grid_shape(width_px, height_px)
@@ -135,11 +172,13 @@ def keep_mask(header: Parameters, width_px: int, height_px: int) -> Bools | None
     return None
 
 
-def closest_first(distance: Floats, count: int, farthest: bool) -> Bools:
-    """EBM (eq. 16-17): bool [N], False at the `count` tokens closest to (or farthest from) their codeword.
+def ebm_keep_mask(distance: Floats, count: int, farthest: bool) -> Bools:
+    """Return the mask of entropy-based masking (eq. 16-17), bool [N], False for the tokens to withhold.
 
     Args:
-        distance: float32 [N], of the latent to its codeword.
+        distance: float32 [N], distance of the latent of each token to its codeword.
+        count: number of tokens to withhold.
+        farthest: withhold the tokens farthest from their codewords; False: the closest ones.
     """
     keep = np.ones(len(distance), bool)
     keep[np.argsort(-distance if farthest else distance, kind="stable")[:count]] = False
@@ -148,25 +187,25 @@ def closest_first(distance: Floats, count: int, farthest: bool) -> Bools:
 
 @cache
 def token_table() -> FrequencyTable:
-    """How often each codeword was used on the training pictures."""
+    """Return the frequencies of the codewords in the training pictures."""
     return load_table(model_folder("lami_go_tables") / "tables.safetensors", "tokens")
 
 
 @cache
 def caption_table() -> FrequencyTable:
-    """How often each byte occurred in the training captions."""
+    """Return the frequencies of the bytes in the training captions."""
     return load_table(model_folder("lami_go_tables") / "tables.safetensors", "caption_bytes")
 
 
 @cache
 def token_neighbours() -> NeighbourTables:
-    """How often each codeword followed those to its left and above it."""
+    """Return the frequencies of the codewords by the classes of the codewords to their left and above them."""
     return load_neighbours(model_folder("lami_go_tables") / "tables.safetensors", "tokens")
 
 
 @cache
 def caption_neighbours() -> NeighbourTables:
-    """How often each byte followed the one before it."""
+    """Return the frequencies of the bytes by the class of the byte before."""
     return load_neighbours(model_folder("lami_go_tables") / "tables.safetensors", "caption_bytes")
 
 
@@ -186,7 +225,7 @@ SYSTEMS.add(
         header=LamiGoHeader,
         options=LamiGoOptions,
         segments=(
-            SegmentSpec("caption", 256, caption_table, caption_neighbours, limit=MAX_CAPTION_BYTES),
+            SegmentSpec("caption", 256, caption_table, caption_neighbours, max_elements=MAX_CAPTION_BYTES),
             SegmentSpec("tokens", CODEBOOK_SIZE, token_table, token_neighbours, _columns, _count, keep_mask),
         ),
         knowledge=("vq_tokenizer", "token_denoiser", "lami_go_tables"),

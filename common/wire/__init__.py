@@ -1,1 +1,1 @@
-"""Between Python types and protobuf messages."""
+"""Conversion between Python types and protobuf messages."""

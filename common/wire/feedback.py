@@ -1,7 +1,7 @@
-"""Feedback as a message, and what it costs: the way back of the byte account.
+"""Conversion between feedback and its protobuf message, and the bytes that the message costs.
 
-A set of wanted elements is written in whichever order makes it shorter: as the segment has them, or as the packets of
-the first round held them, where a lost packet is one run however the interleaver scattered it.
+A set of wanted elements is counted either in segment order or in the packet order of the first round, whichever gives
+fewer bytes. In packet order a lost packet is one run of elements, however the interleaver scattered them.
 """
 
 from __future__ import annotations
@@ -10,24 +10,25 @@ import numpy as np
 
 from gocom.common.csi import LinkReport
 from gocom.common.element_order import transmission_order
-from gocom.common.entropy.element_positions import pack_spans, unpack_spans
+from gocom.common.entropy.element_set_code import pack_spans, unpack_spans
 from gocom.common.errors import InvalidInput
-from gocom.common.rounds import span_positions, spans_of
-from gocom.common.types import Feedback, FrameHeader, Ints, LinkSettings, SegmentFrame
+from gocom.common.rounds import positions_to_spans, spans_to_positions
+from gocom.common.types import Feedback, FrameHeader, Ints, LinkSettings, SegmentHeader
 from gocom.v1 import feedback_pb2
 
 MIN_SNR_DB, MAX_SNR_DB = -60, 60
-"""Of a receiver's estimate; one beyond is not told."""
+"""Range in dB of the SNR estimate that a receiver may report; an estimate outside it is left out."""
 MAX_ATTEMPTS = 32
-"""At one feedback message; waits that double reach a day with fewer."""
+"""Limit on the attempts at one feedback message. Waits that double from 0.01 s exceed a day after fewer attempts."""
 
 
 def feedback_to_proto(feedback: Feedback, first: FrameHeader, link: LinkSettings) -> feedback_pb2.SendFeedbackRequest:
-    """Feedback -> message, its session not named yet.
+    """Return feedback as a message without a session ID, which the caller sets.
 
     Args:
+        feedback: feedback to convert.
         first: header of the frame's first round.
-        link: what its packets were cut by.
+        link: link settings that the frame was packetized with.
     """
     request = feedback_pb2.SendFeedbackRequest(
         frame_index=feedback.frame_index, round=feedback.round, label=feedback.label, text=feedback.text,
@@ -49,15 +50,24 @@ def feedback_to_proto(feedback: Feedback, first: FrameHeader, link: LinkSettings
     return request
 
 
-def _in_packet_order(spans: Ints, first: FrameHeader, segment: SegmentFrame, link: LinkSettings) -> Ints:
+def _in_packet_order(spans: Ints, first: FrameHeader, segment: SegmentHeader, link: LinkSettings) -> Ints:
     order = transmission_order(first, segment, link)
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    return spans_of(np.sort(rank[span_positions(spans)]))
+    return positions_to_spans(np.sort(rank[spans_to_positions(spans)]))
 
 
-def read_wanted(item: feedback_pb2.ElementSet, first: FrameHeader, link: LinkSettings) -> Ints:
-    """Spans int64 [S, 2] of one segment. Raises InvalidInput for a segment or elements that the frame does not have."""
+def wanted_from_proto(item: feedback_pb2.ElementSet, first: FrameHeader, link: LinkSettings) -> Ints:
+    """Return the wanted elements of one segment as spans, int64 [S, 2] of (start, length) in segment order.
+
+    Args:
+        item: set of wanted elements from a feedback message.
+        first: header of the frame's first round.
+        link: link settings that the frame was packetized with.
+
+    Raises:
+        InvalidInput: the frame does not have the segment or the elements.
+    """
     segment = {s.kind: s for s in first.segments}.get(item.kind)
     if segment is None:
         raise InvalidInput(f"wanted.kind: {item.kind} is none of {sorted(s.kind for s in first.segments)}")
@@ -67,11 +77,15 @@ def read_wanted(item: feedback_pb2.ElementSet, first: FrameHeader, link: LinkSet
         raise InvalidInput(f"wanted.{error}") from None
     if not item.in_packet_order:
         return spans
-    return spans_of(np.sort(transmission_order(first, segment, link)[span_positions(spans)]))
+    return positions_to_spans(np.sort(transmission_order(first, segment, link)[spans_to_positions(spans)]))
 
 
-def read_link(request: feedback_pb2.SendFeedbackRequest) -> LinkReport | None:
-    """What a feedback message says of the link, if it does. Raises InvalidInput for what no receiver can have seen."""
+def link_report_from_proto(request: feedback_pb2.SendFeedbackRequest) -> LinkReport | None:
+    """Return the link report of a feedback message; None if it has none.
+
+    Raises:
+        InvalidInput: no receiver can have observed the values of the report.
+    """
     if not request.HasField("link"):
         return None
     link = request.link
@@ -94,48 +108,51 @@ def read_link(request: feedback_pb2.SendFeedbackRequest) -> LinkReport | None:
     return LinkReport(packets, lost, burst / 1000, snr_db)
 
 
-def bare_message(request: feedback_pb2.SendFeedbackRequest, attempt: int | None = None) -> bytes:
-    """A feedback message as it counts: without the session's name, which the handshake set.
+def counted_message(request: feedback_pb2.SendFeedbackRequest, attempt: int | None = None) -> bytes:
+    """Return a feedback message as the byte account counts it: serialized without the session ID.
+
+    The session ID does not count because both ends know it since the session was opened.
 
     Args:
-        request: the message.
-        attempt: as if it were that attempt at it; None: the one it is.
+        request: message to count.
+        attempt: attempt number to put in place of the message's own; None: keep the message's own.
     """
-    bare = feedback_pb2.SendFeedbackRequest()
-    bare.CopyFrom(request)
-    bare.ClearField("session_id")
+    counted = feedback_pb2.SendFeedbackRequest()
+    counted.CopyFrom(request)
+    counted.ClearField("session_id")
     if attempt is not None:
-        bare.attempt = attempt
-    return bare.SerializeToString()
+        counted.attempt = attempt
+    return counted.SerializeToString()
 
 
 def answer_bytes(answer: feedback_pb2.SendFeedbackResponse) -> int:
-    """Bytes of an answer, without the reason of a refusal, which is for people."""
+    """Return the counted bytes of an answer. The reason of a refusal is for people and does not count."""
     return feedback_pb2.SendFeedbackResponse(will_send=answer.will_send).ByteSize()
 
 
 def check_attempt(request: feedback_pb2.SendFeedbackRequest) -> None:
-    """Raises InvalidInput for more attempts than there may be."""
+    """Raise InvalidInput unless the attempt number is below MAX_ATTEMPTS."""
     if request.attempt >= MAX_ATTEMPTS:
         raise InvalidInput(f"attempt: {request.attempt} is not in 0 to {MAX_ATTEMPTS - 1}")
 
 
 def answer_waits(first_s: float, patience_s: float) -> list[float]:
-    """How long the answer to each attempt is waited for before the next one: twice as long each time (RFC 6298, 5.5).
+    """Return how long to wait for the answer to each attempt: twice as long each time (RFC 6298, section 5.5).
 
     Args:
-        first_s: the first wait, 0.01 s or more; 0: there is one attempt, and all of the patience is for it.
-        patience_s: all waits together, up to a day. The last one takes what is left where that would not do for two.
+        first_s: first wait in seconds, 0.01 or more; 0: one attempt only, which waits for all of `patience_s`.
+        patience_s: sum of all waits in seconds, up to a day. A wait after which less than `first_s` would remain is the
+            last one and takes all of the remaining time.
 
     Returns:
-        seconds, as many as there are attempts when all are lost: at least 1, and less than MAX_ATTEMPTS.
+        Waits in seconds, one for each attempt when all attempts are lost: at least 1, fewer than MAX_ATTEMPTS.
     """
     if not first_s:
         return [patience_s]
     waits: list[float] = []
-    wait, left = first_s, patience_s
-    while left - wait >= first_s:
+    wait, remaining = first_s, patience_s
+    while remaining - wait >= first_s:
         waits.append(wait)
-        left -= wait
+        remaining -= wait
         wait *= 2
-    return [*waits, left]
+    return [*waits, remaining]

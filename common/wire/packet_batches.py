@@ -1,4 +1,4 @@
-"""Batches of packets between arrays and protobuf messages, column by column."""
+"""Conversion of packet batches between numpy arrays and protobuf messages, column by column."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ BATCH_COLUMNS = {
     "element_count": "element_count",
     "checksum": "checksum",
 }
-"""Columns of a PacketBatch and their names in the message; `power` may be missing there."""
+"""Columns of a PacketBatch -> fields of the message. `power` is not listed, since a message may omit it."""
 
 _DTYPES: dict[str, type[np.generic]] = {"checksum": np.uint32, "power": np.float32}
-_FEW = 1 << 16
-"""Packets moved for each column, by taking some out one by one."""
+_MAX_MOVES = 1 << 16
+"""Limit on the entries that a column may have to move when erased packets are deleted from it one by one."""
 
 
 def batch_to_proto(batch: PacketBatch) -> link_pb2.PacketBatch:
-    """PacketBatch -> message; erased packets are left out."""
+    """Return a batch as a message without its erased packets."""
     keep = ~batch.erased
     message = link_pb2.PacketBatch(payload=b"".join(batch.payload_runs(np.flatnonzero(batch.erased))))
     for name, field in BATCH_COLUMNS.items():
@@ -40,24 +40,24 @@ def batch_to_proto(batch: PacketBatch) -> link_pb2.PacketBatch:
     return message
 
 
-def columns_into_proto(message: link_pb2.PacketBatch, read: PacketBatch, batch: PacketBatch, gone: Ints) -> None:
-    """Change a message to another batch of the same packets, all but the payload; erased packets are taken out.
+def update_columns(message: link_pb2.PacketBatch, original: PacketBatch, batch: PacketBatch, erased: Ints) -> None:
+    """Update all columns of a message, but not its payload, to a changed batch, and delete the erased packets.
 
-    Much quicker than a new message where little differs.
+    This is much quicker than a new message if few columns changed.
 
     Args:
-        message: the one to change.
-        read: what batch_from_proto made of it.
-        batch: made from that, as faults do: a column that is the same object did not change.
-        gone: int64, indices of the erased packets, ascending.
+        message: message to update in place.
+        original: the batch that `batch_from_proto` returned for the message.
+        batch: batch that faults derived from `original`. A column that is the same object in both is unchanged.
+        erased: int64, indices of the erased packets of `batch`, ascending.
     """
-    # Taking out one by one is quickest where they are few.
-    indices = gone[::-1].tolist() if len(gone) * len(batch) <= _FEW else None
-    same = batch.same_but_erased(read)
+    # For few erased packets it is quickest to delete their entries one by one, from the last.
+    indices = erased[::-1].tolist() if len(erased) * len(batch) <= _MAX_MOVES else None
+    same = batch.same_except_erased(original)
     for name, field in (*BATCH_COLUMNS.items(), ("power", "power")):
         column = getattr(message, field)
-        if same or getattr(batch, name) is getattr(read, name):
-            if not len(gone) or not column:  # no column: powers that are all 1
+        if same or getattr(batch, name) is getattr(original, name):
+            if not len(erased) or not column:  # an empty column is the power column of packets of power 1
                 continue
             if indices is not None:
                 for index in indices:
@@ -69,14 +69,17 @@ def columns_into_proto(message: link_pb2.PacketBatch, read: PacketBatch, batch: 
 
 
 def batch_from_proto(message: link_pb2.PacketBatch, payload: memoryview | None = None) -> PacketBatch:
-    """Message -> PacketBatch. Raises InvalidInput when its columns do not fit together.
+    """Return the batch of a message.
 
     Args:
-        message: the message.
-        payload: where it lies outside of the message; it is not copied.
+        message: message to read.
+        payload: payload of the batch if it is kept outside the message; it is not copied. None: use the message's own.
+
+    Raises:
+        InvalidInput: the columns do not fit together, or a value is out of range.
     """
     columns = {name: read_column(message, name) for name in (*BATCH_COLUMNS, "power")}
-    # Each look at a message's payload is a copy.
+    # Every access to message.payload copies it.
     data = np.frombuffer(message.payload if payload is None else payload, np.uint8)
     batch = PacketBatch(data, erased=np.zeros(len(columns["length"]), bool), **columns)
     check_batch(batch, message)
@@ -84,30 +87,38 @@ def batch_from_proto(message: link_pb2.PacketBatch, payload: memoryview | None =
 
 
 def read_column(message: link_pb2.PacketBatch, name: str) -> npt.NDArray[Any]:
-    """A column of a PacketBatch: int64 [P], of checksum uint32, of power float32, 1 where the message has none."""
+    """Return a column of a message, [P]: uint32 for `checksum`, float32 for `power`, int64 for the others.
+
+    If the message has no `power`, it is 1 for all packets.
+    """
     if name == "power" and not message.power:
         return np.ones(len(message.length_bytes), np.float32)
     field = message.power if name == "power" else getattr(message, BATCH_COLUMNS[name])
-    # What np.array comes to after it has looked for other ways, in a third of the time.
+    # np.array calls the same method after trying other protocols, and takes three times as long.
     values: npt.NDArray[Any] = field.__array__(_DTYPES.get(name, np.int64))
     return values
 
 
 def check_batch(batch: PacketBatch, message: link_pb2.PacketBatch) -> None:
-    """Raises InvalidInput when a message's columns do not fit together; `batch`: what was made of it."""
+    """Raise InvalidInput unless the columns of a message fit together and are in range.
+
+    Args:
+        batch: batch that was read from the message.
+        message: message to check.
+    """
     count = len(message.length_bytes)
     if count > MAX_PACKETS:
         raise InvalidInput(f"batch: {count} packets are more than {MAX_PACKETS}")
     for field in BATCH_COLUMNS.values():
         if (found := len(getattr(message, field))) != count:
             raise InvalidInput(f"batch.{field}: {found} entries for {count} packets")
-    # What no round has would cost a channel with memory, or a receiver, much work for a few bytes.
+    # Beyond these limits a few bytes would cost a channel with memory, or a receiver, much work.
     layout = batch.layout
-    for field, most, limit in (
-        ("length_bytes", layout.longest, MAX_PAYLOAD_BYTES), ("sequence", batch.span.last, MAX_PACKETS - 1),
+    for field, largest, limit in (
+        ("length_bytes", layout.longest, MAX_PAYLOAD_BYTES), ("sequence", batch.sequence_range.last, MAX_PACKETS - 1),
     ):  # fmt: skip
-        if most > limit:
-            raise InvalidInput(f"batch.{field}: {most} is more than {limit}")
+        if largest > limit:
+            raise InvalidInput(f"batch.{field}: {largest} is more than {limit}")
     if (total := layout.ends[-1] if count else 0) != len(batch.payload):
         raise InvalidInput(f"batch.length_bytes: add up to {total}, payload has {len(batch.payload)}")
     if not message.power:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 
-from gocom.channel_emulator.chain import Chain, Link
+from gocom.channel_emulator.chain import Chain, NamedFault
 from gocom.channel_emulator.fault_bases.fading_fault import FadingFault
 from gocom.channel_emulator.fault_bases.fault import Fault
 from gocom.common.channel_spec import parse_spec
@@ -64,20 +64,20 @@ _ROUNDED = ("code_length", "period", "length", "overhead_bytes")
 def chain_of(spec: str, seed: int) -> Chain:
     """Raises InvalidInput, UnknownName, as parse_spec and Chain.from_profile do, and for a channel without faults."""
     chain = Chain.from_profile(parse_spec(spec, seed))
-    if not chain.links:
+    if not chain.faults:
         raise InvalidInput(f"spec: {spec!r} has no impairment to certify")
     return chain
 
 
 def wrong_models(chain: Chain) -> Iterator[tuple[str, Chain]]:
     """The chain with one parameter of one fault off by 2 %: "name.parameter", and the chain."""
-    for position, link in enumerate(chain.links):
-        for parameter in _parameters(link.fault):
-            fault = off(link.fault, parameter)
+    for position, named in enumerate(chain.faults):
+        for parameter in _parameters(named.fault):
+            fault = off(named.fault, parameter)
             if fault is not None:
-                links = [*chain.links]
-                links[position] = Link(link.name, fault)
-                yield f"{link.name}.{parameter}", Chain(links, chain.seed)
+                faults = [*chain.faults]
+                faults[position] = NamedFault(named.name, fault)
+                yield f"{named.name}.{parameter}", Chain(faults, chain.seed)
 
 
 def off(fault: Fault, parameter: str) -> Fault | None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gocom.channel_emulator.chain import Chain
-from gocom.channel_emulator.fault_bases.fault import FrameInfo, Score
+from gocom.channel_emulator.fault_bases.fault import EventCounts, FrameInfo
 from gocom.common.packetizer import MAX_PACKETS
 from gocom.evaluation.channel.cases import Case, chain_of, wrong_models
 from gocom.evaluation.channel.trial import batches
@@ -77,9 +77,9 @@ def certify(case: Case, seed: int) -> list[Certificate]:
     once = _round(chain, case, 0, [chain, *(model for _, model in wrong)])
     right, off = once[0], once[1:]
     rounds = 1
-    for position in range(len(chain.links)):
+    for position in range(len(chain.faults)):
         for (name, _), scores in zip(wrong, off, strict=True):
-            if name.startswith(chain.links[position].name + "."):
+            if name.startswith(chain.faults[position].name + "."):
                 rounds = max(rounds, _rounds_needed(right[position], scores[position]))
     rounds = min(rounds, max(1, _most_rounds(chain, case)))
     sums = right
@@ -87,22 +87,22 @@ def certify(case: Case, seed: int) -> list[Certificate]:
         (scores,) = _round(chain, case, frame, [chain])
         sums = [_add(one, other) for one, other in zip(sums, scores, strict=True)]
     found = []
-    for position, (link, score) in enumerate(zip(chain.links, sums, strict=True)):
+    for position, (named, score) in enumerate(zip(chain.faults, sums, strict=True)):
         mine = [
             _wrong(name, score, right[position], scores[position], rounds)
             for (name, model), scores in zip(wrong, off, strict=True)
-            if model.links[position] is not link
+            if model.faults[position] is not named
         ]
         z, packets = _z(score.events, score.expected, score.variance), rounds * _packets(case)
         found.append(
-            Certificate(case.spec, link.name, packets, score.trials, score.events, score.expected, z, tuple(mine))
+            Certificate(case.spec, named.name, packets, score.trials, score.events, score.expected, z, tuple(mine))
         )
     return found
 
 
 def _most_rounds(chain: Chain, case: Case) -> int:
     packets = _MAX_PACKETS
-    if any(link.fault.unit == channel_pb2.TRIAL_UNIT_BIT for link in chain.links):
+    if any(named.fault.unit == channel_pb2.TRIAL_UNIT_BIT for named in chain.faults):
         packets = _MAX_BITS / (8 * case.payload_bytes)
     return int(packets / _packets(case))
 
@@ -112,22 +112,22 @@ def _packets(case: Case) -> int:
     return min(MAX_PACKETS, max(1024, (1 << 24) // case.payload_bytes))
 
 
-def _round(chain: Chain, case: Case, frame: int, models: Sequence[Chain]) -> list[list[Score]]:
+def _round(chain: Chain, case: Case, frame: int, models: Sequence[Chain]) -> list[list[EventCounts]]:
     """Scores of each fault, by model, of one round."""
     passages = [chain.impairer(FrameInfo(frame, 0, (True,)), model) for model in models]
     for _, round_ in batches(_packets(case), case.payload_bytes):
         for batch in round_:
             for impairer in passages:
                 impairer.apply(batch)
-    return [impairer.scores() for impairer in passages]
+    return [impairer.event_counts() for impairer in passages]
 
 
-def _rounds_needed(right: Score, wrong: Score) -> int:
+def _rounds_needed(right: EventCounts, wrong: EventCounts) -> int:
     z = _z(right.expected, wrong.expected, wrong.variance)
     return math.ceil((SHOWS * _SPARE / z) ** 2) if abs(z) > 1e-4 else 1
 
 
-def _wrong(name: str, total: Score, right: Score, wrong: Score, rounds: int) -> Wrong:
+def _wrong(name: str, total: EventCounts, right: EventCounts, wrong: EventCounts, rounds: int) -> Wrong:
     """All rounds are alike: of a model one round says what all come to."""
     scale = total.trials / right.trials if right.trials else 0.0
     mean, variance = wrong.expected * scale, wrong.variance * scale
@@ -141,8 +141,8 @@ def _z(events: float, expected: float, variance: float) -> float:
     return math.copysign(CERTAIN, events - expected) if abs(events - expected) > 0.5 else 0.0
 
 
-def _add(one: Score, other: Score) -> Score:
-    return Score(
+def _add(one: EventCounts, other: EventCounts) -> EventCounts:
+    return EventCounts(
         one.trials + other.trials, one.events + other.events,
         one.expected + other.expected, one.variance + other.variance,
     )  # fmt: skip

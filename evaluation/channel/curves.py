@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy.special import erfc, ive
 from scipy.stats import binom
 
-from gocom.channel_emulator.chain import Chain, Link
+from gocom.channel_emulator.chain import Chain, NamedFault
 from gocom.channel_emulator.fault_bases.fading_fault import FadingFault
 from gocom.channel_emulator.fault_bases.fault import Fault, FrameInfo
 from gocom.channel_emulator.impairments.block_fading import BlockFading
@@ -94,7 +94,7 @@ def rician_ber(k: float, snr: Doubles) -> Doubles:
 
 def measure(fault: Fault, packets: int, seed: int) -> tuple[float, float, int]:
     """Measured rate, z, and events of a fault, from so many packets, or from fewer where ENOUGH events are expected."""
-    chain = Chain([Link("x", fault)], seed)
+    chain = Chain([NamedFault("x", fault)], seed)
     if fault.unit == channel_pb2.TRIAL_UNIT_BIT:
         packets = min(packets, max(2_000, math.ceil(ENOUGH / (8 * PAYLOAD_BYTES * fault.expected_rate + 1e-300))))
     trials = events = 0
@@ -103,7 +103,7 @@ def measure(fault: Fault, packets: int, seed: int) -> tuple[float, float, int]:
         impairer = chain.impairer(FrameInfo(frame, 0, (True,)))
         for batch in round_:
             impairer.apply(batch)
-        (score,) = impairer.scores()
+        (score,) = impairer.event_counts()
         trials, events = trials + score.trials, events + score.events
         expected, variance = expected + score.expected, variance + score.variance
     z = (events - expected) / math.sqrt(variance) if variance else 0.0
@@ -204,7 +204,7 @@ def exponential() -> tuple[Doubles, Doubles]:
 def gains(fading: str, k_db: float | None, count: int, seed: int) -> Doubles:
     """float64 [count]: |h| of so many blocks, as block_fading draws them."""
     fault: FadingFault = BlockFading(10.0, 1, fading, k_db)
-    chain = Chain([Link("x", fault)], seed)
+    chain = Chain([NamedFault("x", fault)], seed)
     return np.asarray(np.abs(fault.gains(np.arange(count), chain.impairer(FrameInfo()).rngs[0])))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gocom.channel_emulator.chain import Chain
-from gocom.channel_emulator.channel_state import Instant, state_of
+from gocom.channel_emulator.channel_state import InstantaneousCsiQuery, compute_csi
 from gocom.common.channel_spec import parse_spec
 from gocom.common.csi import Csi, CsiKind
 from gocom.common.systems.feature_imputing import Importance
@@ -51,8 +51,8 @@ SHOWN = ("psnr_db", "distance", "agrees", "correct")
 
 def channel_state(channel: str, seed: int, frame_index: int, packets: int, kind: str) -> Csi:
     """What a transmitter that asks the emulator knows of the round to come."""
-    instant = Instant(frame_index, 0, packets) if kind == GAINS_KNOWN else None
-    return state_of(Chain.from_profile(parse_spec(channel, seed=seed)), PAYLOAD_BYTES, instant)
+    instant = InstantaneousCsiQuery(frame_index, 0, packets) if kind == GAINS_KNOWN else None
+    return compute_csi(Chain.from_profile(parse_spec(channel, seed=seed)), PAYLOAD_BYTES, instant)
 
 
 def measure(world: World) -> list[Row]:
@@ -104,8 +104,7 @@ def report(rows: list[Row]) -> str:
             others.append((ALIKE, where(rows, snr_db=snr_db, known=kind, power=ALIKE)))  # has no region
             for name, other in others:
                 if ours and other:
-                    cells = difference_cells(ours, other, SHOWN)
-                    against.append([layout, snr_db, kind, name, *cells])
+                    against.append([layout, snr_db, kind, name, *difference_cells(ours, other, SHOWN)])
     return "\n".join(
         [
             f"{sizes(rows)}, `{CHANNEL.format(snr_db='SNR')}` (BPSK, no code, four packets share a gain). The mean "

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from gocom.common.byte_account import cost
+from gocom.common.byte_account import message_bytes
 from gocom.common.csi import Csi
 from gocom.common.packetizer import packetize
 from gocom.common.systems.lami_go import EBM_POLICIES, TOKENS, LamiGoHeader, MaskingPolicy
@@ -53,7 +53,7 @@ class AtOnce:
 
     def __init__(self, world: World, picture: Picture, link: LinkSettings = LinkSettings()) -> None:
         self._world, self._picture, self._link = world, picture, link
-        self._size = cache(lambda ratio, repair: cost(self._message(self.options(ratio, repair)), link))
+        self._size = cache(lambda ratio, repair: message_bytes(self._message(self.options(ratio, repair)), link))
         self._source_packets: int | None = None
 
     def within(self, budget: int) -> dict[str, Any]:

@@ -8,14 +8,14 @@ from itertools import product
 
 import numpy as np
 
-from gocom.common.byte_account import account, frame_items
+from gocom.common.byte_account import count_bytes, frame_items
 from gocom.common.csi import Csi
 from gocom.common.element_order import transmission_order
 from gocom.common.packet_batch import PacketBatch
 from gocom.common.packetizer import packetize
 from gocom.common.systems import spec_of
 from gocom.common.systems.lami_go import MaskingPolicy
-from gocom.common.types import Budget, ElementCoding, FrameHeader, GoMessage, LinkSettings
+from gocom.common.types import Budget, ElementCoding, FrameHeader, GoMessage, Ints, LinkSettings
 from gocom.evaluation.lami_go.counts import COUNTS
 from gocom.evaluation.lami_go.world import World
 from gocom.evaluation.study.store import Part
@@ -77,7 +77,7 @@ def message_sizes(message: GoMessage, link: LinkSettings) -> Row:
         knows). frame_bytes: frame header and end mark. packet_bytes: what packets cost besides their payloads.
     """
     header, batch = packetize(message, link)
-    total = account(header, batch, frame_items(header, batch, link.batch_packets))
+    total = count_bytes(header, batch, frame_items(header, batch, link.batch_packets))
     segment, payload = message.segments[0], int(batch.length.sum())
     order = transmission_order(header, header.segments[0], link)
     sent = int(batch.element_count.sum()) - header.segments[0].withheld_count
@@ -91,7 +91,7 @@ def message_sizes(message: GoMessage, link: LinkSettings) -> Row:
     }  # fmt: skip
 
 
-def ideal_bits(message: GoMessage, header: FrameHeader, batch: PacketBatch, order: np.ndarray) -> float:
+def ideal_bits(message: GoMessage, header: FrameHeader, batch: PacketBatch, order: Ints) -> float:
     """Sum of the coder's code lengths over the packets of the only segment; `order` int64 [N], as packets hold them."""
     segment, frame = message.segments[0], header.segments[0]
     mask = (frame.withheld_count, frame.element_count) if frame.withheld_count else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gocom.evaluation.lami_go.counts import COUNTS, ERASURE
 from gocom.evaluation.lami_go.world import World
 from gocom.evaluation.study.store import Part
@@ -23,7 +25,7 @@ from gocom.evaluation.study.world import Job, Picture, Row
 
 LIMIT_DB = 3.0
 CLEAN = "clean"
-POLICIES = {"PRM 0.25": {"masking": "prm", "mask_ratio": 0.25}, "none": {"masking": "none"}}
+POLICIES: dict[str, dict[str, Any]] = {"PRM 0.25": {"masking": "prm", "mask_ratio": 0.25}, "none": {"masking": "none"}}
 
 
 def measure(world: World) -> list[Row]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from gocom.client.noise_setups import noise_setup
 from gocom.common.types import LinkSettings
@@ -67,7 +68,7 @@ def _captions(world: World, picture: Picture, wrong: str) -> list[Job]:
     jobs = []
     for rate in CAPTION_RATES:
         tokens = f"packet_erasure:rate={rate},segment=1"
-        cases = {
+        cases: dict[str, tuple[str, dict[str, Any]]] = {
             RIGHT: (tokens, {}),
             WRONG: (tokens, {"caption": wrong}),
             LOST: (f"{tokens}+packet_erasure:rate=1,segment=0", {}),

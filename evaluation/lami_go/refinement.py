@@ -12,7 +12,7 @@ from gocom.common.pipeline import sampler_generator
 from gocom.common.rounds import merge_rounds
 from gocom.common.samplers.latent_mixture import SamplerSettings, Step
 from gocom.common.systems.lami_go import TOKENS
-from gocom.common.types import Bools, FeedbackPolicy, Reconstruction
+from gocom.common.types import Bools, FeedbackPolicy, Floats, Reconstruction
 from gocom.evaluation.lami_go.budgets import AtOnce
 from gocom.evaluation.lami_go.counts import COUNTS, ERASURE
 from gocom.evaluation.lami_go.world import World
@@ -110,11 +110,12 @@ def _ranking(world: World, pictures: Sequence[Picture], ratio: float) -> list[Ro
     ]
 
 
-def _probability(step: Step) -> np.ndarray:
-    return step.probability.cpu().numpy()
+def _probability(step: Step) -> Floats:
+    probability: Floats = step.probability.cpu().numpy()
+    return probability
 
 
-def deciles(doubt: np.ndarray, off: np.ndarray) -> Row:
+def deciles(doubt: Floats, off: Floats) -> Row:
     """The tenth of the guesses with the most doubt against the rest.
 
     Args:
@@ -131,7 +132,7 @@ def deciles(doubt: np.ndarray, off: np.ndarray) -> Row:
     }  # fmt: skip
 
 
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+def _correlation(a: Floats, b: Floats) -> float:
     """Spearman's; 0 where one of both is the same everywhere."""
     return float(spearmanr(a, b).statistic) if np.ptp(a) and np.ptp(b) else 0.0
 

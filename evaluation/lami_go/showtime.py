@@ -14,7 +14,7 @@ from gocom.common.pipeline import sampler_generator, transmit
 from gocom.common.samplers.latent_mixture import SamplerSettings
 from gocom.common.systems.lami_go import LamiGoOptions
 from gocom.common.types import Budget, Goal
-from gocom.common.wire.messages import make_parameters
+from gocom.common.wire.frame_messages import make_parameters
 from gocom.evaluation.lami_go.counts import COUNTS
 from gocom.evaluation.lami_go.world import World
 from gocom.evaluation.study.store import Part

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from gocom.common.csi import Csi
 from gocom.common.pipeline import sampler_generator
 from gocom.common.samplers.latent_mixture import SamplerSettings
 from gocom.common.systems.lami_go import LamiGoOptions, TokenDraw, keep_mask
-from gocom.common.types import Budget
+from gocom.common.types import Bools, Budget
 from gocom.evaluation.judge import Interval
 from gocom.evaluation.lami_go.counts import COUNTS
 from gocom.evaluation.lami_go.world import World
@@ -32,7 +33,7 @@ POLICIES: dict[str, dict[str, Any]] = {
 }
 RATES = (0.1, 0.5)
 SETS = ("images", "street")
-TEMPERATURES = {"1 to 0.2": {}, "1": {"temperature": 1.0, "final_temperature": 1.0}}
+TEMPERATURES: dict[str, dict[str, Any]] = {"1 to 0.2": {}, "1": {"temperature": 1.0, "final_temperature": 1.0}}
 CONVERGENCE_STEPS = ((4, 8), (28, 32), (50, 62))
 POLICY, LOSS, CONVERGENCE = "policies", "erasure", "convergence"
 SEED = 0
@@ -88,7 +89,7 @@ def _convergence(world: World, pictures: Sequence[Picture]) -> list[Row]:
     return rows
 
 
-def _kept(world: World, picture: Picture) -> np.ndarray:
+def _kept(world: World, picture: Picture) -> Bools:
     message = world.session(picture, **POLICIES["PRM 0.25"]).first(Csi(), Budget())
     keep = keep_mask(message.header, message.width_px, message.height_px)
     assert keep is not None and LamiGoOptions().mask_ratio == POLICIES["PRM 0.25"]["mask_ratio"]
@@ -112,9 +113,9 @@ def report(rows: list[Row]) -> str:
                     eight.append([name, f"{rate:.0%}", f"{tau}/{total}", *_cells(found)])
         for tau, total in CONVERGENCE_STEPS:
             for temperature in TEMPERATURES:
-                found = _shares(rows, name, total, temperature)
-                if len(found):
-                    mean = found.mean(0)
+                shares = _shares(rows, name, total, temperature)
+                if len(shares):
+                    mean = shares.mean(0)
                     shown = [f"{mean[i]:.3f}" for i in (0, total // 2 - 1, total - 1)]
                     wrong.append([name, f"{tau}/{total}", temperature, *shown])
     return "\n".join(
@@ -133,7 +134,7 @@ def _cells(rows: list[Row]) -> list[str]:
     return metric_cells(rows, UNLABELLED)
 
 
-def _shares(rows: list[Row], set_: str, total: int, temperature: str) -> np.ndarray:
+def _shares(rows: list[Row], set_: str, total: int, temperature: str) -> npt.NDArray[np.float64]:
     found = where(rows, experiment=CONVERGENCE, set=set_, steps=total, temperature=temperature)
     return np.array([row["wrong"] for row in found])
 

@@ -15,9 +15,9 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import torch
 from tqdm import tqdm
 
+from gocom.common.codec_interfaces import SemanticEncoder
 from gocom.common.errors import DecodeFailed
 from gocom.common.image_files import ImageArray, read_samples
-from gocom.common.interfaces import SemanticEncoder
 from gocom.common.pipeline import PipelineResult, sampler_generator
 from gocom.common.rounds import merge_rounds
 from gocom.common.types import FrameHeader, ReceivedMessage, Reconstruction
@@ -132,7 +132,8 @@ class World:
 
     def each(self, items: Iterable[T], what: str) -> Iterable[T]:
         """The items, with a progress bar."""
-        return tqdm(list(items), desc=what, unit="img", leave=False)
+        shown: Iterable[T] = tqdm(list(items), desc=what, unit="img", leave=False)
+        return shown
 
     def send(
         self, picture: Picture, channel: str, *, seed: int, first: Reconstruction | None = None, **settings: Any

@@ -11,10 +11,10 @@ import torch
 
 from gocom.client.client import Client
 from gocom.client.results import SendResult
+from gocom.common.codec_interfaces import EncoderSession, GenerativeDecoder, SemanticEncoder
 from gocom.common.csi import Csi
 from gocom.common.errors import NotReady
 from gocom.common.image_files import ImageArray, to_float, to_uint8
-from gocom.common.interfaces import EncoderSession, GenerativeDecoder, SemanticEncoder
 from gocom.common.types import Budget, Feedback, Goal, GoMessage, LinkSettings, ReceivedMessage, Reconstruction
 from gocom.evaluation.setup import Codec
 

@@ -33,9 +33,9 @@ class Fates:
 
     def __init__(self, channel: str, frame_index: int) -> None:
         chain = Chain.from_profile(parse_spec(channel))
-        self._chains = [Chain(chain.links, FIRST_SEED + draw) for draw in range(DRAWS)]
+        self._chains = [Chain(chain.faults, FIRST_SEED + draw) for draw in range(DRAWS)]
         self._frame_index = frame_index
-        self.idle, self._timed = not chain.links, chain.timed
+        self.idle, self._timed = not chain.faults, chain.timed
         self._counts: dict[tuple[int, int], Ints] = {}
         self._undamaged: dict[tuple[int, ...], list[Ints]] = {}
 
@@ -99,7 +99,7 @@ class Fates:
         )  # fmt: skip
         if not chain.timed:
             return ~chain.apply(batch, info).erased
-        return np.isin(sequence, chain.impairer(info).apply_timed(batch).arranged().sequence)
+        return np.isin(sequence, chain.impairer(info).apply_timed(batch).in_arrival_order().sequence)
 
 
 def _up(packets: int) -> int:

@@ -8,16 +8,16 @@ from dataclasses import replace
 import numpy as np
 
 from gocom.common import fec
-from gocom.common.byte_account import laid_out_bytes
+from gocom.common.byte_account import packetized_bytes
 from gocom.common.csi import Csi
 from gocom.common.image_files import ImageArray
 from gocom.common.packet_batch import PacketBatch
-from gocom.common.packetizer import Cut, lay_out
+from gocom.common.packetizer import SegmentPackets, assemble_round
 from gocom.common.pipeline import sampler_generator
 from gocom.common.systems import SYSTEMS
 from gocom.common.systems.classical import FILE, Scale
 from gocom.common.types import Budget, FrameHeader, Goal, GoMessage, LinkSettings, ReceivedMessage, ReceivedSegment
-from gocom.common.wire.messages import make_parameters
+from gocom.common.wire.frame_messages import make_parameters
 from gocom.evaluation.setup import Codec
 
 QualityOf = Callable[[ImageArray, ImageArray], float]
@@ -134,7 +134,7 @@ class Sizes:
         """Every byte of a round: header, packets, end mark; `later`: of one that answers feedback."""
         key = file_bytes, repair_packets, later
         if key not in self._known:
-            self._known[key] = laid_out_bytes(*self._lay_out(*key), self.link)
+            self._known[key] = packetized_bytes(*self._lay_out(*key), self.link)
         return self._known[key]
 
     def fits(self, budget_bytes: int, repair_packets: int = 0) -> Callable[[int], bool]:
@@ -160,4 +160,4 @@ class Sizes:
             as_requested=later,
         )  # fmt: skip
         message = replace(self._like, segments=(segment,), round=int(later))
-        return lay_out(message, [Cut(sources, payloads, symbol, np.zeros(0))])
+        return assemble_round(message, [SegmentPackets(sources, payloads, symbol, np.zeros(0))])

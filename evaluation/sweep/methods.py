@@ -13,7 +13,7 @@ from enum import Enum
 from gocom.common.errors import InvalidInput, UnknownName
 from gocom.common.systems import SYSTEMS
 from gocom.common.systems.classical import CLASSICAL_CODECS
-from gocom.common.wire.messages import make_parameters
+from gocom.common.wire.frame_messages import make_parameters
 
 PLANNED_BY_USER = ("quality", "scale")
 """Options of a classical codec that may be fixed; all else of it is an operating point."""

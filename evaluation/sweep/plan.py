@@ -22,14 +22,14 @@ from typing import Any
 
 import numpy as np
 
+from gocom.common.codec_interfaces import EncoderSession
 from gocom.common.csi import Csi
 from gocom.common.errors import BudgetTooSmall
 from gocom.common.image_files import ImageArray
 from gocom.common.image_quality import psnr_db
-from gocom.common.interfaces import EncoderSession
 from gocom.common.systems import SYSTEMS
 from gocom.common.types import Budget, Goal, LinkSettings
-from gocom.common.wire.messages import make_parameters
+from gocom.common.wire.frame_messages import make_parameters
 from gocom.evaluation.setup import Codec
 from gocom.evaluation.sweep.fates import Fates
 from gocom.evaluation.sweep.ladder import QualityOf

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gocom.common.element_order import interleaver
-from gocom.common.rounds import spans_of
+from gocom.common.rounds import positions_to_spans
 from gocom.common.systems.classical import FILE
 from gocom.common.types import Feedback, Ints
-from gocom.common.wire.feedback import answer_bytes, bare_message, feedback_to_proto
+from gocom.common.wire.feedback import answer_bytes, counted_message, feedback_to_proto
 from gocom.evaluation.sweep.fates import Fates
 from gocom.evaluation.sweep.ladder import Sizes
 from gocom.receiver.link_estimation import LinkEstimate
@@ -76,8 +76,8 @@ class Resending:
                 break
             missing = np.sort(missing[_interleaver(len(missing), link)[np.repeat(~came, lengths)]])
             estimate.add(np.where(came, lengths, -1))
-            wanted = Feedback(first.frame_index, round_, {FILE: spans_of(missing)}, link=estimate.report())
-            spent += len(bare_message(feedback_to_proto(wanted, first, link))) + _ANSWER
+            wanted = Feedback(first.frame_index, round_, {FILE: positions_to_spans(missing)}, link=estimate.report())
+            spent += len(counted_message(feedback_to_proto(wanted, first, link))) + _ANSWER
         return spent
 
     def _share(self, file_bytes: int) -> float:

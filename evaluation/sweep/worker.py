@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gocom.common.byte_account import cost
+from gocom.common.byte_account import message_bytes
 from gocom.common.csi import Csi
 from gocom.common.image_files import ImageArray, read_samples, square_crop, to_float
 from gocom.common.systems import SYSTEMS
 from gocom.common.types import Budget, Goal
-from gocom.common.wire.messages import make_parameters
+from gocom.common.wire.frame_messages import make_parameters
 from gocom.evaluation import optional_metrics
 from gocom.evaluation.judge import Judge, Original, grey_like, imagenet_class
 from gocom.evaluation.kernel_distance import MIN_PICTURES
@@ -170,7 +170,7 @@ class Worker:
         known = SYSTEMS.get(codec).options
         options = make_parameters(known, {k: v for k, v in settings.items() if k in known.model_fields})
         session = self._codecs[codec].encoder.open(picture.original.image, Goal(options, index, link=self._grid.link))
-        return cost(session.first(Csi(), Budget(settings.get("budget"))), self._grid.link)
+        return message_bytes(session.first(Csi(), Budget(settings.get("budget"))), self._grid.link)
 
     def _picture(self, task: Task) -> _Picture:
         key = task.set.name, task.index

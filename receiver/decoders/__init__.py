@@ -1,14 +1,14 @@
-"""One file a system: its generative decoder. Files here register with DECODERS, when it is first asked for them."""
+"""Decoders, one file per system. A file registers its decoder with DECODERS when the registry is first asked for it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from gocom.common.interfaces import GenerativeDecoder
+from gocom.common.codec_interfaces import GenerativeDecoder
 from gocom.common.registry import Registry
 from gocom.common.systems import system_file
 
 DECODERS: Registry[Callable[[str], GenerativeDecoder]] = Registry(
     "codec", "gocom.receiver.decoders", file_of=system_file
 )
-"""Codec names to factories that take a device."""
+"""Registry of codec names and decoder factories, which take a device such as "cpu"."""

@@ -1,4 +1,4 @@
-"""jpeg, jpeg2000, webp, avif: the whole file or nothing. A smaller picture in it is enlarged to the frame's size."""
+"""jpeg, jpeg2000, webp and avif: the whole file or no picture. A smaller image is enlarged to the frame's size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from gocom.common.errors import DecodeFailed
 from gocom.common.image_files import to_float
 from gocom.common.rounds import merge_rounds
-from gocom.common.systems.classical import CLASSICAL_CODECS, FILE, Scale, shrunk
+from gocom.common.systems.classical import CLASSICAL_CODECS, FILE, Scale, scaled_size
 from gocom.common.types import Provenance, ReceivedMessage, Reconstruction
 from gocom.receiver.decoders import DECODERS
 
@@ -27,7 +27,7 @@ FORMATS = {"jpeg": "JPEG", "jpeg2000": "JPEG2000", "webp": "WEBP", "avif": "AVIF
 
 
 class ClassicalDecoder:
-    """A codec of Pillow's. `device` is not used, and nothing is left to chance: no generator is needed."""
+    """Decoder of one of Pillow's formats. It is deterministic and needs no generator; `device` is not used."""
 
     draws = False
 
@@ -37,7 +37,7 @@ class ClassicalDecoder:
     def reconstruct(
         self, rounds: Sequence[ReceivedMessage], *, generator: torch.Generator | None, previews: bool = False
     ) -> Iterator[Reconstruction]:
-        """One picture. Raises DecodeFailed when bytes are missing or do not make the picture that was announced."""
+        """Yield one picture. Raises DecodeFailed if bytes are missing or do not form the announced image."""
         start = time.perf_counter()
         frame = rounds[0].frame
         file = merge_rounds(rounds).get(FILE)
@@ -50,23 +50,23 @@ class ClassicalDecoder:
         yield Reconstruction(to_float(pixels), provenance, seconds={"decode": time.perf_counter() - start})
 
     def _pixels(self, file: bytes, width_px: int, height_px: int) -> npt.NDArray[np.uint8]:
-        """uint8 [height, width, 3]; of a file with a smaller picture, enlarged."""
+        """Decode a file to uint8 [height, width, 3]; a smaller image is enlarged."""
         size = width_px, height_px
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Pillow warns of damage that it then raises for
+                warnings.simplefilter("ignore")  # Pillow warns of damage before it raises
                 with Image.open(io.BytesIO(file), formats=[FORMATS[self.codec]]) as p:
-                    if p.size not in {shrunk(*size, scale) for scale in Scale}:
+                    if p.size not in {scaled_size(*size, scale) for scale in Scale}:
                         raise DecodeFailed(f"{self.codec}: file says {p.size}, header {width_px}x{height_px}")
                     picture = p.convert("RGB")
         except DecodeFailed:
             raise
-        except UnidentifiedImageError:  # its text has the address of an object
+        except UnidentifiedImageError:  # its message contains an object's address
             raise DecodeFailed(f"{self.codec}: what arrived is no such file") from None
-        except Exception as error:  # Pillow's readers raise many types on damaged files
+        except Exception as error:  # Pillow's readers raise many types of exceptions for damaged files
             raise DecodeFailed(f"{self.codec}: {error}") from error
         if picture.size != size:
-            # Of photos the PSNR is up to 0.3 dB better than with bicubic interpolation, and hardly ever worse.
+            # For photos the PSNR is up to 0.3 dB higher than with bicubic interpolation, and hardly ever lower.
             picture = picture.resize(size, Image.Resampling.LANCZOS)
         return np.asarray(picture, np.uint8)
 

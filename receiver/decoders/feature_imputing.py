@@ -1,4 +1,4 @@
-"""feature_imputing at the receiver: what arrived is kept, what was erased is imputed by conditional diffusion."""
+"""Decoder of feature_imputing: received features are kept, erased ones are imputed by conditional diffusion."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from gocom.common.systems.feature_imputing import (
     grid_shape,
 )
 from gocom.common.types import Bytes, Ints, Provenance, ReceivedMessage, ReceivedSegment, Reconstruction
-from gocom.receiver.batch_groups import in_groups
+from gocom.receiver.batch_groups import map_in_groups
 from gocom.receiver.decoders import DECODERS
 
 Rounds = Sequence[ReceivedMessage]
@@ -36,15 +36,15 @@ Rounds = Sequence[ReceivedMessage]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """What arrived of a picture.
+    """Received features of an image.
 
     Attributes:
-        width_px, height_px: of the picture.
-        order: see element_order.
-        segments: the features and, if there is one, the region of interest, by kind; elements in that order.
-        features: float32 [C, h, w]; 0, their mean, where nothing arrived.
+        width_px, height_px: size of the image.
+        order: int64 [N], see element_order.
+        segments: the features and, if there is one, the region of interest, by kind; elements are in that order.
+        features: float32 [C, h, w]; 0, which is the mean, where nothing was received.
         received: bool [C, h, w].
-        settings: of the sampler; None: nothing is missing.
+        settings: settings of the sampler; None if nothing is missing.
         generator: on the CPU.
     """
 
@@ -58,7 +58,7 @@ class Frame:
     generator: torch.Generator
 
     def provenance(self) -> Bytes:
-        """uint8 [H, W]: a patch counts as received where all of it was."""
+        """Return uint8 [H, W], in which a patch counts as received only if all of its features were."""
         shape = (*self.features.shape[1:], LATENT_CHANNELS)
         fates = np.full(self.order.shape, Provenance.WITHHELD, np.uint8)
         for segment in self.segments.values():
@@ -73,7 +73,7 @@ class Frame:
 
 @DECODERS.register("feature_imputing")
 class FeatureImputingDecoder:
-    """Autoencoder and imputer of one device."""
+    """VAE and imputer on one device."""
 
     def __init__(self, device: str) -> None:
         self.device = resolve_device(device)
@@ -83,22 +83,22 @@ class FeatureImputingDecoder:
     def reconstruct(
         self, rounds: Rounds, *, generator: torch.Generator, previews: bool = False
     ) -> Iterator[Reconstruction]:
-        """A preview a step if wanted, then the picture. Nothing missing: no diffusion runs."""
+        """Yield one preview per step if wanted, then the picture. Diffusion runs only if features are missing."""
         for (picture,) in self._pictures([arrived_frame(rounds, generator)], previews):
             yield picture
 
     def reconstruct_batch(
         self, frames: Sequence[Rounds], *, generators: Sequence[torch.Generator]
     ) -> list[Reconstruction]:
-        """The picture of each frame; those of one grid shape and the same settings are made together."""
+        """Return the picture of each frame. Frames of equal grid shape and settings are decoded in one batch."""
         arrived = [arrived_frame(rounds, generator) for rounds, generator in zip(frames, generators, strict=True)]
-        return in_groups(
+        return map_in_groups(
             arrived, lambda f: (f.features.shape, f.settings), lambda group: list(self._pictures(group, False))[-1]
         )
 
     @torch.inference_mode()
     def _pictures(self, frames: Sequence[Frame], previews: bool) -> Iterator[list[Reconstruction]]:
-        """Pictures of frames of one group, step by step; seconds are a frame's share of what its group took."""
+        """Yield the pictures of one group of frames step by step. Seconds are each frame's share of the total."""
         y = torch.stack([frame.features for frame in frames]).to(self.device)
         settings, sampling, start = frames[0].settings, 0.0, time.perf_counter()
         if settings is not None:
@@ -127,13 +127,13 @@ class FeatureImputingDecoder:
 
 
 def arrived_frame(rounds: Rounds, generator: torch.Generator) -> Frame:
-    """What arrived in all rounds. Raises DecodeFailed where the features are not those of a picture of its size."""
+    """Merge all rounds of a frame. Raises DecodeFailed unless the number of features fits the size of the image."""
     first = rounds[0].frame
     header = first.header
     assert isinstance(header, FeatureImputingHeader)
     rows, columns = grid_shape(first.width_px, first.height_px)
     count, merged = rows * columns * LATENT_CHANNELS, merge_rounds(rounds)
-    # A later round may announce a segment that the first one did not have, and lie about its length.
+    # A later round may announce a segment that the first one did not have, with a wrong length.
     segments = {k: merged[k] for k in (FEATURES, ROI) if k in merged and len(merged[k].elements) == count}
     if not segments:
         got = ", ".join(str(len(segment.elements)) for segment in merged.values()) or "no"
@@ -141,18 +141,20 @@ def arrived_frame(rounds: Rounds, generator: torch.Generator) -> Frame:
     order = element_order(header.packet_order, rows, columns)
     levels, received = np.zeros(count, np.int64), np.zeros(count, bool)
     for segment in segments.values():
-        came = order[segment.received]
-        levels[came], received[came] = segment.elements[segment.received], True
+        arrived = order[segment.received]
+        levels[arrived], received[arrived] = segment.elements[segment.received], True
     shape = (rows, columns, LATENT_CHANNELS)
     features = np.where(received.reshape(shape), feature_quantizer().dequantize(levels.reshape(shape)), np.float32(0))
-    # Names are the same in both; what the header leaves open is for the sampler's defaults.
-    said = header.model_dump(include={f.name for f in fields(ImputerSettings)}, exclude_none=True)
-    planes = (torch.from_numpy(np.ascontiguousarray(a.transpose(2, 0, 1))) for a in (features, received.reshape(shape)))
-    settings = None if received.all() else ImputerSettings(**said)
-    return Frame(first.width_px, first.height_px, order, segments, *planes, settings=settings, generator=generator)
+    # Header and settings use the same names. Fields that the header leaves open get the sampler's defaults.
+    chosen = header.model_dump(include={f.name for f in fields(ImputerSettings)}, exclude_none=True)
+    latent, present = (
+        torch.from_numpy(np.ascontiguousarray(a.transpose(2, 0, 1))) for a in (features, received.reshape(shape))
+    )
+    settings = None if received.all() else ImputerSettings(**chosen)
+    return Frame(first.width_px, first.height_px, order, segments, latent, present, settings, generator)
 
 
 def _wanted(frame: Frame) -> dict[int, Ints]:
-    """Features that were sent and did not arrive."""
+    """Return the features that were sent and did not arrive, as spans by segment kind."""
     erased = {kind: segment.erased for kind, segment in frame.segments.items() if segment.erased.any()}
-    return {kind: missing_spans(~gone) for kind, gone in erased.items()}
+    return {kind: missing_spans(~erased_mask) for kind, erased_mask in erased.items()}

@@ -1,4 +1,4 @@
-"""lami_go at the receiver: re-noise and denoise what is missing, keep what arrived (paper: algorithm 2)."""
+"""Decoder of lami_go: received tokens are kept, missing ones are re-noised and denoised (paper: algorithm 2)."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from gocom.common.systems.lami_go import (
     grid_shape,
 )
 from gocom.common.types import Bools, Bytes, Floats, Ints, Provenance, ReceivedMessage, ReceivedSegment, Reconstruction
-from gocom.receiver.batch_groups import in_groups
+from gocom.receiver.batch_groups import map_in_groups
 from gocom.receiver.decoders import DECODERS
 
 Rounds = Sequence[ReceivedMessage]
 
 
 class TokenGrid:
-    """What of the token grid is known. Raises DecodeFailed where the rounds bring a grid of another size, or none.
+    """Received tokens of an image. Raises DecodeFailed unless the number of tokens fits the size of the image.
 
     Attributes:
         tokens: int64 [h, w].
         received: bool [h, w].
-        withheld: bool [h, w]: those that a later round brought after all are in both.
+        withheld: bool [h, w]; a withheld token that a later round brought is marked in both masks.
     """
 
     def __init__(self, rounds: Rounds, segments: dict[int, ReceivedSegment]) -> None:
@@ -61,7 +61,7 @@ class TokenGrid:
         self.withheld: Bools = withheld.reshape(shape)
 
     def provenance(self) -> Bytes:
-        """uint8 [H, W]: each token's fate over the pixels it covers."""
+        """Return uint8 [H, W], the provenance of each token over the pixels that it covers."""
         fate = np.where(self.withheld, Provenance.WITHHELD, Provenance.ERASED)
         fate = np.where(self.received, Provenance.RECEIVED, fate)
         return fate.astype(np.uint8).repeat(PATCH_PX, 0).repeat(PATCH_PX, 1)[: self.height_px, : self.width_px]
@@ -69,7 +69,7 @@ class TokenGrid:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """What arrived of a picture; `settings` None: of its tokens nothing is missing."""
+    """Received elements of an image; `settings` is None if no token is missing."""
 
     grid: TokenGrid
     segments: dict[int, ReceivedSegment]
@@ -78,13 +78,13 @@ class Frame:
     generator: torch.Generator
 
     def provenance(self) -> Bytes:
-        """uint8 [H, W]."""
+        """Return uint8 [H, W], see TokenGrid.provenance."""
         return self.grid.provenance()
 
 
 @DECODERS.register("lami_go")
 class LamiGoDecoder:
-    """Denoiser, tokenizer and text encoder of one device."""
+    """Denoiser, tokenizer and text encoder on one device."""
 
     def __init__(self, device: str) -> None:
         self.device = resolve_device(device)
@@ -96,16 +96,16 @@ class LamiGoDecoder:
     def reconstruct(
         self, rounds: Rounds, *, generator: torch.Generator, previews: bool = False
     ) -> Iterator[Reconstruction]:
-        """A preview a step if wanted, then the picture. Nothing missing: the sampler does not run."""
+        """Yield one preview per step if wanted, then the picture. The sampler runs only if tokens are missing."""
         for (picture,) in self._pictures([arrived_frame(rounds, generator)], previews):
             yield picture
 
     def reconstruct_batch(
         self, frames: Sequence[Rounds], *, generators: Sequence[torch.Generator]
     ) -> list[Reconstruction]:
-        """The picture of each frame; those of one grid shape and the same sampler settings are made together."""
+        """Return the picture of each frame. Frames of equal grid shape and settings are decoded in one batch."""
         arrived = [arrived_frame(rounds, generator) for rounds, generator in zip(frames, generators, strict=True)]
-        return in_groups(
+        return map_in_groups(
             arrived, lambda f: (f.grid.tokens.shape, f.settings), lambda group: list(self._pictures(group, False))[-1]
         )
 
@@ -119,15 +119,15 @@ class LamiGoDecoder:
         generators: Sequence[torch.Generator],
         trusted: bool = True,
     ) -> Iterator[Step]:
-        """Denoise what is missing of B grids of one shape; the last step is the result. See `sample`.
+        """Denoise the missing tokens of B grids of one shape; the last step is the result. See `sample`.
 
         Args:
-            tokens: int64 [B,h,w].
-            received: bool [B,h,w].
-            captions: B; None or empty: no text.
-            settings: the same for all B.
-            generators: B, on the CPU.
-            trusted: the net is told which tokens were received; False: its trusted channel says nothing.
+            tokens: int64 [B, h, w].
+            received: bool [B, h, w].
+            captions: B texts; None or an empty one stands for no text.
+            settings: sampler settings of all B grids.
+            generators: B generators on the CPU.
+            trusted: show the net which tokens were received, in its trusted channel; False leaves the channel at 0.
         """
         tokens, received = tokens.to(self.device), received.to(self.device)
         known = received.float() if trusted else torch.zeros_like(received, dtype=torch.float32)
@@ -138,11 +138,11 @@ class LamiGoDecoder:
         )  # fmt: skip
 
     def bind(self, captions: Sequence[str | None], known: Tensor) -> tuple[Denoise, Denoise | None]:
-        """The denoiser of B frames with their text, and without it (None: they have none).
+        """Return the denoiser of B frames with their text, and the denoiser without it (None if no frame has text).
 
         Args:
-            captions: B; None or empty: no text.
-            known: float32 [B,h,w] on this device, what its trusted channel says; 1: received.
+            captions: B texts; None or an empty one stands for no text.
+            known: float32 [B, h, w] on this device, the net's trusted channel; 1 marks a received token.
         """
         text, text_mask = self._text(captions)
 
@@ -157,17 +157,20 @@ class LamiGoDecoder:
         return conditional, None if text is None else unconditional
 
     def _text(self, captions: Sequence[str | None]) -> tuple[Tensor | None, Tensor | None]:
-        """Features [B,T,384] and mask [B,T], with the net's stand-in for no text where there is none in this frame."""
+        """Return text features [B, T, 384] and mask [B, T]; a frame without text gets the net's null text.
+
+        Both are None if no frame has text.
+        """
         if not any(captions):
             return None, None
-        # One by one: features must not depend on how long the companions' captions are.
+        # Encoded one by one, because features must not depend on the length of other captions in the batch.
         parts = [self._encode_text(caption) if caption else self.denoiser.null_text[0] for caption in captions]
         masks = [torch.ones(len(part), dtype=torch.bool, device=self.device) for part in parts]
         return pad_sequence(parts, batch_first=True), pad_sequence(masks, batch_first=True)
 
     @torch.inference_mode()
     def _pictures(self, frames: Sequence[Frame], previews: bool) -> Iterator[list[Reconstruction]]:
-        """Pictures of frames of one group, step by step; seconds are a frame's share of what its group took."""
+        """Yield the pictures of one group of frames step by step. Seconds are each frame's share of the total."""
         tokens = torch.from_numpy(np.stack([frame.grid.tokens for frame in frames])).to(self.device)
         settings, step, seconds = frames[0].settings, None, {}
         if settings is not None:
@@ -183,8 +186,8 @@ class LamiGoDecoder:
             tokens, seconds = step.tokens, {"sample": sampling / len(frames)}
         pictures = self._decode(frames, tokens, seconds)
         yield [
-            replace(picture, final=True, wanted=_wanted(frame), **guesses)
-            for picture, frame, guesses in zip(pictures, frames, self._guesses(frames, step), strict=True)
+            replace(picture, final=True, wanted=_wanted(frame), **confidence)
+            for picture, frame, confidence in zip(pictures, frames, self._confidence_fields(frames, step), strict=True)
         ]
 
     def _decode(
@@ -199,42 +202,53 @@ class LamiGoDecoder:
             for image, frame in zip(cut, frames, strict=True)
         ]
 
-    def _guesses(self, frames: Sequence[Frame], step: Step | None) -> list[dict[str, Any]]:
-        """Each frame's `uncertain` and `quality_estimate`."""
+    def _confidence_fields(self, frames: Sequence[Frame], step: Step | None) -> list[dict[str, Any]]:
+        """Return each frame's `uncertain` and `quality_estimate`, as fields of a Reconstruction."""
         if step is None:
             return [{"quality_estimate": 1.0}] * len(frames)
         doubt, probability = step.uncertainty(self.tokenizer.codebook).cpu().numpy(), step.probability.cpu().numpy()
         return [
-            {"uncertain": {TOKENS: least_certain(u, frame.grid.received)}, "quality_estimate": float(p.mean())}
+            {"uncertain": {TOKENS: missing_by_uncertainty(u, frame.grid.received)}, "quality_estimate": float(p.mean())}
             for frame, u, p in zip(frames, doubt, probability, strict=True)
         ]
 
 
-def least_certain(uncertainty: Floats, received: Bools) -> Ints:
-    """float32 [h, w], bool [h, w] -> int64 [M], the missing positions in raster order, the most uncertain first."""
+def missing_by_uncertainty(uncertainty: Floats, received: Bools) -> Ints:
+    """Order the missing positions by uncertainty, the most uncertain first and equal ones in raster order.
+
+    Args:
+        uncertainty: float32 [h, w].
+        received: bool [h, w].
+
+    Returns:
+        int64 [M], positions in raster order of the grid.
+    """
     missing = np.flatnonzero(~received)
     order: Ints = missing[np.argsort(-uncertainty.ravel()[missing], kind="stable")]
     return order
 
 
 def arrived_frame(rounds: Rounds, generator: torch.Generator) -> Frame:
-    """What arrived in all rounds. Raises DecodeFailed where the tokens are not those of a picture of its size."""
+    """Merge all rounds of a frame. Raises DecodeFailed unless the number of tokens fits the size of the image."""
     segments = merge_rounds(rounds)
     grid = TokenGrid(rounds, segments)
-    # Names are the same in both; what the header leaves open is for the sampler's defaults.
-    said = grid.header.model_dump(include={f.name for f in fields(SamplerSettings)}, exclude_none=True)
-    settings = None if grid.received.all() else SamplerSettings(**said)
+    # Header and settings use the same names. Fields that the header leaves open get the sampler's defaults.
+    chosen = grid.header.model_dump(include={f.name for f in fields(SamplerSettings)}, exclude_none=True)
+    settings = None if grid.received.all() else SamplerSettings(**chosen)
     return Frame(grid, segments, _caption(segments.get(CAPTION)), settings, generator)
 
 
 def _caption(segment: ReceivedSegment | None) -> str | None:
-    """The text, if all of it arrived: half a caption is as likely to mislead as to help."""
+    """Return the caption if all of it was received: half a caption may mislead as easily as help."""
     if segment is None or not 0 < len(segment.elements) <= MAX_CAPTION_BYTES or not segment.received.all():
         return None
     return segment.elements.astype(np.uint8).tobytes().decode(errors="replace")
 
 
 def _wanted(frame: Frame) -> dict[int, Ints]:
-    """Elements that were sent and did not arrive, by segment; a caption is of no use where no token is missing."""
+    """Return the elements that were sent and did not arrive, as spans by segment kind.
+
+    The caption is requested only if a token is missing, too.
+    """
     segments = {} if frame.settings is None else frame.segments
     return {kind: missing_spans(~segment.erased) for kind, segment in segments.items() if segment.erased.any()}

@@ -10,14 +10,14 @@ import numpy as np
 from generative_codecs import CODINGS, GENERATIVE, choice_name, choices, drawn_message
 from toy_world import toy_round
 
-from gocom.common.byte_account import cost, frame_items
+from gocom.common.byte_account import frame_items, message_bytes
 from gocom.common.csi import Csi
 from gocom.common.image_files import ImageArray, png_bytes, to_uint8
 from gocom.common.packetizer import packetize
 from gocom.common.systems import SYSTEMS
 from gocom.common.systems.feature_imputing import LATENT_CHANNELS
 from gocom.common.types import Budget, ElementCoding, Feedback, FeedbackPolicy, Goal, GoMessage, LinkSettings
-from gocom.common.wire.messages import codec_to_proto, link_to_proto, make_parameters
+from gocom.common.wire.frame_messages import codec_to_proto, link_to_proto, make_parameters
 from gocom.transmitter.encoders.classical import ClassicalEncoder
 from gocom.transmitter.retransmission import resend
 from gocom.v1 import link_pb2, transmitter_pb2
@@ -121,7 +121,7 @@ def _rounds(open_session, options, frame_index: int, share: float = 1) -> list[I
     session = open_session(picture(), Goal(options, frame_index, 3, 200, LINK, policy, 0.5))
     first = session.first(Csi(), Budget())
     if share < 1:
-        first = session.first(Csi(), Budget(int(share * cost(first, LINK))))
+        first = session.first(Csi(), Budget(int(share * message_bytes(first, LINK))))
     return [frame_items(*packetize(message, LINK), LINK.batch_packets) for message in _messages(first)]
 
 

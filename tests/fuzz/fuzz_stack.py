@@ -27,7 +27,7 @@ from gocom.common.rounds import merge_rounds
 from gocom.common.settings import ChannelSettings
 from gocom.common.systems import system_file
 from gocom.common.types import Reconstruction
-from gocom.common.wire.messages import MAX_ROUNDS
+from gocom.common.wire.frame_messages import MAX_ROUNDS
 from gocom.receiver.decoders import DECODERS
 from gocom.transmitter.encoders import ENCODERS
 from gocom.v1 import channel_pb2, link_pb2, link_pb2_grpc, receiver_pb2, transmitter_pb2

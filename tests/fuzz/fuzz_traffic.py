@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from hypothesis import strategies as st
 from PIL import Image
 
-from gocom.common.entropy.element_positions import pack_spans
+from gocom.common.entropy.element_set_code import pack_spans
 from gocom.common.packet_traces import trace_round
 from gocom.v1 import channel_pb2, link_pb2
 

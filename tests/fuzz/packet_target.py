@@ -15,11 +15,11 @@ from google.protobuf.message import DecodeError
 from gocom.common.crc32c import checksums
 from gocom.common.errors import GoComError
 from gocom.common.packetizer import depacketize
-from gocom.common.rounds import merge_rounds, span_positions
+from gocom.common.rounds import merge_rounds, spans_to_positions
 from gocom.common.systems import SYSTEMS, spec_of
 from gocom.common.types import FrameHeader, LinkSettings, ReceivedMessage, ReceivedSegment
-from gocom.common.wire.feedback import read_wanted
-from gocom.common.wire.messages import check_session_id, link_from_proto
+from gocom.common.wire.feedback import wanted_from_proto
+from gocom.common.wire.frame_messages import check_session_id, link_from_proto
 from gocom.receiver.round_assembly import ArrivedRound, RoundAssembler
 from gocom.v1 import feedback_pb2, link_pb2
 
@@ -109,9 +109,9 @@ def check_sets(message: link_pb2.FrameHeader, header: FrameHeader, link: LinkSet
         for in_order in (False, True):
             item = feedback_pb2.ElementSet(kind=segment.kind, elements=segment.resent, in_packet_order=in_order)
             try:
-                spans = read_wanted(item, header, link)
+                spans = wanted_from_proto(item, header, link)
             except GoComError:
                 continue
-            positions = span_positions(spans)
+            positions = spans_to_positions(spans)
             assert (np.diff(positions) > 0).all()
             assert not len(positions) or 0 <= positions[0] <= positions[-1] < segment.element_count

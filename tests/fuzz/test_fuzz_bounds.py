@@ -17,13 +17,13 @@ from PIL import Image
 from gocom.channel_emulator.chain import Chain, frame_info
 from gocom.common import fec
 from gocom.common.channel_spec import parse_spec
-from gocom.common.entropy.element_positions import pack_spans
+from gocom.common.entropy.element_set_code import pack_spans
 from gocom.common.errors import GoComError, InvalidInput, TooLarge, UnknownName
 from gocom.common.image_files import decode_image
 from gocom.common.packetizer import MAX_PACKETS, depacketize
 from gocom.common.systems import SYSTEMS
 from gocom.common.types import ElementCoding, LinkSettings
-from gocom.common.wire.messages import codec_from_proto, codec_to_proto, header_from_proto
+from gocom.common.wire.frame_messages import codec_from_proto, codec_to_proto, header_from_proto
 from gocom.common.wire.packet_batches import batch_from_proto
 from gocom.receiver.round_assembly import RoundAssembler
 from gocom.transmitter import feedback_handling as transmitter_feedback
@@ -161,7 +161,7 @@ def test_memory_of_much_noise(spec):
     with at_most(200):
         impairer = chain.impairer(frame)
         noisy = impairer.apply(batch)
-    assert len(noisy) == 32 and impairer.scores()[0].trials == 8 * 32 * 65000
+    assert len(noisy) == 32 and impairer.event_counts()[0].trials == 8 * 32 * 65000
     # In pieces or not, what happens to a packet is the same.
     for i in (0, 17, 31):
         only = np.arange(32) == i
@@ -184,7 +184,9 @@ def test_rates_at_the_edge(spec):
 def test_sets_of_nothing_are_read_once(monkeypatch):
     """A segment could be named again and again by empty sets, each of which cost a permutation."""
     read = []
-    monkeypatch.setattr(transmitter_feedback, "read_wanted", lambda *a: read.append(a) or np.zeros((0, 2), np.int64))
+    monkeypatch.setattr(
+        transmitter_feedback, "wanted_from_proto", lambda *a: read.append(a) or np.zeros((0, 2), np.int64)
+    )
     request = feedback_pb2.SendFeedbackRequest(wanted=[{"kind": 0, "in_packet_order": True}] * 1000)
     with pytest.raises(InvalidInput, match=r"^wanted.kind: 0 repeats"):
         check_feedback(request, header_from_proto(frames()["jpeg_0"][0][0].header), LINK, 0)

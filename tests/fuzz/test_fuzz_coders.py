@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gocom.common import fec
-from gocom.common.entropy.element_positions import pack_spans, unpack_spans
+from gocom.common.entropy.element_set_code import pack_spans, unpack_spans
 from gocom.common.errors import InvalidInput
 from gocom.common.packetizer import MAX_ELEMENTS
-from gocom.common.rounds import span_positions, spans_of
+from gocom.common.rounds import positions_to_spans, spans_to_positions
 from gocom.common.systems import SYSTEMS
 
 GRID = 4096
@@ -57,14 +57,14 @@ def test_coded_elements(codec, coding, masked):
     HARMS,
 )
 def test_element_sets(positions, limit, any_bytes, harm):
-    spans = spans_of(np.array(sorted(positions)))
+    spans = positions_to_spans(np.array(sorted(positions)))
     good = pack_spans(spans)
     assert (unpack_spans(good, 3001) == spans).all()
     try:
         read = unpack_spans(harm(good) if any_bytes is None else any_bytes, limit)
     except InvalidInput:
         return
-    there = span_positions(read)
+    there = spans_to_positions(read)
     assert (np.diff(there) > 0).all() and (not len(there) or 0 <= there[0] <= there[-1] < limit)
     assert (unpack_spans(pack_spans(read), limit) == read).all()
 

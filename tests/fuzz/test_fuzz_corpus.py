@@ -7,7 +7,7 @@ from fuzz_recordings import conversations, frames, opening
 from generative_codecs import OWN
 from packet_target import one_input, pack_items, play, unpack_items
 
-from gocom.common.wire.messages import codec_from_proto
+from gocom.common.wire.frame_messages import codec_from_proto
 
 CORPUS = sorted((Path(__file__).parent / "corpus").iterdir())
 

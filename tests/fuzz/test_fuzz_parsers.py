@@ -16,9 +16,9 @@ from gocom.common.channel_spec import PRESETS, format_spec, parse_spec
 from gocom.common.errors import DecodeFailed, InvalidInput, UnknownName
 from gocom.common.image_files import decode_image
 from gocom.common.packet_trace_file import TraceWriter, read_trace_file
-from gocom.common.rounds import span_positions
+from gocom.common.rounds import spans_to_positions
 from gocom.common.types import ReceivedMessage, ReceivedSegment
-from gocom.common.wire.messages import header_from_proto, header_to_proto
+from gocom.common.wire.frame_messages import header_from_proto, header_to_proto
 from gocom.common.wire.packet_batches import batch_from_proto, batch_to_proto
 from gocom.receiver.decoders.classical import ClassicalDecoder
 from gocom.transmitter.feedback_handling import check_feedback
@@ -82,7 +82,7 @@ def test_feedback(first, request, budget):
         return
     counts = {segment.kind: segment.element_count for segment in first.segments}
     for kind, spans in feedback.wanted.items():
-        there = span_positions(spans)
+        there = spans_to_positions(spans)
         assert len(there) and (np.diff(there) > 0).all() and 0 <= there[0] <= there[-1] < counts[kind]
 
 
@@ -148,7 +148,7 @@ def test_channels(profile, message):
         short(error)
         return
     assert len(batch) == len(message.length_bytes) and all(
-        0 <= score.events <= score.trials and score.variance >= 0 for score in impairer.scores()
+        0 <= score.events <= score.trials and score.variance >= 0 for score in impairer.event_counts()
     )
 
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy_world import request
 
-from gocom.common.entropy.element_positions import pack_spans
+from gocom.common.entropy.element_set_code import pack_spans
 from gocom.v1 import channel_pb2, feedback_pb2, link_pb2, receiver_pb2, transmitter_pb2
 
 FEEDBACK = "/gocom.v1.FeedbackService/SendFeedback"

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from gocom.common.byte_account import cost
+from gocom.common.byte_account import message_bytes
 from gocom.common.csi import Csi
 from gocom.common.element_order import transmission_order
 from gocom.common.packetizer import depacketize, packetize
 from gocom.common.pipeline import sampler_generator
 from gocom.common.systems import SYSTEMS
 from gocom.common.types import Budget, Goal, LinkSettings
-from gocom.common.wire.messages import header_to_proto, make_parameters
+from gocom.common.wire.frame_messages import header_to_proto, make_parameters
 
 LINK = LinkSettings(max_payload_bytes=64)
 
@@ -32,7 +32,7 @@ def send(image, cases):
 def _sent(encoder, image, kind, options, share):
     session = encoder.open(image, Goal(make_parameters(kind, options)))
     message = session.first(Csi(), Budget())
-    return session.first(Csi(), Budget(int(share * cost(message, LINK)))) if share else message
+    return session.first(Csi(), Budget(int(share * message_bytes(message, LINK)))) if share else message
 
 
 def receive(messages):

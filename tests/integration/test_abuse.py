@@ -16,7 +16,7 @@ from gocom.common.byte_account import frame_items
 from gocom.common.packetizer import packetize
 from gocom.common.systems.classical import ClassicalHeader
 from gocom.common.types import ElementCoding, GoMessage, LinkSettings, Segment
-from gocom.common.wire.messages import link_to_proto
+from gocom.common.wire.frame_messages import link_to_proto
 from gocom.v1 import (
     feedback_pb2,
     link_pb2,

@@ -13,8 +13,8 @@ from gocom.common.codec_worker import CodecWorker
 from gocom.common.settings import ReceiverSettings
 from gocom.receiver.decode_loop import decode_all
 from gocom.receiver.decoders import DECODERS
-from gocom.receiver.frames import LinkDependencies
 from gocom.receiver.link_session import LinkSession
+from gocom.receiver.link_state import LinkDependencies
 from gocom.receiver.session_records import SessionStore
 from gocom.v1 import link_pb2
 
@@ -66,7 +66,7 @@ class Ends:
     async def waiting(self, count):
         """Let streams run until so many rounds wait for the decoder."""
         async with asyncio.timeout(5):
-            while self.dependencies.jobs.qsize() < count:
+            while self.dependencies.decode_queue.qsize() < count:
                 assert not any(task.done() for task in self.tasks), self.tasks
                 await asyncio.sleep(0)
 
@@ -204,7 +204,7 @@ async def test_the_queue_still_holds_back_the_sender(batches):
     session, _ = ends.stream([item for i in range(7) for item in toy_round(i)])
     await ends.waiting(2)
     await asyncio.sleep(0.05)
-    assert ends.dependencies.jobs.full() and not ends.tasks[0].done()
+    assert ends.dependencies.decode_queue.full() and not ends.tasks[0].done()
     await ends.decode()
     assert len(outcomes(session)) == 7
     assert batches[0] == [0, 1] and max(len(b) if isinstance(b, list) else 1 for b in batches) <= 3

@@ -8,7 +8,7 @@ from test_services import Silent
 from toy_world import LINK, kinds, refused, request
 
 from gocom.channel_emulator.chain import Chain
-from gocom.channel_emulator.channel_state import Instant, state_of
+from gocom.channel_emulator.channel_state import InstantaneousCsiQuery, compute_csi
 from gocom.common.channel_spec import parse_spec
 from gocom.common.csi import Csi, CsiSource
 from gocom.common.settings import TransmitterSettings
@@ -54,7 +54,8 @@ async def test_the_emulator_tells_of_each_round_what_will_happen_to_it(world, kn
     assert seen.keys() == known.keys() and max(round_ for _, round_ in seen) >= 2
     for key, (sent, received, channel) in seen.items():
         csi = known[key]
-        assert csi == state_of(chain, LINK.max_payload_bytes, Instant(*key, CSI_PACKETS)), "as in one process"
+        query = InstantaneousCsiQuery(*key, CSI_PACKETS)
+        assert csi == compute_csi(chain, LINK.max_payload_bytes, query), "as in one process"
         assert received == sum(snr >= csi.threshold_snr_db for snr in csi.snr_db[:sent]), key
         assert channel.source == EMULATOR and channel.mean_snr_db == -1.0
         assert channel.packet_erasure_rate == pytest.approx(1 - np.exp(-(10**0.1)))
@@ -152,12 +153,12 @@ async def test_who_goes_by_the_state_is_told_of_it_as_it_is(world):
     moody = Moody()
     channel = await world.channel(await world.bare(channel_pb2_grpc.add_ChannelControlServiceServicer_to_server, moody))
     source = ChannelStateSource(channel, TransmitterSettings(csi_refresh_s=100))
-    for afresh, asked in ((False, 1), (False, 1), (True, 2), (True, 3), (False, 3)):
-        assert (await source.get(0, 0, 60, afresh=afresh)).packet_erasure_rate == 0.25
+    for refresh, asked in ((False, 1), (False, 1), (True, 2), (True, 3), (False, 3)):
+        assert (await source.get(0, 0, 60, refresh=refresh)).packet_erasure_rate == 0.25
         assert len(moody.asked) == asked
     moody.away = True
     for _ in range(3):
-        assert (await source.get(0, 0, 60, afresh=True)).packet_erasure_rate == 0.25
+        assert (await source.get(0, 0, 60, refresh=True)).packet_erasure_rate == 0.25
     assert len(moody.asked) == 4, "one that is away is not asked before each frame"
 
 

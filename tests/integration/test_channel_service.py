@@ -20,9 +20,9 @@ from gocom.common.channel_spec import parse_spec
 from gocom.common.crc32c import checksums
 from gocom.common.errors import InvalidInput
 from gocom.common.packet_batch import PacketBatch, join_batches
+from gocom.common.rpc.call_status import CallStatus
 from gocom.common.rpc.client_channels import open_channel
 from gocom.common.rpc.server import RunningServer
-from gocom.common.rpc.true_status import CallStatus
 from gocom.common.settings import ChannelSettings
 from gocom.common.wire.packet_batches import batch_from_proto, batch_to_proto
 from gocom.v1 import channel_pb2, channel_pb2_grpc, link_pb2, link_pb2_grpc

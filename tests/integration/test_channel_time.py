@@ -16,13 +16,13 @@ from gocom.channel_emulator.proxy import delay_line, delayed_batch
 from gocom.common.channel_spec import parse_spec
 from gocom.common.crc32c import checksums
 from gocom.common.packet_batch import PacketBatch
-from gocom.common.rpc.true_status import CallStatus
+from gocom.common.rpc.call_status import CallStatus
 from gocom.common.service_metrics import PACKETS as COUNTER
 from gocom.common.wire.packet_batches import batch_from_proto, batch_to_proto
 from gocom.v1 import channel_pb2, link_pb2
 
-SLACK_S = 1.5
-"""What a busy machine may add."""
+SLACK_S = 5.0
+"""What a busy machine may add, in seconds."""
 
 
 def kinds(net: Net) -> list[str]:
@@ -90,7 +90,7 @@ async def test_order_is_what_it_is_in_process_in_any_batching(spec: str, size: i
     async with start_net(spec, 3) as net:
         await net.send(OPEN, *frame(0, size), *frame(1, size))
         for index, arrived in enumerate(net.sink.frames()):
-            left = expected(spec, 3, index).arranged()
+            left = expected(spec, 3, index).in_arrival_order()
             assert np.array_equal(arrived.sequence, left.sequence)
             assert np.array_equal(arrived.payload, left.payload)
             assert np.array_equal(arrived.checksum, checksums(arrived, index, 0))
@@ -121,10 +121,11 @@ async def test_copies_come_and_are_counted() -> None:
 async def test_a_delay_holds_up_a_stream_once_not_once_a_frame() -> None:
     async with start_net("delay:delay_ms=400") as net:
         began = time.monotonic()
-        await net.send(OPEN, *(item for index in range(5) for item in frame(index)))
+        await net.send(OPEN, *(item for index in range(25) for item in frame(index)))
+        # Once a frame would be 10 s.
         assert 0.4 <= time.monotonic() - began < 0.4 + SLACK_S
-        assert kinds(net) == ["open", *5 * ["header", "batch", "end"]]
-        assert [len(batch) for batch in net.sink.frames()] == 5 * [PACKETS]
+        assert kinds(net) == ["open", *25 * ["header", "batch", "end"]]
+        assert [len(batch) for batch in net.sink.frames()] == 25 * [PACKETS]
 
 
 async def test_packets_that_come_late_are_delayed_as_long() -> None:

@@ -6,11 +6,11 @@ from generative_codecs import GENERATIVE, OWN
 
 from gocom.common.errors import BudgetTooSmall, InvalidInput
 from gocom.common.image_quality import psnr_db
-from gocom.common.rounds import span_positions
+from gocom.common.rounds import spans_to_positions
 from gocom.common.systems import SYSTEMS
 from gocom.common.systems.lami_go import TOKENS
 from gocom.common.types import FeedbackPolicy, LinkSettings, Provenance
-from gocom.common.wire.messages import make_parameters
+from gocom.common.wire.frame_messages import make_parameters
 from gocom.receiver.decoders import DECODERS
 from gocom.transmitter.encoders import ENCODERS
 
@@ -203,7 +203,7 @@ def test_a_round_for_the_least_certain(codec, photo):
     often = codec("lami_go").send(image, spec, **options, **more)
     assert len(often.rounds) == 3 and often.bytes.feedback_bytes > 0
     later = often.rounds[1].segments[-1]
-    assert once.rounds[0].segments[TOKENS].withheld[span_positions(later.spans)].any()
+    assert once.rounds[0].segments[TOKENS].withheld[spans_to_positions(later.spans)].any()
     assert often.reconstruction.quality_estimate > once.reconstruction.quality_estimate
     assert psnr_db(image, often.reconstruction.image) > psnr_db(image, once.reconstruction.image)
     enough = codec("lami_go").send(image, spec, **options, **more, quality_target=0.05)

@@ -89,6 +89,7 @@ async def test_a_million_packets_leave_nothing_behind() -> None:
     finally:
         await server.stop(0)
     # What is in flight as it is read comes and goes by some MiB: only what stays lifts the lowest of several readings.
+    # The first third is warm-up: allocators and gRPC keep some MiB of what they once needed, more on a busy machine.
     third = READINGS // 3
-    growth = min(readings[-third:]) - min(readings[:third])
+    growth = min(readings[-third:]) - min(readings[third : 2 * third])
     assert max(readings) < MOST_MIB and growth < MOST_GROWTH_MIB, f"grew by {growth:.1f} MiB: {readings}"

@@ -59,6 +59,7 @@ def undisturbed(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_killed_and_begun_again_it_gives_the_same_csv(undisturbed: Path, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
@@ -79,6 +80,7 @@ def test_killed_and_begun_again_it_gives_the_same_csv(undisturbed: Path, photos:
     assert (out / "index.html").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_an_interrupt_says_how_to_go_on(photos: Path, tmp_path: Path) -> None:
     words = command("--images", photos, "--out", tmp_path, "--workers", 2, *GRID)
@@ -92,6 +94,7 @@ def test_an_interrupt_says_how_to_go_on(photos: Path, tmp_path: Path) -> None:
     assert not printed and "Traceback" not in said and "leaked" not in said
 
 
+@pytest.mark.slow
 def test_the_csv_has_every_case_and_counts_every_byte(undisturbed: Path) -> None:
     rows = read_csv(undisturbed / "results.csv")
     assert len(rows) == 3 * 5 * 2 * 3 == len({tuple(row[key] for key in KEYS) for row in rows})
@@ -105,6 +108,7 @@ def test_the_csv_has_every_case_and_counts_every_byte(undisturbed: Path) -> None
     assert record["nets"] and record["environment"]["packages"]["torch"] and record["command"].startswith("gocom eval")
 
 
+@pytest.mark.slow
 def test_classical_methods_get_the_bytes_of_the_semantic_one(undisturbed: Path) -> None:
     rows = read_csv(undisturbed / "results.csv")
     anchor = {(r["picture"], r["rate_bpp"]): r["bytes_total"] for r in rows if r["codec"] == "lami_go"}
@@ -114,6 +118,7 @@ def test_classical_methods_get_the_bytes_of_the_semantic_one(undisturbed: Path) 
             assert row["budget_bytes"] == anchor[row["picture"], row["rate_bpp"]]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 async def test_by_hand_it_is_the_same(undisturbed: Path, photos: Path, tmp_path: Path) -> None:
     """One picture, codec and channel: bytes as captured between the services, PSNR of the files that are written."""

@@ -17,6 +17,8 @@ from gocom.evaluation.feature_imputing.study import STUDY
 from gocom.evaluation.feature_imputing.world import World
 from gocom.evaluation.study.tables import where
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
 LOSSY = "packet_erasure:rate=0.3"
 FEW = Counts(**{f.name: 1 if f.name.endswith("seeds") else 2 for f in fields(Counts)})
 

@@ -16,7 +16,7 @@ from gocom.common.errors import DecodeFailed
 from gocom.common.packetizer import depacketize, packetize
 from gocom.common.systems import SYSTEMS
 from gocom.common.types import Budget, Goal, LinkSettings, Provenance
-from gocom.common.wire.messages import make_parameters
+from gocom.common.wire.frame_messages import make_parameters
 
 LINK = LinkSettings(max_payload_bytes=48)
 LOSSY = "packet_erasure:rate=0.3"

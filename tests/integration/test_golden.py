@@ -20,6 +20,7 @@ def test_nothing_moved():
     assert not moved, "quality or bytes moved:\n  " + "\n  ".join(moved) + f"\nIf that is meant: {REGENERATE}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "of", "photos"),
     [

@@ -16,19 +16,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from generative_codecs import GENERATIVE, choice_name, choices, few_steps
+from generative_codecs import GENERATIVE, choice_name, few_steps, pairwise
 
 from gocom.common.image_quality import psnr_db
 
-ROOT = Path(__file__).resolve().parents[2]
 KERNELS = {
     "default": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "OMP_NUM_THREADS": "1"},
     "native": {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"},  # on a busy machine ten times as quick
 }
 TIGHT = 0.7
 """Of what a message costs: so much that part of the picture has to be withheld."""
-CASES = [
-    *((name, options, None) for name in GENERATIVE for options in choices(name)),
+CASES = [  # options pairwise: each value together with each of every other option
+    *((name, options, None) for name in GENERATIVE for options in pairwise(name)),
     *((name, {}, TIGHT) for name in GENERATIVE),
 ]
 IDS = [f"{name}{choice_name(options)}-{share or 1}" for name, options, share in CASES]
@@ -36,7 +35,7 @@ IDS = [f"{name}{choice_name(options)}-{share or 1}" for name, options, share in 
 
 def run(kernel, *arguments):
     """kernel_ends.py in a process of its own."""
-    environment = {**os.environ, **KERNELS[kernel], "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}"}
+    environment = {**os.environ, **KERNELS[kernel]}
     command = [sys.executable, str(Path(__file__).with_name("kernel_ends.py")), *map(str, arguments)]
     done = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()[-4000:]
@@ -57,6 +56,7 @@ def ends(tmp_path_factory, photo):
     return messages, {kernel: run(kernel, "receive", kept("messages", messages), cases) for kernel in KERNELS}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", range(len(CASES)), ids=IDS)
 def test_two_kernels_agree(ends, number):

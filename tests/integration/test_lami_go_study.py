@@ -21,6 +21,8 @@ from gocom.evaluation.lami_go.counts import ERASURE, Counts
 from gocom.evaluation.lami_go.study import STUDY
 from gocom.evaluation.lami_go.world import World
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
 
 @pytest.fixture(scope="module")
 def photos(photo, tmp_path_factory):

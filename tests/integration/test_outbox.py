@@ -57,7 +57,7 @@ async def test_what_was_accepted_is_there_after_a_restart(opened, tmp_path):
 async def test_how_often_a_frame_was_begun_is_kept(opened):
     box = await opened()
     await box.accept("s", 1, request(1))
-    await box.begin("s", 1, 3)
+    await box.record_start("s", 1, 3)
     await box.close()
     again = await opened()
     assert await again.pending() == {"s": {1: 3}}
@@ -101,9 +101,9 @@ async def test_an_ended_frame_may_begin_anew_or_be_forgotten(opened):
 async def test_a_full_outbox_makes_room_when_a_frame_ends(opened):
     box = await opened(None, 150)
     await box.accept("s", 1, request(1))
-    await asyncio.wait_for(box.room(), 1)
+    await asyncio.wait_for(box.wait_for_room(), 1)
     await box.accept("s", 2, request(2))
-    waiting = asyncio.create_task(box.room())
+    waiting = asyncio.create_task(box.wait_for_room())
     await asyncio.sleep(0.05)
     assert not waiting.done()
     box.end("s", 1, DONE)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from gocom.channel_emulator import service as channel_service
 from gocom.channel_emulator.chain import Chain
-from gocom.channel_emulator.channel_state import state_of
+from gocom.channel_emulator.channel_state import compute_csi
 from gocom.client.client import AsyncClient
 from gocom.common.channel_spec import parse_spec
 from gocom.common.image_files import to_float, to_uint8
@@ -203,7 +203,7 @@ async def test_power_and_protection_agree(codec, photo):
             assert result.failure in ("", "undecodable"), result.reason
             local = codec(name).send(
                 to_float(pixels[0]), spec, seed=3, sampler_seed=0, budget=budget,
-                csi=state_of(Chain.from_profile(parse_spec(spec)), 105),
+                csi=compute_csi(Chain.from_profile(parse_spec(spec)), 105),
                 delivery=Delivery(PowerAllocation(power), share), **wishes,
             )  # fmt: skip
             assert result.rounds == len(local.rounds)

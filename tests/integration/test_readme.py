@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
+
+from gocom.client.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -35,11 +38,7 @@ def test_every_command_and_flag_exists():
     for line in lines:
         words = shlex.split(line, comments=True)[1:]
         path = [w for w in words[:2] if re.fullmatch("[a-z]+", w) and w not in ("photos",)]
-        shown = subprocess.run(
-            [sys.executable, "-m", "gocom.client.cli", *path, "--help"],
-            cwd=ROOT, capture_output=True, text=True, check=False,
-            env={"COLUMNS": "200", "PATH": ""},
-        )  # fmt: skip
-        assert shown.returncode == 0, f"{line}: {shown.stderr}"
+        shown = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "200"})
+        assert shown.exit_code == 0, f"{line}: {shown.output}"
         for flag in (w for w in words if w.startswith("--")):
             assert flag in shown.stdout, f"{line}: no {flag}"

@@ -9,7 +9,7 @@ from toy_world import free_port, kinds, opening, png, refused, request, toy_roun
 
 from gocom.client.client import AsyncClient
 from gocom.common.errors import NotReady
-from gocom.transmitter.frame_admission import MAX_BEGUN
+from gocom.transmitter.frame_admission import MAX_STARTS
 from gocom.transmitter.outbox import Outbox
 from gocom.v1 import link_pb2, link_pb2_grpc, transmitter_pb2
 
@@ -122,15 +122,15 @@ async def test_a_restarted_transmitter_goes_on_with_what_it_had_accepted(world, 
 async def test_a_frame_that_always_ends_the_transmitter_fails(world, tmp_path):
     outbox = Outbox(tmp_path / "outbox.sqlite", 1 << 20)
     await outbox.open()
-    for index, begun in ((0, MAX_BEGUN), (1, MAX_BEGUN - 1)):
+    for index, begun in ((0, MAX_STARTS), (1, MAX_STARTS - 1)):
         await outbox.accept("s", index, request(index))
-        await outbox.begin("s", index, begun)
+        await outbox.record_start("s", index, begun)
     await outbox.close()
     await world.all(outbox=str(tmp_path / "outbox.sqlite"))
     events = await world.transmit(request(0, resumption=RESUME), request(1, resumption=RESUME))
     assert kinds(events, 0) == ["accepted", "failed"] and kinds(events, 1)[-1] == "completed"
     reason = next(e.failed.reason for e in events if e.HasField("failed"))
-    assert reason == f"the transmitter stopped {MAX_BEGUN} times after it had begun the frame"
+    assert reason == f"the transmitter stopped {MAX_STARTS} times after it had begun the frame"
 
 
 async def test_a_refused_index_is_used_up(world):

@@ -23,8 +23,8 @@ from gocom.client.cli import app
 from gocom.client.client import AsyncClient
 from gocom.client.local_stack import is_serving
 from gocom.common.errors import InvalidInput, NotReady, Unauthenticated
+from gocom.common.rpc.call_status import CallStatus
 from gocom.common.rpc.client_channels import open_channel
-from gocom.common.rpc.true_status import CallStatus
 from gocom.common.settings import ChannelSettings, ClientSettings, ReceiverSettings, TransmitterSettings
 from gocom.v1 import channel_pb2, feedback_pb2, link_pb2, receiver_pb2, transmitter_pb2
 

@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from PIL import Image
 from toy_world import SEND, free_port, kinds, opening, png, refused, request, toy_round
 
-from gocom.common.entropy.element_positions import pack_spans
+from gocom.common.entropy.element_set_code import pack_spans
 from gocom.v1 import (
     feedback_pb2,
     feedback_pb2_grpc,

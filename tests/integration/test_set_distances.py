@@ -37,6 +37,7 @@ def of(folder, rates="own"):
     return grid.make_grid([pictures], "jpeg:quality=40+none", 96, LinkSettings())
 
 
+@pytest.mark.slow
 def test_large_sets_have_a_kernel_distance(few_are_enough, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "_LINE_EACH_S", 0.0)
     log = io.StringIO()
@@ -53,6 +54,7 @@ def test_large_sets_have_a_kernel_distance(few_are_enough, folder, tmp_path, mon
     assert lines[0].startswith("3 of 15 cases, about 0:0") and lines[4] == "15 of 15 cases, about 0:00:00 left"
 
 
+@pytest.mark.slow
 def test_fid_where_a_user_has_it(few_are_enough, folder, tmp_path, monkeypatch):
     seen = []
 

@@ -9,7 +9,7 @@ import pytest
 from toy_world import opening, png, refused, request, toy_round
 
 import gocom.channel_emulator.service
-from gocom.common.rpc.true_status import CallStatus
+from gocom.common.rpc.call_status import CallStatus
 from gocom.common.settings import ChannelSettings
 from gocom.v1 import channel_pb2, channel_pb2_grpc, link_pb2_grpc, receiver_pb2
 

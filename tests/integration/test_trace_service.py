@@ -26,7 +26,7 @@ from gocom.common.crc32c import checksums
 from gocom.common.errors import Busy, InvalidInput, TooLarge
 from gocom.common.packet_batch import PacketBatch
 from gocom.common.packet_trace_file import TraceWriter, read_trace_file
-from gocom.common.packet_traces import lost_of
+from gocom.common.packet_traces import erased_mask
 from gocom.common.packetizer import MAX_PACKETS
 from gocom.common.wire.packet_batches import batch_to_proto
 from gocom.v1 import channel_pb2, link_pb2
@@ -89,7 +89,7 @@ async def test_what_was_recorded_happens_again_byte_for_byte(profile: str, tmp_p
         other = await record(net, OPEN, *other_frame(1, 11, 200))
         tolerant = np.arange(200) % 2 == 0
         damaged = np.isin(np.arange(200), [p for p, b in flips_of(rounds[1]) if b < 88])
-        assert np.array_equal(lost_of(other[0]), lost_of(rounds[1])[:200] | (damaged & ~tolerant))
+        assert np.array_equal(erased_mask(other[0]), erased_mask(rounds[1])[:200] | (damaged & ~tolerant))
         assert flips_of(other[0]) == [(p, b) for p, b in flips_of(rounds[1]) if b < 88 and p < 200 and tolerant[p]]
 
 
@@ -112,7 +112,7 @@ async def test_packets_lost_before_count_as_erased_and_rounds_that_began_before_
         await call.done_writing()
         await rest_of(call)
         message = (await trace.read()).round
-        assert message.frame_index == 1 and np.flatnonzero(lost_of(message)).tolist() == list(range(64))
+        assert message.frame_index == 1 and np.flatnonzero(erased_mask(message)).tolist() == list(range(64))
         trace.cancel()
 
 
@@ -257,13 +257,13 @@ def test_the_command_records_until_ctrl_c_and_sets_what_it_recorded(
     recorder.send_signal(signal.SIGINT)
     _, said = recorder.communicate(timeout=20)
     (message,) = read_trace_file(out)
-    assert read_trace_file(sent) == [message] and lost_of(message).any()
+    assert read_trace_file(sent) == [message] and erased_mask(message).any()
     assert recorder.returncode == 0
     assert f"1 rounds, {message.packets} packets; 1 came again" in said
     text = output("channel", "set", f"trace_replay:file={out}", *channel)
     assert text == f"trace_replay:rounds=1,packets={message.packets}   seed 0\n"
     record = json.loads(output(*again))
-    assert record["packets_received"] == json.loads(first)["packets_received"] == int((~lost_of(message)).sum())
+    assert record["packets_received"] == json.loads(first)["packets_received"] == int((~erased_mask(message)).sum())
 
 
 def test_a_local_stack_takes_a_trace_and_records(photo: Path, tmp_path: Path) -> None:
@@ -272,9 +272,9 @@ def test_a_local_stack_takes_a_trace_and_records(photo: Path, tmp_path: Path) ->
     with LocalStack(f"trace_replay:file={source}", codecs=("jpeg",)) as stack, stack.client() as client:
         with FileRecording(client.record_channel(), PendingTrace(out)) as file:
             (result,) = client.send([photo], "jpeg", options={"repair_overhead": 0.5})
-            file.await_rounds(result.rounds)
+            file.wait_for_rounds(result.rounds)
         (message,) = read_trace_file(out)
-    lost = lost_of(message)
+    lost = erased_mask(message)
     assert lost.tolist() == [bool(i % 7 in (1, 4)) for i in range(len(lost))]
     assert result.packets_received == int((~lost).sum())
 

@@ -42,6 +42,7 @@ def clock(monkeypatch):
     monkeypatch.setattr("gocom.training.loop.time", SimpleNamespace(monotonic=lambda: float(next(count))))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_train_resume_export(folder, clock):
     def recipe():
@@ -63,6 +64,7 @@ def test_train_resume_export(folder, clock):
     assert net.decode(net.encode(x)[0]).shape == x.shape
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_a_vae_begins_with_a_tokenizer_and_has_a_latent_of_unit_variance(folder, clock):
     data = folder / "data"
@@ -96,6 +98,7 @@ def test_a_vae_begins_with_a_tokenizer_and_has_a_latent_of_unit_variance(folder,
         VaeRecipe(data, data, batch=4, crop_px=32, device="cpu", seed=0, decoder_only=True)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_a_feature_imputer_learns_what_is_missing(folder, clock):
     torch.manual_seed(0)

@@ -16,8 +16,8 @@ from gocom.channel_emulator.proxy.hops import HOP
 from gocom.channel_emulator.service import serve
 from gocom.common.channel_spec import parse_spec
 from gocom.common.packet_batch import PacketBatch
+from gocom.common.rpc.call_status import CallStatus
 from gocom.common.rpc.client_channels import open_channel
-from gocom.common.rpc.true_status import CallStatus
 from gocom.common.settings import ChannelSettings
 from gocom.common.wire.packet_batches import batch_from_proto, batch_to_proto
 from gocom.v1 import channel_pb2, channel_pb2_grpc, link_pb2, link_pb2_grpc

@@ -11,20 +11,20 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from toy_world import free_port, kinds, opening, refused, request, toy_round
 
 import gocom.channel_emulator.service
-import gocom.receiver.feedback
+import gocom.receiver.feedback_client
 from gocom.channel_emulator.chain import Chain
+from gocom.channel_emulator.proxy import feedback_proxy
 from gocom.channel_emulator.proxy.feedback_packets import arrives
 from gocom.channel_emulator.proxy.hops import hop_stream
-from gocom.channel_emulator.proxy.link_proxy import feedback_proxy
 from gocom.client.client import AsyncClient
 from gocom.common.channel_spec import parse_spec
 from gocom.common.errors import InvalidInput
 from gocom.common.rpc.client_channels import open_channel
 from gocom.common.settings import ChannelSettings
-from gocom.common.wire.feedback import MAX_ATTEMPTS, answer_waits, bare_message
+from gocom.common.wire.feedback import MAX_ATTEMPTS, answer_waits, counted_message
 from gocom.v1 import channel_pb2, channel_pb2_grpc, feedback_pb2, feedback_pb2_grpc, link_pb2
 
-TRY_S, PATIENCE_S = 0.15, 2.0
+TRY_S, PATIENCE_S = 0.15, 4.0
 ATTEMPTS = len(answer_waits(TRY_S, PATIENCE_S))
 REVERSE = channel_pb2.DIRECTION_REVERSE
 ADD = feedback_pb2_grpc.add_FeedbackServiceServicer_to_server
@@ -145,7 +145,7 @@ async def test_the_profile_of_each_way_is_set_alone_and_live(world):
         assert (await stub.SendFeedback(sent, timeout=5)).reason == "s"
         assert taker.arrived == [sent]
         report = await anext(client.watch_channel(reverse=True))
-        assert (report.frames, report.revision, report.payload_bytes_in) == (1, 3, len(bare_message(sent)))
+        assert (report.frames, report.revision, report.payload_bytes_in) == (1, 3, len(counted_message(sent)))
         assert (await anext(client.watch_channel())).frames == 0
 
 
@@ -203,7 +203,7 @@ async def test_a_stop_ends_the_calls_that_wait_for_nothing(world):
 
 
 async def test_calls_that_wait_are_bounded_and_leave_their_place(world, monkeypatch):
-    monkeypatch.setattr(feedback_proxy, "MAX_SILENT", 2)
+    monkeypatch.setattr(feedback_proxy, "MAX_UNANSWERED_CALLS", 2)
     stub, _ = await emulator(world, "127.0.0.1:1", "outage")
     held = [asyncio.ensure_future(stub.SendFeedback(feedback(i), timeout=30)) for i in range(2)]
     code, details = await refused(_after(0.2, lambda: stub.SendFeedback(feedback(2), timeout=30)))
@@ -213,7 +213,7 @@ async def test_calls_that_wait_are_bounded_and_leave_their_place(world, monkeypa
     assert code == grpc.StatusCode.DEADLINE_EXCEEDED
     held[1].cancel()
     # Nor does a call that never wants to end.
-    monkeypatch.setattr(feedback_proxy, "LONGEST_SILENCE_S", 0.1)
+    monkeypatch.setattr(feedback_proxy, "MAX_SILENCE_S", 0.1)
     code, details = await refused(stub.SendFeedback(feedback(3)))
     assert code == grpc.StatusCode.DEADLINE_EXCEEDED and "lost" in details
 
@@ -276,11 +276,11 @@ async def test_a_receiver_takes_the_first_answer_to_any_attempt(world, silent):
     began = time.monotonic()
     responses = await world.send(opening(), header, *rest)
     assert responses[-1].outcome.status == link_pb2.FRAME_STATUS_RECONSTRUCTED
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 15  # the patience is 30 s
     sent = [f.attempt for f in taker.arrived]
     assert sent == ([0, 1, 2] if silent else [0, 1])
     await until(lambda: sorted(cancelled) == [n for n in sent if n != silent])
-    assert len({bare_message(f, 0) for f in taker.arrived}) == 1, "it says the same each time"
+    assert len({counted_message(f, 0) for f in taker.arrived}) == 1, "it says the same each time"
 
 
 async def test_a_full_channel_and_a_transmitter_on_its_way_are_asked_again(world):
@@ -299,9 +299,9 @@ async def test_a_full_channel_and_a_transmitter_on_its_way_are_asked_again(world
 
 
 async def test_no_message_is_sent_more_often_than_may_be(world, monkeypatch):
-    monkeypatch.setattr(gocom.receiver.feedback, "FIRST_PAUSE_S", 1e-3)
-    monkeypatch.setattr(gocom.receiver.feedback, "LONGEST_PAUSE_S", 1e-3)
-    monkeypatch.setattr(gocom.receiver.feedback, "LONGEST_SHARE", 0.0)
+    monkeypatch.setattr(gocom.receiver.feedback_client, "FIRST_PAUSE_S", 1e-3)
+    monkeypatch.setattr(gocom.receiver.feedback_client, "LONGEST_PAUSE_S", 1e-3)
+    monkeypatch.setattr(gocom.receiver.feedback_client, "LONGEST_SHARE", 0.0)
 
     async def answer(request, context):
         await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "not now", (("gocom-error", "Busy"),))
@@ -313,7 +313,7 @@ async def test_no_message_is_sent_more_often_than_may_be(world, monkeypatch):
     responses = await world.send(opening(), header, *rest)
     assert responses[-1].outcome.status == link_pb2.FRAME_STATUS_RECONSTRUCTED
     assert [f.attempt for f in taker.arrived] == list(range(MAX_ATTEMPTS))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10  # the patience is 20 s
 
 
 async def test_a_way_back_that_loses_nothing_is_asked_once_however_slow(world):

@@ -14,11 +14,11 @@ import gocom.receiver.service
 import gocom.transmitter.service
 from gocom.common.byte_account import frame_items
 from gocom.common.packetizer import packetize
+from gocom.common.rpc.call_status import CallStatus
 from gocom.common.rpc.client_channels import open_channel
-from gocom.common.rpc.true_status import CallStatus
 from gocom.common.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
 from gocom.common.types import ElementCoding, GoMessage, LinkSettings, RoundSettings, Segment
-from gocom.common.wire.messages import link_to_proto
+from gocom.common.wire.frame_messages import link_to_proto
 from gocom.v1 import (
     feedback_pb2_grpc,
     link_pb2,

@@ -35,7 +35,7 @@ def scores(spec: str, come: object, seeds: int, parts: int = 3) -> np.ndarray:
             for part in np.array_split(come(rng), parts):  # type: ignore[operator]
                 batch = batch_of(part)
                 counts.add(batch, impairer.apply(batch))
-            statistics.add(info, counts, impairer.scores())
+            statistics.add(info, counts, impairer.event_counts())
         found.append(statistics.report(1).impairments[0].z_score)
     return np.array(found)
 
@@ -76,7 +76,7 @@ def test_copies_take_their_time_on_a_link() -> None:
     left = impairer.apply(batch_of(np.array([0, 0, 0, 1, 2])))
     # 20 ms a packet: the fourth would wait 60 ms.
     assert left.erased.tolist() == [False, False, False, True, True]
-    assert (impairer.scores()[0].trials, impairer.scores()[0].events) == (5, 2)
+    assert (impairer.event_counts()[0].trials, impairer.event_counts()[0].events) == (5, 2)
 
 
 def test_an_empty_packet_of_a_code_is_never_lost() -> None:
@@ -85,5 +85,5 @@ def test_an_empty_packet_of_a_code_is_never_lost() -> None:
     batch = batch_of(np.arange(3))
     batch.length, batch.payload = np.array([0, 20, 0]), np.zeros(20, np.uint8)
     assert impairer.apply(batch).erased.tolist() == [False, True, False]
-    score = impairer.scores()[0]
+    score = impairer.event_counts()[0]
     assert (score.trials, score.events, score.expected) == (3, 1, pytest.approx(1))

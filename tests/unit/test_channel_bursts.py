@@ -82,7 +82,7 @@ def test_rate_and_z_over_packets_of_all_lengths(fault: BurstBitFlip, packets: in
 @pytest.mark.parametrize(("p", "r"), [(2e-3, 0.02), (0.05, 0.2), (0.5, 0.5)])
 def test_stays_are_geometric_with_mean_one_over_r(p: float, r: float) -> None:
     packets, bits = 80, 40_000
-    stays = BurstBitFlip(p, r).stays(np.full(packets, bits), np.arange(packets), RNG)
+    stays = BurstBitFlip(p, r).state_runs(np.full(packets, bits), np.arange(packets), RNG)
     assert np.array_equal(np.bincount(stays.packet, weights=stays.length), np.full(packets, bits))
     alternate = stays.bad[1:] != stays.bad[:-1]
     assert alternate[stays.packet[1:] == stays.packet[:-1]].all()
@@ -143,7 +143,7 @@ def test_a_state_without_flips_is_still(state: str) -> None:
     fault = BurstBitFlip(0.01, 0.01, **{f"rate_{state}": 0.0, f"rate_{'good' if state == 'bad' else 'bad'}": 0.5})
     bits, packets = 800, 50
     flips = flips_of(fault, packets, bits // 8)
-    stays = fault.stays(np.full(packets, bits), np.arange(packets), RNG.sub("state"))
+    stays = fault.state_runs(np.full(packets, bits), np.arange(packets), RNG.substream("state"))
     bad = np.repeat(stays.bad, stays.length).reshape(packets, bits)
     assert not flips[bad == (state == "bad")].any()
     assert flips[bad != (state == "bad")].mean() == pytest.approx(0.5, abs=0.02)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gocom.channel_emulator.chain import Chain, Link, frame_info
+from gocom.channel_emulator.chain import Chain, NamedFault, frame_info
 from gocom.channel_emulator.fault_bases.fault import FrameInfo
 from gocom.channel_emulator.impairments.gilbert_elliott import GilbertElliott
 from gocom.channel_emulator.impairments.packet_erasure import PacketErasure
@@ -109,7 +109,7 @@ def test_empty_batches_and_impossible_sequence_numbers() -> None:
     chain = chain_of("gilbert_elliott:p=0.02,r=0.2+packet_erasure:rate=0.1+bit_flip:rate=0.1,damage=deliver")
     impairer = chain.impairer(FrameInfo())
     assert len(impairer.apply(batch_of(0))) == 0
-    assert [(score.trials, score.events, score.variance) for score in impairer.scores()] == [(0, 0, 0)] * 3
+    assert [(score.trials, score.events, score.variance) for score in impairer.event_counts()] == [(0, 0, 0)] * 3
     batch = batch_of(2)
     batch.sequence = np.array([0, 2**32 - 1])
     with pytest.raises(InvalidInput, match=r"batch\.sequence: 4294967295 is not in 0 to"):
@@ -146,9 +146,8 @@ def test_csi_of_a_mixed_chain_is_what_happens() -> None:
 def test_statistics_agree_and_notice_a_wrong_chain() -> None:
     chain = chain_of("gilbert_elliott:p=0.02,r=0.25+packet_erasure:rate=0.1+bit_flip:rate=1e-3", 11)
     # The same packets counted as if other parameters had been asked for.
-    wrong = Chain(
-        [Link("gilbert_elliott", GilbertElliott(0.025, 0.25)), Link("b", PacketErasure(0.12)), chain.links[2]]
-    )
+    bursty, independent = GilbertElliott(0.025, 0.25), PacketErasure(0.12)
+    wrong = Chain([NamedFault("gilbert_elliott", bursty), NamedFault("b", independent), chain.faults[2]])
     good, bad, batch = Statistics(chain), Statistics(wrong), batch_of(1000)
     for frame in range(60):
         for statistics in (good, bad):
@@ -157,7 +156,7 @@ def test_statistics_agree_and_notice_a_wrong_chain() -> None:
             for part in batch.slices(300):
                 left = impairer.apply(part)
                 counts.add(part, left)
-            statistics.add(info, counts, impairer.scores())
+            statistics.add(info, counts, impairer.event_counts())
     report = good.report(3)
     assert (report.revision, report.frames, report.packets_in) == (3, 60, 60_000)
     assert report.payload_bytes_in == 60_000 * 20 and 0 < report.packets_out < 60_000
@@ -181,7 +180,7 @@ def test_scores_of_bursty_flips_have_deviation_one_whatever_the_lengths() -> Non
         for part in packets.slices(150):
             left = impairer.apply(part)
             counts.add(part, left)
-        statistics.add(info, counts, impairer.scores())
+        statistics.add(info, counts, impairer.event_counts())
         scores.append(statistics.report(1).impairments[1].z_score)
     assert np.std(scores) == pytest.approx(1, abs=0.2)  # of 150 scores: +- 3.5 standard deviations
     assert abs(np.mean(scores)) < 4 / math.sqrt(len(scores))
@@ -196,7 +195,7 @@ def test_a_lost_segment_is_counted_by_its_own_packets() -> None:
     assert left.erased[::3].all() and not left.erased.all()
     counts = RoundCounts()
     counts.add(batch, left)
-    statistics.add(FrameInfo(), counts, impairer.scores())
+    statistics.add(FrameInfo(), counts, impairer.event_counts())
     first, second = statistics.report(1).impairments
     assert (first.trials, first.events, first.measured_rate, first.z_score) == (30, 30, 1, 0)
     assert second.trials == 90
@@ -213,7 +212,7 @@ def test_repeats_of_a_frame_are_no_new_evidence() -> None:
         left = impairer.apply(batch)
         counts = RoundCounts()
         counts.add(batch, left)
-        statistics.add(info, counts, impairer.scores())
+        statistics.add(info, counts, impairer.event_counts())
         scores.append(statistics.report(1).impairments[0].z_score)
     assert scores == pytest.approx([scores[0]] * 50)
 
@@ -230,7 +229,7 @@ def test_frame_info_reads_both_kinds_of_header() -> None:
 
 
 def run_python(code: str, **environment: str) -> str:
-    path = os.pathsep.join([str(ROOT), str(ROOT / "proto"), environment.pop("path", "")])
+    path = environment.pop("path", "")
     result = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path, **environment}, cwd=ROOT,
         capture_output=True, text=True, timeout=60, check=False,

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from gocom.channel_emulator.chain import Chain
-from gocom.channel_emulator.fault_bases.cached_rng import LONG_WINDOW, WINDOW, CachedRng, draw_by_window
-from gocom.channel_emulator.fault_bases.crc_of_flips import shares
+from gocom.channel_emulator.fault_bases.cached_rng import LONG_WINDOW, WINDOW, CachedRng, draw_cached
+from gocom.channel_emulator.fault_bases.crc_update import crc_deltas
 from gocom.channel_emulator.fault_bases.fault import FrameInfo
 from gocom.common.channel_spec import parse_spec
 from gocom.common.counter_rng import CounterRng
@@ -77,7 +77,7 @@ def test_a_passage_in_batches_is_the_chain_at_once(spec: str, size: int) -> None
     at_once, impairer = chain(spec).impairer(FRAME), chain(spec).impairer(FRAME)
     whole, parts = at_once.apply(packets()), [impairer.apply(part) for part in packets().slices(size)]
     assert fingerprint(join_batches(parts)) == fingerprint(whole)
-    for one, other in zip(impairer.scores(), at_once.scores(), strict=True):
+    for one, other in zip(impairer.event_counts(), at_once.event_counts(), strict=True):
         assert (one.trials, one.events) == (other.trials, other.events)
         assert (one.expected, one.variance) == pytest.approx((other.expected, other.variance), rel=1e-9)
 
@@ -124,11 +124,11 @@ def test_windows_are_made_from_the_second_batch_on_and_few_are_kept() -> None:
     for start in (0, 100, 200, WINDOW - 50, WINDOW + 700, 3 * LONG_WINDOW, 300):
         batch = packets(100)
         batch.sequence = np.arange(start, start + 100)
-        assert np.array_equal(draw_by_window(rng, batch, "key", make), plain.uniform(batch.sequence))
+        assert np.array_equal(draw_cached(rng, batch, "key", make), plain.uniform(batch.sequence))
     # Alone; a window; out of it; over its edge, alone; two more windows; the first one again.
     assert made == [100, WINDOW, 100, LONG_WINDOW - WINDOW, LONG_WINDOW, WINDOW]
     batch.sequence = batch.sequence[::-3]
-    assert np.array_equal(draw_by_window(rng, batch, "key", make), plain.uniform(batch.sequence)) and len(made) == 6
+    assert np.array_equal(draw_cached(rng, batch, "key", make), plain.uniform(batch.sequence)) and len(made) == 6
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8, 9, 105, 1200, 65_000])
@@ -138,7 +138,7 @@ def test_shares_of_bits_are_what_a_crc_says(size: int) -> None:
     place, bit = rng.integers(0, size, 5), rng.integers(0, 8, 5)
     damaged = data.copy()
     np.bitwise_xor.at(damaged, place, (128 >> bit).astype(np.uint8))
-    patch = np.bitwise_xor.reduce(shares(size - 1 - place, bit))
+    patch = np.bitwise_xor.reduce(crc_deltas(size - 1 - place, bit))
     assert google_crc32c.value(data.tobytes()) ^ int(patch) == google_crc32c.value(damaged.tobytes())
 
 

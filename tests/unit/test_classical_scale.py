@@ -10,9 +10,9 @@ from PIL import Image
 from gocom.common.errors import InvalidInput
 from gocom.common.image_files import to_uint8
 from gocom.common.image_quality import psnr_db
-from gocom.common.systems.classical import CLASSICAL_CODECS, ClassicalOptions, Scale, shrunk
+from gocom.common.systems.classical import CLASSICAL_CODECS, ClassicalOptions, Scale, scaled_size
 from gocom.common.types import Goal, Provenance
-from gocom.common.wire.messages import codec_from_proto, codec_to_proto, make_parameters
+from gocom.common.wire.frame_messages import codec_from_proto, codec_to_proto, make_parameters
 from gocom.evaluation.setup import make_codec
 from gocom.transmitter.encoders.classical import ClassicalSession, encode_file
 from gocom.v1 import transmitter_pb2
@@ -40,7 +40,7 @@ def test_every_scale(codecs, photo, name, size):
         assert made.image.shape == image.shape
         assert (made.provenance == Provenance.RECEIVED).all()
         with Image.open(io.BytesIO(file_of(result))) as picture:
-            assert picture.size == shrunk(*size, scale) == tuple(-(-side // scale) for side in size)
+            assert picture.size == scaled_size(*size, scale) == tuple(-(-side // scale) for side in size)
         scores.append(psnr_db(image, made.image))
     assert scores == sorted(scores, reverse=True)
     assert scores[-1] > grey + 2

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from gocom.client import service_targets as targets
+from gocom.client import open_client as targets
 from gocom.client.channel_recording import PendingTrace
 from gocom.client.cli import app
 from gocom.client.commands.send import parse_size, unique_names

@@ -12,9 +12,9 @@ import pytest
 from gocom.channel_emulator.chain import Chain
 from gocom.channel_emulator.fault_bases.fault import FrameInfo
 from gocom.channel_emulator.fault_bases.timed_fault import TimedBatch
-from gocom.channel_emulator.proxy.delay_line import _Part
+from gocom.channel_emulator.proxy.delay_line import _PacketGroup
 from gocom.channel_emulator.proxy.delayed_batch import DelayedBatch, messages
-from gocom.channel_emulator.proxy.stream_items import read_item
+from gocom.channel_emulator.proxy.wire_items import read_item
 from gocom.common.channel_spec import parse_spec
 from gocom.common.packet_batch import PacketBatch
 from gocom.common.wire.packet_batches import batch_to_proto
@@ -48,7 +48,7 @@ def test_what_is_under_way_takes_no_more_than_is_counted(spec: str, count: int, 
     gc.collect()
     tracemalloc.start()
     try:
-        part, counted = _Part(0.0), 0
+        part, counted = _PacketGroup(0.0), 0
         for timed_batch in timed_batches(spec, count, size):
             delayed = DelayedBatch(timed_batch)
             part.add(delayed, timed_batch, 0.0)
@@ -63,7 +63,7 @@ def test_what_is_under_way_takes_no_more_than_is_counted(spec: str, count: int, 
 
 def seconds(spec: str) -> float:
     """The least that taking a batch of 20,000 took, after one that leaves most of it held back."""
-    part, taken = _Part(0.0), []
+    part, taken = _PacketGroup(0.0), []
     for timed_batch in timed_batches(spec, 60_000, 20_000):
         delayed, began = DelayedBatch(timed_batch), time.thread_time()
         part.add(delayed, timed_batch, 0.0)
@@ -78,7 +78,7 @@ def test_thousands_held_back_do_not_stop_the_event_loop() -> None:
         assert seconds(f"reorder:rate={rate},distance=1024") < 15 * none
 
 
-def left(part: _Part, now: float) -> list[int]:
+def left(part: _PacketGroup, now: float) -> list[int]:
     """Sequence numbers of what may go by then, in order."""
     pieces = part.take_due(now)
     found = [link_pb2.SendRequest.FromString(raw).batch for raw in messages(pieces, 1 << 20)] if pieces else []
@@ -96,9 +96,9 @@ def left(part: _Part, now: float) -> list[int]:
 )
 def test_order_in_a_queue_does_not_depend_on_when_batches_come(spec: str, between_ms: float, size: int) -> None:
     impairer = Chain.from_profile(parse_spec(spec, 3)).impairer(FRAME)
-    expected = impairer.apply_timed(packets(0, 2100)).arranged().sequence.tolist()
+    expected = impairer.apply_timed(packets(0, 2100)).in_arrival_order().sequence.tolist()
     assert (np.diff(expected) < 0).any()
-    part, now, arrived = _Part(1000.7), 1000.7, []
+    part, now, arrived = _PacketGroup(1000.7), 1000.7, []
     for timed_batch in timed_batches(spec, 2100, size):
         part.add(DelayedBatch(timed_batch), timed_batch, now)
         now += between_ms
@@ -109,7 +109,7 @@ def test_order_in_a_queue_does_not_depend_on_when_batches_come(spec: str, betwee
 
 def test_in_one_batch_the_order_of_different_delays_is_that_in_process() -> None:
     (timed_batch,) = timed_batches("rate_limit:rate_kbps=90000+delay:delay_ms=4,jitter_ms=4", 2000, 2000)
-    part = _Part(1000.7)
+    part = _PacketGroup(1000.7)
     part.add(DelayedBatch(timed_batch), timed_batch, 1000.7)
     arrived = [number for tick in range(30) for number in left(part, 1000.7 + tick)]
-    assert arrived == timed_batch.arranged().sequence.tolist() != sorted(arrived)
+    assert arrived == timed_batch.in_arrival_order().sequence.tolist() != sorted(arrived)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gocom.common.byte_account import cost
+from gocom.common.byte_account import message_bytes
 from gocom.common.csi import Csi
 from gocom.common.element_order import interleaver
 from gocom.common.errors import BudgetTooSmall, InvalidInput
@@ -112,7 +112,7 @@ def test_a_packet_is_worth_what_it_carries() -> None:
 def test_a_budget_holds_with_powers_and_repair_packets(photo, power, share, most) -> None:
     one = session(photo, Delivery(power, share))
     message = one.first(KNOWN, Budget(most))
-    assert cost(message, LinkSettings(64)) <= most
+    assert message_bytes(message, LinkSettings(64)) <= most
     header, batch = packetize(message, LinkSettings(64))
     assert batch.power.mean(dtype=np.float64) == pytest.approx(1, abs=1e-6)
     if share is None:
@@ -122,7 +122,9 @@ def test_a_budget_holds_with_powers_and_repair_packets(photo, power, share, most
             "jpeg", message.header, 128, 128,
             tuple(Segment(s.kind, s.elements, s.importance, s.coding) for s in message.segments), power=message.power,
         )  # fmt: skip
-        assert cost(bare, LinkSettings(64)) <= most * (1 - share) + 10, "but for what further rounds add to the header"
+        assert message_bytes(bare, LinkSettings(64)) <= most * (1 - share) + 10, (
+            "but for what further rounds add to the header"
+        )
         assert one.protection[0].repair_packets == header.segments[0].repair_packets
         assert share == 0.0 or header.segments[0].repair_packets > 0
 
@@ -134,7 +136,7 @@ def test_the_floor_that_an_error_names_is_one(photo, delivery) -> None:
     assert "got 200" in str(caught.value)
     floor = caught.value.floor_bytes
     message = session(photo, delivery).first(KNOWN, Budget(floor))
-    assert cost(message, LinkSettings(64)) <= floor
+    assert message_bytes(message, LinkSettings(64)) <= floor
     with pytest.raises(BudgetTooSmall):
         session(photo, delivery).first(KNOWN, Budget(int(floor * 0.97)))
 
@@ -152,7 +154,7 @@ def test_later_rounds_are_sent_in_the_same_way(photo, asked, most) -> None:
     wanted = {0: np.array([[0, len(first.segments[0].elements) // 2]])}
     later = one.refine(Feedback(0, 0, wanted, budget_bytes=asked))
     header, batch = packetize(later, LinkSettings(64))
-    assert header.round == 1 and cost(later, LinkSettings(64)) <= most
+    assert header.round == 1 and message_bytes(later, LinkSettings(64)) <= most
     assert header.segments[0].repair_packets == one.protection[0].repair_packets > 0
     assert later.power is not None and batch.power.mean(dtype=np.float64) == pytest.approx(1, abs=1e-6)
     assert one.refine(Feedback(0, 0, wanted, budget_bytes=20)) is None and one.protection == ()
@@ -169,7 +171,7 @@ def test_nothing_wished_nothing_changed(photo) -> None:
 def test_water_filling_on_one_gain_leaves_the_column_out(photo) -> None:
     message = session(photo, Delivery(WATER)).first(KNOWN, Budget(5000))
     plain = session(photo, Delivery()).first(KNOWN, Budget(5000))
-    assert cost(message, LinkSettings(64)) == cost(plain, LinkSettings(64))
+    assert message_bytes(message, LinkSettings(64)) == message_bytes(plain, LinkSettings(64))
 
 
 def test_wishes_on_the_wire() -> None:

@@ -15,7 +15,7 @@ from gocom.common.entropy.frequency_tables import (
     load_table,
     save_tables,
 )
-from gocom.common.entropy.keep_mask_coder import EscapeCoder, MaskedFixedCoder
+from gocom.common.entropy.keep_mask_coders import EscapeCoder, MaskedFixedCoder
 from gocom.common.errors import InvalidInput, Mismatch
 from gocom.common.systems import SegmentSpec
 from gocom.common.types import ElementCoding
@@ -164,7 +164,7 @@ def test_neighbour_tables_round_trip_and_refuse_what_does_not_fit(tmp_path):
 
 
 def test_bits_of_a_range_coder_s_last_byte_are_needed():
-    """What `finish` leaves cannot be cut further: no shorter bytes decode to the same elements."""
+    """What `shortest_bytes` returns cannot be cut further: no shorter bytes decode to the same elements."""
     values, at = RNG.choice(1024, 90, p=SKEWED.frequencies / TOTAL), np.arange(90)
     coder = RangeCoder(SKEWED)
     data = coder.encode(values, at)

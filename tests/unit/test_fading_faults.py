@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gocom.channel_emulator.chain import Chain, Link
+from gocom.channel_emulator.chain import Chain, NamedFault
 from gocom.channel_emulator.fault_bases.fading_fault import FadingFault
 from gocom.channel_emulator.fault_bases.fault import FrameInfo
 from gocom.channel_emulator.impairments.block_fading import BlockFading
@@ -46,14 +46,14 @@ FAULTS: list[FadingFault] = [
 
 
 def z_of(fault: FadingFault, batch: PacketBatch, frames: int, model: FadingFault | None = None) -> float:
-    chain, judge = Chain([Link("x", fault)], 5), Chain([Link("x", model or fault)], 5)
+    chain, judge = Chain([NamedFault("x", fault)], 5), Chain([NamedFault("x", model or fault)], 5)
     statistics = Statistics(judge)
     for frame in range(frames):
         info, counts = FrameInfo(frame, 0, (True,)), RoundCounts()
         impairer = chain.impairer(info, judge)
         for part in batch.slices(200):
             counts.add(part, impairer.apply(part))
-        statistics.add(info, counts, impairer.scores())
+        statistics.add(info, counts, impairer.event_counts())
     return statistics.report(1).impairments[0].z_score
 
 
@@ -78,17 +78,17 @@ def test_scores_have_deviation_one() -> None:
     for fault in (BlockFading(18.0, 20), CodedFading(8.0, 1.0, 20), BlockFading(18.0, 20, damage="deliver")):
         scores = []
         for seed in range(120):
-            impairer = Chain([Link("x", fault)], seed).impairer(FrameInfo(seed, 0, (True,)))
+            impairer = Chain([NamedFault("x", fault)], seed).impairer(FrameInfo(seed, 0, (True,)))
             for part in batch_of(60, 300).slices(128):
                 impairer.apply(part)
-            (score,) = impairer.scores()
+            (score,) = impairer.event_counts()
             scores.append((score.events - score.expected) / math.sqrt(score.variance))
         assert np.std(scores) == pytest.approx(1, abs=0.3), fault
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
 def test_fate_does_not_depend_on_batching_or_order(fault: FadingFault) -> None:
-    chain, batch = Chain([Link("x", fault)], 3), batch_of(SIZES[:400], 400, POWERS[:400])
+    chain, batch = Chain([NamedFault("x", fault)], 3), batch_of(SIZES[:400], 400, POWERS[:400])
     info = FrameInfo(2, 1, (True,))
     whole, impairer = chain.apply(batch, info), chain.impairer(info)
     parts = join_batches([impairer.apply(part) for part in batch.slices(37)])
@@ -100,7 +100,7 @@ def test_fate_does_not_depend_on_batching_or_order(fault: FadingFault) -> None:
 
 def test_packets_of_a_block_share_a_gain_and_blocks_do_not() -> None:
     fault = BlockFading(10.0, 16)
-    rng = Chain([Link("x", fault)], 1).impairer(FrameInfo()).rngs[0]
+    rng = Chain([NamedFault("x", fault)], 1).impairer(FrameInfo()).rngs[0]
     h = fault.gains(np.arange(1600), rng).reshape(100, 16)
     assert (h == h[:, :1]).all() and len(np.unique(h)) == 100
     assert abs(np.corrcoef(np.abs(h[:-1, 0]), np.abs(h[1:, 0]))[0, 1]) < 0.4
@@ -110,7 +110,7 @@ def test_gains_can_be_injected(monkeypatch: pytest.MonkeyPatch) -> None:
     fault = BlockFading(6.0, damage="deliver")
     deep = np.where(np.arange(200) < 100, 0.0, 100.0).astype(complex)
     monkeypatch.setattr(BlockFading, "gains", lambda self, sequence, rng: deep[sequence])
-    drawn = fault.draw(batch_of(100, 200), Chain([Link("x", fault)]).impairer(FrameInfo()).rngs[0])
+    drawn = fault.draw(batch_of(100, 200), Chain([NamedFault("x", fault)]).impairer(FrameInfo()).rngs[0])
     assert drawn.max() < 100 * 800, "no flip where the gain is large"
     assert len(drawn) == pytest.approx(40_000, abs=4 * math.sqrt(80_000 / 4)), "half of all bits where there is none"
 
@@ -131,23 +131,23 @@ def test_the_mean_is_over_the_gain_of_packets_and_not_of_bits() -> None:
 
 def test_more_power_is_as_more_snr() -> None:
     strong, loud = batch_of(105, 4000, 4.0), batch_of(105, 4000)
-    one = Chain([Link("x", BlockFading(10.0))], 1).apply(strong, FrameInfo()).erased
-    other = Chain([Link("x", BlockFading(10.0 + 10 * math.log10(4)))], 1).apply(loud, FrameInfo()).erased
+    one = Chain([NamedFault("x", BlockFading(10.0))], 1).apply(strong, FrameInfo()).erased
+    other = Chain([NamedFault("x", BlockFading(10.0 + 10 * math.log10(4)))], 1).apply(loud, FrameInfo()).erased
     assert np.array_equal(one, other)
-    silent = Chain([Link("x", BlockFading(30.0))], 1).apply(batch_of(105, 50, 0.0), FrameInfo())
+    silent = Chain([NamedFault("x", BlockFading(30.0))], 1).apply(batch_of(105, 50, 0.0), FrameInfo())
     assert silent.erased.all()
 
 
 def test_csi_of_a_block() -> None:
     for fault in (BlockFading(15.0, 8), CodedFading(10.0, 1.0, 8, limit="outage")):
-        chain = Chain([Link("x", fault)], 7)
+        chain = Chain([NamedFault("x", fault)], 7)
         csi = chain.csi(105)
         lost = np.concatenate([chain.apply(batch_of(105, 4000), FrameInfo(i)).erased for i in range(40)])
         starts = np.count_nonzero(lost[1:] & ~lost[:-1])
         assert lost.mean() == pytest.approx(csi.packet_erasure_rate, rel=0.1)
         assert lost.sum() / starts == pytest.approx(csi.mean_burst_packets, rel=0.1)
         assert csi.mean_burst_packets > 4
-    delivered = Chain([Link("x", BlockFading(10.0, damage="deliver"))]).csi(105)
+    delivered = Chain([NamedFault("x", BlockFading(10.0, damage="deliver"))]).csi(105)
     assert delivered.packet_erasure_rate == 0
     assert delivered.bit_error_rate == pytest.approx((1 - math.sqrt(10 / 11)) / 2, rel=1e-9)
 
@@ -188,24 +188,25 @@ def test_numbers_that_only_code_can_get_wrong() -> None:
 
 def test_from_text_and_back() -> None:
     text = "block_fading:snr_db=10.0,coherence=8,fading=rician,k_factor_db=6.0,modulation=qam16,damage=deliver"
-    link = Chain.from_profile(parse_spec(text)).links[0]
+    link = Chain.from_profile(parse_spec(text)).faults[0]
     assert link.fault == BlockFading(10.0, 8, "rician", 6.0, "qam16", "deliver")
     assert link.fault.unit == channel_pb2.TRIAL_UNIT_BIT
-    assert Chain.from_profile(parse_spec("coded_fading:snr_db=0,code_rate=0.5")).links[0].fault == CodedFading(0.0, 0.5)
+    coded = Chain.from_profile(parse_spec("coded_fading:snr_db=0,code_rate=0.5"))
+    assert coded.faults[0].fault == CodedFading(0.0, 0.5)
 
 
 def test_a_round_of_packets_that_are_all_different_costs_nothing_and_is_not_scored() -> None:
     batch = batch_of(20, 4000, np.linspace(0.1, 10, 4000))
-    impairer = Chain([Link("x", BlockFading(10.0))], 1).impairer(FrameInfo())
+    impairer = Chain([NamedFault("x", BlockFading(10.0))], 1).impairer(FrameInfo())
     assert 0 < impairer.apply(batch).erased.sum() < 4000
-    assert impairer.scores()[0].trials == 0
+    assert impairer.event_counts()[0].trials == 0
 
 
 def test_long_and_short_packets_are_simulated_apart() -> None:
     """Laid out side by side with the longest they would fill the memory."""
     length = np.where(np.arange(3000) == 10, 60_000, 2)
     fault = BlockFading(3.0, 1, "none", damage="deliver", noise="symbols")
-    drawn = fault.draw(batch_of(length, 3000), Chain([Link("x", fault)], 2).impairer(FrameInfo()).rngs[0])
+    drawn = fault.draw(batch_of(length, 3000), Chain([NamedFault("x", fault)], 2).impairer(FrameInfo()).rngs[0])
     bits = 8 * length.sum()
     rate = fault.expected_rate
     assert abs(len(drawn) - bits * rate) < 4 * math.sqrt(bits * rate * (1 - rate))

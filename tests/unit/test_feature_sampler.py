@@ -12,7 +12,7 @@ from gocom.common.systems.feature_imputing import (
     FeatureImputingHeader,
     PacketOrder,
     element_order,
-    patches_kept,
+    kept_patches,
 )
 from gocom.common.types import ElementCoding, GoMessage, LinkSettings, Segment
 
@@ -59,7 +59,7 @@ def test_a_random_packet_is_from_everywhere():
 
 @pytest.mark.parametrize("permille", [0, 1, 300, 950])
 def test_so_many_patches_are_withheld(permille):
-    kept = patches_kept(FeatureImputingHeader(withheld_permille=permille), ROWS, COLUMNS)
+    kept = kept_patches(FeatureImputingHeader(withheld_permille=permille), ROWS, COLUMNS)
     assert (~kept).sum() == round(permille * len(kept) / 1000)
 
 

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from gocom.common.entropy.frequency_tables import TOTAL
 from gocom.common.errors import InvalidInput
 from gocom.common.packetizer import depacketize, packetize
-from gocom.common.rounds import merge_rounds, missing_spans, span_positions, thin_spans, with_requested
+from gocom.common.rounds import merge_rounds, missing_spans, spans_to_positions, thin_spans, with_requested_spans
 from gocom.common.settings import ReceiverSettings
 from gocom.common.systems.lami_go import CAPTION, TOKENS, LamiGoHeader, MaskingPolicy, token_table
 from gocom.common.types import (
@@ -24,12 +24,12 @@ from gocom.common.wire.feedback import (
     MAX_ATTEMPTS,
     answer_bytes,
     answer_waits,
-    bare_message,
+    counted_message,
     feedback_to_proto,
-    read_wanted,
+    wanted_from_proto,
 )
-from gocom.common.wire.messages import MAX_ROUNDS
-from gocom.receiver.feedback import feedback_for, wanted_elements
+from gocom.common.wire.frame_messages import MAX_ROUNDS
+from gocom.receiver.feedback_policy import feedback_for, wanted_elements
 from gocom.transmitter.feedback_handling import count_attempts
 from gocom.transmitter.frame_table import Frame
 from gocom.transmitter.retransmission import resend
@@ -60,7 +60,7 @@ def test_lost_packets_are_runs_and_both_ends_name_the_same():
     assert len(erased) > 50  # the interleaver scattered them
     request = feedback_to_proto(Feedback(0, 0, {TOKENS: erased}), header, LINK)
     assert request.wanted[0].in_packet_order and len(request.wanted[0].elements) <= 8
-    assert (read_wanted(request.wanted[0], header, LINK) == erased).all()
+    assert (wanted_from_proto(request.wanted[0], header, LINK) == erased).all()
 
 
 def test_what_only_a_later_round_had_is_not_named():
@@ -81,18 +81,18 @@ def test_withheld_elements_can_be_named():
     _, header, received = lossy(lost=())
     withheld = missing_spans(~received.segments[0].withheld)
     request = feedback_to_proto(Feedback(0, 0, {TOKENS: withheld}), header, LINK)
-    assert (read_wanted(request.wanted[0], header, LINK) == withheld).all()
+    assert (wanted_from_proto(request.wanted[0], header, LINK) == withheld).all()
 
 
 def test_the_cost_is_the_serialized_size_without_names_and_reasons():
     request = feedback_pb2.SendFeedbackRequest(frame_index=300, budget_bytes=7)
     answer = feedback_pb2.SendFeedbackResponse(will_send=True)
     whole, cost = request.SerializeToString(), answer_bytes(answer)
-    assert bare_message(request) == whole and cost == len(answer.SerializeToString())
+    assert counted_message(request) == whole and cost == len(answer.SerializeToString())
     request.session_id, answer.reason = "x" * 32, "because"
-    assert bare_message(request) == whole and answer_bytes(answer) == cost
+    assert counted_message(request) == whole and answer_bytes(answer) == cost
     # A repeat says which it is, and that costs what it costs.
-    assert [len(bare_message(request, attempt)) - len(whole) for attempt in (0, 1, 127, 128)] == [0, 2, 2, 3]
+    assert [len(counted_message(request, attempt)) - len(whole) for attempt in (0, 1, 127, 128)] == [0, 2, 2, 3]
     assert not request.attempt
 
 
@@ -124,7 +124,7 @@ def test_attempts_are_few_however_long_the_patience():
 
 def test_attempts_that_did_not_arrive_are_counted_with_the_next_that_does():
     frame, request = Frame(0), feedback_pb2.SendFeedbackRequest(session_id="s", round=1, budget_bytes=9)
-    costs = [len(bare_message(request, attempt)) for attempt in range(5)]
+    costs = [len(counted_message(request, attempt)) for attempt in range(5)]
     spent = []
     for attempt in (2, 1, 2, 4):  # 0, 1 and 3 lost; then 1 after all, and 2 once more
         request.attempt = attempt
@@ -134,13 +134,13 @@ def test_attempts_that_did_not_arrive_are_counted_with_the_next_that_does():
     later = feedback_pb2.SendFeedbackRequest(round=2)
     count_attempts(frame, later)
     count_attempts(frame, request)  # of a round that is over, and counted
-    assert frame.feedback_bytes == sum(costs) + len(bare_message(later))
+    assert frame.feedback_bytes == sum(costs) + len(counted_message(later))
     for round_ in range(MAX_ROUNDS, MAX_ROUNDS + 3):  # there is none of these; what came is counted, nothing is kept
         count_attempts(frame, feedback_pb2.SendFeedbackRequest(round=round_))
     assert sorted(frame.attempts) == [1, 2]
-    frame.begin_again()
+    frame.reset()
     count_attempts(frame, later)
-    assert frame.feedback_bytes == len(bare_message(later))
+    assert frame.feedback_bytes == len(counted_message(later))
 
 
 def test_the_answer_repeats_no_positions_and_lands_where_it_was_asked_for():
@@ -151,18 +151,18 @@ def test_the_answer_repeats_no_positions_and_lands_where_it_was_asked_for():
     assert later.segments[0].as_requested and later.segments[0].spans is None
     count = later.segments[0].element_count
     assert 60 < count < (~received.segments[0].received).sum()
-    got = depacketize(with_requested(later, asked), batch, len(batch), LINK)
+    got = depacketize(with_requested_spans(later, asked), batch, len(batch), LINK)
     merged = merge_rounds([received, got])[TOKENS]
     assert (merged.elements[merged.received] == VALUES[merged.received]).all()
     assert merged.received.sum() - received.segments[0].received.sum() == count
-    assert merged.received[span_positions(thin_spans(asked[TOKENS], count))].all()
+    assert merged.received[spans_to_positions(thin_spans(asked[TOKENS], count))].all()
 
 
 def test_without_the_request_an_answer_is_left_out():
     message, _, received = lossy()
     asked = {TOKENS: missing_spans(received.segments[0].received)}
     later, batch = packetize(resend(message, Feedback(0, 0, asked, budget_bytes=150), LINK), LINK)
-    got = depacketize(with_requested(later, {}), batch, len(batch), LINK)
+    got = depacketize(with_requested_spans(later, {}), batch, len(batch), LINK)
     assert not got.segments[0].received.any()
     merged = merge_rounds([received, got])[TOKENS]
     assert (merged.received == received.segments[0].received).all()
@@ -175,7 +175,7 @@ def test_without_the_request_an_answer_is_left_out():
 def test_bad_wishes_name_the_field(kind, elements, message):
     _, header, _ = frame()
     with pytest.raises(InvalidInput, match=message):
-        read_wanted(feedback_pb2.ElementSet(kind=kind, elements=elements), header, LINK)
+        wanted_from_proto(feedback_pb2.ElementSet(kind=kind, elements=elements), header, LINK)
 
 
 def picture(quality=0.5):
@@ -191,7 +191,7 @@ def test_the_least_certain_are_asked_for_within_the_budget():
     message, _, received = lossy()
     shown = picture()
     wanted = wanted_elements([received], shown)
-    positions = span_positions(wanted[TOKENS])
+    positions = spans_to_positions(wanted[TOKENS])
     assert set(positions.tolist()) == set(shown.uncertain[TOKENS][: len(positions)].tolist())
     answer = resend(message, Feedback(0, 0, wanted, budget_bytes=200), LINK)
     assert len(answer.segments[0].elements) > 0.9 * len(positions)  # what was asked for is about what fits

@@ -5,13 +5,13 @@ import pytest
 
 from gocom.channel_emulator.chain import Chain
 from gocom.channel_emulator.fault_bases.fault import FrameInfo
+from gocom.channel_emulator.proxy import feedback_packets
 from gocom.channel_emulator.proxy.feedback_packets import PAYLOAD_BYTES, arrives, attempt_of
-from gocom.channel_emulator.proxy.link_proxy import feedback_packets
 from gocom.channel_emulator.statistics import RoundCounts, Statistics
 from gocom.common.channel_spec import parse_spec
 from gocom.common.errors import InvalidInput, TooLarge
 from gocom.common.types import LinkSettings
-from gocom.common.wire.feedback import MAX_ATTEMPTS, bare_message
+from gocom.common.wire.feedback import MAX_ATTEMPTS, counted_message
 from gocom.v1 import feedback_pb2
 
 
@@ -38,14 +38,14 @@ def test_a_message_is_as_many_packets_as_its_bytes_take(size, count):
     message = request()
     if size:
         message.text = "x" * (size - 2 - (size > 127))
-    assert len(bare_message(message)) == size
+    assert len(counted_message(message)) == size
     for attempt in (0, 3):
         message.attempt = attempt
         packets = attempt_of(chain("clean"), message).packets
         grown = -(-(size + 2 * (attempt > 0)) // PAYLOAD_BYTES)
         assert len(packets) == max(count, grown) == len(packets.payloads())
         assert packets.sequence.tolist() == list(range(attempt * len(packets), (attempt + 1) * len(packets)))
-        assert b"".join(packets.payloads()) == bare_message(message)
+        assert b"".join(packets.payloads()) == counted_message(message)
 
 
 def test_each_attempt_meets_its_own_fate_and_always_the_same():
@@ -72,7 +72,7 @@ def test_the_ways_have_nothing_to_do_with_each_other():
 @pytest.mark.parametrize("damage", ["erase", "deliver"])
 def test_a_damaged_message_is_lost(damage):
     arrived = fates(f"bit_flip:rate=1e-3,damage={damage}", frames=1500, elements=bytes(60))[:, 0]
-    bits = 8 * np.array([len(bare_message(request(f, elements=bytes(60)))) for f in range(1500)])
+    bits = 8 * np.array([len(counted_message(request(f, elements=bytes(60)))) for f in range(1500)])
     whole = (1 - 1e-3) ** bits
     assert abs(arrived.sum() - whole.sum()) < 4 * (whole * (1 - whole)).sum() ** 0.5
 
@@ -96,7 +96,7 @@ def test_statistics_hold_though_only_what_was_lost_is_repeated(spec):
             attempt = attempt_of(made, request(frame, 1, number, bytes(300)))
             left, counts = attempt.impairer.apply(attempt.packets), RoundCounts()
             counts.add(attempt.packets, left)
-            counted.add(attempt.info, counts, attempt.impairer.scores(), number)
+            counted.add(attempt.info, counts, attempt.impairer.event_counts(), number)
             if not left.erased.any():
                 arrived += 1
                 break

@@ -8,9 +8,9 @@ from gocom.common.errors import DecodeFailed
 from gocom.common.nets.token_denoiser import TEXT_DIM
 from gocom.common.samplers.latent_mixture import SamplerSettings
 from gocom.common.systems.lami_go import CAPTION, TOKENS, LamiGoHeader, TokenDraw
-from gocom.common.types import ElementCoding, FrameHeader, Provenance, ReceivedMessage, ReceivedSegment, SegmentFrame
+from gocom.common.types import ElementCoding, FrameHeader, Provenance, ReceivedMessage, ReceivedSegment, SegmentHeader
 from gocom.receiver.decoders import DECODERS
-from gocom.receiver.decoders.lami_go import TokenGrid, least_certain
+from gocom.receiver.decoders.lami_go import TokenGrid, missing_by_uncertainty
 
 SIDE, COUNT = 64, 64
 TEXT = b"a woman in orange"
@@ -34,7 +34,7 @@ def message(seed=0, lost=0.4, withheld=None, caption=TEXT, size=(SIDE, SIDE), co
         ReceivedSegment(CAPTION, letters, np.full(len(letters), caption is not None)),
         ReceivedSegment(TOKENS, tokens, received, withheld=withheld),
     )
-    frames = tuple(SegmentFrame(s.kind, len(s.elements), ElementCoding.FIXED, 1) for s in segments)
+    frames = tuple(SegmentHeader(s.kind, len(s.elements), ElementCoding.FIXED, 1) for s in segments)
     fields = LamiGoHeader(**({"num_inference_steps": 3, "draw": "argmax"} | header))
     return ReceivedMessage(FrameHeader("lami_go", fields, size[1], size[0], frames), segments, 2, 2)
 
@@ -97,7 +97,7 @@ def test_uncertainty_and_quality_are_those_of_the_last_step(decoder):
 def test_the_least_certain_come_first_and_equals_in_raster_order():
     uncertainty = np.array([[0.0, 0.005], [2.5, 0.005]], np.float32)
     received = np.array([[True, False], [False, False]])
-    assert least_certain(uncertainty, received).tolist() == [2, 1, 3]
+    assert missing_by_uncertainty(uncertainty, received).tolist() == [2, 1, 3]
 
 
 def test_nothing_missing_needs_no_sampler(decoder):

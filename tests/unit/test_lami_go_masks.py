@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from gocom.common.byte_account import cost
+from gocom.common.byte_account import message_bytes
 from gocom.common.errors import InvalidInput
 from gocom.common.packetizer import depacketize, packetize
 from gocom.common.systems.lami_go import (
     TOKENS,
     LamiGoHeader,
     MaskingPolicy,
-    closest_first,
+    ebm_keep_mask,
     grid_shape,
     keep_mask,
 )
@@ -20,7 +20,7 @@ RNG = np.random.default_rng(3)
 COUNT = 1024
 TOKEN_VALUES = RNG.integers(0, 1024, COUNT)
 IMPORTANCE = np.ones(COUNT, np.float32)
-KEEP = closest_first(RNG.random(COUNT).astype(np.float32), 256, farthest=False)
+KEEP = ebm_keep_mask(RNG.random(COUNT).astype(np.float32), 256, farthest=False)
 LINKS = [LinkSettings(interleave=True), LinkSettings(interleave=False)]
 
 
@@ -51,8 +51,8 @@ def test_pdm_is_the_pattern_of_equation_15():
 
 def test_ebm_withholds_the_closest_and_its_opposite_the_farthest():
     distance = np.array([0.5, 0.1, 0.9, 0.2], np.float32)
-    assert closest_first(distance, 2, farthest=False).tolist() == [True, False, True, False]
-    assert closest_first(distance, 2, farthest=True).tolist() == [False, True, False, True]
+    assert ebm_keep_mask(distance, 2, farthest=False).tolist() == [True, False, True, False]
+    assert ebm_keep_mask(distance, 2, farthest=True).tolist() == [False, True, False, True]
 
 
 @pytest.mark.parametrize("link", LINKS, ids=["interleaved", "raster"])
@@ -92,8 +92,8 @@ def test_a_lost_packet_costs_its_own_elements_only(keep, coding, link):
 
 def test_the_slices_of_the_mask_are_counted():
     """EBM pays for its mask: about the entropy of the mask more than PRM, which sends as many tokens."""
-    prm = cost(message(MaskingPolicy.PRM, ElementCoding.RANGE, mask_ratio_permille=250), LINKS[0])
-    ebm = cost(message(MaskingPolicy.EBM, ElementCoding.RANGE, KEEP), LINKS[0])
+    prm = message_bytes(message(MaskingPolicy.PRM, ElementCoding.RANGE, mask_ratio_permille=250), LINKS[0])
+    ebm = message_bytes(message(MaskingPolicy.EBM, ElementCoding.RANGE, KEEP), LINKS[0])
     entropy_bytes = COUNT * -(0.25 * np.log2(0.25) + 0.75 * np.log2(0.75)) / 8
     assert ebm - prm == pytest.approx(entropy_bytes, rel=0.35)
 

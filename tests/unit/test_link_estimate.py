@@ -16,7 +16,7 @@ from gocom.common.packet_batch import PacketBatch, join_batches
 from gocom.common.packetizer import depacketize, packetize
 from gocom.common.systems.classical import ClassicalHeader
 from gocom.common.types import ElementCoding, Feedback, FrameHeader, GoMessage, LinkSettings, Segment
-from gocom.common.wire.feedback import bare_message, feedback_to_proto, read_link
+from gocom.common.wire.feedback import counted_message, feedback_to_proto, link_report_from_proto
 from gocom.receiver.link_estimation import WINDOW, LinkEstimate, effective_snr_db
 from gocom.v1 import feedback_pb2
 
@@ -140,8 +140,8 @@ REPORTS = [
 def test_a_report_survives_the_wire_and_is_counted(report):
     bare = feedback_to_proto(Feedback(0, 0), HEADER, LinkSettings())
     request = feedback_to_proto(Feedback(0, 0, link=report), HEADER, LinkSettings())
-    assert read_link(request) == report and read_link(bare) is None
-    assert len(bare_message(request)) - len(bare_message(bare)) == len(request.link.SerializeToString()) + 2
+    assert link_report_from_proto(request) == report and link_report_from_proto(bare) is None
+    assert len(counted_message(request)) - len(counted_message(bare)) == len(request.link.SerializeToString()) + 2
 
 
 @pytest.mark.parametrize(
@@ -161,4 +161,4 @@ def test_a_report_survives_the_wire_and_is_counted(report):
 def test_reports_that_no_receiver_makes(fields, field):
     request = feedback_pb2.SendFeedbackRequest(link=feedback_pb2.LinkReport(**fields))
     with pytest.raises(InvalidInput, match=rf"^link\.{field}: "):
-        read_link(request)
+        link_report_from_proto(request)

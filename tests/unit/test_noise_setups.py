@@ -3,7 +3,7 @@
 import pytest
 
 from gocom.channel_emulator.chain import Chain
-from gocom.client.noise_setups import Settings, noise_setup, settle
+from gocom.client.noise_setups import SendSettings, combine_flags, noise_setup
 from gocom.common.channel_spec import parse_spec
 from gocom.common.errors import InvalidInput
 
@@ -41,8 +41,8 @@ def test_bursts_have_the_same_average_rate(number, level):
         assert other.mean_burst_packets == pytest.approx(5)
     else:
         assert one.bit_error_rate == pytest.approx(1e-3 if level is None else level)
-        (link,) = chain_of(bursty).links
-        assert (1 / link.fault.r, link.fault.rate_bad, link.fault.rate_good) == (50, 0.5, 0)
+        (named,) = chain_of(bursty).faults
+        assert (1 / named.fault.r, named.fault.rate_bad, named.fault.rate_good) == (50, 0.5, 0)
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,8 @@ def test_bursts_have_the_same_average_rate(number, level):
 )
 def test_levels_have_ends_that_the_channel_takes(number, bursty, high):
     assert chain_of(noise_setup(number, 0, bursty)).csi(105) == Chain([]).csi(105)
-    (link,) = chain_of(noise_setup(number, high, bursty)).links
-    assert link.fault.expected_rate == pytest.approx(high, rel=1e-9)
+    (named,) = chain_of(noise_setup(number, high, bursty)).faults
+    assert named.fault.expected_rate == pytest.approx(high, rel=1e-9)
     for level in (-0.01, high + 0.01, float("nan")):
         with pytest.raises(InvalidInput, match=rf"noise-level: \S+ is not in 0 to {high}{' with --bursty' * bursty}"):
             noise_setup(number, level, bursty)
@@ -65,14 +65,14 @@ def test_there_are_four(number):
 
 def test_flags_put_together():
     options = {"mask_ratio": "0.1"}
-    assert settle("lami_go", options, "lossy", False, None, None, False) == Settings("lossy", False, options)
-    assert settle("lami_go", options, None, None, None, None, False) == Settings(None, True, options)
-    settings = settle("lami_go", options, None, None, 4, 0.01, False)
+    assert combine_flags("lami_go", options, "lossy", False, None, None, False) == SendSettings("lossy", False, options)
+    assert combine_flags("lami_go", options, None, None, None, None, False) == SendSettings(None, True, options)
+    settings = combine_flags("lami_go", options, None, None, 4, 0.01, False)
     assert (settings.channel, settings.interleave) == ("bit_flip:rate=0.01,damage=deliver", False)
     assert settings.options == {"mask_ratio": "0.1", "coding": "fixed"} and options == {"mask_ratio": "0.1"}
     words = "noise setup 4: bit_flip:rate=0.01,damage=deliver, interleaver off, coding fixed"
-    assert settings.words == words
-    assert settle("jpeg", {}, None, None, 4, 0.01, False).options == {}
+    assert settings.summary == words
+    assert combine_flags("jpeg", {}, None, None, 4, 0.01, False).options == {}
 
 
 @pytest.mark.parametrize(
@@ -86,4 +86,4 @@ def test_flags_put_together():
 )
 def test_flags_that_contradict_a_setup_are_named(channel, interleave, options, flag):
     with pytest.raises(InvalidInput, match=f"^noise-setup: sets what {flag} sets; give one of the two$"):
-        settle("lami_go", options, channel, interleave, 1, None, False)
+        combine_flags("lami_go", options, channel, interleave, 1, None, False)

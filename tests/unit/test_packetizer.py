@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gocom.common.byte_account import account, frame_items
+from gocom.common.byte_account import count_bytes, frame_items
 from gocom.common.crc32c import checksums
 from gocom.common.errors import TooLarge
 from gocom.common.packet_batch import join_batches
 from gocom.common.packetizer import depacketize, packetize
 from gocom.common.systems.classical import ClassicalHeader
 from gocom.common.types import ElementCoding, GoMessage, LinkSettings, Segment
-from gocom.common.wire.messages import header_from_proto
+from gocom.common.wire.frame_messages import header_from_proto
 from gocom.common.wire.packet_batches import batch_from_proto
 
 RNG = np.random.default_rng(3)
@@ -135,7 +135,7 @@ def test_the_account_is_the_sum_of_serialized_sizes():
     link = LinkSettings(batch_packets=7)
     header, batch = packetize(message(3000, 0.2), link)
     items = frame_items(header, batch, link.batch_packets)
-    counted = account(header, batch, items)
+    counted = count_bytes(header, batch, items)
     assert counted.total_bytes == sum(len(i.SerializeToString()) for i in items)
     assert 0 < counted.repair_by_segment["file"] < counted.by_segment["file"]
     assert (counted + counted).total_bytes == 2 * counted.total_bytes

@@ -22,10 +22,10 @@ def q(x):
     return 0.5 * erfc(x / np.sqrt(2))
 
 
-def constellation(bits_a_part: int) -> np.ndarray:
+def constellation(bits_per_component: int) -> np.ndarray:
     """Gray-labelled amplitudes, by word, built by reflection: independent of the code under test."""
     labels = [0, 1]
-    for width in range(1, bits_a_part):
+    for width in range(1, bits_per_component):
         labels += [label | 1 << width for label in reversed(labels)]
     levels = np.arange(len(labels)) * 2.0 - (len(labels) - 1)
     amplitude = np.zeros(len(labels))
@@ -46,32 +46,32 @@ def test_textbook_error_rates() -> None:
 def test_error_rates_of_each_place_by_simulation(name: str, snr_db: float) -> None:
     """Words on amplitudes of unit energy, noise, nearest amplitude: by lookup, without the code under test."""
     modulation, count, rng = MODULATIONS[name], 400_000, np.random.default_rng(snr_db)
-    amplitude = constellation(modulation.bits_a_part)
-    amplitude /= math.sqrt(modulation.parts * np.mean(amplitude**2))
+    amplitude = constellation(modulation.bits_per_component)
+    amplitude /= math.sqrt(modulation.components * np.mean(amplitude**2))
     word = rng.integers(0, modulation.levels, count)
     heard = amplitude[word] + rng.normal(0, math.sqrt(1 / (2 * 10 ** (snr_db / 10))), count)
     taken = np.argmin(np.abs(heard[:, None] - amplitude), axis=1)
-    places = np.arange(modulation.bits_a_part)[::-1]
+    places = np.arange(modulation.bits_per_component)[::-1]
     wrong = (word[:, None] >> places & 1) != (taken[:, None] >> places & 1)
     snr = 10 ** (snr_db / 10)
     for rate, expected in zip(wrong.mean(axis=0), modulation.bit_error_rates(snr), strict=True):
         assert abs(rate - expected) < 4 * math.sqrt(expected * (1 - expected) / count) + 1e-12
-    for bits in range(1, modulation.bits_a_part + 1):
-        expected = float(modulation.part_error_rate(snr, bits))
+    for bits in range(1, modulation.bits_per_component + 1):
+        expected = float(modulation.component_error_rate(snr, bits))
         any_wrong = wrong[:, :bits].any(axis=1).mean()
         assert abs(any_wrong - expected) < 4 * math.sqrt(expected * (1 - expected) / count) + 1e-12
-    mean, variance = modulation.wrong_bits(snr)
+    mean, variance = modulation.bit_error_moments(snr)
     assert mean == pytest.approx(modulation.bit_error_rates(snr).sum(), rel=1e-9)
     assert wrong.sum(axis=1).var() == pytest.approx(float(variance), rel=0.1, abs=1e-5)
     bits = (word[:, None] >> places & 1).astype(np.uint8)
     noise = heard - amplitude[word]
-    assert np.array_equal(modulation.decide(bits, noise) != bits, wrong)
+    assert np.array_equal(modulation.detect(bits, noise) != bits, wrong)
 
 
 def test_part_error_rate_is_the_textbook_one() -> None:
     for modulation in MODULATIONS.values():
         levels, distance = modulation.levels, modulation.half_step * np.sqrt(SNR)
-        assert modulation.part_error_rate(SNR) == pytest.approx(2 * (1 - 1 / levels) * q(distance * np.sqrt(2)))
+        assert modulation.component_error_rate(SNR) == pytest.approx(2 * (1 - 1 / levels) * q(distance * np.sqrt(2)))
 
 
 def test_rayleigh_means_are_the_closed_forms() -> None:
@@ -101,11 +101,11 @@ def test_gains_have_their_distribution(k: float) -> None:
     assert abs(power.mean() - 1) < 4 * power.std() / math.sqrt(count), "E|h|^2 = 1"
     assert power.var() == pytest.approx((1 + 2 * k) / (1 + k) ** 2, rel=0.02)
     for x in (0.01, 0.1, 0.5, 1.0, 2.0):
-        expected = float(fading.below(x))
+        expected = float(fading.cdf(x))
         assert abs(np.mean(power < x) - expected) < 4 * math.sqrt(expected * (1 - expected) / count) + 1e-9
     assert h.mean() == pytest.approx(math.sqrt(k / (k + 1)), abs=0.01)
     if not k:
-        assert fading.below(SNR) == pytest.approx(1 - np.exp(-SNR), rel=1e-9)
+        assert fading.cdf(SNR) == pytest.approx(1 - np.exp(-SNR), rel=1e-9)
         parts = np.stack([h.real, h.imag])
         assert np.cov(parts) == pytest.approx(np.eye(2) / 2, abs=0.005), "circularly symmetric"
     assert (fading.weights @ fading.nodes, fading.weights.sum()) == pytest.approx((1, 1), rel=1e-9)
@@ -114,13 +114,13 @@ def test_gains_have_their_distribution(k: float) -> None:
 def test_no_fading_is_a_gain_of_one() -> None:
     assert (Fading(None).gains(np.arange(5), CounterRng(1, "x")) == 1).all()
     assert Fading(None).mean(lambda gain: gain) == 1
-    assert Fading(None).below([0.5, 2.0]).tolist() == [0, 1]
+    assert Fading(None).cdf([0.5, 2.0]).tolist() == [0, 1]
 
 
 def test_outage_of_rayleigh_is_the_reference() -> None:
     reference = {5: 0.271, 10: 0.0952, 15: 0.0311, 20: 0.0100}
     for snr_db, expected in reference.items():
-        assert Fading(0.0).below(1 / 10 ** (snr_db / 10)) == pytest.approx(expected, rel=6e-3)
+        assert Fading(0.0).cdf(1 / 10 ** (snr_db / 10)) == pytest.approx(expected, rel=6e-3)
     assert outage(np.array([0.9, 1.1]), 1.0).tolist() == [1, 0]
 
 

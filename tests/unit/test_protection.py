@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gocom.channel_emulator.chain import Chain
 from gocom.channel_emulator.fault_bases.fault import FrameInfo
 from gocom.common import fec
-from gocom.common.byte_account import cost
+from gocom.common.byte_account import message_bytes
 from gocom.common.channel_spec import parse_spec
 from gocom.common.csi import Csi
 from gocom.common.packetizer import packetize
@@ -135,14 +135,14 @@ def with_repair(sent: GoMessage, counts: tuple[int, ...]) -> GoMessage:
 @pytest.mark.parametrize("worth", [0.05, 1.0])
 def test_the_choice_is_what_brute_force_finds(caption: int, tokens: int, spare: int, csi: Csi, worth: float) -> None:
     sent = message(caption, tokens, worth)
-    budget = cost(without_repair(sent), LINK) + spare
+    budget = message_bytes(without_repair(sent), LINK) + spare
     chosen, why = protect(sent, LINK, budget, csi)
     best = min(
         objective(with_repair(sent, counts), csi)
         for counts in itertools.product(range(12), repeat=2)
-        if cost(with_repair(sent, counts), LINK) <= budget
+        if message_bytes(with_repair(sent, counts), LINK) <= budget
     )
-    assert max(s.repair_packets for s in why) < 12 and cost(chosen, LINK) <= budget
+    assert max(s.repair_packets for s in why) < 12 and message_bytes(chosen, LINK) <= budget
     assert objective(chosen, csi) == pytest.approx(best, rel=1e-12)
     assert sum(s.importance * s.loss_with for s in why) == pytest.approx(best, rel=1e-9)
 
@@ -150,8 +150,8 @@ def test_the_choice_is_what_brute_force_finds(caption: int, tokens: int, spare: 
 def test_taking_the_best_next_step_would_do_worse() -> None:
     """A file of many packets: the first repair packets gain next to nothing, all of them everything."""
     sent, csi = file_message(1500), Csi(0.1)
-    chosen, (why,) = protect(sent, LINK, cost(sent, LINK) + 1500, csi)
-    one = protect(sent, LINK, cost(sent, LINK) + 700, csi)[1][0]
+    chosen, (why,) = protect(sent, LINK, message_bytes(sent, LINK) + 1500, csi)
+    one = protect(sent, LINK, message_bytes(sent, LINK) + 700, csi)[1][0]
     assert why.loss_without > 0.99 and why.loss_with < 0.05 < one.loss_with
     assert packetize(chosen, LINK)[0].segments[0].repair_packets == why.repair_packets > 15
 
@@ -168,9 +168,9 @@ def test_bytes_never_exceed_the_budget(
     sent = message(caption, tokens)
     if powered:
         sent = GoMessage("lami_go", sent.header, 128, 128, sent.segments, power=lambda worth: np.full_like(worth, 2))
-    budget = cost(without_repair(sent), link) + spare
+    budget = message_bytes(without_repair(sent), link) + spare
     chosen, why = protect(sent, link, budget, Csi(rate, 0.0, burst))
-    assert cost(chosen, link) <= budget
+    assert message_bytes(chosen, link) <= budget
     header, _ = packetize(chosen, link)
     assert [(s.source_packets, s.repair_packets) for s in why] == [
         (s.source_packets, s.repair_packets) for s in header.segments
@@ -180,7 +180,7 @@ def test_bytes_never_exceed_the_budget(
 
 def test_more_loss_more_repair() -> None:
     sent = message(0, 300)
-    budget = 2 * cost(sent, LINK)
+    budget = 2 * message_bytes(sent, LINK)
     for burst in (1.0, 3.0):
         counts = [protect(sent, LINK, budget, Csi(rate, 0.0, burst))[1][0] for rate in (0.0, 0.001, 0.02, 0.1, 0.3)]
         losses = [c.loss_with for c in counts]
@@ -197,7 +197,7 @@ def test_the_important_segment_gets_more() -> None:
     shares = {}
     for worth in (0.01, 1.0):
         sent = message(150, 120, worth)
-        _, why = protect(sent, LINK, cost(without_repair(sent), LINK) + 250, Csi(0.15))
+        _, why = protect(sent, LINK, message_bytes(without_repair(sent), LINK) + 250, Csi(0.15))
         shares[worth] = {s.name: s.repair_packets for s in why}
     assert shares[1.0]["caption"] > shares[0.01]["caption"]
     assert shares[1.0]["tokens"] < shares[0.01]["tokens"]
@@ -208,7 +208,7 @@ def test_damage_is_not_tolerated_where_there_is_repair() -> None:
     tolerant = Segment(TOKENS, sent.segments[0].elements, sent.segments[0].importance, ElementCoding.FIXED, 0.0, True)
     sent = GoMessage("lami_go", sent.header, 128, 128, (tolerant,))
     for rate, expected in ((0.0, True), (0.2, False)):
-        chosen, _ = protect(sent, LINK, 2 * cost(sent, LINK), Csi(rate))
+        chosen, _ = protect(sent, LINK, 2 * message_bytes(sent, LINK), Csi(rate))
         assert chosen.segments[0].damage_tolerant is expected
 
 
@@ -224,7 +224,7 @@ def test_shares_are_kept_and_are_those_of_any_other_bound() -> None:
 
 def test_a_segment_too_large_to_protect_is_left_alone() -> None:
     sent = file_message(17 * 8193)
-    chosen, (why,) = protect(sent, LINK, cost(sent, LINK) + 10_000, Csi(0.1))
+    chosen, (why,) = protect(sent, LINK, message_bytes(sent, LINK) + 10_000, Csi(0.1))
     assert why.repair_packets == chosen.segments[0].repair_packets == 0
 
 

@@ -25,7 +25,7 @@ def test_numbers_belong_to_their_address():
 
 def test_many_at_once_are_those_of_the_blocks():
     rng, sequence = CounterRng(7, "erasure", 3, 1), np.array([5, 900, 0])
-    many = rng.uniforms(sequence, 2, 3)
+    many = rng.uniform_blocks(sequence, 2, 3)
     assert many.shape == (3, 6)
     assert (many[:, ::2] == rng.uniform(sequence[:, None], np.arange(2, 5))).all()
     words = rng.words(sequence[:, None], np.arange(2, 5))

@@ -12,11 +12,17 @@ import pytest
 from gocom.channel_emulator import trace_recording as module
 from gocom.channel_emulator.chain import Chain
 from gocom.channel_emulator.fault_bases.fault import FrameInfo
-from gocom.channel_emulator.trace_recording import MAX_READERS, MAX_WAITING, Recording, RecordingChannel, RoundLog
+from gocom.channel_emulator.trace_recording import (
+    MAX_READERS,
+    MAX_WAITING,
+    RoundLog,
+    TraceRecorder,
+    TraceRecordingChannel,
+)
 from gocom.common.channel_spec import parse_spec
 from gocom.common.errors import Busy, TooLarge
 from gocom.common.packet_batch import PacketBatch, join_batches
-from gocom.common.packet_traces import MAX_FLIPS, lost_of, read_trace
+from gocom.common.packet_traces import MAX_FLIPS, erased_mask, trace_from_proto
 from gocom.common.types import FrameHeader
 from gocom.v1 import channel_pb2
 
@@ -47,9 +53,9 @@ def test_erased_flipped_and_never_there() -> None:
     log.add(batch, replace(flipped(batch, 0, 64 * 3, 64 * 9 + 63), erased=erased))
     message = log.message(14)
     # 0, 1, 12 and 13 were lost on their way here.
-    assert np.flatnonzero(lost_of(message)).tolist() == [0, 1, 5, 12, 13]
+    assert np.flatnonzero(erased_mask(message)).tolist() == [0, 1, 5, 12, 13]
     assert (message.frame_index, message.round, flips_of(message)) == (3, 1, [(2, 0), (11, 63)])
-    read_trace([message])
+    trace_from_proto([message])
     # Beyond what the sender says it sent.
     assert flips_of(log.message(11)) == [(2, 0)]
 
@@ -60,7 +66,8 @@ def test_order_and_copies_are_not_recorded() -> None:
     order = [4, 4, 0, 1, 5]
     mixed = join_batches([left.select(np.arange(6) == i) for i in order])
     log.add(batch, flipped(mixed, 64 + 8))  # the second copy of 4 is damaged further
-    assert (flips_of(log.message(6)), np.flatnonzero(lost_of(log.message(6))).tolist()) == ([(1, 0), (4, 9)], [2, 3])
+    message = log.message(6)
+    assert (flips_of(message), np.flatnonzero(erased_mask(message)).tolist()) == ([(1, 0), (4, 9)], [2, 3])
 
 
 def test_payloads_of_all_lengths() -> None:
@@ -84,7 +91,7 @@ def test_payloads_of_all_lengths() -> None:
 def test_what_no_trace_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     log = RoundLog(0, 0)
     log.add(batch_of(1, first=1 << 20), batch_of(1, first=1 << 20))
-    assert lost_of(log.message(1)).all()
+    assert erased_mask(log.message(1)).all()
     with pytest.raises(TooLarge, match="a round of 65537 packets; a trace has rounds of 65536 at most"):
         log.message(65537)
     monkeypatch.setattr(module, "MAX_FLIPS", 63)
@@ -107,7 +114,7 @@ def test_payloads_are_compared_in_slices(monkeypatch: pytest.MonkeyPatch, moved:
         left = join_batches([left.select(np.arange(50) == i) for i in rng.permutation(50)])
     messages = []
     for size in (1 << 18, 7):
-        monkeypatch.setattr(module, "_SLICE", size)
+        monkeypatch.setattr(module, "_SLICE_BYTES", size)
         log = RoundLog(0, 0)
         log.add(batch, left)
         messages.append(log.message(50))
@@ -134,7 +141,7 @@ def test_many_flips_take_little_memory() -> None:
 
 
 async def test_the_loop_goes_on_while_a_round_of_many_flips_is_written() -> None:
-    recording, batch = Recording(), batch_of(1 << 10)
+    recording, batch = TraceRecorder(), batch_of(1 << 10)
     reader = recording.open()
     first, second = recording.begin(0, 0), recording.begin(1, 0)
     assert first is not None and second is not None
@@ -149,7 +156,7 @@ async def test_the_loop_goes_on_while_a_round_of_many_flips_is_written() -> None
 
 
 async def test_readers_are_few_and_hear_of_what_begins_after_them() -> None:
-    recording = Recording()
+    recording = TraceRecorder()
     assert recording.begin(0, 0) is None
     reader = recording.open()
     first = recording.begin(1, 0)
@@ -173,7 +180,7 @@ async def test_readers_are_few_and_hear_of_what_begins_after_them() -> None:
 
 
 async def test_a_slow_reader_gets_what_waits_and_is_ended() -> None:
-    recording = Recording()
+    recording = TraceRecorder()
     reader = recording.open()
     for frame_index in range(MAX_WAITING + 2):
         current = recording.begin(frame_index, 0)
@@ -189,7 +196,7 @@ async def test_a_slow_reader_gets_what_waits_and_is_ended() -> None:
 
 async def test_bytes_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_WAITING_BYTES", 20_000)
-    recording = Recording()
+    recording = TraceRecorder()
     reader = recording.open()
     for frame_index in range(4):
         current = recording.begin(frame_index, 0)
@@ -201,7 +208,7 @@ async def test_bytes_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 async def test_a_round_that_no_trace_holds_ends_the_record() -> None:
-    recording = Recording()
+    recording = TraceRecorder()
     reader = recording.open()
     current = recording.begin(0, 0)
     assert current is not None
@@ -215,7 +222,7 @@ def test_a_channel_in_process_is_recorded_and_replayed() -> None:
         return FrameHeader("jpeg", {}, 64, 64, (), frame_index, round_)  # type: ignore[arg-type]
 
     chain = Chain.from_profile(parse_spec("packet_erasure:rate=0.4", 5))
-    channel = RecordingChannel(chain)
+    channel = TraceRecordingChannel(chain)
     keys = [(0, 0), (0, 1), (1, 0), (1, 0)]  # the last is the same frame, sent again
     for key in keys:
         for first in (0, 30):
@@ -225,4 +232,4 @@ def test_a_channel_in_process_is_recorded_and_replayed() -> None:
     assert rounds[2] == rounds[3] and channel.rounds == rounds
     for message in rounds:
         erased = chain(header(message.frame_index, message.round), batch_of(60)).erased
-        assert np.array_equal(lost_of(message), erased) and erased.any()
+        assert np.array_equal(erased_mask(message), erased) and erased.any()

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gocom.common.rounds import merge_rounds, missing_spans, span_positions
+from gocom.common.rounds import merge_rounds, missing_spans, spans_to_positions
 from gocom.common.systems.classical import ClassicalHeader
 from gocom.common.types import FrameHeader, ReceivedMessage, ReceivedSegment
 
@@ -51,4 +51,4 @@ def test_missing_spans_name_exactly_what_is_missing(mask):
     mask = np.array(mask, bool)
     spans = missing_spans(mask)
     assert spans.dtype == np.int64 and spans.shape == (len(spans), 2)
-    assert span_positions(spans).tolist() == np.flatnonzero(~mask).tolist()
+    assert spans_to_positions(spans).tolist() == np.flatnonzero(~mask).tolist()

@@ -16,7 +16,7 @@ from gocom.common.errors import InvalidInput, Unauthenticated
 from gocom.common.image_files import png_bytes
 from gocom.common.rpc.addresses import host_of, is_loopback, join_address
 from gocom.common.rpc.bearer_token import check_token, read_token
-from gocom.common.rpc.credentials import check_peers, check_service, metrics_host, security_words
+from gocom.common.rpc.credentials import check_peers, check_service, metrics_host, security_summary
 from gocom.common.settings import ChannelSettings, ClientSettings, ReceiverSettings, TransmitterSettings
 
 TOKEN = "a-token-of-enough-characters"
@@ -240,9 +240,9 @@ def test_calls_with_the_token_and_those_that_need_none():
 
 
 def test_what_a_service_asks_for_in_words(ca, pair, token_file):
-    assert security_words(ChannelSettings()) == "none"
+    assert security_summary(ChannelSettings()) == "none"
     everything = ChannelSettings(token_file=token_file, tls_client_ca=ca.pem, **pair)
-    assert security_words(everything) == "TLS, client certificates, token"
+    assert security_summary(everything) == "TLS, client certificates, token"
     assert TOKEN not in repr(everything)
 
 

@@ -123,7 +123,7 @@ sys.exit(", ".join(name for name in sys.modules if name.partition(".")[0] in sho
     "module",
     [
         "gocom.channel_emulator.service", "gocom.client", "gocom.client.cli", "gocom.client.pytest_plugin",
-        "gocom.common.wire.messages", "gocom.common.pipeline",
+        "gocom.common.wire.frame_messages", "gocom.common.pipeline",
     ],
 )  # fmt: skip
 def test_no_torch_outside_the_nets(module):

@@ -21,7 +21,7 @@ from sweep_points import (
 )
 
 from gocom.common import fec
-from gocom.common.byte_account import cost
+from gocom.common.byte_account import message_bytes
 from gocom.common.csi import Csi
 from gocom.common.image_quality import psnr_db
 from gocom.common.systems.classical import CLASSICAL_CODECS, FILE, ClassicalOptions, Scale
@@ -58,7 +58,7 @@ def test_a_later_round_takes_the_bytes_of_an_answer(codecs, image):
     first = codecs["jpeg"].encoder.open(image, goal).first(Csi(), Budget())
     for wanted in (1, 105, 106, 400):
         answer = resend(first, Feedback(FRAME, 2, {FILE: np.array([[3, wanted]])}), LINK)
-        assert ladder.sizes(8).round_bytes(wanted, later=True) == cost(answer, LINK)
+        assert ladder.sizes(8).round_bytes(wanted, later=True) == message_bytes(answer, LINK)
 
 
 def test_a_file_of_one_packet_is_repeated(codecs, image):

@@ -11,7 +11,7 @@ from scipy import stats
 
 from gocom.channel_emulator.chain import Chain
 from gocom.channel_emulator.fault_bases.fault import Fault, FrameInfo
-from gocom.channel_emulator.fault_bases.timed_fault import Overtaking, TimedBatch, join_timed_batches
+from gocom.channel_emulator.fault_bases.timed_fault import DepartureOrder, TimedBatch, join_timed_batches
 from gocom.channel_emulator.impairments import IMPAIRMENTS
 from gocom.channel_emulator.impairments.delay import Delay
 from gocom.channel_emulator.impairments.duplicate import Duplicate
@@ -128,7 +128,7 @@ def test_a_queue_takes_what_fits_and_turns_away_the_rest() -> None:
         parts = join_timed_batches([impairer.apply_timed(part) for part in batch.slices(size)])
         assert np.array_equal(parts.batch.erased, whole.batch.erased)
         assert np.array_equal(parts.queue_ms, whole.queue_ms)
-        (score,) = impairer.scores()
+        (score,) = impairer.event_counts()
         assert (score.trials, score.events, score.expected, score.variance) == (9, 5, 5, 0)
     # Another round meets an empty queue, and one without a limit takes everything.
     assert not chain.impairer(FRAME).apply_timed(batch.select(np.arange(10) < 3)).batch.erased[2]
@@ -140,24 +140,24 @@ def test_a_queue_of_another_size_shows_in_the_counts_and_z_stays_0() -> None:
     chain, wrong = chain_of("rate_limit:rate_kbps=100,queue_ms=35"), chain_of("rate_limit:rate_kbps=100,queue_ms=45")
     impairer = chain.impairer(FRAME, wrong)
     impairer.apply(packets(10, 97))
-    (score,) = impairer.scores()
+    (score,) = impairer.event_counts()
     assert (score.events, score.expected) == (6, 5)
     statistics = Statistics(chain)
     impairer = chain.impairer(FRAME)
     left = impairer.apply(packets(10, 97))
     counts = RoundCounts()
     counts.add(packets(10, 97), left)
-    statistics.add(FRAME, counts, impairer.scores())
+    statistics.add(FRAME, counts, impairer.event_counts())
     (entry,) = statistics.report(1).impairments
     assert (entry.expected_rate, entry.measured_rate, entry.z_score) == (0.6, 0.6, 0)
-    assert isinstance(chain.links[0].fault, RateLimit) and chain.csi(105).packet_erasure_rate == 0
+    assert isinstance(chain.faults[0].fault, RateLimit) and chain.csi(105).packet_erasure_rate == 0
 
 
-def by_hand(behind: list[int]) -> list[int]:
+def by_hand(overtaken_by: list[int]) -> list[int]:
     """Who leaves when, one packet at a time."""
     out: list[int] = []
     held: list[list[int]] = []
-    for index, distance in enumerate(behind):
+    for index, distance in enumerate(overtaken_by):
         if distance:
             held.append([distance, index])
             continue
@@ -172,36 +172,36 @@ def by_hand(behind: list[int]) -> list[int]:
 @pytest.mark.parametrize("seed", range(8))
 def test_those_held_back_are_overtaken_by_as_many_as_said(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    behind = np.where(rng.random(200) < (0.1, 0.6)[seed % 2], rng.integers(1, 12, 200), 0)
-    timed_batch = replace(TimedBatch.of(packets(200)), behind=behind)
-    left = timed_batch.arranged().sequence.tolist()
-    assert left == by_hand(behind.tolist()) != sorted(left)
-    parts, order = [], Overtaking()
-    for chunk in np.split(behind, [3, 50, 51, 120]):
+    overtaken_by = np.where(rng.random(200) < (0.1, 0.6)[seed % 2], rng.integers(1, 12, 200), 0)
+    timed_batch = replace(TimedBatch.of(packets(200)), overtaken_by=overtaken_by)
+    left = timed_batch.in_arrival_order().sequence.tolist()
+    assert left == by_hand(overtaken_by.tolist()) != sorted(left)
+    parts, order = [], DepartureOrder()
+    for chunk in np.split(overtaken_by, [3, 50, 51, 120]):
         parts.append(order.keys(chunk))
-    assert np.array_equal(np.concatenate(parts), Overtaking().keys(behind))
+    assert np.array_equal(np.concatenate(parts), DepartureOrder().keys(overtaken_by))
     place = np.argsort(left)
-    for index in np.flatnonzero(behind).tolist():
-        went_before = sum(place[other] < place[index] for other in range(index + 1, 200) if not behind[other])
-        assert went_before == min(behind[index], np.count_nonzero(behind[index + 1 :] == 0))
+    for index in np.flatnonzero(overtaken_by).tolist():
+        went_before = sum(place[other] < place[index] for other in range(index + 1, 200) if not overtaken_by[other])
+        assert went_before == min(overtaken_by[index], np.count_nonzero(overtaken_by[index + 1 :] == 0))
 
 
 @pytest.mark.parametrize(("before", "after"), [("rate_limit:rate_kbps=500+", ""), ("", "+rate_limit:rate_kbps=500")])
 def test_a_queue_does_not_undo_what_was_held_back(before: str, after: str) -> None:
     timed_batch = chain_of(f"{before}reorder:rate=0.3,distance=3{after}", 3).impairer(FRAME).apply_timed(packets(200))
-    left = timed_batch.arranged().sequence.tolist()
-    assert left == by_hand(timed_batch.behind.tolist()) != sorted(left)
+    left = timed_batch.in_arrival_order().sequence.tolist()
+    assert left == by_hand(timed_batch.overtaken_by.tolist()) != sorted(left)
 
 
 def test_a_queue_is_left_in_order_and_delays_count_in_whole_milliseconds() -> None:
     timed_batch = replace(
         TimedBatch.of(packets(4)), queue_ms=np.array([10.0, 20, 30, 40]), delay_ms=np.array([0.0, 0, 10, 0.5]),
-        behind=np.array([2, 0, 0, 0]),
+        overtaken_by=np.array([2, 0, 0, 0]),
     )  # fmt: skip
     # They are through the queue at 20, 30, 30, 40, and arrive at 20, 40, 30, 41.
-    assert timed_batch.arranged().sequence.tolist() == [1, 0, 2, 3]
+    assert timed_batch.in_arrival_order().sequence.tolist() == [1, 0, 2, 3]
     late = replace(TimedBatch.of(packets(5)), delay_ms=np.array([1.9, 1.1, 2.0, 0.9, 2.1]))
-    assert late.arranged().sequence.tolist() == [3, 0, 1, 2, 4]
+    assert late.in_arrival_order().sequence.tolist() == [3, 0, 1, 2, 4]
 
 
 TIMED = (
@@ -209,7 +209,7 @@ TIMED = (
     "delay:delay_ms=30,jitter_ms=20,distribution=normal,deadline_ms=50+periodic_outage:period=30,length=4+"
     "bit_flip:rate=1e-3"
 )
-COLUMNS = ("delay_ms", "queue_ms", "copies", "behind")
+COLUMNS = ("delay_ms", "queue_ms", "copies", "overtaken_by")
 
 
 @pytest.mark.parametrize("size", [1, 7, 128, 1500])
@@ -223,8 +223,8 @@ def test_a_fate_is_the_same_in_any_batching(size: int) -> None:
         one, other = getattr(parts, name), getattr(whole, name)
         assert np.array_equal(one[~parts.batch.erased], other[~parts.batch.erased]), name
         assert len(np.unique(one)) > 1
-    assert np.array_equal(parts.arranged().sequence, whole.arranged().sequence)
-    for one, other in zip(impairer.scores(), whole_passage.scores(), strict=True):
+    assert np.array_equal(parts.in_arrival_order().sequence, whole.in_arrival_order().sequence)
+    for one, other in zip(impairer.event_counts(), whole_passage.event_counts(), strict=True):
         assert (one.trials, one.events) == (other.trials, other.events)
         assert (one.expected, one.variance) == pytest.approx((other.expected, other.variance), rel=1e-9)
 
@@ -247,7 +247,7 @@ def test_payloads_of_many_bytes_are_worked_on_in_pieces() -> None:
     everything, chain = packets(600, 1200), chain_of("reorder:rate=0.2+rate_limit:rate_kbps=1000,queue_ms=3000", 3)
     whole, plain = chain.impairer(FRAME).apply_timed(everything), chain.apply(everything, FRAME)
     assert np.array_equal(whole.batch.erased, plain.erased) and plain.erased.any()
-    assert len(whole.queue_ms) == len(whole.behind) == 600
+    assert len(whole.queue_ms) == len(whole.overtaken_by) == 600
     assert whole.queue_ms[~plain.erased].max() > 2500
 
 
@@ -332,10 +332,10 @@ def test_parameters_of_the_right_kind() -> None:
     ):
         with pytest.raises(InvalidInput, match="is not a whole number in"):
             IMPAIRMENTS.get(name).build(values)
-    assert chain_of("delay:delay_ms=0,jitter_ms=50,distribution=exponential").links[0].fault == Delay(
+    assert chain_of("delay:delay_ms=0,jitter_ms=50,distribution=exponential").faults[0].fault == Delay(
         0, 50, "exponential"
     )
-    assert chain_of("rate_limit:rate_kbps=5,overhead_bytes=0").links[0].fault == RateLimit(5, None, 0)
+    assert chain_of("rate_limit:rate_kbps=5,overhead_bytes=0").faults[0].fault == RateLimit(5, None, 0)
     timed = {
         text: chain_of(text).timed
         for text in ("clean", "periodic_outage:period=3,length=0", "packet_erasure:rate=0+reorder:rate=0")

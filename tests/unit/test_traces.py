@@ -20,7 +20,7 @@ from gocom.common.crc32c import checksums
 from gocom.common.errors import InvalidInput, TooLarge
 from gocom.common.packet_batch import PacketBatch
 from gocom.common.packet_trace_file import TraceWriter, read_trace_file
-from gocom.common.packet_traces import MAX_BITS, MAX_FLIPS, MAX_ROUNDS, lost_of, read_trace, trace_round
+from gocom.common.packet_traces import MAX_BITS, MAX_FLIPS, MAX_ROUNDS, erased_mask, trace_from_proto, trace_round
 from gocom.v1 import channel_pb2
 
 FIRST = '{"format":"gocom-trace","version":1}\n'
@@ -76,7 +76,7 @@ def test_a_file_is_what_was_written(tmp_path_factory: pytest.TempPathFactory, me
     path = write(tmp_path_factory.getbasetemp() / "any.trace", *messages)
     assert read_trace_file(path) == messages
     assert all(line.isascii() and json.loads(line) for line in path.read_text().splitlines())
-    read_trace(messages)
+    trace_from_proto(messages)
 
 
 def test_the_format_is_as_documented(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_the_format_is_as_documented(tmp_path: Path) -> None:
     path = write(tmp_path / "run.trace", message)
     assert path.read_text() == FIRST + LINE
     (read,) = read_trace_file(path)
-    assert read == message and lost_of(read).tolist() == [False, False, True, False, False, False]
+    assert read == message and erased_mask(read).tolist() == [False, False, True, False, False, False]
 
 
 def test_published_traces_are_zeros_and_ones(tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_replay_is_what_a_packet_at_a_time_gives(
         if not left.erased[position]:
             assert before ^ after == sum(1 << 23 - bit for bit in bits)
         events += bool(lost or bits)
-    (score,) = impairer.scores()
+    (score,) = impairer.event_counts()
     assert (score.trials, score.events, score.expected, score.variance) == (len(sequence), events, events, 0)
 
 
@@ -319,7 +319,7 @@ def test_what_a_trace_implies() -> None:
     assert chain_of(fates("..x")).csi(105).mean_burst_packets == 1  # and not a rounding less
     assert chain_of(fates("xxx")).csi(105).mean_burst_packets == math.inf
     flips = Round(packets=2, erased=b"\x02", flip_packet=[0], flip_bit=[5])
-    fault = TraceReplay(read_trace([flips]))
+    fault = TraceReplay(trace_from_proto([flips]))
     assert fault.expected_rate == 1 and fault.bit_error_rate == pytest.approx(1 / 840)
 
 

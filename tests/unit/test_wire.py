@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from generative_codecs import GENERATIVE, drawn_message, refused_values
 
-from gocom.common.entropy.element_positions import pack_spans
+from gocom.common.entropy.element_set_code import pack_spans
 from gocom.common.errors import InvalidInput, UnknownName
 from gocom.common.packetizer import packetize
 from gocom.common.systems import SYSTEMS
 from gocom.common.systems.classical import ClassicalOptions
 from gocom.common.systems.lami_go import LamiGoHeader, LamiGoOptions, MaskingPolicy
-from gocom.common.types import ElementCoding, FeedbackPolicy, FrameHeader, LinkSettings, RoundSettings, SegmentFrame
-from gocom.common.wire.messages import (
+from gocom.common.types import ElementCoding, FeedbackPolicy, FrameHeader, LinkSettings, RoundSettings, SegmentHeader
+from gocom.common.wire.frame_messages import (
     codec_from_proto,
     codec_to_proto,
     header_from_proto,
@@ -35,8 +35,8 @@ ROUNDS = RoundSettings(2, 500, FeedbackPolicy.UNCERTAIN, 0.75)
 def header(**changes):
     codec = LamiGoHeader(masking=MaskingPolicy.PRM, mask_ratio_permille=250, mask_seed=7, num_inference_steps=4)
     segments = (
-        SegmentFrame(0, 20, ElementCoding.RANGE, 1, 1, as_requested=True, withheld_count=3),
-        SegmentFrame(1, 768, ElementCoding.RANGE, 10, 2, 96, True, np.array([[0, 700], [710, 68]])),
+        SegmentHeader(0, 20, ElementCoding.RANGE, 1, 1, as_requested=True, withheld_count=3),
+        SegmentHeader(1, 768, ElementCoding.RANGE, 10, 2, 96, True, np.array([[0, 700], [710, 68]])),
     )
     values = dict(codec="lami_go", header=codec, width_px=256, height_px=200, segments=segments)
     return FrameHeader(**(values | dict(frame_index=3, round=1, rounds=ROUNDS) | changes))

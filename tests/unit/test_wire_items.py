@@ -11,9 +11,9 @@ from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gocom.channel_emulator.proxy.stream_items import read_item
+from gocom.channel_emulator.proxy.wire_items import read_item
 from gocom.common.errors import InvalidInput
-from gocom.common.packet_batch import Layout, PacketBatch, Span
+from gocom.common.packet_batch import PacketBatch, PayloadLayout, SequenceRange
 from gocom.common.wire.packet_batches import batch_from_proto, batch_to_proto
 from gocom.v1 import link_pb2
 
@@ -106,7 +106,7 @@ def test_a_changed_batch_is_what_serialising_it_gives(
     left = replace(arrived, erased=np.isin(np.arange(COUNT), gone))
     if damaged:
         left = replace(left, payload=arrived.payload ^ 255, checksum=arrived.checksum + 1, power=arrived.power * 3)
-    changed = item.changed(arrived, left, np.flatnonzero(left.erased))
+    changed = item.serialize_with(arrived, left, np.flatnonzero(left.erased))
     assert link_pb2.SendRequest.FromString(changed) == link_pb2.SendRequest(batch=batch_to_proto(left))
     assert (changed is raw) == (not gone and not damaged)
 
@@ -121,7 +121,7 @@ def test_many_erasures_among_many_packets() -> None:
     item = read_item(link_pb2.SendRequest(batch=batch_to_proto(batch)).SerializeToString())
     arrived = item.batch()
     left = replace(arrived, erased=index % 2 == 0)
-    changed = link_pb2.SendRequest.FromString(item.changed(arrived, left, np.flatnonzero(left.erased)))
+    changed = link_pb2.SendRequest.FromString(item.serialize_with(arrived, left, np.flatnonzero(left.erased)))
     assert list(changed.batch.sequence) == list(range(1, 3000, 2)) and len(changed.batch.payload) == 3000
 
 
@@ -163,10 +163,10 @@ def test_any_bytes_are_what_parsing_makes_of_them(noise: bytes, place: int, cut:
     ("lengths", "longest", "same"), [((), 0, True), ((5,), 5, True), ((5, 5, 5), 5, True), ((0, 7, 3), 7, False)]
 )
 def test_where_payloads_lie(lengths: tuple[int, ...], longest: int, same: bool) -> None:
-    layout = Layout.of(np.array(lengths, np.int64))
-    assert layout.ends == tuple(accumulate(lengths)) and (layout.longest, layout.same) == (longest, same)
-    assert [end - begin for begin, end in zip(layout.begins.tolist(), layout.ends, strict=True)] == list(lengths)
-    assert Layout.of(np.tile(np.array(lengths, np.int64), 1000)).ends[-1:] == (
+    layout = PayloadLayout.of(np.array(lengths, np.int64))
+    assert layout.ends == tuple(accumulate(lengths)) and (layout.longest, layout.equal_lengths) == (longest, same)
+    assert [end - begin for begin, end in zip(layout.starts.tolist(), layout.ends, strict=True)] == list(lengths)
+    assert PayloadLayout.of(np.tile(np.array(lengths, np.int64), 1000)).ends[-1:] == (
         () if not lengths else (1000 * sum(lengths),)
     )
 
@@ -174,13 +174,13 @@ def test_where_payloads_lie(lengths: tuple[int, ...], longest: int, same: bool) 
 @pytest.mark.parametrize(
     ("sequence", "span"),
     [
-        ((), Span(0, -1, True)),
-        ((7,), Span(7, 7, True)),
-        ((3, 4, 5), Span(3, 5, True)),
-        ((3, 5, 4), Span(3, 5, False)),
-        ((3, 3, 5), Span(3, 5, False)),
-        ((5, 4, 3), Span(3, 5, False)),
+        ((), SequenceRange(0, -1, True)),
+        ((7,), SequenceRange(7, 7, True)),
+        ((3, 4, 5), SequenceRange(3, 5, True)),
+        ((3, 5, 4), SequenceRange(3, 5, False)),
+        ((3, 3, 5), SequenceRange(3, 5, False)),
+        ((5, 4, 3), SequenceRange(3, 5, False)),
     ],
 )
-def test_where_sequence_numbers_lie(sequence: tuple[int, ...], span: Span) -> None:
-    assert Span.of(np.array(sequence, np.int64)) == span
+def test_where_sequence_numbers_lie(sequence: tuple[int, ...], span: SequenceRange) -> None:
+    assert SequenceRange.of(np.array(sequence, np.int64)) == span

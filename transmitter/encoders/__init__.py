@@ -1,14 +1,14 @@
-"""One file a system: its encoder. Files here register with ENCODERS, when it is first asked for them."""
+"""Encoders, one file per system. A file registers its encoder with ENCODERS when the registry is first asked for it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from gocom.common.interfaces import SemanticEncoder
+from gocom.common.codec_interfaces import SemanticEncoder
 from gocom.common.registry import Registry
 from gocom.common.systems import system_file
 
 ENCODERS: Registry[Callable[[str], SemanticEncoder]] = Registry(
     "codec", "gocom.transmitter.encoders", file_of=system_file
 )
-"""Codec names to factories that take a device."""
+"""Registry of codec names and encoder factories, which take a device such as "cpu"."""

@@ -1,4 +1,4 @@
-"""feature_imputing at the transmitter: 7-bit VAE features, and what a class activation map says of their worth."""
+"""Encoder of feature_imputing: VAE features at 7 bits each, weighted by a class activation map."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from gocom.common.byte_account import cost
+from gocom.common.byte_account import message_bytes
 from gocom.common.csi import Csi
 from gocom.common.errors import BudgetTooSmall
 from gocom.common.image_files import ImageArray
@@ -30,14 +30,21 @@ from gocom.common.types import Budget, Feedback, Floats, Goal, GoMessage, Ints, 
 from gocom.transmitter.encoders import ENCODERS
 from gocom.transmitter.retransmission import resend
 
-MOST_WITHHELD = 950
-"""Patches in thousandths; with fewer than a twentieth of them there is nothing to impute from."""
-LEAST_WORTH = 0.05
-"""Of a patch where the map sees no evidence: background counts, too."""
+MAX_WITHHELD_PERMILLE = 950
+"""Maximum share of withheld patches, in thousandths; a twentieth of them is the least to impute from."""
+MIN_IMPORTANCE = 0.05
+"""Minimum importance of a patch, in [0, 1]: background without evidence in the class activation map counts, too."""
 
 
 class FeatureImputingSession:
-    """One image's levels, patch by patch."""
+    """The encoding of one image.
+
+    Attributes:
+        levels: int64 [h, w, C], quantized features.
+        worth: float32 [h, w] in [0, 1], importance of each patch.
+        region: region of interest, as `roi_*` of the header.
+        sent: message of the first round; None before it is encoded.
+    """
 
     def __init__(self, image: ImageArray, levels: Ints, worth: Floats, goal: Goal) -> None:
         assert isinstance(goal.options, FeatureImputingOptions)
@@ -48,30 +55,35 @@ class FeatureImputingSession:
         self.sent: GoMessage | None = None
 
     def first(self, csi: Csi, budget: Budget) -> GoMessage:
-        """All patches but those withheld; where that is over the budget, as many as fit."""
+        """Return all patches that the options do not withhold; if they exceed the budget, as many as fit.
+
+        Raises BudgetTooSmall.
+        """
         permille = round(1000 * self.options.withhold)
         message = self._message(permille)
-        if budget.max_bytes and cost(message, self.goal.link) > budget.max_bytes:
+        if budget.max_bytes and message_bytes(message, self.goal.link) > budget.max_bytes:
             message = self._fit(permille, budget.max_bytes)
         self.sent = message
         return message
 
     def refine(self, feedback: Feedback) -> GoMessage | None:
-        """Send the named features again."""
+        """Resend the requested features."""
         return resend(self.sent, feedback, self.goal.link) if self.sent else None
 
-    def _fit(self, least: int, max_bytes: int) -> GoMessage:
-        """Bisect the share of patches withheld."""
-        low, high, best = least, MOST_WITHHELD, None
+    def _fit(self, min_permille: int, max_bytes: int) -> GoMessage:
+        """Find the smallest share of withheld patches that fits, by bisection."""
+        low, high, best = min_permille, MAX_WITHHELD_PERMILLE, None
         while low <= high:
             middle = (low + high) // 2
             message = self._message(middle)
-            if cost(message, self.goal.link) <= max_bytes:
+            if message_bytes(message, self.goal.link) <= max_bytes:
                 high, best = middle - 1, message
             else:
                 low = middle + 1
         if best is None:
-            raise BudgetTooSmall("feature_imputing", max_bytes, cost(self._message(MOST_WITHHELD), self.goal.link))
+            raise BudgetTooSmall(
+                "feature_imputing", max_bytes, message_bytes(self._message(MAX_WITHHELD_PERMILLE), self.goal.link)
+            )
         return best
 
     def _message(self, withheld_permille: int) -> GoMessage:
@@ -88,7 +100,7 @@ class FeatureImputingSession:
         worth = self.worth.ravel().repeat(LATENT_CHANNELS)
         segments = tuple(
             Segment(kind, self.levels.ravel()[order], worth[order], options.coding, options.repair_overhead)
-            for kind in (ROI, FEATURES)  # the worthiest first: so a further round brings it, too
+            for kind in (ROI, FEATURES)  # the region of interest first, also in further rounds
             if elements_sent(header, kind, *self.levels.shape[:2]).any()
         )
         return GoMessage(
@@ -97,11 +109,11 @@ class FeatureImputingSession:
 
 
 def region(worth: Floats, share: float) -> dict[str, int]:
-    """The rectangle of at most a share of the patches that is worth most, as roi_* of the header; none: all 0.
+    """Return the rectangle of patches with the largest total importance, as `roi_*` of the header; all 0 for none.
 
     Args:
-        worth: float32 [h, w].
-        share: 0 to 0.9; above 0 at least a patch.
+        worth: float32 [h, w], importance of each patch.
+        share: maximum share of the patches, 0 to 0.9. Above 0 the rectangle has at least one patch.
     """
     area = max(1, int(share * worth.size)) if share else 0
     best, found = 0.0, (0, 0, 0, 0)
@@ -117,7 +129,7 @@ def region(worth: Floats, share: float) -> dict[str, int]:
 
 @ENCODERS.register("feature_imputing")
 class FeatureImputingEncoder:
-    """Autoencoder and classifier of one device."""
+    """VAE and classifier on one device."""
 
     def __init__(self, device: str) -> None:
         self.device = resolve_device(device)
@@ -126,7 +138,7 @@ class FeatureImputingEncoder:
 
     @torch.inference_mode()
     def open(self, image: ImageArray, goal: Goal) -> FeatureImputingSession:
-        """Take an image: its features as levels, and what each patch is worth."""
+        """Compute an image's quantized features and the importance of its patches."""
         assert isinstance(goal.options, FeatureImputingOptions)
         bottom, right = -image.shape[1] % PATCH_PX, -image.shape[2] % PATCH_PX
         padded = np.pad(image, ((0, 0), (0, bottom), (0, right)), mode="edge")
@@ -134,11 +146,11 @@ class FeatureImputingEncoder:
         return FeatureImputingSession(image, feature_quantizer().quantize(y), self._worth(image, y.shape, goal), goal)
 
     def _worth(self, image: ImageArray, shape: tuple[int, ...], goal: Goal) -> Floats:
-        """float32 [h, w] in [0, 1], the largest 1."""
+        """Return the importance of each patch, float32 [h, w] in [0, 1] with a maximum of 1."""
         assert isinstance(goal.options, FeatureImputingOptions)
         if goal.options.importance is Importance.UNIFORM:
             return np.ones(shape[:2], np.float32)
         found = self.classifier.activation_map(torch.from_numpy(image)[None], goal.options.target_class)
         map_ = F.interpolate(found[None], shape[:2], mode="bilinear", align_corners=False)[0, 0]
-        worth: Floats = (map_ / map_.max().clamp_min(1e-6)).clamp_min(LEAST_WORTH).cpu().numpy()
+        worth: Floats = (map_ / map_.max().clamp_min(1e-6)).clamp_min(MIN_IMPORTANCE).cpu().numpy()
         return worth

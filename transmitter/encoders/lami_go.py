@@ -1,11 +1,11 @@
-"""lami_go at the transmitter: tokens, a mask of those not sent, a caption (paper: algorithm 1)."""
+"""Encoder of lami_go: tokens, a mask of withheld tokens, a caption (LaMI-GO paper, algorithm 1)."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
-from gocom.common.byte_account import cost
+from gocom.common.byte_account import message_bytes
 from gocom.common.csi import Csi
 from gocom.common.errors import BudgetTooSmall
 from gocom.common.image_files import ImageArray
@@ -21,7 +21,7 @@ from gocom.common.systems.lami_go import (
     LamiGoHeader,
     LamiGoOptions,
     MaskingPolicy,
-    closest_first,
+    ebm_keep_mask,
 )
 from gocom.common.types import Budget, ElementCoding, Feedback, Floats, Goal, GoMessage, Ints, Segment
 from gocom.transmitter.captioner import TagCaptioner
@@ -30,18 +30,25 @@ from gocom.transmitter.retransmission import resend
 
 
 def pad_to_patches(image: ImageArray) -> ImageArray:
-    """Repeat the last row and column until both sides are multiples of 8."""
+    """Repeat the last row and column until both sides are multiples of 8: float32 [3, H, W] -> [3, H', W']."""
     bottom, right = -image.shape[1] % PATCH_PX, -image.shape[2] % PATCH_PX
     return np.pad(image, ((0, 0), (0, bottom), (0, right)), mode="edge") if bottom or right else image
 
 
 def cut_caption(text: str) -> bytes:
-    """UTF-8 bytes of a caption, at most MAX_CAPTION_BYTES, cut between characters."""
+    """Return the UTF-8 bytes of a caption, cut between characters to at most MAX_CAPTION_BYTES."""
     return text.encode()[:MAX_CAPTION_BYTES].decode(errors="ignore").encode()
 
 
 class LamiGoSession:
-    """One image's tokens and caption."""
+    """The encoding of one image.
+
+    Attributes:
+        tokens: int64 [N], in raster order.
+        distance: float32 [N], distance of each token's latent to its codeword.
+        caption: UTF-8 bytes; empty if no caption is sent.
+        sent: message of the first round; None before it is encoded.
+    """
 
     def __init__(self, image: ImageArray, tokens: Ints, distance: Floats, caption: bytes, goal: Goal) -> None:
         assert isinstance(goal.options, LamiGoOptions)
@@ -51,34 +58,34 @@ class LamiGoSession:
         self.sent: GoMessage | None = None
 
     def first(self, csi: Csi, budget: Budget) -> GoMessage:
-        """Everything the masking policy keeps; where that is over the budget, the smallest ratio that fits.
+        """Return the tokens that the masking policy keeps; over the budget, withhold the smallest ratio that fits.
 
-        EBM stays EBM then; the other policies become PRM.
+        EBM policies stay as they are then, and all others become PRM. Raises BudgetTooSmall.
         """
         message = self._message(self.options.mask_ratio, self.options.masking)
-        if budget.max_bytes and cost(message, self.goal.link) > budget.max_bytes:
+        if budget.max_bytes and message_bytes(message, self.goal.link) > budget.max_bytes:
             message = self._fit(budget.max_bytes)
         self.sent = message
         return message
 
     def refine(self, feedback: Feedback) -> GoMessage | None:
-        """Send the named tokens again."""
+        """Resend the requested tokens."""
         return resend(self.sent, feedback, self.goal.link) if self.sent else None
 
     def _fit(self, max_bytes: int) -> GoMessage:
-        """Bisect the mask ratio in thousandths, up to 0.9."""
+        """Find the smallest mask ratio that fits, by bisection in thousandths up to 0.9."""
         masking = self.options.masking if self.options.masking in EBM_POLICIES else MaskingPolicy.PRM
         chosen = self.options.mask_ratio if masking is self.options.masking else 0.0
         low, high, best = round(chosen * 1000), 900, None
         while low <= high:
             middle = (low + high) // 2
             message = self._message(middle / 1000, masking)
-            if cost(message, self.goal.link) <= max_bytes:
+            if message_bytes(message, self.goal.link) <= max_bytes:
                 high, best = middle - 1, message
             else:
                 low = middle + 1
         if best is None:
-            floor = cost(self._message(0.9, masking), self.goal.link)
+            floor = message_bytes(self._message(0.9, masking), self.goal.link)
             raise BudgetTooSmall("lami_go", max_bytes, floor)
         return best
 
@@ -108,14 +115,14 @@ class LamiGoSession:
         options = self.options
         segments = []
         if self.caption:
-            # Side information stays under its checksum even where damaged tokens are welcome.
+            # The caption is never delivered with bit errors, even if damaged tokens are.
             letters = np.frombuffer(self.caption, np.uint8).astype(np.int64)
             ones = np.ones(len(letters), np.float32)
             segments.append(Segment(CAPTION, letters, ones, ElementCoding.CONTEXT, options.caption_repair_overhead))
         keep, count = None, round(ratio * len(self.tokens))
         if masking in EBM_POLICIES and count:
-            keep = closest_first(self.distance, count, farthest=masking is MaskingPolicy.EBM_FARTHEST)
-        # A damaged slice of a mask would shift every token behind it.
+            keep = ebm_keep_mask(self.distance, count, farthest=masking is MaskingPolicy.EBM_FARTHEST)
+        # A bit error in a packet's slice of the mask would shift all tokens after it.
         tolerant = options.coding is ElementCoding.FIXED and options.repair_overhead == 0 and keep is None
         segments.append(
             Segment(
@@ -125,14 +132,17 @@ class LamiGoSession:
         return tuple(segments)
 
     def _importance(self) -> Floats:
-        """A token far from its codeword is unusual and hard to guess (paper, table III): its rank, in [0, 1]."""
+        """Return the rank of each token's distance, float32 [N] in [0, 1].
+
+        A token far from its codeword is unusual and hard to guess (paper, table III).
+        """
         rank = np.argsort(np.argsort(self.distance, kind="stable"), kind="stable")
         return (rank / max(1, len(rank) - 1)).astype(np.float32)
 
 
 @ENCODERS.register("lami_go")
 class LamiGoEncoder:
-    """Tokenizer and captioner of one device."""
+    """Tokenizer and captioner on one device."""
 
     def __init__(self, device: str) -> None:
         self.device = resolve_device(device)
@@ -141,7 +151,7 @@ class LamiGoEncoder:
 
     @torch.inference_mode()
     def open(self, image: ImageArray, goal: Goal) -> LamiGoSession:
-        """Take an image: nearest codewords (eq. 9) and their distances (eq. 16), and a caption."""
+        """Compute an image's nearest codewords (eq. 9), their distances (eq. 16), and its caption."""
         assert isinstance(goal.options, LamiGoOptions)
         x = torch.from_numpy(pad_to_patches(image))[None].to(self.device)
         tokens, distance = self.tokenizer.encode(x)

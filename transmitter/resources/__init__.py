@@ -1,1 +1,1 @@
-"""Power, repair packets and how they are allocated to what is sent."""
+"""Transmission resources of a round, power and repair packets, and their allocation to packets."""

@@ -1,11 +1,11 @@
-"""How a round is sent, besides what is in it: its repair packets and the power of its packets. For every codec alike.
+"""Delivery of a round: its repair packets and the power of its packets, for every codec alike.
 
-    encoder session --message--> without the codec's repair packets, with a rule for power --fits its share?--+
-          ^                                                                                                   |
-          +-------- no: again, with less ---------------------------------------------------------------------+
-                                                                              yes: repair packets by worth --> message
+    encoder session --message--> without the codec's repair packets, with a power rule --within its share?--+
+          ^                                                                                                 |
+          +-------- no: encode again, with fewer bytes -----------------------------------------------------+
+                                                                       yes: add repair packets by importance --> message
 
-A session of an encoder is wrapped, so that the pipeline in one process and the services do the same.
+Delivery wraps an encoder session, so that the pipeline in one process and the services do the same.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from gocom.common.byte_account import cost
+from gocom.common.byte_account import message_bytes
+from gocom.common.codec_interfaces import EncoderSession, SemanticEncoder
 from gocom.common.csi import Csi
 from gocom.common.errors import BudgetTooSmall, InvalidInput
 from gocom.common.image_files import ImageArray
-from gocom.common.interfaces import EncoderSession, SemanticEncoder
 from gocom.common.types import Budget, Feedback, Goal, GoMessage, LinkSettings, PowerAllocation
 from gocom.common.wire.enums import enum_to_name
 from gocom.transmitter.resources.packet_power import power_rule
@@ -26,22 +26,22 @@ from gocom.transmitter.resources.unequal_protection import SegmentProtection, pr
 from gocom.v1 import transmitter_pb2
 
 DEFAULT_SHARE, MAX_SHARE = 0.25, 0.9
-"""Of a budget, for repair packets."""
+"""Default and maximum share of a budget that goes to repair packets."""
 
 _ROUNDING = 1e-6
 
 Encode = Callable[[int | None], GoMessage | None]
-"""Most bytes of a round -> the round. Raises BudgetTooSmall."""
+"""Encodes a round of at most so many bytes (None: no limit). Raises BudgetTooSmall."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What a user wants of it.
+    """What a client wants of the delivery.
 
     Attributes:
-        power: how the power of packets is chosen.
-        protection_share: share of the budget, 0 to 0.9, that the codec leaves for repair packets, which are then chosen
-            by worth; None: they are what the codec's options say.
+        power: allocation of power to packets.
+        protection_share: share of the budget, 0 to 0.9, that the codec leaves for repair packets, which are then
+            allocated by importance; None uses the repair packets that the codec's options choose.
     """
 
     power: PowerAllocation = PowerAllocation.EQUAL
@@ -49,11 +49,11 @@ class Delivery:
 
 
 PLAIN = Delivery()
-"""Messages go out as the encoder makes them."""
+"""Delivery of messages as the encoder makes them."""
 
 
 def delivery_from_proto(request: transmitter_pb2.TransmitRequest) -> Delivery:
-    """Read a request's. Raises InvalidInput."""
+    """Read the delivery of a request. Raises InvalidInput."""
     descriptor = transmitter_pb2.PowerAllocation.DESCRIPTOR
     name = enum_to_name(descriptor, request.power_allocation, "power_allocation")
     power = PowerAllocation(name or PowerAllocation.EQUAL)
@@ -69,12 +69,12 @@ def delivery_from_proto(request: transmitter_pb2.TransmitRequest) -> Delivery:
 
 
 class DeliverySession:
-    """An encoder session whose rounds are sent as a Delivery says.
+    """An encoder session whose rounds are delivered as a Delivery says.
 
     Attributes:
-        csi: the channel as it is known; later rounds go by what it is then.
-        protection: what was chosen for the segments of the last round; empty without unequal protection.
-        delivery: what was wanted.
+        csi: channel state that powers and repair packets of the next round are based on.
+        protection: protection of the last round's segments; empty without unequal protection.
+        delivery: the wanted delivery.
     """
 
     def __init__(self, session: EncoderSession, delivery: Delivery, link: LinkSettings) -> None:
@@ -85,61 +85,69 @@ class DeliverySession:
         self._budget: int | None = None
 
     def first(self, csi: Csi, budget: Budget) -> GoMessage:
-        """The first round. Raises BudgetTooSmall, and InvalidInput for protection without a budget."""
+        """Encode the first round. Raises BudgetTooSmall, and InvalidInput for unequal protection without a budget."""
         self.csi, self._budget = csi, budget.max_bytes
         if self.delivery.protection_share is not None and not self._budget:
             raise InvalidInput("budget_bytes: unequal protection needs one")
-        message = self._deliver(lambda most: self._session.first(csi, Budget(most)), self._budget)
+        message = self._deliver(lambda max_bytes: self._session.first(csi, Budget(max_bytes)), self._budget)
         assert message is not None
         return message
 
     def refine(self, feedback: Feedback) -> GoMessage | None:
-        """The next round, or None. With unequal protection its budget, if it has none, is that of the first."""
-        most = feedback.budget_bytes or None
-        if most is None and self.delivery.protection_share is not None:
-            most = self._budget
-        return self._deliver(lambda most: self._session.refine(replace(feedback, budget_bytes=most or 0)), most)
+        """Encode the next round, or return None if there is nothing to send.
+
+        With unequal protection, feedback without a budget gets that of the first round.
+        """
+        budget = feedback.budget_bytes or None
+        if budget is None and self.delivery.protection_share is not None:
+            budget = self._budget
+        return self._deliver(
+            lambda max_bytes: self._session.refine(replace(feedback, budget_bytes=max_bytes or 0)), budget
+        )
 
     def _deliver(self, encode: Encode, max_bytes: int | None) -> GoMessage | None:
         self.protection = ()
         if self.delivery == PLAIN:
             return encode(max_bytes)
-        message = self._fitted(encode, max_bytes)
+        message = self._fit(encode, max_bytes)
         if message is not None and self.delivery.protection_share is not None and max_bytes is not None:
             message, self.protection = protect(message, self._link, max_bytes, self.csi)
         return message
 
-    def _fitted(self, encode: Encode, max_bytes: int | None) -> GoMessage | None:
-        """A round of at most its share of so many bytes, powers of packets included. Raises BudgetTooSmall."""
-        left = 1 - (self.delivery.protection_share or 0.0)
-        most = room = None if max_bytes is None else max(1, int(max_bytes * left + _ROUNDING))
+    def _fit(self, encode: Encode, max_bytes: int | None) -> GoMessage | None:
+        """Encode a round, with its power column, within the codec's share of the bytes. Raises BudgetTooSmall."""
+        codec_share = 1 - (self.delivery.protection_share or 0.0)
+        limit = allowance = None if max_bytes is None else max(1, int(max_bytes * codec_share + _ROUNDING))
         while True:
             try:
-                message = self._shaped(encode(room))
+                message = self._with_power_rule(encode(allowance))
             except BudgetTooSmall as error:
-                if max_bytes is None or most is None:
+                if max_bytes is None or limit is None:
                     raise
-                # Powers take room that a codec does not know of: its least may do where it was offered less.
-                message, need = self._least(encode, error)
-                if need > most:
-                    raise BudgetTooSmall(error.codec, max_bytes, math.ceil(need / left)) from None
+                # The codec does not count the power column, so it was offered less: its smallest round may still fit.
+                message, need = self._smallest_round(encode, error)
+                if need > limit:
+                    raise BudgetTooSmall(error.codec, max_bytes, math.ceil(need / codec_share)) from None
                 return message
-            if message is None or most is None or room is None:
+            if message is None or limit is None or allowance is None:
                 return message
-            over = cost(message, self._link) - most
-            if over <= 0 or room == 1:
+            excess = message_bytes(message, self._link) - limit
+            if excess <= 0 or allowance == 1:
                 return message
-            room = max(1, room - over)
+            allowance = max(1, allowance - excess)
 
-    def _least(self, encode: Encode, error: BudgetTooSmall) -> tuple[GoMessage | None, int]:
-        """The least that the codec can do, and its bytes. Raises the error where it was not about the budget."""
+    def _smallest_round(self, encode: Encode, error: BudgetTooSmall) -> tuple[GoMessage | None, int]:
+        """Encode the smallest round that the codec can make, and return it with its size in bytes.
+
+        Raises the given error if the codec cannot make that round either.
+        """
         try:
-            message = self._shaped(encode(error.floor_bytes))
+            message = self._with_power_rule(encode(error.floor_bytes))
         except BudgetTooSmall:
             raise error from None
-        return message, max(error.floor_bytes, cost(message, self._link)) if message else error.floor_bytes
+        return message, max(error.floor_bytes, message_bytes(message, self._link)) if message else error.floor_bytes
 
-    def _shaped(self, message: GoMessage | None) -> GoMessage | None:
+    def _with_power_rule(self, message: GoMessage | None) -> GoMessage | None:
         if message is None:
             return None
         if self.delivery.protection_share is not None:
@@ -148,11 +156,11 @@ class DeliverySession:
 
 
 class DeliveryEncoder:
-    """An encoder whose rounds are sent as a Delivery says; for the pipeline in one process."""
+    """A SemanticEncoder whose rounds are delivered as a Delivery says."""
 
     def __init__(self, encoder: SemanticEncoder, delivery: Delivery) -> None:
         self._encoder, self._delivery = encoder, delivery
 
     def open(self, image: ImageArray, goal: Goal) -> DeliverySession:
-        """Take an image."""
+        """Start the encoding of an image, float32 [3, H, W] in [0, 1]."""
         return DeliverySession(self._encoder.open(image, goal), self._delivery, goal.link)

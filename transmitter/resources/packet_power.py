@@ -1,6 +1,6 @@
-"""Power of a round's packets, from what is known of the channel and what each packet is worth.
+"""Power of a round's packets, from the channel state and the importance of each packet.
 
-importance [P], channel state --> costs, gains --> allocator (power.py) --> at most 64 levels, mean 1
+importance [P], channel state --> costs, gains --> allocation (power_allocation.py) --> at most 64 levels, mean 1
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from gocom.common.types import Floats, PowerAllocation, PowerRule
 from gocom.transmitter.resources.power_allocation import Doubles, semantic, water_filling
 
 MAX_LEVELS = 64
-"""Different powers of a round: the emulator works its statistics out for each."""
+"""Maximum number of different powers in a round: the emulator computes its expected statistics for each of them."""
 _RANGE_DB = 200.0
-"""Nothing is known to be further from 0 dB."""
+"""Limit of the magnitude of an SNR in dB."""
 
 
 def power_rule(allocation: PowerAllocation, csi: Csi) -> PowerRule | None:
-    """How the power of a round's packets follows from their importance; None: it is 1 for all.
+    """Return the rule that gives a round's packets their power from their importance; None if the power is 1 for all.
 
-    water_filling: most capacity, for the SNR of each packet; without that, equal.
-    semantic: least expected loss of importance, a packet of SNR s and power P being lost with the probability
-    1 - exp(-threshold / (P s)): Rayleigh fading about s, which is the SNR of each packet where that is known, else the
-    mean. With neither, or without a threshold, all packets cost 1: the mean SNR is taken to be the threshold.
+    water_filling maximizes capacity for the SNR of each packet; if these are unknown, the power is equal.
+
+    semantic minimizes the expected loss of importance. A packet of power P at SNR s is lost with probability
+    1 - exp(-threshold / (P s)), as under Rayleigh fading of mean s; s is the SNR of the packet if it is known, else the
+    mean SNR. If both are unknown, or the threshold is, the cost threshold / s of every packet is 1.
     """
     if allocation is PowerAllocation.SEMANTIC:
         return lambda importance: _semantic(importance.tobytes(), csi)
@@ -34,13 +35,13 @@ def power_rule(allocation: PowerAllocation, csi: Csi) -> PowerRule | None:
     return None
 
 
-@lru_cache(maxsize=8)  # a round is cut several times while its size is sought
+@lru_cache(maxsize=8)  # a round is packetized several times while its size is searched
 def _semantic(importance: bytes, csi: Csi) -> Floats:
-    weight = _alike(np.frombuffer(importance, np.float32).astype(float))
+    weight = _quantize(np.frombuffer(importance, np.float32).astype(float))
     snr_db = _packet_snr_db(len(weight), csi)
     cost = np.ones(len(weight))
     if csi.threshold_snr_db is not None and snr_db is not None:
-        cost = _alike(10 ** (np.clip(csi.threshold_snr_db - snr_db, -_RANGE_DB, _RANGE_DB) / 10))
+        cost = _quantize(10 ** (np.clip(csi.threshold_snr_db - snr_db, -_RANGE_DB, _RANGE_DB) / 10))
     return to_levels(semantic(weight, cost, len(weight)))
 
 
@@ -52,7 +53,10 @@ def _water_filling(count: int, csi: Csi) -> Floats:
 
 
 def _packet_snr_db(count: int, csi: Csi) -> Doubles | None:
-    """float64 [P], of each packet at power 1; None: nothing is known. Beyond those known one by one: the mean."""
+    """Return the SNR in dB of each packet at power 1, float64 [P]; None if nothing is known.
+
+    Packets beyond those whose SNR is known get the mean SNR.
+    """
     known = np.clip(np.array(csi.snr_db[:count], float), -_RANGE_DB, _RANGE_DB)
     mean = csi.mean_snr_db
     if mean is None:
@@ -62,8 +66,8 @@ def _packet_snr_db(count: int, csi: Csi) -> Doubles | None:
     return np.append(known, np.full(count - len(known), np.clip(mean, -_RANGE_DB, _RANGE_DB)))
 
 
-def _alike(values: Doubles) -> Doubles:
-    """With at most MAX_LEVELS different values above 0: what is that close gets the same power anyway."""
+def _quantize(values: Doubles) -> Doubles:
+    """Replace values above 0 by the mean of their group (see `_groups`), so that at most MAX_LEVELS of them differ."""
     out = values.copy()
     for group in _groups(values):
         out[group] = values[group].mean()
@@ -71,19 +75,22 @@ def _alike(values: Doubles) -> Doubles:
 
 
 def to_levels(power: Doubles) -> Floats:
-    """float32 [P] of at most MAX_LEVELS values: neighbours, in steps of dB, get their mean, so that the sum is kept.
+    """Quantize powers to at most MAX_LEVELS values: powers within a step in dB get their mean, so the sum is kept.
 
     Args:
         power: float64 [P], 0 or more, of mean 1.
 
     Returns:
-        Of mean 1 to 1e-6.
+        float32 [P] of mean 1, to 1e-6.
     """
-    return _alike(power).astype(np.float32)
+    return _quantize(power).astype(np.float32)
 
 
 def _groups(values: Doubles) -> list[np.ndarray[tuple[int], np.dtype[np.intp]]]:
-    """Indices of values above 0 that count as one: at most MAX_LEVELS - 1 groups, equal steps of their logarithm."""
+    """Return the indices of similar values above 0: at most MAX_LEVELS - 1 groups, in equal steps of the logarithm.
+
+    The list is empty if there are fewer than MAX_LEVELS different values.
+    """
     above = np.flatnonzero(values > 0)
     if len(np.unique(values[above])) < MAX_LEVELS:
         return []

@@ -1,9 +1,10 @@
-"""Power of packets under a sum budget: equal, water-filling, semantic.
+"""Allocation of power to packets under a sum budget: equal, water-filling, semantic.
 
     gains, noise, weights, rates --> power of each packet, sum = budget
 
-A packet of gain g, noise N and power P has the SNR gP/N. Under Rayleigh fading of mean gain g a packet of rate R (bits
-a complex symbol) is lost with probability 1 - exp(-c/P), c = (2^R - 1) N / g; its loss costs its weight.
+A packet of gain g, noise N and power P has the SNR gP/N. Under Rayleigh fading of mean gain g, a packet of rate R (bits
+per complex symbol) is lost with probability 1 - exp(-c/P), c = (2^R - 1) N / g. The weight of a packet is what its loss
+costs.
 """
 
 from __future__ import annotations
@@ -18,75 +19,90 @@ from gocom.common.errors import InvalidInput
 
 Doubles = npt.NDArray[np.float64]
 
-_BISECTIONS, _RANGE = 80, 700.0
-"""Halvings of a bracket of so many nepers: to the last bits of a double."""
-_FEW, _ABOUT = 32, 8
-"""Packets whose prefixes are all tried; beyond, so many sizes to each side of the likely one."""
+_BISECTIONS, _INTERVAL = 80, 700.0
+"""Number of bisections, and width in nepers of the interval that they halve: enough for the last bits of a double."""
+_ALL_PREFIXES, _SIZES_ASIDE = 32, 8
+"""Number of packets up to which all prefixes are tried, and number of sizes tried on each side of an estimate for more.
+"""
 
 
 def equal(count: int, budget: float) -> Doubles:
-    """float64 [count]: the same for all. Raises InvalidInput."""
+    """Give every packet the same power: float64 [count]. Raises InvalidInput unless the budget is above 0."""
     _check_budget(budget)
     return np.full(count, budget / count) if count else np.zeros(0)
 
 
 def water_filling(gain: npt.ArrayLike, noise: float, budget: float) -> Doubles:
-    """Most capacity: P_i = max(0, mu - N/g_i).
+    """Maximize the capacity by water-filling: P_i = max(0, mu - N/g_i).
 
     Args:
-        gain: float64 [n], 0 or more: linear power gain of each packet.
+        gain: float64 [n], linear power gain of each packet, 0 or more.
         noise: N, above 0.
-        budget: of the sum, above 0.
+        budget: sum of the powers, above 0.
 
     Returns:
-        float64 [n], summing to the budget.
+        float64 [n], which sums to the budget.
 
     Raises:
-        InvalidInput: a value out of range, or no gain above 0.
+        InvalidInput: a value is out of range, or no gain is above 0.
     """
     g = _gains(gain, noise, budget)
     floor = np.divide(noise, g, out=np.full(len(g), np.inf), where=g > 0)
     order = np.sort(floor[np.isfinite(floor)])
-    # With the k best in use the level is (budget + sum of their floors) / k; the largest k whose worst is below it.
+    # With the k best packets in use, the level is (budget + sum of their floors) / k. Take the largest k for which the
+    # highest of these floors is below the level.
     levels = (budget + np.cumsum(order)) / np.arange(1, len(order) + 1)
     level = levels[np.flatnonzero(order < levels)[-1]]
     return _to_budget(np.maximum(0.0, level - floor), budget)
 
 
 def weighted_loss(power: npt.ArrayLike, weight: npt.ArrayLike, cost: npt.ArrayLike) -> float:
-    """sum w_i (1 - exp(-c_i / P_i)): what is expected to be lost, in units of weight."""
+    """Return sum w_i (1 - exp(-c_i / P_i)), the expected loss in units of weight.
+
+    Args:
+        power: float64 [n], P_i, 0 or more.
+        weight: float64 [n], w_i.
+        cost: float64 [n], c_i, see outage_cost.
+    """
     p, w, c = (np.asarray(values, float) for values in (power, weight, cost))
     with np.errstate(divide="ignore"):
         return float(w @ -np.expm1(-np.divide(c, p, out=np.full(len(p), np.inf), where=p > 0)))
 
 
 def outage_cost(rate: npt.ArrayLike, gain: npt.ArrayLike, noise: float) -> Doubles:
-    """float64 [n]: c_i = (2^R_i - 1) N / g_i."""
+    """Return c_i = (2^R_i - 1) N / g_i, float64 [n].
+
+    Args:
+        rate: float64 [n], R_i in bits per complex symbol.
+        gain: float64 [n], g_i, mean linear power gain.
+        noise: N.
+    """
     return np.asarray(np.expm1(np.asarray(rate, float) * np.log(2)) * noise / np.asarray(gain, float))
 
 
 def semantic(weight: npt.ArrayLike, cost: npt.ArrayLike, budget: float) -> Doubles:
-    """Least weighted loss: min sum w_i (1 - exp(-c_i / P_i)) subject to sum P_i = budget, P_i >= 0.
+    """Minimize the weighted loss: min sum w_i (1 - exp(-c_i / P_i)) subject to sum P_i = budget, P_i >= 0.
 
-    A packet's loss is convex in its power only from c/2 on, so an optimum may give some packets nothing. Among those in
-    use the slopes w c / P^2 exp(-c/P) are all lambda: with x = c/P, x^2 exp(-x) = lambda c / w. The root in the convex
-    part is x = -2 W0(-sqrt(lambda c / w) / 2), for lambda c / w <= 4/e^2. The sum of P falls as lambda grows; bisection
-    finds the budget. Which packets are in use: those of most weight over cost w/c (for a given lambda the Lagrangian
-    wants exactly those of w/c >= e lambda), as many as serve best; orders by w and by 1/c are tried too.
+    The loss of a packet is convex in its power only from c/2 on, so an optimum may give some packets no power. For
+    the packets in use all slopes w c / P^2 exp(-c/P) equal lambda: with x = c/P, x^2 exp(-x) = lambda c / w. The root
+    in the convex part is x = -2 W0(-sqrt(lambda c / w) / 2), for lambda c / w <= 4/e^2. The sum of P falls as lambda
+    grows, so bisection finds the budget. The packets in use are a prefix of the order by weight over cost w/c (for a
+    given lambda the Lagrangian wants exactly those of w/c >= e lambda); the length of the prefix is searched. Orders
+    by w and by 1/c are tried, too.
 
-    The time goes with the kinds of packets, alike in weight and in cost: tenths of a second for a hundred, seconds for
-    20,000 packets of 4000 kinds, as when the SNR of each is known.
+    The run time depends on the number of kinds of packets, which are packets of equal weight and cost: tenths of a
+    second for a hundred kinds, seconds for 20,000 packets of 4000 kinds, as when the SNR of each packet is known.
 
     Args:
-        weight: float64 [n], 0 or more: what the loss of each packet costs.
+        weight: float64 [n], 0 or more: cost of the loss of each packet.
         cost: float64 [n], above 0: c_i, see outage_cost.
-        budget: of the sum, above 0.
+        budget: sum of the powers, above 0.
 
     Returns:
-        float64 [n], summing to the budget.
+        float64 [n], which sums to the budget.
 
     Raises:
-        InvalidInput: a value out of range.
+        InvalidInput: a value is out of range.
     """
     w, c = _values("weight", weight), _values("cost", cost)
     _check_budget(budget)
@@ -109,7 +125,13 @@ def semantic(weight: npt.ArrayLike, cost: npt.ArrayLike, budget: float) -> Doubl
 
 @dataclass(frozen=True, slots=True)
 class _Kinds:
-    """Packets that are alike get alike: weight and cost, float64 [T], and of which kind each packet is, int [n]."""
+    """Kinds of packets: packets of equal weight and cost get equal power.
+
+    Attributes:
+        w: float64 [T], weight of each kind.
+        c: float64 [T], cost of each kind.
+        kind: int [n], kind of each packet.
+    """
 
     w: Doubles
     c: Doubles
@@ -117,13 +139,13 @@ class _Kinds:
 
 
 def _best_prefix(w: Doubles, c: Doubles, order: npt.NDArray[np.intp], budget: float, kinds: _Kinds) -> Doubles:
-    """The best power that gives packets of a prefix of the order all of the budget."""
+    """Return the power of least loss, float64 [n], that gives the whole budget to a prefix of the order."""
     best, best_loss = np.zeros(len(w)), np.inf
-    for count in _counts(w, c, order, budget):
+    for count in _prefix_sizes(w, c, order, budget):
         used = order[:count]
         counts = np.bincount(kinds.kind[used], minlength=len(kinds.w))
         there = counts > 0
-        within = _on_slope(kinds.w[there], kinds.c[there], counts[there], budget)
+        within = _power_at_common_slope(kinds.w[there], kinds.c[there], counts[there], budget)
         if within is None:
             continue
         of_kind, power = np.zeros(len(kinds.w)), np.zeros(len(w))
@@ -135,53 +157,53 @@ def _best_prefix(w: Doubles, c: Doubles, order: npt.NDArray[np.intp], budget: fl
     return best
 
 
-def _counts(w: Doubles, c: Doubles, order: npt.NDArray[np.intp], budget: float) -> list[int]:
-    """Sizes of prefixes to try: all of few; of many those about where the Lagrangian's choice crosses the budget."""
+def _prefix_sizes(w: Doubles, c: Doubles, order: npt.NDArray[np.intp], budget: float) -> list[int]:
+    """Return the sizes of prefixes to try: all if there are few packets, else those near the Lagrangian's choice."""
     n = len(order)
-    if n <= _FEW:
+    if n <= _ALL_PREFIXES:
         return list(range(1, n + 1))
     low, high = 1, n
-    # A prefix that meets the budget with all its packets at x <= 1 is not too long.
+    # A prefix is short enough if the budget suffices for x <= 1 for all of its packets.
     while low < high:
         middle = (low + high + 1) // 2
         used = order[:middle]
         slope = np.exp(-1) * (w[used] / c[used]).min()
-        if _power(w[used], c[used], slope).sum() <= budget:
+        if _power_for_slope(w[used], c[used], slope).sum() <= budget:
             low = middle
         else:
             high = middle - 1
-    return sorted({max(1, min(n, low + step)) for step in range(-_ABOUT, _ABOUT + 1)} | {n})
+    return sorted({max(1, min(n, low + step)) for step in range(-_SIZES_ASIDE, _SIZES_ASIDE + 1)} | {n})
 
 
-def _on_slope(w: Doubles, c: Doubles, counts: npt.NDArray[np.intp], budget: float) -> Doubles | None:
-    """Power of each kind, so many packets of it all in use, at the slope whose sum is the budget.
+def _power_at_common_slope(w: Doubles, c: Doubles, counts: npt.NDArray[np.intp], budget: float) -> Doubles | None:
+    """Return the power of each kind at the common slope for which the sum is the budget.
 
-    None where x would be beyond 2.
+    `counts` has the number of packets of each kind, all of which are in use. None if x would exceed 2 for some packet.
     """
     top = 4 * np.exp(-2) * (w / c).min()
     if counts.sum() == 1:
         return np.array([budget])
-    if counts @ _power(w, c, top) > budget:
+    if counts @ _power_for_slope(w, c, top) > budget:
         return None
-    low, high = np.log(top) - _RANGE, np.log(top)
+    low, high = np.log(top) - _INTERVAL, np.log(top)
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        if counts @ _power(w, c, np.exp(middle)) > budget:
+        if counts @ _power_for_slope(w, c, np.exp(middle)) > budget:
             low = middle
         else:
             high = middle
-    power = _power(w, c, np.exp(high))
+    power = _power_for_slope(w, c, np.exp(high))
     return np.asarray(power * (budget / (counts @ power)))
 
 
-def _power(w: Doubles, c: Doubles, slope: float) -> Doubles:
+def _power_for_slope(w: Doubles, c: Doubles, slope: float) -> Doubles:
     root = -np.sqrt(np.minimum(slope * c / w, 4 * np.exp(-2))) / 2
     x = -2 * lambertw(np.maximum(root, -np.exp(-1))).real
     return np.asarray(c / np.maximum(x, 1e-300))
 
 
 def _to_budget(power: Doubles, budget: float) -> Doubles:
-    """Scaled by what rounding left."""
+    """Scale the powers to the exact budget, to undo rounding."""
     return np.asarray(power * (budget / power.sum()))
 
 

@@ -26,17 +26,17 @@ class _Direction:
 class _DirectionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Direction.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     DIRECTION_UNSPECIFIED: _Direction.ValueType  # 0
-    """Not said: forward."""
+    """Unspecified: forward."""
     DIRECTION_FORWARD: _Direction.ValueType  # 1
     """From the transmitter to the receiver."""
     DIRECTION_REVERSE: _Direction.ValueType  # 2
     """Feedback, from the receiver to the transmitter."""
 
 class Direction(_Direction, metaclass=_DirectionEnumTypeWrapper):
-    """Which way packets go."""
+    """Direction of the packets."""
 
 DIRECTION_UNSPECIFIED: Direction.ValueType  # 0
-"""Not said: forward."""
+"""Unspecified: forward."""
 DIRECTION_FORWARD: Direction.ValueType  # 1
 """From the transmitter to the receiver."""
 DIRECTION_REVERSE: Direction.ValueType  # 2
@@ -50,21 +50,21 @@ class _DamagePolicy:
 class _DamagePolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DamagePolicy.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     DAMAGE_POLICY_UNSPECIFIED: _DamagePolicy.ValueType  # 0
-    """Not said: erase."""
+    """Unspecified: erase."""
     DAMAGE_POLICY_ERASE: _DamagePolicy.ValueType  # 1
-    """The checksum turns it into an erasure."""
+    """The packet is erased, since its checksum is wrong."""
     DAMAGE_POLICY_DELIVER: _DamagePolicy.ValueType  # 2
-    """It is delivered damaged where its segment tolerates that, as with UDP-Lite."""
+    """The packet is delivered damaged if its segment tolerates damage, as with UDP-Lite; otherwise it is erased."""
 
 class DamagePolicy(_DamagePolicy, metaclass=_DamagePolicyEnumTypeWrapper):
     """What happens to a packet with flipped bits."""
 
 DAMAGE_POLICY_UNSPECIFIED: DamagePolicy.ValueType  # 0
-"""Not said: erase."""
+"""Unspecified: erase."""
 DAMAGE_POLICY_ERASE: DamagePolicy.ValueType  # 1
-"""The checksum turns it into an erasure."""
+"""The packet is erased, since its checksum is wrong."""
 DAMAGE_POLICY_DELIVER: DamagePolicy.ValueType  # 2
-"""It is delivered damaged where its segment tolerates that, as with UDP-Lite."""
+"""The packet is delivered damaged if its segment tolerates damage, as with UDP-Lite; otherwise it is erased."""
 Global___DamagePolicy: _TypeAlias = DamagePolicy  # noqa: Y015
 
 class _Fading:
@@ -74,23 +74,23 @@ class _Fading:
 class _FadingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fading.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     FADING_UNSPECIFIED: _Fading.ValueType  # 0
-    """Not said: Rayleigh."""
+    """Unspecified: Rayleigh."""
     FADING_NONE: _Fading.ValueType  # 1
-    """|h| = 1: white Gaussian noise alone."""
+    """|h| = 1: additive white Gaussian noise only."""
     FADING_RAYLEIGH: _Fading.ValueType  # 2
-    """Scattered waves alone."""
+    """Scattered waves only."""
     FADING_RICIAN: _Fading.ValueType  # 3
     """Scattered waves and a line of sight."""
 
 class Fading(_Fading, metaclass=_FadingEnumTypeWrapper):
-    """How the gain of a link is distributed; E|h|^2 = 1."""
+    """Distribution of the gain h of a link, with E|h|^2 = 1."""
 
 FADING_UNSPECIFIED: Fading.ValueType  # 0
-"""Not said: Rayleigh."""
+"""Unspecified: Rayleigh."""
 FADING_NONE: Fading.ValueType  # 1
-"""|h| = 1: white Gaussian noise alone."""
+"""|h| = 1: additive white Gaussian noise only."""
 FADING_RAYLEIGH: Fading.ValueType  # 2
-"""Scattered waves alone."""
+"""Scattered waves only."""
 FADING_RICIAN: Fading.ValueType  # 3
 """Scattered waves and a line of sight."""
 Global___Fading: _TypeAlias = Fading  # noqa: Y015
@@ -102,29 +102,29 @@ class _Modulation:
 class _ModulationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Modulation.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     MODULATION_UNSPECIFIED: _Modulation.ValueType  # 0
-    """Not said: BPSK."""
+    """Unspecified: BPSK."""
     MODULATION_BPSK: _Modulation.ValueType  # 1
-    """One bit a symbol."""
+    """One bit per symbol."""
     MODULATION_QPSK: _Modulation.ValueType  # 2
-    """Two."""
+    """Two bits per symbol."""
     MODULATION_QAM16: _Modulation.ValueType  # 3
-    """Four."""
+    """Four bits per symbol."""
     MODULATION_QAM64: _Modulation.ValueType  # 4
-    """Six."""
+    """Six bits per symbol."""
 
 class Modulation(_Modulation, metaclass=_ModulationEnumTypeWrapper):
-    """Bits on symbols, with Gray labels."""
+    """Modulation, with Gray labels."""
 
 MODULATION_UNSPECIFIED: Modulation.ValueType  # 0
-"""Not said: BPSK."""
+"""Unspecified: BPSK."""
 MODULATION_BPSK: Modulation.ValueType  # 1
-"""One bit a symbol."""
+"""One bit per symbol."""
 MODULATION_QPSK: Modulation.ValueType  # 2
-"""Two."""
+"""Two bits per symbol."""
 MODULATION_QAM16: Modulation.ValueType  # 3
-"""Four."""
+"""Four bits per symbol."""
 MODULATION_QAM64: Modulation.ValueType  # 4
-"""Six."""
+"""Six bits per symbol."""
 Global___Modulation: _TypeAlias = Modulation  # noqa: Y015
 
 class _FadingNoise:
@@ -134,21 +134,21 @@ class _FadingNoise:
 class _FadingNoiseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FadingNoise.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     FADING_NOISE_UNSPECIFIED: _FadingNoise.ValueType  # 0
-    """Not said: flips."""
+    """Unspecified: flips."""
     FADING_NOISE_FLIPS: _FadingNoise.ValueType  # 1
-    """Drawn from the exact error rate of each bit's place in its symbol."""
+    """Each bit is flipped with the exact error probability of its position in the symbol."""
     FADING_NOISE_SYMBOLS: _FadingNoise.ValueType  # 2
-    """Symbols with noise, decided one by one; slower."""
+    """Each symbol gets noise and is then decided; slower."""
 
 class FadingNoise(_FadingNoise, metaclass=_FadingNoiseEnumTypeWrapper):
-    """How flips of delivered bits come about."""
+    """How the flipped bits of delivered packets are drawn."""
 
 FADING_NOISE_UNSPECIFIED: FadingNoise.ValueType  # 0
-"""Not said: flips."""
+"""Unspecified: flips."""
 FADING_NOISE_FLIPS: FadingNoise.ValueType  # 1
-"""Drawn from the exact error rate of each bit's place in its symbol."""
+"""Each bit is flipped with the exact error probability of its position in the symbol."""
 FADING_NOISE_SYMBOLS: FadingNoise.ValueType  # 2
-"""Symbols with noise, decided one by one; slower."""
+"""Each symbol gets noise and is then decided; slower."""
 Global___FadingNoise: _TypeAlias = FadingNoise  # noqa: Y015
 
 class _CodeLimit:
@@ -158,21 +158,21 @@ class _CodeLimit:
 class _CodeLimitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CodeLimit.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CODE_LIMIT_UNSPECIFIED: _CodeLimit.ValueType  # 0
-    """Not said: normal approximation."""
+    """Unspecified: normal approximation."""
     CODE_LIMIT_NORMAL: _CodeLimit.ValueType  # 1
-    """With the probability of the normal approximation (Polyanskiy, Poor, Verdu 2010)."""
+    """It fails with the probability of the normal approximation (Polyanskiy, Poor, Verdu 2010)."""
     CODE_LIMIT_OUTAGE: _CodeLimit.ValueType  # 2
-    """When its rate is above capacity."""
+    """It fails if its rate exceeds the capacity."""
 
 class CodeLimit(_CodeLimit, metaclass=_CodeLimitEnumTypeWrapper):
     """When a code block fails."""
 
 CODE_LIMIT_UNSPECIFIED: CodeLimit.ValueType  # 0
-"""Not said: normal approximation."""
+"""Unspecified: normal approximation."""
 CODE_LIMIT_NORMAL: CodeLimit.ValueType  # 1
-"""With the probability of the normal approximation (Polyanskiy, Poor, Verdu 2010)."""
+"""It fails with the probability of the normal approximation (Polyanskiy, Poor, Verdu 2010)."""
 CODE_LIMIT_OUTAGE: CodeLimit.ValueType  # 2
-"""When its rate is above capacity."""
+"""It fails if its rate exceeds the capacity."""
 Global___CodeLimit: _TypeAlias = CodeLimit  # noqa: Y015
 
 class _DelayDistribution:
@@ -182,11 +182,11 @@ class _DelayDistribution:
 class _DelayDistributionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DelayDistribution.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     DELAY_DISTRIBUTION_UNSPECIFIED: _DelayDistribution.ValueType  # 0
-    """Not said: uniform."""
+    """Unspecified: uniform."""
     DELAY_DISTRIBUTION_UNIFORM: _DelayDistribution.ValueType  # 1
     """Uniform between delay_ms - jitter_ms and delay_ms + jitter_ms."""
     DELAY_DISTRIBUTION_NORMAL: _DelayDistribution.ValueType  # 2
-    """Normal with that mean and jitter_ms for a standard deviation; below 0 it is 0."""
+    """Normal with mean delay_ms and standard deviation jitter_ms; negative values become 0."""
     DELAY_DISTRIBUTION_EXPONENTIAL: _DelayDistribution.ValueType  # 3
     """delay_ms plus an exponential time with mean jitter_ms."""
 
@@ -194,11 +194,11 @@ class DelayDistribution(_DelayDistribution, metaclass=_DelayDistributionEnumType
     """How a delay varies."""
 
 DELAY_DISTRIBUTION_UNSPECIFIED: DelayDistribution.ValueType  # 0
-"""Not said: uniform."""
+"""Unspecified: uniform."""
 DELAY_DISTRIBUTION_UNIFORM: DelayDistribution.ValueType  # 1
 """Uniform between delay_ms - jitter_ms and delay_ms + jitter_ms."""
 DELAY_DISTRIBUTION_NORMAL: DelayDistribution.ValueType  # 2
-"""Normal with that mean and jitter_ms for a standard deviation; below 0 it is 0."""
+"""Normal with mean delay_ms and standard deviation jitter_ms; negative values become 0."""
 DELAY_DISTRIBUTION_EXPONENTIAL: DelayDistribution.ValueType  # 3
 """delay_ms plus an exponential time with mean jitter_ms."""
 Global___DelayDistribution: _TypeAlias = DelayDistribution  # noqa: Y015
@@ -210,21 +210,21 @@ class _CsiKind:
 class _CsiKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CsiKind.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CSI_KIND_UNSPECIFIED: _CsiKind.ValueType  # 0
-    """Not said: statistical."""
+    """Unspecified: statistical."""
     CSI_KIND_STATISTICAL: _CsiKind.ValueType  # 1
-    """What the profile implies in the long run."""
+    """Long-run statistics that the profile implies."""
     CSI_KIND_INSTANTANEOUS: _CsiKind.ValueType  # 2
-    """That, and the SNR of each packet of a round to come."""
+    """Statistics, and the SNR of each packet of a future round."""
 
 class CsiKind(_CsiKind, metaclass=_CsiKindEnumTypeWrapper):
-    """What is known of the channel."""
+    """Kind of channel state information."""
 
 CSI_KIND_UNSPECIFIED: CsiKind.ValueType  # 0
-"""Not said: statistical."""
+"""Unspecified: statistical."""
 CSI_KIND_STATISTICAL: CsiKind.ValueType  # 1
-"""What the profile implies in the long run."""
+"""Long-run statistics that the profile implies."""
 CSI_KIND_INSTANTANEOUS: CsiKind.ValueType  # 2
-"""That, and the SNR of each packet of a round to come."""
+"""Statistics, and the SNR of each packet of a future round."""
 Global___CsiKind: _TypeAlias = CsiKind  # noqa: Y015
 
 class _TrialUnit:
@@ -234,17 +234,17 @@ class _TrialUnit:
 class _TrialUnitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TrialUnit.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     TRIAL_UNIT_UNSPECIFIED: _TrialUnit.ValueType  # 0
-    """Not said."""
+    """Unspecified."""
     TRIAL_UNIT_PACKET: _TrialUnit.ValueType  # 1
     """Packets."""
     TRIAL_UNIT_BIT: _TrialUnit.ValueType  # 2
     """Payload bits."""
 
 class TrialUnit(_TrialUnit, metaclass=_TrialUnitEnumTypeWrapper):
-    """What an impairment's trials are."""
+    """Unit of an impairment's trials."""
 
 TRIAL_UNIT_UNSPECIFIED: TrialUnit.ValueType  # 0
-"""Not said."""
+"""Unspecified."""
 TRIAL_UNIT_PACKET: TrialUnit.ValueType  # 1
 """Packets."""
 TRIAL_UNIT_BIT: TrialUnit.ValueType  # 2
@@ -260,10 +260,10 @@ class ChannelProfile(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     IMPAIRMENTS_FIELD_NUMBER: _builtins.int
     seed: _builtins.int
-    """Same seed, same fate of every packet."""
+    """The same seed gives every packet the same fate."""
     @_builtins.property
     def impairments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Impairment]:
-        """Applied in this order. At most 32."""
+        """Impairments, applied in this order. At most 32."""
 
     def __init__(
         self,
@@ -324,15 +324,15 @@ class Impairment(_message.Message):
 
     @_builtins.property
     def reorder(self) -> Global___Reorder:
-        """Packets overtaken by others."""
+        """Packets that are overtaken by later ones."""
 
     @_builtins.property
     def duplicate(self) -> Global___Duplicate:
-        """Packets that come more than once."""
+        """Packets that arrive more than once."""
 
     @_builtins.property
     def delay(self) -> Global___Delay:
-        """Packets that come later, or too late."""
+        """Packets that arrive late, or too late."""
 
     @_builtins.property
     def rate_limit(self) -> Global___RateLimit:
@@ -344,7 +344,7 @@ class Impairment(_message.Message):
 
     @_builtins.property
     def trace_replay(self) -> Global___TraceReplay:
-        """What was recorded, again."""
+        """Replay of a recorded trace."""
 
     @_builtins.property
     def extension(self) -> Global___ExtensionImpairment:
@@ -388,7 +388,7 @@ class PacketErasure(_message.Message):
     rate: _builtins.float
     """Probability of erasure, 0 to 1."""
     segment: _builtins.int
-    """Only packets of this segment of the frame header are erased, and counted; default: all."""
+    """Index of the segment in the frame header whose packets alone are erased and counted; default: all segments."""
     def __init__(
         self,
         *,
@@ -407,7 +407,7 @@ Global___PacketErasure: _TypeAlias = PacketErasure  # noqa: Y015
 
 @_typing.final
 class GilbertElliott(_message.Message):
-    """Two-state Markov chain over packets (Gilbert 1960, Elliott 1963), in netem's letters."""
+    """Two-state Markov chain over packets (Gilbert 1960, Elliott 1963), with the parameter names of netem."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -474,7 +474,9 @@ Global___BitFlip: _TypeAlias = BitFlip  # noqa: Y015
 
 @_typing.final
 class BurstBitFlip(_message.Message):
-    """Two-state Markov chain over the bits of each packet's payload. It starts stationary at each packet."""
+    """Two-state Markov chain over the bits of each packet's payload. It starts in its stationary distribution at each
+    packet.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -519,7 +521,9 @@ Global___BurstBitFlip: _TypeAlias = BurstBitFlip  # noqa: Y015
 
 @_typing.final
 class BlockFading(_message.Message):
-    """Modulated bits over block fading, decided hard. SNR of a packet: |h|^2 times its power times snr_db."""
+    """Modulated bits over block fading with hard decisions. The SNR of a packet is |h|^2 times its power times the mean
+    SNR.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -533,17 +537,17 @@ class BlockFading(_message.Message):
     snr_db: _builtins.float
     """Mean SNR over the fading of a packet of power 1, Es/N0 in dB, -40 to 60."""
     coherence: _builtins.int
-    """Packets that share a gain, 1 to 65536; default 1."""
+    """Number of packets that share a gain, 1 to 65536; default 1."""
     fading: Global___Fading.ValueType
     """Distribution of the gain."""
     k_factor_db: _builtins.float
-    """Of rician, which needs it: power of the line of sight over that of all scattered waves, -20 to 30 dB."""
+    """Rician K-factor, power of the line of sight over that of all scattered waves, -20 to 30 dB. Required for rician."""
     modulation: Global___Modulation.ValueType
     """Modulation."""
     damage: Global___DamagePolicy.ValueType
     """What becomes of a damaged packet."""
     noise: Global___FadingNoise.ValueType
-    """How delivered damage comes about."""
+    """How the flipped bits of delivered packets are drawn."""
     def __init__(
         self,
         *,
@@ -576,7 +580,7 @@ Global___BlockFading: _TypeAlias = BlockFading  # noqa: Y015
 
 @_typing.final
 class CodedFading(_message.Message):
-    """Packets in blocks of a good code over block fading: lost or whole."""
+    """Packets in blocks of a good channel code over block fading. A packet is either lost or undamaged."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -588,17 +592,17 @@ class CodedFading(_message.Message):
     CODE_LENGTH_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     snr_db: _builtins.float
-    """As of BlockFading."""
+    """As in BlockFading."""
     code_rate: _builtins.float
-    """Bits a complex symbol, above 0, to 12."""
+    """Code rate in bits per complex symbol, above 0, to 12."""
     coherence: _builtins.int
-    """As of BlockFading."""
+    """As in BlockFading."""
     fading: Global___Fading.ValueType
-    """As of BlockFading."""
+    """As in BlockFading."""
     k_factor_db: _builtins.float
-    """As of BlockFading."""
+    """As in BlockFading."""
     code_length: _builtins.int
-    """Symbols of a code block, 50 to 10000; default 500. A packet takes as many blocks as it needs."""
+    """Number of symbols in a code block, 50 to 10000; default 500. A packet takes as many blocks as it needs."""
     limit: Global___CodeLimit.ValueType
     """When a block fails."""
     def __init__(
@@ -650,7 +654,9 @@ class Reorder(_message.Message):
     rate: _builtins.float
     """Probability of being held back, 0 to 1."""
     distance: _builtins.int
-    """Packets of the same round that go before one that is held back, if so many are left: 1 to 1024; default 1."""
+    """Number of packets of the same round that overtake a packet that is held back, if so many follow it: 1 to 1024;
+    default 1.
+    """
     def __init__(
         self,
         *,
@@ -669,16 +675,16 @@ Global___Reorder: _TypeAlias = Reorder  # noqa: Y015
 
 @_typing.final
 class Duplicate(_message.Message):
-    """Each packet comes more than once with the same probability."""
+    """Each packet arrives more than once with the same probability."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RATE_FIELD_NUMBER: _builtins.int
     COPIES_FIELD_NUMBER: _builtins.int
     rate: _builtins.float
-    """Probability of coming more than once, 0 to 1."""
+    """Probability of arriving more than once, 0 to 1."""
     copies: _builtins.int
-    """How often it comes then beyond the first time, 1 to 8; default 1."""
+    """Number of additional copies in that case, 1 to 8; default 1."""
     def __init__(
         self,
         *,
@@ -697,7 +703,7 @@ Global___Duplicate: _TypeAlias = Duplicate  # noqa: Y015
 
 @_typing.final
 class Delay(_message.Message):
-    """Packets take time, each its own; those that overtake others arrive before them."""
+    """Each packet has a delay of its own, so packets may overtake each other."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -706,13 +712,13 @@ class Delay(_message.Message):
     DISTRIBUTION_FIELD_NUMBER: _builtins.int
     DEADLINE_MS_FIELD_NUMBER: _builtins.int
     delay_ms: _builtins.float
-    """Mean (of the exponential: least) delay, 0 to 60000 ms."""
+    """Mean delay (for exponential: smallest delay), 0 to 60000 ms."""
     jitter_ms: _builtins.float
-    """How much it varies, 0 to delay_ms (of the exponential: to 60000); default 0."""
+    """Variation of the delay, 0 to delay_ms (for exponential: to 60000); default 0."""
     distribution: Global___DelayDistribution.ValueType
-    """How it varies."""
+    """Distribution of the delay."""
     deadline_ms: _builtins.float
-    """A packet whose delay is longer is erased, 0 to 60000 ms; default: none is."""
+    """Longest delay; a packet with a longer one is erased, 0 to 60000 ms; default: no limit."""
     def __init__(
         self,
         *,
@@ -738,8 +744,8 @@ Global___Delay: _TypeAlias = Delay  # noqa: Y015
 
 @_typing.final
 class RateLimit(_message.Message):
-    """A link of finite rate with a first-in first-out queue in front of it, empty when a round begins. All packets of a round
-    come at once: a packet leaves when those before it and itself have been sent.
+    """A link of finite rate behind a first-in first-out queue, which is empty when a round begins. All packets of a round
+    arrive at once, and a packet leaves when it and all packets before it have been sent.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -750,9 +756,9 @@ class RateLimit(_message.Message):
     rate_kbps: _builtins.float
     """Rate in kbit/s, 0.001 to 1e9."""
     queue_ms: _builtins.float
-    """A packet that would have to wait longer than so many ms is erased, 0 to 600000; default: the queue is endless."""
+    """Longest wait in the queue, 0 to 600000 ms; a packet that would wait longer is erased; default: no limit."""
     overhead_bytes: _builtins.int
-    """Bytes that each packet takes beyond its payload, 0 to 65535; default 28 (IPv4 and UDP headers)."""
+    """Bytes per packet in addition to the payload, 0 to 65535; default 28 (IPv4 and UDP headers)."""
     def __init__(
         self,
         *,
@@ -777,16 +783,18 @@ Global___RateLimit: _TypeAlias = RateLimit  # noqa: Y015
 
 @_typing.final
 class PeriodicOutage(_message.Message):
-    """Of every `period` packets in a row, `length` are erased. Where in the period a round begins is random."""
+    """Of every `period` consecutive packets, `length` consecutive ones are erased. Each round begins at a random position
+    in the period.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PERIOD_FIELD_NUMBER: _builtins.int
     LENGTH_FIELD_NUMBER: _builtins.int
     period: _builtins.int
-    """Packets from one outage to the next, 1 to 1048576."""
+    """Number of packets from the start of one outage to the start of the next, 1 to 1048576."""
     length: _builtins.int
-    """Packets that an outage erases, 0 to period."""
+    """Number of packets that an outage erases, 0 to period."""
     def __init__(
         self,
         *,
@@ -803,15 +811,15 @@ Global___PeriodicOutage: _TypeAlias = PeriodicOutage  # noqa: Y015
 
 @_typing.final
 class TraceReplay(_message.Message):
-    """What was recorded happens again: packet s of round r of frame f meets the fate that it met then, whatever the codec."""
+    """Replay of a recording: packet s of round r of frame f meets the same fate as in the recording, whatever the codec."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ROUNDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def rounds(self) -> _containers.RepeatedCompositeFieldContainer[Global___TraceRound]:
-        """At least one. A round that was not recorded meets the fates of one that was: the (frame_index + round)-th, counted
-        on from the first after the last. Packets beyond those of a round meet its fates from the first on.
+        """Recorded rounds, at least one. A round that was not recorded uses the recorded round number (frame_index + round),
+        modulo their count. If a round has more packets than the recorded one, the recorded fates repeat from the first.
         """
 
     def __init__(
@@ -840,21 +848,21 @@ class TraceRound(_message.Message):
     FLIP_PACKET_FIELD_NUMBER: _builtins.int
     FLIP_BIT_FIELD_NUMBER: _builtins.int
     frame_index: _builtins.int
-    """The frame."""
+    """Index of the frame."""
     round: _builtins.int
-    """Its round."""
+    """Round of the frame."""
     packets: _builtins.int
-    """Packets sent in it, 1 to 65536."""
+    """Number of packets sent in the round, 1 to 65536."""
     erased: _builtins.bytes
-    """A bit a packet in order of sequence, least significant bit of each byte first; 1: erased."""
+    """One bit per packet in order of sequence number, least significant bit of each byte first; 1: erased."""
     @_builtins.property
     def flip_packet(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Packets of which bits were flipped, one entry a bit, in ascending order."""
+        """Sequence numbers of packets with flipped bits, one entry per flipped bit, in ascending order."""
 
     @_builtins.property
     def flip_bit(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Which bit of that packet's payload, most significant bit of each byte first. Beyond the end of another codec's
-        packet: none.
+        """Position of the flipped bit in that packet's payload, most significant bit of each byte first. A position beyond
+        the end of another codec's packet has no effect.
         """
 
     def __init__(
@@ -931,7 +939,7 @@ class GetProfileRequest(_message.Message):
 
     DIRECTION_FIELD_NUMBER: _builtins.int
     direction: Global___Direction.ValueType
-    """Of which way."""
+    """Direction whose profile is asked for."""
     def __init__(
         self,
         *,
@@ -947,14 +955,14 @@ Global___GetProfileRequest: _TypeAlias = GetProfileRequest  # noqa: Y015
 
 @_typing.final
 class GetProfileResponse(_message.Message):
-    """The profile in force."""
+    """The current profile."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PROFILE_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
-    """Counts up with each change."""
+    """Revision number, which grows by 1 with each change."""
     @_builtins.property
     def profile(self) -> Global___ChannelProfile:
         """The profile."""
@@ -982,7 +990,7 @@ class UpdateProfileRequest(_message.Message):
     PROFILE_FIELD_NUMBER: _builtins.int
     DIRECTION_FIELD_NUMBER: _builtins.int
     direction: Global___Direction.ValueType
-    """Of which way."""
+    """Direction whose profile is set."""
     @_builtins.property
     def profile(self) -> Global___ChannelProfile:
         """The new profile."""
@@ -1009,7 +1017,7 @@ class UpdateProfileResponse(_message.Message):
 
     REVISION_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
-    """Its revision."""
+    """Revision number of the new profile."""
     def __init__(
         self,
         *,
@@ -1037,19 +1045,23 @@ class GetChannelStateRequest(_message.Message):
     AGE_PACKETS_FIELD_NUMBER: _builtins.int
     NMSE_DB_FIELD_NUMBER: _builtins.int
     kind: Global___CsiKind.ValueType
-    """What of it."""
+    """Kind of channel state."""
     payload_bytes: _builtins.int
-    """Payload the rates are for, 1 to 65000 bytes; 0: the default size."""
+    """Payload size for which rates are computed, 1 to 65000 bytes; 0: the default size."""
     frame_index: _builtins.int
-    """Instantaneous: of which frame."""
+    """Instantaneous: index of the frame."""
     round: _builtins.int
-    """Instantaneous: of which round of it."""
+    """Instantaneous: round of the frame."""
     packets: _builtins.int
-    """Instantaneous: of so many packets, 1 to 65536."""
+    """Instantaneous: number of packets, 1 to 65536."""
     age_packets: _builtins.int
-    """Instantaneous: it is so many packets old, 0 to 65536. What is said of a packet was true for the one so many before."""
+    """Instantaneous: age of the state in packets, 0 to 65536. The SNR given for a packet is that of the packet so many
+    before it.
+    """
     nmse_db: _builtins.float
-    """Instantaneous: mean squared error of the estimated gains over their mean power, -60 to 20 dB; default: none."""
+    """Instantaneous: mean squared error of the estimated gains relative to their mean power, -60 to 20 dB; default: no
+    error.
+    """
     def __init__(
         self,
         *,
@@ -1084,9 +1096,9 @@ class GetChannelStateResponse(_message.Message):
     THRESHOLD_SNR_DB_FIELD_NUMBER: _builtins.int
     SNR_DB_FIELD_NUMBER: _builtins.int
     packet_erasure_rate: _builtins.float
-    """Expected share of packets erased, for payloads of the size asked for."""
+    """Expected share of erased packets, for payloads of the requested size."""
     bit_error_rate: _builtins.float
-    """Expected share of bits flipped in what is delivered."""
+    """Expected share of flipped bits in delivered packets."""
     mean_burst_packets: _builtins.float
     """Mean length of a run of erasures, in packets."""
     mean_snr_db: _builtins.float
@@ -1124,16 +1136,16 @@ Global___GetChannelStateResponse: _TypeAlias = GetChannelStateResponse  # noqa: 
 
 @_typing.final
 class WatchStatisticsRequest(_message.Message):
-    """Asks for live counts."""
+    """Asks for live statistics."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     INTERVAL_MS_FIELD_NUMBER: _builtins.int
     DIRECTION_FIELD_NUMBER: _builtins.int
     interval_ms: _builtins.int
-    """Time between two reports, 50 to 60000; 0: 1000."""
+    """Time between two reports in ms, 50 to 60000; 0: 1000."""
     direction: Global___Direction.ValueType
-    """Of which way."""
+    """Direction whose statistics are asked for."""
     def __init__(
         self,
         *,
@@ -1161,18 +1173,18 @@ class WatchStatisticsResponse(_message.Message):
     PAYLOAD_BYTES_IN_FIELD_NUMBER: _builtins.int
     IMPAIRMENTS_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
-    """Profile revision they belong to."""
+    """Revision of the profile that the counts belong to."""
     frames: _builtins.int
-    """Frame rounds forwarded."""
+    """Number of rounds of frames that were forwarded."""
     packets_in: _builtins.int
-    """Packets that came in."""
+    """Number of packets that came in."""
     packets_out: _builtins.int
-    """Packets that went out."""
+    """Number of packets that went out."""
     payload_bytes_in: _builtins.int
     """Payload bytes that came in."""
     @_builtins.property
     def impairments(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImpairmentStatistics]:
-        """One entry an impairment, in chain order."""
+        """One entry per impairment, in chain order."""
 
     def __init__(
         self,
@@ -1208,17 +1220,19 @@ class ImpairmentStatistics(_message.Message):
     name: _builtins.str
     """Its name."""
     trials: _builtins.int
-    """Packets or bits it acted on (what `unit` says)."""
+    """Number of packets or bits that the impairment acted on; `unit` says which."""
     events: _builtins.int
-    """How many of those it erased or flipped."""
+    """Number of those that it erased or flipped."""
     expected_rate: _builtins.float
-    """Long-run rate the parameters imply."""
+    """Long-run rate that the parameters imply."""
     measured_rate: _builtins.float
     """events / trials."""
     z_score: _builtins.float
-    """(measured - expected) / standard deviation, memory of the model included; 0 before the first trial."""
+    """(measured - expected) / standard deviation, which takes the memory of the model into account; 0 before the first
+    trial.
+    """
     unit: Global___TrialUnit.ValueType
-    """What was counted."""
+    """Unit of the trials."""
     def __init__(
         self,
         *,
@@ -1240,7 +1254,7 @@ Global___ImpairmentStatistics: _TypeAlias = ImpairmentStatistics  # noqa: Y015
 
 @_typing.final
 class RecordTraceRequest(_message.Message):
-    """Asks for what happens to packets."""
+    """Asks for a recording of the fates of packets."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1257,14 +1271,14 @@ Global___RecordTraceRequest: _TypeAlias = RecordTraceRequest  # noqa: Y015
 
 @_typing.final
 class RecordTraceResponse(_message.Message):
-    """A round that ended."""
+    """A recorded round."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ROUND_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def round(self) -> Global___TraceRound:
-        """What happened to its packets."""
+        """The fates of its packets."""
 
     def __init__(
         self,

@@ -67,7 +67,7 @@ class ChannelControlServiceServicer:
     """
 
     def GetProfile(self, request, context):
-        """The profile in force.
+        """Returns the current profile.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -81,22 +81,22 @@ class ChannelControlServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetChannelState(self, request, context):
-        """What a transmitter may know of the channel.
+        """Returns what a transmitter may know of the channel.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchStatistics(self, request, context):
-        """Live counts, once an interval, until cancelled.
+        """Sends live statistics once per interval, until cancelled.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RecordTrace(self, request, context):
-        """What happens to every packet of the rounds that begin from now on, each when it ends, until cancelled. A reader that
-        is too slow is ended with RESOURCE_EXHAUSTED: a record has no gaps.
+        """Sends the fate of every packet of the rounds that begin from now on, each round when it ends, until cancelled. If
+        the client reads too slowly, the call ends with RESOURCE_EXHAUSTED, since a recording may not have gaps.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,16 +34,16 @@ class ChannelControlServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ChannelControlServiceAsyncStub: ...
     GetProfile: _grpc.UnaryUnaryMultiCallable[_channel_pb2.GetProfileRequest, _channel_pb2.GetProfileResponse]
-    """The profile in force."""
+    """Returns the current profile."""
     UpdateProfile: _grpc.UnaryUnaryMultiCallable[_channel_pb2.UpdateProfileRequest, _channel_pb2.UpdateProfileResponse]
     """Replaces the profile, from the next frame on."""
     GetChannelState: _grpc.UnaryUnaryMultiCallable[_channel_pb2.GetChannelStateRequest, _channel_pb2.GetChannelStateResponse]
-    """What a transmitter may know of the channel."""
+    """Returns what a transmitter may know of the channel."""
     WatchStatistics: _grpc.UnaryStreamMultiCallable[_channel_pb2.WatchStatisticsRequest, _channel_pb2.WatchStatisticsResponse]
-    """Live counts, once an interval, until cancelled."""
+    """Sends live statistics once per interval, until cancelled."""
     RecordTrace: _grpc.UnaryStreamMultiCallable[_channel_pb2.RecordTraceRequest, _channel_pb2.RecordTraceResponse]
-    """What happens to every packet of the rounds that begin from now on, each when it ends, until cancelled. A reader that
-    is too slow is ended with RESOURCE_EXHAUSTED: a record has no gaps.
+    """Sends the fate of every packet of the rounds that begin from now on, each round when it ends, until cancelled. If
+    the client reads too slowly, the call ends with RESOURCE_EXHAUSTED, since a recording may not have gaps.
     """
 
 @_typing.type_check_only
@@ -52,16 +52,16 @@ class ChannelControlServiceAsyncStub(ChannelControlServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetProfile: _aio.UnaryUnaryMultiCallable[_channel_pb2.GetProfileRequest, _channel_pb2.GetProfileResponse]  # type: ignore[assignment]
-    """The profile in force."""
+    """Returns the current profile."""
     UpdateProfile: _aio.UnaryUnaryMultiCallable[_channel_pb2.UpdateProfileRequest, _channel_pb2.UpdateProfileResponse]  # type: ignore[assignment]
     """Replaces the profile, from the next frame on."""
     GetChannelState: _aio.UnaryUnaryMultiCallable[_channel_pb2.GetChannelStateRequest, _channel_pb2.GetChannelStateResponse]  # type: ignore[assignment]
-    """What a transmitter may know of the channel."""
+    """Returns what a transmitter may know of the channel."""
     WatchStatistics: _aio.UnaryStreamMultiCallable[_channel_pb2.WatchStatisticsRequest, _channel_pb2.WatchStatisticsResponse]  # type: ignore[assignment]
-    """Live counts, once an interval, until cancelled."""
+    """Sends live statistics once per interval, until cancelled."""
     RecordTrace: _aio.UnaryStreamMultiCallable[_channel_pb2.RecordTraceRequest, _channel_pb2.RecordTraceResponse]  # type: ignore[assignment]
-    """What happens to every packet of the rounds that begin from now on, each when it ends, until cancelled. A reader that
-    is too slow is ended with RESOURCE_EXHAUSTED: a record has no gaps.
+    """Sends the fate of every packet of the rounds that begin from now on, each round when it ends, until cancelled. If
+    the client reads too slowly, the call ends with RESOURCE_EXHAUSTED, since a recording may not have gaps.
     """
 
 class ChannelControlServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -73,7 +73,7 @@ class ChannelControlServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _channel_pb2.GetProfileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_channel_pb2.GetProfileResponse, _abc.Awaitable[_channel_pb2.GetProfileResponse]]:
-        """The profile in force."""
+        """Returns the current profile."""
 
     @_abc_1.abstractmethod
     def UpdateProfile(
@@ -89,7 +89,7 @@ class ChannelControlServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _channel_pb2.GetChannelStateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_channel_pb2.GetChannelStateResponse, _abc.Awaitable[_channel_pb2.GetChannelStateResponse]]:
-        """What a transmitter may know of the channel."""
+        """Returns what a transmitter may know of the channel."""
 
     @_abc_1.abstractmethod
     def WatchStatistics(
@@ -97,7 +97,7 @@ class ChannelControlServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _channel_pb2.WatchStatisticsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_channel_pb2.WatchStatisticsResponse], _abc.AsyncIterator[_channel_pb2.WatchStatisticsResponse]]:
-        """Live counts, once an interval, until cancelled."""
+        """Sends live statistics once per interval, until cancelled."""
 
     @_abc_1.abstractmethod
     def RecordTrace(
@@ -105,8 +105,8 @@ class ChannelControlServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _channel_pb2.RecordTraceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_channel_pb2.RecordTraceResponse], _abc.AsyncIterator[_channel_pb2.RecordTraceResponse]]:
-        """What happens to every packet of the rounds that begin from now on, each when it ends, until cancelled. A reader that
-        is too slow is ended with RESOURCE_EXHAUSTED: a record has no gaps.
+        """Sends the fate of every packet of the rounds that begin from now on, each round when it ends, until cancelled. If
+        the client reads too slowly, the call ends with RESOURCE_EXHAUSTED, since a recording may not have gaps.
         """
 
 def add_ChannelControlServiceServicer_to_server(servicer: ChannelControlServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class FeedbackServiceStub:
-    """Hosted by the transmitter; its address is configuration of the receiver.
+    """Served by the transmitter, whose address is a setting of the receiver.
     """
 
     def __init__(self, channel):
@@ -43,7 +43,7 @@ class FeedbackServiceStub:
 
 
 class FeedbackServiceServicer:
-    """Hosted by the transmitter; its address is configuration of the receiver.
+    """Served by the transmitter, whose address is a setting of the receiver.
     """
 
     def SendFeedback(self, request, context):
@@ -70,7 +70,7 @@ def add_FeedbackServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class FeedbackService:
-    """Hosted by the transmitter; its address is configuration of the receiver.
+    """Served by the transmitter, whose address is a setting of the receiver.
     """
 
     @staticmethod

@@ -47,7 +47,7 @@ class ReceiverServiceServicer:
     """
 
     def Subscribe(self, request, context):
-        """Everything kept of a session after the cursor, then what comes, until cancelled.
+        """Sends all pictures of a session that are kept after the cursor, then new ones as they come, until cancelled.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

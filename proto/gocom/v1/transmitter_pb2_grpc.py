@@ -47,7 +47,7 @@ class TransmitterServiceServicer:
     """
 
     def Transmit(self, request_iterator, context):
-        """Images in, events out; exactly one terminal event (completed or failed) a frame.
+        """Takes images and returns events. Each frame ends with exactly one terminal event, completed or failed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -10,15 +10,15 @@ import grpc
 
 from gocom.common.errors import GoComError, Mismatch, NotReady
 from gocom.common.logs import get_logger
+from gocom.common.rpc.call_status import CallStatus
 from gocom.common.rpc.client_channels import RPC_DEADLINE_S, STREAM_DEADLINE_S
 from gocom.common.rpc.status_mapping import error_from_rpc
-from gocom.common.rpc.true_status import CallStatus
 from gocom.v1 import link_pb2
 
 log = get_logger("transmitter")
 
 _NO_ANSWER = "link: what answers is no LinkService of this version"
-"""grpc reads None where it cannot decode an answer."""
+"""Reason if grpc returns None from a read, which means that it could not decode the answer."""
 
 
 class LinkStream:
@@ -27,7 +27,7 @@ class LinkStream:
     Args:
         stub: LinkServiceStub of the link's next hop.
         on_response: called with every ack and outcome.
-        on_failure: called once when the call ends before `finish`, with the reason.
+        on_failure: called once with the reason if the call ends before `finish`.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class LinkStream:
         self._reader = asyncio.create_task(self._read())
 
     async def send(self, items: Sequence[link_pb2.SendRequest]) -> None:
-        """Write items, held back by the peer's flow control. Raises NotReady when the call has ended."""
+        """Write items, slowed down by the peer's flow control. Raises NotReady if the call has ended."""
         for item in items:
             await self._write(item)
 
@@ -75,7 +75,7 @@ class LinkStream:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            # grpc raises this, too, when the call (not the task) was cancelled.
+            # grpc raises CancelledError also if the call, not the task, was cancelled.
             raise NotReady("link: the call was cancelled") from None
 
     async def _status(self) -> GoComError:
@@ -99,7 +99,7 @@ class LinkStream:
             self._on_failure(error)
 
     async def finish(self) -> None:
-        """Say that no more will come, and wait for the end of the call."""
+        """Half-close the call, and wait for its end."""
         self._finishing = True
         try:
             async with asyncio.timeout(RPC_DEADLINE_S):
@@ -112,11 +112,11 @@ class LinkStream:
             await self.close()
 
     def cancel(self) -> None:
-        """Give the call up; `on_failure` hears of it."""
+        """Cancel the call; `on_failure` is called."""
         self._call.cancel()
 
     async def close(self) -> None:
-        """Cancel what is left of the call; `on_failure` does not hear of it."""
+        """Cancel the call if it has not ended; `on_failure` is not called."""
         self._finishing = True
         self._call.cancel()
         if self._reader is not None:

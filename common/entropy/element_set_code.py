@@ -1,13 +1,14 @@
-"""Sets of element positions as few bytes: what feedback asks for, what a later round brings.
+"""Compact code of a set of element positions, as in feedback and in the header of a later round.
 
-    spans (start, length) ascending -> gap to the one before, length - 1 -> Rice codes (Rice and Plaunt 1971) -> bytes
+    ascending spans (start, length) -> (gap to span before, length - 1) -> Rice codes (Rice and Plaunt 1971) -> bytes
 
-    byte 0        Rice parameters: of gaps (high four bits), of lengths (low four)
+    byte 0        Rice parameters: of the gaps (high four bits), of the lengths (low four bits)
     then          number of spans, as a protobuf varint
-    then          per span: gap, length - 1; value v as v >> k ones, a zero, the k low bits; zero bits to the byte
+    then          for each span: gap, length - 1. A value v with parameter k is v >> k ones, a zero, and the k low bits.
+                  Zero bits fill the last byte.
 
-Both parameters are those that make the code shortest. Scattered positions cost about 5 bits each at one in ten, runs
-of lost raster lines a few bytes in all.
+The Rice parameters are the ones that give the shortest code. Scattered positions cost about 5 bits each if one element
+in ten is in the set. A few runs of lost raster lines cost a few bytes in all.
 """
 
 from __future__ import annotations
@@ -19,11 +20,18 @@ from gocom.common.types import Ints
 
 MAX_PARAMETER = 15
 MAX_BYTES = 1 << 16
-"""Of a set; what a peer can make this end read at once."""
+"""Largest code of a set, in bytes. It bounds what a peer can make this end decode at once."""
 
 
 def pack_spans(spans: Ints) -> bytes:
-    """int64 [S, 2] of (start, length), ascending and apart -> bytes; none -> b"". Raises TooLarge."""
+    """Return the code of a set of positions.
+
+    Args:
+        spans: int64 [S, 2] of (start, length), ascending, with a gap between any two. No spans give b"".
+
+    Raises:
+        TooLarge: the code would be longer than MAX_BYTES.
+    """
     if not len(spans):
         return b""
     starts, lengths = spans[:, 0], spans[:, 1]
@@ -41,7 +49,15 @@ def pack_spans(spans: Ints) -> bytes:
 
 
 def unpack_spans(data: bytes, limit: int) -> Ints:
-    """The other way. Raises InvalidInput for bytes that are no set, or whose positions reach `limit`."""
+    """Return the spans of a code, int64 [S, 2] of (start, length).
+
+    Args:
+        data: bytes from `pack_spans`.
+        limit: number of elements; every position must be below it.
+
+    Raises:
+        InvalidInput: the bytes are not the code of a set, or a position is not below `limit`.
+    """
     if not data:
         return np.zeros((0, 2), np.int64)
     if len(data) > MAX_BYTES:

@@ -1,4 +1,4 @@
-"""Coders that carry a slice of the keep mask in each packet: -1 in an element array means withheld."""
+"""Coders that put the keep mask of a packet's elements into the packet. An element of -1 is withheld."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from gocom.common.types import Ints
 
 
 class EscapeCoder:
-    """Withheld is one more symbol K of the inner coder's alphabet: mask and elements in one entropy-coded stream."""
+    """Coder in which "withheld" is one more symbol, K, so that mask and elements are one entropy-coded stream.
+
+    Args:
+        inner: coder of an alphabet with the additional symbol K.
+        alphabet_size: K, size of the alphabet without it.
+    """
 
     def __init__(self, inner: ElementCoder, alphabet_size: int) -> None:
         self._inner, self._escape = inner, alphabet_size
@@ -32,7 +37,7 @@ class EscapeCoder:
 
 
 class MaskedFixedCoder:
-    """One bit an element (1 = sent), filled up to a byte, then the sent ones at fixed length."""
+    """Coder of one mask bit per element (1: sent), filled up to a byte, then the sent elements at fixed length."""
 
     overhead_bytes = 1
 

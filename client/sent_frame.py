@@ -1,4 +1,4 @@
-"""What is known of one frame that was sent, and the result made of it."""
+"""The state of one frame that is being sent, and the result made of it."""
 
 from __future__ import annotations
 
@@ -27,29 +27,32 @@ _KINDS: dict[int, FailureKind] = {
 
 @dataclass(slots=True)
 class SentFrame:
-    """A frame between being handed over and having a result.
+    """A frame from when it is queued until it has a result.
 
     Attributes:
         index: frame index.
-        picture: what was sent.
-        started: time.perf_counter() when it was handed over.
-        todo: how it is to be handed over (again); None: it need not be.
-        handed_over: it was, at least once.
-        account: bytes of the rounds so far, of the transmission that counts.
-        bytes_resent: of transmissions before it that were cut off, or whose picture was lost.
-        final: the receiver's last word.
-        failure: the transmitter's, if it was bad news.
-        completed: the transmitter said it was good.
-        protection: what was chosen for segments, round by round.
-        powers: least and greatest power of a packet, round by round, where they are not all the same.
-        repeats: how often it was handed over again because its picture did not come.
-        ended: time.perf_counter() of the last thing heard.
+        picture: the picture that is sent.
+        started: time.perf_counter() when the frame was queued.
+        last_heard: time.perf_counter() of the last event or picture.
+        todo: resumption with which the frame has yet to be handed over (again); None: it need not be.
+        handed_over: whether the frame was handed over at least once.
+        bytes_resent: bytes of earlier transmissions that were cut off or whose picture was lost.
+        account: bytes of all rounds so far of the current transmission.
+        packets_sent: packets of those rounds.
+        encode_seconds: encoding time of those rounds.
+        rounds: number of those rounds.
+        final: the receiver's final picture or refusal; None: not yet here.
+        failure: the transmitter's report that the frame failed; None: there is none.
+        completed: whether the transmitter has reported the frame as completed.
+        protection: repair packets chosen for each segment, round by round.
+        powers: least and greatest power of a packet, for each round with unequal powers.
+        repeats: how often the frame was handed over again because its picture did not arrive.
     """
 
     index: int
     picture: Picture
     started: float = field(default_factory=time.perf_counter)
-    ended: float = 0.0
+    last_heard: float = 0.0
     todo: transmitter_pb2.Resumption.ValueType | None = transmitter_pb2.RESUMPTION_UNSPECIFIED
     handed_over: bool = False
     bytes_resent: int = 0
@@ -70,38 +73,43 @@ class SentFrame:
 
     @property
     def settled(self) -> bool:
-        """Nothing more is awaited: the transmitter has spoken, and the receiver where it had anything to say."""
+        """Whether no further event or picture is expected.
+
+        True once both services have reported the end of the frame, or once the transmitter has reported a failure of a
+        kind other than UNDECODABLE, for which the receiver makes no report.
+        """
         if self.failure is not None and self.failure.kind != transmitter_pb2.FAILURE_KIND_UNDECODABLE:
             return True
         return (self.completed or self.failure is not None) and self.final is not None
 
     @property
     def lacks_picture(self) -> bool:
-        """The transmitter says that there is a picture, and it has not come."""
+        """Whether the transmitter has reported a picture that has not arrived."""
         return self.completed and self.final is None and self.todo is None
 
-    def stream_lost(self) -> None:
-        """The stream it was handed over on is gone: unless the transmitter had spoken, it must be asked again."""
+    def mark_stream_lost(self) -> None:
+        """Note that the Transmit stream was cut: a frame whose end was not reported on it must be handed over again."""
         if self.handed_over and self.todo is None and not self.completed and self.failure is None:
             self.todo = transmitter_pb2.RESUMPTION_RESUME
 
     def hand_over_again(self) -> None:
-        """There was a picture, but the receiver does not have it any more."""
+        """Have the frame sent once more, as the receiver has lost its picture."""
         self.todo, self.completed = transmitter_pb2.RESUMPTION_REPEAT, False
         self.repeats += 1
 
     def take_event(self, event: transmitter_pb2.TransmitResponse) -> None:
-        """Note what the transmitter said."""
-        self.ended = time.perf_counter()
+        """Update the frame with an event of the transmitter."""
+        self.last_heard = time.perf_counter()
         kind = event.WhichOneof("event")
         if kind == "accepted":
-            # Of a frame that was taken before, all events come once more from here on.
+            # The transmitter repeats all events of a resumed frame: with the acceptance known here, count them anew but
+            # do not count the same bytes as resent.
             again = event.accepted.resumed and event.accepted.acceptance == self._acceptance
             resent = self._resent_before if again else self.bytes_resent + self.account.total_bytes
-            self._begin(resent)
+            self._reset_counts(resent)
             self._resent_before, self._acceptance = resent, event.accepted.acceptance
         elif kind == "retried":
-            self._begin(self.bytes_resent + self.account.total_bytes)
+            self._reset_counts(self.bytes_resent + self.account.total_bytes)
         elif kind == "sent":
             cost = event.sent.bytes
             self.account += ByteAccount(
@@ -113,9 +121,9 @@ class SentFrame:
             self.encode_seconds += event.sent.encode_seconds
             self.rounds += 1
             self._note_delivery(event.sent)
-            self._sent_at[event.sent.round] = self.ended
+            self._sent_at[event.sent.round] = self.last_heard
         elif kind == "received":
-            self._received[event.received.round] = self.ended, event.received.packets_received
+            self._received[event.received.round] = self.last_heard, event.received.packets_received
         elif kind == "completed":
             self.completed = True
             self.account.feedback_bytes = event.completed.feedback_bytes
@@ -133,7 +141,8 @@ class SentFrame:
         if sent.HasField("power"):
             self.powers.append((sent.power.least, sent.power.greatest))
 
-    def _begin(self, bytes_resent: int) -> None:
+    def _reset_counts(self, bytes_resent: int) -> None:
+        """Begin to count a new transmission; bytes_resent: bytes of all before it."""
         self.bytes_resent = bytes_resent
         self.account = ByteAccount(0, {}, {})
         self.packets_sent = self.rounds = 0
@@ -143,26 +152,26 @@ class SentFrame:
         self.protection, self.powers = [], []
 
     def take_final(self, picture: receiver_pb2.Reconstruction) -> None:
-        """Note the receiver's last word."""
-        self.ended = time.perf_counter()
+        """Update the frame with the final picture, or refusal, of the receiver."""
+        self.last_heard = time.perf_counter()
         self.final = picture
 
     def result(self, session_id: str, codec: str, timed_out: str = "") -> SendResult:
-        """What the caller gets. Decodes the picture and measures it; run it outside of the event loop.
+        """Decode the picture, measure it, and return the result. This takes time: run it outside of the event loop.
 
         Args:
-            session_id: of the send.
-            codec: its codec.
-            timed_out: why the frame is given up, if it is not settled.
+            session_id: id of the send's session.
+            codec: name of the send's codec.
+            timed_out: reason to give for a frame without an outcome.
         """
         image, provenance, reason = None, None, self._reason(timed_out)
         if not reason and self.final is not None:
             image = decode_image(self.final.image_png, field_name="reconstruction.image_png")
-            provenance = _grey(self.final.provenance_png)
+            provenance = _decode_grey_png(self.final.provenance_png)
         height, width = self.picture.pixels.shape[:2]
         arrived = sum(count for _, count in self._received.values())
         comparable = image is not None and image.shape == self.picture.pixels.shape
-        sent, got = (
+        sent, received = (
             (to_float(self.picture.pixels), to_float(image)) if comparable and image is not None else (None, None)
         )
         return SendResult(
@@ -178,8 +187,8 @@ class SentFrame:
             packets_sent=self.packets_sent,
             packets_received=self.final.packets_received if self.final is not None else arrived,
             rounds=self.rounds,
-            psnr_db=psnr_db(sent, got) if sent is not None and got is not None else None,
-            ms_ssim=ms_ssim(sent, got) if sent is not None and got is not None else None,
+            psnr_db=psnr_db(sent, received) if sent is not None and received is not None else None,
+            ms_ssim=ms_ssim(sent, received) if sent is not None and received is not None else None,
             seconds=self._seconds(),
             outcome="failed" if reason else "reconstructed",
             reason=reason,
@@ -219,12 +228,12 @@ class SentFrame:
         arrivals = {round_: at for round_, (at, _) in self._received.items()}
         transport = sum(max(0.0, at - self._sent_at[r]) for r, at in arrivals.items() if r in self._sent_at)
         stages = {stage.stage: stage.seconds for stage in self.final.stages} if self.final is not None else {}
-        total = max(self.ended - self.started, 0.0)
+        total = max(self.last_heard - self.started, 0.0)
         return {"encode": self.encode_seconds, "transport": transport, **stages, "total": total}
 
 
-def _grey(data: bytes) -> Pixels | None:
-    """An 8-bit PNG -> uint8 [H, W]; None without one."""
+def _decode_grey_png(data: bytes) -> Pixels | None:
+    """Decode an 8-bit greyscale PNG file to uint8 [H, W]; None if `data` is empty."""
     if not data:
         return None
     with Image.open(io.BytesIO(data)) as picture:

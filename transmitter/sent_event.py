@@ -1,4 +1,4 @@
-"""What is told, and counted, of a round that goes out."""
+"""Metrics and the client's event for a round that was sent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def count_sent(codec: str, encoded: EncodedRound) -> None:
 
 
 def sent_event(encoded: EncodedRound) -> transmitter_pb2.RoundSent:
-    """The event that tells of it."""
+    """Return the `sent` event of the round."""
     sent = transmitter_pb2.RoundSent(
         round=encoded.header.round,
         bytes=_account_to_proto(encoded.bytes),

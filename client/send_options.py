@@ -1,4 +1,4 @@
-"""What a send is asked for, checked before anything is started or changed."""
+"""Check of the arguments of a send, before anything is started or changed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gocom.client.transfer import SendOptions
 from gocom.common.errors import InvalidInput
 from gocom.common.systems import SYSTEMS
 from gocom.common.types import FeedbackPolicy, LinkSettings, PowerAllocation, RoundSettings
-from gocom.common.wire.messages import check_rounds, make_parameters
+from gocom.common.wire.frame_messages import check_rounds, make_parameters
 
 E = TypeVar("E", bound=Enum)
 
@@ -38,7 +38,7 @@ def send_options(
     patience_s: float = 60.0,
     on_preview: Callable[[Preview], None] | None = None,
 ) -> SendOptions:
-    """The arguments of AsyncClient.send, which says what they mean. Raises InvalidInput, UnknownName."""
+    """Check the arguments of AsyncClient.send, which documents them. Raises InvalidInput, UnknownName."""
     parameters = make_parameters(SYSTEMS.get(codec).options, dict(options or {}))
     _check_range("seed", seed, 0, _UINT64 - 1)
     _check_range("max_rounds", max_rounds, 1, _UINT32 - 1)
@@ -59,7 +59,7 @@ def send_options(
     )  # fmt: skip
 
 
-def _check_range(name: str, value: float, low: int, high: int) -> None:
+def _check_range(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise InvalidInput(f"{name}: {value} is not in {low} to {high}")
 

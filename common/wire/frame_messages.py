@@ -1,7 +1,7 @@
-"""Between Python types and protobuf messages: the only file that knows both.
+"""Conversion of frame headers, codec options and link settings between Python types and protobuf messages.
 
-Codec headers and options are pydantic models whose field names are those of the protobuf message of the codec's
-oneof case; a codec without a case of its own travels in the extension case. Enum values convert by name:
+Codec headers and codec options are pydantic models whose fields have the same names as those of the protobuf message
+in the codec's oneof case. A codec without a case of its own uses the extension case. Enum values convert by name:
 `range` <-> ELEMENT_CODING_RANGE.
 """
 
@@ -16,9 +16,9 @@ from google.protobuf import json_format, struct_pb2
 from google.protobuf.message import Message
 from pydantic import ValidationError
 
-from gocom.common.entropy.element_positions import pack_spans, unpack_spans
+from gocom.common.entropy.element_set_code import pack_spans, unpack_spans
 from gocom.common.errors import InvalidInput, UnknownName
-from gocom.common.packetizer import MAX_ELEMENTS, MAX_PACKETS, MAX_RUN
+from gocom.common.packetizer import MAX_ELEMENTS, MAX_PACKET_ELEMENTS, MAX_PACKETS
 from gocom.common.systems import SYSTEMS
 from gocom.common.types import (
     MAX_PAYLOAD_BYTES,
@@ -30,23 +30,23 @@ from gocom.common.types import (
     LinkSettings,
     Parameters,
     RoundSettings,
-    SegmentFrame,
+    SegmentHeader,
 )
 from gocom.common.wire.enums import enum_choices, enum_from_name, enum_to_name
 from gocom.v1 import codecs_pb2, link_pb2
 
 EXTENSION = "extension"
 _SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_QUOTED = 80
-"""Characters of a name from the wire that an error repeats: a status has to fit into HTTP/2 headers."""
+_MAX_QUOTED = 80
+"""Limit on the characters of a name from the wire that an error message quotes: a status must fit in HTTP/2 headers."""
 MAX_ROUNDS = 64
-"""Rounds of a frame, feedback or not."""
+"""Limit on the rounds of a frame, the first one included."""
 MIN_UNCERTAIN_BYTES = 64
-"""Of a further round for the least certain elements: below it hardly any would fit."""
+"""Smallest budget in bytes of a later round under policy `uncertain`; hardly any element fits in less."""
 
 
 def parameters_to_proto(values: Parameters, target: Message) -> None:
-    """Copy the set fields of a pydantic model into a message with fields of the same names."""
+    """Copy the fields of a pydantic model that are not None to the fields of the same names in a message."""
     for name, value in values.model_dump(exclude_none=True).items():
         field = target.DESCRIPTOR.fields_by_name[name]
         if isinstance(value, Enum):
@@ -57,7 +57,11 @@ def parameters_to_proto(values: Parameters, target: Message) -> None:
 
 
 def parameters_from_proto(source: Message, model: type[Parameters]) -> Parameters:
-    """The other way. Raises InvalidInput naming the field."""
+    """Return the pydantic model of a message with fields of the same names.
+
+    Raises:
+        InvalidInput: a value is not allowed; the error message names the field.
+    """
     values: dict[str, Any] = {}
     for field, value in source.ListFields():
         if field.enum_type is not None:
@@ -67,11 +71,15 @@ def parameters_from_proto(source: Message, model: type[Parameters]) -> Parameter
 
 
 def make_parameters(model: type[Parameters], values: dict[str, Any]) -> Parameters:
-    """Validate values for a header or options. Raises InvalidInput naming the field and what it allows."""
+    """Return the codec header or codec options that hold these values.
+
+    Raises:
+        InvalidInput: a name or a value is not allowed; the message names the field and what it allows.
+    """
     unknown = sorted(set(values) - set(model.model_fields))
     if unknown:
         choices = ", ".join(sorted(model.model_fields)) or "none"
-        raise InvalidInput(f"{unknown[0][:_QUOTED]}: no such option; there are {choices}")
+        raise InvalidInput(f"{unknown[0][:_MAX_QUOTED]}: no such option; there are {choices}")
     try:
         return model(**values)
     except ValidationError as error:
@@ -81,7 +89,7 @@ def make_parameters(model: type[Parameters], values: dict[str, Any]) -> Paramete
 
 
 def codec_to_proto(codec: str, values: Parameters, target: Message) -> None:
-    """Set the codec oneof of a FrameHeader or TransmitRequest."""
+    """Set the codec oneof of a FrameHeader or a TransmitRequest to the codec's header or options."""
     if codec != EXTENSION and codec in {f.name for f in target.DESCRIPTOR.oneofs_by_name["codec"].fields}:
         case = getattr(target, codec)
         case.SetInParent()
@@ -93,7 +101,16 @@ def codec_to_proto(codec: str, values: Parameters, target: Message) -> None:
 
 
 def codec_from_proto(source: Message, *, options: bool) -> tuple[str, Parameters]:
-    """Read the codec oneof: (codec name, its header or options). Raises UnknownName and InvalidInput."""
+    """Return the codec name and the codec's header or options from the codec oneof of a message.
+
+    Args:
+        source: a FrameHeader or a TransmitRequest.
+        options: read codec options, as a TransmitRequest has them; False: a codec header.
+
+    Raises:
+        UnknownName: no codec is set, or it is not registered.
+        InvalidInput: a value is not allowed; the error message names the field.
+    """
     case = source.WhichOneof("codec")
     if case is None:
         raise UnknownName("codec", "(none)", SYSTEMS)
@@ -102,17 +119,17 @@ def codec_from_proto(source: Message, *, options: bool) -> tuple[str, Parameters
         system = SYSTEMS.get(case)
         return case, parameters_from_proto(inner, system.options if options else system.header)
     if inner.codec not in SYSTEMS:
-        raise UnknownName("codec", inner.codec[:_QUOTED], SYSTEMS)
+        raise UnknownName("codec", inner.codec[:_MAX_QUOTED], SYSTEMS)
     system = SYSTEMS.get(inner.codec)
     try:
         values = json_format.MessageToDict(inner.fields) if isinstance(inner.fields, struct_pb2.Struct) else {}
-    except ValueError as error:  # of numbers that JSON has not: NaN and infinity
+    except ValueError as error:  # JSON has no NaN and no infinity
         raise InvalidInput(f"extension.fields: {error}") from None
     return system.name, make_parameters(system.options if options else system.header, values)
 
 
 def link_to_proto(link: LinkSettings) -> link_pb2.LinkSettings:
-    """LinkSettings -> message."""
+    """Return link settings as a message."""
     return link_pb2.LinkSettings(
         max_payload_bytes=link.max_payload_bytes,
         interleave=link.interleave,
@@ -122,7 +139,7 @@ def link_to_proto(link: LinkSettings) -> link_pb2.LinkSettings:
 
 
 def link_from_proto(message: link_pb2.LinkSettings) -> LinkSettings:
-    """Message -> LinkSettings. Raises InvalidInput."""
+    """Return the link settings of a message. Raises InvalidInput if a value is out of range."""
     return LinkSettings(message.max_payload_bytes, message.interleave, message.interleave_seed, message.batch_packets)
 
 
@@ -130,7 +147,7 @@ _CODING = codecs_pb2.ElementCoding.DESCRIPTOR
 
 
 def header_to_proto(header: FrameHeader) -> link_pb2.FrameHeader:
-    """FrameHeader -> message."""
+    """Return a frame header as a message."""
     message = link_pb2.FrameHeader(
         frame_index=header.frame_index,
         round=header.round,
@@ -138,7 +155,7 @@ def header_to_proto(header: FrameHeader) -> link_pb2.FrameHeader:
         height_px=header.height_px,
     )
     if header.rounds.max_rounds > 1:
-        set_rounds(message, header.rounds)
+        rounds_to_proto(message, header.rounds)
     for segment in header.segments:
         item = message.segments.add(
             kind=segment.kind,
@@ -157,18 +174,23 @@ def header_to_proto(header: FrameHeader) -> link_pb2.FrameHeader:
 
 
 def header_from_proto(message: link_pb2.FrameHeader) -> FrameHeader:
-    """Message -> FrameHeader, everything bounded. Raises InvalidInput and UnknownName."""
+    """Return the frame header of a message, with every value checked against its limits.
+
+    Raises:
+        InvalidInput: a value is out of range, or segments repeat.
+        UnknownName: the codec is not registered.
+    """
     codec, parameters = codec_from_proto(message, options=False)
     for name in ("width_px", "height_px"):
         check_side(getattr(message, name), name)
-    rounds = get_rounds(message)
+    rounds = rounds_from_proto(message)
     if message.round >= rounds.max_rounds:
         raise InvalidInput(f"header.round: {message.round} is not below max_rounds ({rounds.max_rounds})")
-    known = len(SYSTEMS.get(codec).segments)
-    if len(message.segments) > known:
-        raise InvalidInput(f"segments: {len(message.segments)}, {codec} has {known}")
+    segment_count = len(SYSTEMS.get(codec).segments)
+    if len(message.segments) > segment_count:
+        raise InvalidInput(f"segments: {len(message.segments)}, {codec} has {segment_count}")
     kinds = [s.kind for s in message.segments]
-    if len(set(kinds)) != len(kinds) or any(k >= known for k in kinds):
+    if len(set(kinds)) != len(kinds) or any(k >= segment_count for k in kinds):
         raise InvalidInput(f"segments.kind: {kinds} repeats, or is more than {codec} has")
     segments = tuple(_segment_from_proto(s) for s in message.segments)
     return FrameHeader(
@@ -180,16 +202,20 @@ def header_from_proto(message: link_pb2.FrameHeader) -> FrameHeader:
 _POLICY = link_pb2.FeedbackPolicy.DESCRIPTOR
 
 
-def set_rounds(message: Any, rounds: RoundSettings) -> None:
-    """Fill the fields of a FrameHeader or TransmitRequest that say how further rounds come about."""
+def rounds_to_proto(message: Any, rounds: RoundSettings) -> None:
+    """Set the fields of a FrameHeader or a TransmitRequest that hold the round settings."""
     message.max_rounds, message.round_budget_bytes = rounds.max_rounds, rounds.round_budget_bytes
     if rounds.feedback_policy is not FeedbackPolicy.ERASED:
         message.feedback_policy = enum_from_name(_POLICY, rounds.feedback_policy.value, "feedback_policy")
     message.quality_target_permille = round(rounds.quality_target * 1000)
 
 
-def get_rounds(message: Any) -> RoundSettings:
-    """Read them. Raises InvalidInput."""
+def rounds_from_proto(message: Any) -> RoundSettings:
+    """Return the round settings of a FrameHeader or a TransmitRequest.
+
+    Raises:
+        InvalidInput: a value is out of range, or `check_rounds` rejects the settings.
+    """
     if message.max_rounds > MAX_ROUNDS:
         raise InvalidInput(f"max_rounds: {message.max_rounds} is more than {MAX_ROUNDS}")
     policy = FeedbackPolicy(enum_to_name(_POLICY, message.feedback_policy, "feedback_policy") or FeedbackPolicy.ERASED)
@@ -200,7 +226,12 @@ def get_rounds(message: Any) -> RoundSettings:
 
 
 def check_rounds(rounds: RoundSettings) -> RoundSettings:
-    """The same. Raises InvalidInput for settings that would do nothing, or ask for everything."""
+    """Return the settings unchanged if they are consistent.
+
+    Raises:
+        InvalidInput: feedback settings have no effect because max_rounds is 1, or policy `uncertain` has a budget below
+            MIN_UNCERTAIN_BYTES or none, so that the receiver would ask for everything.
+    """
     if rounds != RoundSettings() and rounds.max_rounds < 2:
         raise InvalidInput("max_rounds: 1; round_budget_bytes, feedback_policy and quality_target need 2 or more")
     if rounds.feedback_policy is FeedbackPolicy.UNCERTAIN and rounds.round_budget_bytes < MIN_UNCERTAIN_BYTES:
@@ -210,20 +241,20 @@ def check_rounds(rounds: RoundSettings) -> RoundSettings:
 
 
 def check_session_id(session_id: str) -> None:
-    """Raises InvalidInput unless it is 1 to 64 characters of [A-Za-z0-9_-]."""
+    """Raise InvalidInput unless the session ID is 1 to 64 characters of [A-Za-z0-9_-]."""
     if not _SESSION_ID.fullmatch(session_id):
         raise InvalidInput(f"session_id: {session_id[:80]!r} is not 1 to 64 characters of A-Z, a-z, 0-9, _ and -")
 
 
 def check_side(value: int, field: str) -> None:
-    """Raises InvalidInput for an image side outside 64 to 1024."""
+    """Raise InvalidInput unless an image side is MIN_SIDE_PX to MAX_SIDE_PX pixels, 64 to 1024."""
     if not MIN_SIDE_PX <= value <= MAX_SIDE_PX:
         raise InvalidInput(f"{field}: {value} is not in {MIN_SIDE_PX} to {MAX_SIDE_PX}")
 
 
-def _segment_from_proto(message: link_pb2.SegmentHeader) -> SegmentFrame:
+def _segment_from_proto(message: link_pb2.SegmentHeader) -> SegmentHeader:
     limits = {
-        "element_count": min(MAX_ELEMENTS, message.source_packets * MAX_RUN),
+        "element_count": min(MAX_ELEMENTS, message.source_packets * MAX_PACKET_ELEMENTS),
         "source_packets": min(MAX_ELEMENTS, message.element_count),
         "repair_packets": MAX_PACKETS,
         "symbol_bytes": MAX_PAYLOAD_BYTES,
@@ -239,7 +270,7 @@ def _segment_from_proto(message: link_pb2.SegmentHeader) -> SegmentFrame:
         raise InvalidInput("segments.resent: does not hold element_count elements, or as_requested is set too")
     if message.withheld_count and message.withheld_count >= message.element_count:
         raise InvalidInput(f"segments.withheld_count: {message.withheld_count} of {message.element_count} elements")
-    return SegmentFrame(
+    return SegmentHeader(
         message.kind, message.element_count, ElementCoding(coding), message.source_packets, message.repair_packets,
         message.symbol_bytes, message.damage_tolerant, spans, message.as_requested, message.withheld_count,
     )  # fmt: skip

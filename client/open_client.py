@@ -1,4 +1,4 @@
-"""Which services a command talks to: those at the given addresses, or ones it starts for itself."""
+"""The services that a command talks to: those at given addresses, or a local stack started for the command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from gocom.common.errors import NotReady
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Addresses of running services; with `local` they are not used."""
+    """The services that a command is to use.
+
+    Attributes:
+        transmitter, receiver, channel: host:port of running services; not used with `local`.
+        local: start the three services for this command instead.
+        device: torch device of the nets of services started with `local`.
+    """
 
     transmitter: str
     receiver: str
@@ -28,20 +34,31 @@ class Target:
 def open_client(
     target: Target, spec: str | None, seed: int | None, codecs: Sequence[str], reverse_spec: str | None = None
 ) -> Iterator[Client]:
-    """A client of the target, its channel set to `spec` and its way back to `reverse_spec`, where these are given.
+    """Yield a client of the target's services, with the channel and the reverse channel set to the given profiles.
 
-    Services it starts speak plain text on this machine; to others it connects as the command's flags say.
+    Services started here speak plain text on the loopback interface. To running services the client connects with the
+    TLS and token flags of the command.
+
+    Args:
+        target: the services to use.
+        spec: profile of the channel, as `gocom.common.channel_spec.parse_spec` reads it; None: a running channel
+            stays as it is, one started here is clean.
+        seed: seed of the channel's randomness; None: the seed in the spec, else 0.
+        codecs: names of the codecs that services started here load before they count as ready.
+        reverse_spec: profile of the reverse channel, which carries feedback; None: a running one stays as it is, and
+            feedback of services started here does not cross the channel emulator.
 
     Raises:
-        InvalidInput: of the spec and the flags, before anything is started.
-        NotReady: services cannot be started or reached.
+        InvalidInput: the spec or a flag is invalid; raised before anything is started.
+        NotReady: the services cannot be started or reached.
     """
     profile = parse_spec(spec, seed) if spec is not None else None
     reverse = parse_spec(reverse_spec, seed) if reverse_spec is not None else None
     if not target.local:
         try:
             with Client(target.transmitter, target.receiver, target.channel, security()) as client:
-                # The way back first: it is what a running channel may not have, and then nothing is to have changed.
+                # The reverse channel first: a running emulator may have none, and the refusal must then leave nothing
+                # changed.
                 if reverse is not None:
                     client.set_channel(reverse, reverse=True)
                 if profile is not None:

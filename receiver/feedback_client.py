@@ -1,0 +1,154 @@
+"""Sending feedback to the transmitter, over a channel that may lose it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import grpc
+
+from gocom.common.csi import LinkReport
+from gocom.common.errors import Busy, GoComError, NotReady
+from gocom.common.logs import frame_id, get_logger
+from gocom.common.rpc.client_channels import open_channel
+from gocom.common.rpc.status_mapping import error_from_rpc
+from gocom.common.service_metrics import BYTES
+from gocom.common.settings import SecuritySettings
+from gocom.common.types import Ints, LinkSettings, ReceivedMessage
+from gocom.common.wire.feedback import MAX_ATTEMPTS, answer_waits, counted_message, feedback_to_proto
+from gocom.receiver.feedback_policy import feedback_for
+from gocom.v1 import feedback_pb2, feedback_pb2_grpc
+
+log = get_logger("receiver")
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
+"""Shortest and longest pause, in seconds, between attempts while the transmitter is out of reach."""
+LONGEST_SHARE = 1 / 16
+"""Share of a long patience that the longest pause may take instead, so that MAX_ATTEMPTS attempts last."""
+
+
+class FeedbackClient:
+    """A client of the transmitter's FeedbackService, which asks for further rounds.
+
+    Feedback that the channel loses is never answered. So a message is sent again while there is no answer; an earlier
+    attempt may still be answered meanwhile. An answer is never lost: it goes back on the connection of its call.
+
+    Args:
+        address: host:port of the FeedbackService, or of a channel emulator that forwards to it.
+        patience_s: seconds to wait for an answer in all; until then an unreachable transmitter is tried again.
+        try_s: seconds to wait for the answer to the first attempt before the second; 0: there is one attempt. See
+            `gocom.common.wire.feedback.answer_waits`.
+        security: TLS and token of this end; None: plain text, and no token.
+
+    Raises:
+        InvalidInput: the security settings cannot be used.
+    """
+
+    def __init__(self, address: str, patience_s: float, try_s: float, security: SecuritySettings | None = None) -> None:
+        self._channel = open_channel(address, security=security)
+        self._stub: Any = feedback_pb2_grpc.FeedbackServiceStub(self._channel)
+        self._patience_s, self._waits = patience_s, answer_waits(try_s, patience_s)
+
+    async def ask(
+        self, session_id: str, rounds: Sequence[ReceivedMessage], wanted: Mapping[int, Ints], link: LinkSettings,
+        report: LinkReport | None = None,
+    ) -> bool:  # fmt: skip
+        """Send feedback, and return whether a further round will come; False also where no answer came in time."""
+        request = feedback_to_proto(feedback_for(rounds, wanted, report), rounds[0].frame, link)
+        request.session_id = session_id
+        exchange = _FeedbackExchange(self._stub, request, self._patience_s)
+        try:
+            answer = await exchange.run(self._waits)
+        finally:
+            await exchange.close()
+        name = frame_id(session_id, request.frame_index)
+        if answer is None:
+            log.warning(
+                "feedback was not answered", frame_id=name, attempts=request.attempt + 1, bytes=exchange.sent_bytes
+            )
+            return False
+        log.info(
+            "feedback sent", frame_id=name, attempts=request.attempt + 1, will_send=answer.will_send,
+            reason=answer.reason,
+        )  # fmt: skip
+        return bool(answer.will_send)
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._channel.close()
+
+
+class _FeedbackExchange:
+    """The attempts at one feedback message.
+
+    Args:
+        stub: FeedbackServiceStub.
+        request: the message. Its field `attempt` counts the attempts, of which there are at most MAX_ATTEMPTS.
+        patience_s: seconds until the exchange is given up.
+
+    Attributes:
+        sent_bytes: size of all attempts together.
+    """
+
+    def __init__(self, stub: Any, request: feedback_pb2.SendFeedbackRequest, patience_s: float) -> None:
+        self.sent_bytes = self._sent = 0
+        self._longest_pause_s = max(LONGEST_PAUSE_S, LONGEST_SHARE * patience_s)
+        self._stub, self._request = stub, request
+        self._name = frame_id(request.session_id, request.frame_index)
+        self._until = time.monotonic() + patience_s
+        self._calls: set[asyncio.Future[feedback_pb2.SendFeedbackResponse | GoComError]] = set()
+
+    async def run(self, waits: Sequence[float]) -> feedback_pb2.SendFeedbackResponse | None:
+        """Return the first answer to any attempt; None where none came in time, or the message was refused."""
+        pause = FIRST_PAUSE_S
+        for wait in waits:
+            self._send()
+            silent_at = min(time.monotonic() + wait, self._until)
+            while self._calls and (left := silent_at - time.monotonic()) > 0:
+                ended, self._calls = await asyncio.wait(self._calls, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                heard = [call.result() for call in ended]
+                for answer in heard:
+                    if isinstance(answer, feedback_pb2.SendFeedbackResponse):
+                        return answer
+                for error in heard:
+                    log.warning("feedback failed", frame_id=self._name, error=str(error))
+                    if not isinstance(error, NotReady | Busy) or time.monotonic() + pause >= self._until:
+                        return None
+                if not heard:
+                    continue
+                # The transmitter may be restarting; if the link stream fell with it, this task is cancelled.
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, self._longest_pause_s)
+                self._send()
+                silent_at = min(time.monotonic() + wait, self._until)
+        return None
+
+    async def close(self) -> None:
+        """Cancel the attempts that were not answered."""
+        for call in self._calls:
+            call.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
+
+    def _send(self) -> None:
+        """Send the message once more, unless MAX_ATTEMPTS are used up."""
+        if self._sent == MAX_ATTEMPTS:
+            return
+        self._request.attempt = self._sent
+        self._sent += 1
+        request = feedback_pb2.SendFeedbackRequest()
+        request.CopyFrom(self._request)  # gRPC serializes it later, when `attempt` may have changed
+        size = len(counted_message(request))
+        self.sent_bytes += size
+        BYTES.labels("receiver").inc(size)
+        call = self._stub.SendFeedback(request, timeout=max(0.1, self._until - time.monotonic()))
+        self._calls.add(asyncio.ensure_future(_response(call)))
+
+
+async def _response(call: Any) -> feedback_pb2.SendFeedbackResponse | GoComError:
+    try:
+        response: feedback_pb2.SendFeedbackResponse = await call
+    except grpc.aio.AioRpcError as failure:
+        return error_from_rpc(failure)
+    return response

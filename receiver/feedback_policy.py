@@ -1,0 +1,83 @@
+"""The feedback policy: whether to ask for a further round of a frame, and for which elements."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from gocom.common.csi import LinkReport
+from gocom.common.rounds import merge_rounds, missing_spans, positions_to_spans
+from gocom.common.systems import SYSTEMS
+from gocom.common.types import Feedback, FeedbackPolicy, Ints, ReceivedMessage, Reconstruction
+
+ROUND_BYTES = 40
+"""Approximate cost in bytes of the header, the end mark and the packet columns of a further round."""
+
+
+def wanted_elements(rounds: Sequence[ReceivedMessage], picture: Reconstruction | None) -> dict[int, Ints]:
+    """Return the elements that a further round should bring: spans int64 [S, 2] by segment kind.
+
+    The dict is empty where no further round is allowed, or the picture is good enough.
+
+    Args:
+        rounds: all rounds so far.
+        picture: what the decoder made of them; None: it could make no picture, and every missing element is wanted.
+    """
+    last, settings = rounds[-1].frame, rounds[0].frame.rounds
+    if last.round + 1 >= settings.max_rounds:
+        return {}
+    if picture is None:
+        erased = {kind: missing_spans(~segment.erased) for kind, segment in merge_rounds(rounds).items()}
+        return {kind: spans for kind, spans in erased.items() if len(spans)}
+    if settings.quality_target and (picture.quality_estimate or 0.0) >= settings.quality_target:
+        return {}
+    wanted = dict(picture.wanted)
+    if settings.feedback_policy is FeedbackPolicy.UNCERTAIN and picture.uncertain:
+        wanted = least_certain(last.codec, picture, settings.round_budget_bytes)
+    return {kind: spans for kind, spans in wanted.items() if len(spans)}
+
+
+def least_certain(codec: str, picture: Reconstruction, budget_bytes: int) -> dict[int, Ints]:
+    """Return what policy `uncertain` asks for: spans by segment kind.
+
+    Erased elements of segments that the decoder cannot guess come first, then the guesses that it is least certain of.
+    Their number is estimated, so that the answer fits its budget: fixed-length bits, an eighth on top for packet
+    headers, and ROUND_BYTES. The transmitter counts exactly, and leaves out what does not fit.
+    """
+    segments = SYSTEMS.get(codec).segments
+
+    def element_bytes(kind: int) -> float:
+        return math.ceil(math.log2(segments[kind].alphabet_size)) / 8 * 1.125
+
+    wanted = {kind: spans for kind, spans in picture.wanted.items() if kind not in picture.uncertain}
+    # Twice: elements that cannot be guessed are likely to be sent with repair packets.
+    spent = sum(2 * int(s[:, 1].sum()) * element_bytes(kind) for kind, s in wanted.items())
+    remaining = budget_bytes - ROUND_BYTES - spent
+    for kind, positions in picture.uncertain.items():
+        count = min(len(positions), max(0, int(remaining / element_bytes(kind))))
+        wanted[kind] = positions_to_spans(np.sort(positions[:count]))
+        remaining -= count * element_bytes(kind)
+    return wanted
+
+
+def feedback_for(
+    rounds: Sequence[ReceivedMessage], wanted: Mapping[int, Ints], report: LinkReport | None = None
+) -> Feedback:
+    """Return the feedback that asks for these elements after these rounds.
+
+    Args:
+        rounds: all rounds so far.
+        wanted: spans by segment kind.
+        report: the receiver's estimate of the link, which goes along.
+    """
+    first, last = rounds[0].frame, rounds[-1].frame
+    counts = {segment.kind: segment.element_count for segment in first.segments}
+    # Feedback can only name elements of the first round.
+    known = {
+        kind: spans
+        for kind, spans in wanted.items()
+        if kind in counts and len(spans) and int(spans[-1].sum()) <= counts[kind]
+    }
+    return Feedback(last.frame_index, last.round, known, budget_bytes=first.rounds.round_budget_bytes, link=report)

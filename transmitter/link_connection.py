@@ -1,0 +1,119 @@
+"""The link of a session: opened when it is first needed, and opened again after it was cut."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
+
+from gocom.common.errors import GoComError, InvalidInput, Mismatch, TooLarge, Unauthenticated, UnknownName
+from gocom.common.logs import get_logger
+from gocom.transmitter.link_stream import LinkStream
+from gocom.v1 import link_pb2
+
+log = get_logger("transmitter")
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
+
+
+def is_transient(error: BaseException) -> bool:
+    """Return whether the same call may succeed later. A refusal of what was sent stays one."""
+    refusals = InvalidInput | Mismatch | TooLarge | Unauthenticated | UnknownName
+    return isinstance(error, GoComError) and not isinstance(error, refusals)
+
+
+class LinkConnection:
+    """Keeps one LinkStream open.
+
+    Args:
+        stub: LinkServiceStub of the next hop.
+        opening: the first item of every stream.
+        patience_s: seconds to go on trying, counted from when the link was lost.
+        on_response: called with every ack and outcome.
+        on_cut: called once for each stream that ended before its time, with the reason.
+    """
+
+    def __init__(
+        self,
+        stub: Any,
+        opening: link_pb2.SessionOpen,
+        patience_s: float,
+        on_response: Callable[[link_pb2.SendResponse], None],
+        on_cut: Callable[[Exception], None],
+    ) -> None:
+        self._stub, self._opening, self._patience_s = stub, opening, patience_s
+        self._on_response, self._on_cut = on_response, on_cut
+        self._stream: LinkStream | None = None
+        self._lost_at: float | None = None
+
+    async def connected(self) -> LinkStream:
+        """Return an open stream; where there is none, open one, again and again.
+
+        Raises:
+            GoComError: the next hop refuses the session, or could not be reached for `patience_s`.
+        """
+        if self._stream is not None:
+            return self._stream
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(is_transient),
+            stop=self._patience_is_over,
+            # With jitter: sessions that lost the same link should not come back all at once.
+            wait=wait_random_exponential(multiplier=FIRST_PAUSE_S, min=FIRST_PAUSE_S / 2, max=LONGEST_PAUSE_S),
+            before_sleep=self._warn_once,
+            reraise=True,
+        )
+        stream: LinkStream = await retrying(self._open)
+        self._stream = stream
+        if self._lost_at is not None:
+            log.info("link is back", seconds=round(time.monotonic() - self._lost_at, 2))
+        self._lost_at = None
+        return stream
+
+    async def _open(self) -> LinkStream:
+        stream = LinkStream(self._stub, self._on_response, self._on_end)
+        try:
+            await stream.open(self._opening)
+        except BaseException as error:
+            await stream.close()
+            if self._lost_at is None and is_transient(error):
+                self._lost_at = time.monotonic()
+            raise
+        return stream
+
+    def _patience_is_over(self, state: RetryCallState) -> bool:
+        # Since the link was lost, not since this attempt began: several frames may ask for it one after the other.
+        return self._lost_at is not None and time.monotonic() - self._lost_at >= self._patience_s
+
+    def _warn_once(self, state: RetryCallState) -> None:
+        if state.attempt_number == 1 and state.outcome is not None:
+            log.warning("link is down", reason=str(state.outcome.exception()))
+
+    def cancel(self) -> None:
+        """Cancel the stream, as if the link had been cut."""
+        if self._stream is not None:
+            self._stream.cancel()
+
+    async def drop(self, error: Exception) -> None:
+        """Close a stream that failed in a write, and report it as cut."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            self._on_cut(error)
+            await stream.close()
+
+    async def finish(self) -> None:
+        """Close the stream after its last item was sent; the next `connected` opens another."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.finish()
+
+    async def close(self) -> None:
+        """Cancel the stream without reporting it."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.close()
+
+    def _on_end(self, error: GoComError) -> None:
+        self._stream = None
+        self._on_cut(error)
