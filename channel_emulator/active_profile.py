@@ -41,7 +41,7 @@ class ActiveProfile:
         self.trace_recorder = TraceRecorder()
 
     async def set(self, profile: channel_pb2.ChannelProfile) -> int:
-        """Replace the profile, start counting anew, and return the number of the new revision.
+        """Replace the profile, reset the packet statistics, and return the number of the new revision.
 
         Raises:
             InvalidInput: a parameter is out of range.

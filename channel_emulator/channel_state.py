@@ -89,15 +89,17 @@ def read_csi_query(request: channel_pb2.GetChannelStateRequest) -> Instantaneous
 
 
 def compute_csi(chain: Chain, payload_bytes: int, query: InstantaneousCsiQuery | None = None, stream: str = "") -> Csi:
-    """Return the state of a chain for packets of power 1. Equal arguments give equal results.
-    If several faults are fading faults, the SNRs are those of the first of them, as links in series have no common
-    SNR. The rates are those of the whole chain.
+    """Return the state of a channel for packets of power 1: erasure and bit error rates, and SNRs if it fades.
+
+    The rates are those of all faults together. The SNRs are those of the first fault that fades: several links in
+    series have no SNR in common. Equal arguments give equal results.
 
     Args:
         chain: the channel.
         payload_bytes: payload size of each packet, 1 to 65000.
         query: the packets whose instantaneous state is wanted; None: the statistical state.
-        stream: prefix of the random streams, as for the round's RoundImpairer; each hop has gains of its own.
+        stream: prefix of the names of the random streams. The packets of the round are impaired with the same one (see
+            RoundImpairer), so the gains are those that they will meet; each emulator in a row has another prefix.
 
     Raises:
         InvalidInput: the payload size is out of range.

@@ -1,9 +1,9 @@
-"""The client library: send pictures through running GO-COM services and get back what the receiver made of them.
+"""The client library: it sends pictures through running GO-COM services, and returns the receiver's reconstructions.
 
     from gocom.client import Client, LocalStack
 
-What is named here is imported when it is first used: the pytest plugin lives in this package, and is loaded in every
-test run of the machine.
+The public names are imported at their first use, because every pytest run in an environment with gocom imports this
+package for its pytest plugin.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ __all__ = ["AsyncClient", "Client", "LinkSettings", "LocalStack", "Preview", "Se
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name at its first use."""
+    """Return a public name, which is imported at its first use. Raises AttributeError for any other name."""
     if name in ("AsyncClient", "Client"):
         from gocom.client import client  # noqa: PLC0415
 

@@ -9,7 +9,7 @@ import grpc
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from gocom.client.channel_recording import AsyncRecording
-from gocom.client.reconnect_patience import named
+from gocom.client.reconnect_policy import service_error
 from gocom.common.channel_spec import parse_spec
 from gocom.common.errors import GoComError, InvalidInput
 from gocom.common.rpc.client_channels import MAX_MESSAGE_BYTES, RPC_DEADLINE_S, STREAM_DEADLINE_S
@@ -117,8 +117,8 @@ def _direction(reverse: bool) -> channel_pb2.Direction.ValueType:
 
 
 def _named(error: grpc.aio.AioRpcError, where: str) -> GoComError:
-    """Convert as `named` does; where there is no reverse channel, add how to start services that have one."""
-    result = named(error, where)
+    """Convert as `service_error` does; where there is no reverse channel, add how to start services that have one."""
+    result = service_error(error, where)
     if type(result) is InvalidInput and str(result).startswith("direction: feedback does not cross"):
         return InvalidInput(f"{result}; `gocom up --reverse-channel clean` starts services where it does")
     return result

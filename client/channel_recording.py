@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import grpc
 
-from gocom.client.reconnect_patience import named
+from gocom.client.reconnect_policy import service_error
 from gocom.common.errors import GoComError, InvalidInput, NotReady
 from gocom.common.packet_trace_file import TraceWriter
 from gocom.v1 import channel_pb2
@@ -41,7 +41,7 @@ class AsyncRecording:
             if self._call.done():
                 await self._call.read()
         except grpc.aio.AioRpcError as error:
-            raise named(error, self._where) from error
+            raise service_error(error, self._where) from error
 
     async def next(self) -> channel_pb2.TraceRound | None:
         """Return the next round; None when either end has closed the recording.
@@ -57,7 +57,7 @@ class AsyncRecording:
                 return None
             raise
         except grpc.aio.AioRpcError as error:
-            raise named(error, self._where) from error
+            raise service_error(error, self._where) from error
         if response is grpc.aio.EOF:
             return None
         message: channel_pb2.TraceRound = response.round
@@ -131,6 +131,8 @@ class PendingTrace:
 
     def write(self, message: channel_pb2.TraceRound) -> bool:
         """Append a round; return False, and write nothing, if the trace has a round of that frame and number already.
+
+        The rounds are written to a new file, which replaces an existing one with the first round.
 
         Raises:
             TooLarge: the trace would exceed its limits; the file is valid without the round.

@@ -1,4 +1,4 @@
-"""The `gocom` command. No torch here: only services load nets, in processes of their own."""
+"""The `gocom` command. Torch is not imported here: only services load nets, in processes of their own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gocom.client.commands.send import send
 from gocom.client.commands.stream import stream
 from gocom.client.commands.up import up
 from gocom.client.console import command, emit
-from gocom.common.entry_points import COMMANDS, load_each
+from gocom.common.entry_points import COMMANDS, load_entry_points
 from gocom.common.errors import NotReady
 
 app = typer.Typer(
@@ -34,21 +34,21 @@ _GROUPS = {"": app, "channel": channel.app}
 
 
 def _add_commands() -> None:
-    """Add the commands of entry points; a dot in a name, as in "channel.certify", is a space on the command line."""
+    """Add the commands of entry points. The name "channel.certify" becomes the command `gocom channel certify`."""
 
-    def add_absent(name: str, error: Exception) -> None:
-        """Add a command that says why it is not there, whatever its arguments are."""
+    def add_placeholder(name: str, error: Exception) -> None:
+        """Add a command that takes any arguments, and reports why the real command cannot be loaded."""
 
         @command
-        def absent() -> None:
+        def placeholder() -> None:
             raise NotReady(f"{name.replace('.', ' ')}: is not installed here ({error}); use the source (`make setup`)")
 
-        absent.__doc__ = "Not installed here."
+        placeholder.__doc__ = "Not installed here."
         group, _, last = name.rpartition(".")
         anything = {"allow_extra_args": True, "ignore_unknown_options": True}
-        _GROUPS[group].command(last, context_settings=anything)(absent)
+        _GROUPS[group].command(last, context_settings=anything)(placeholder)
 
-    for name, function in load_each(COMMANDS, add_absent).items():
+    for name, function in load_entry_points(COMMANDS, add_placeholder).items():
         group, _, last = name.rpartition(".")
         _GROUPS[group].command(last)(function)
 
@@ -57,7 +57,7 @@ _add_commands()
 
 
 def main() -> None:
-    """Entry point; with --json, errors of the command line itself are JSON too."""
+    """Run the `gocom` command. With --json, wrong usage of the command line is reported as JSON, too."""
     if "--json" not in sys.argv:
         app()
         return

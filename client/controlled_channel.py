@@ -1,4 +1,4 @@
-"""A channel emulator controlled by a test: set its profile, play scripts, read counts, start one before a service."""
+"""A channel emulator that a test controls: set its profile, play scripts, read counts, or start a further emulator."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 
+from gocom.client.channel_script import ChannelCounts, ScriptPlayback, Step, read_counts
 from gocom.client.client import Client
-from gocom.client.fault_script import ChannelCounts, Playing, Step, read_counts
 from gocom.client.local_processes import HOST, free_ports, reap
 from gocom.client.local_stack import is_serving
 from gocom.common.errors import NotReady
 
 START_S = 30.0
-"""Seconds within which a further emulator must serve."""
+"""Seconds within which a further emulator must be serving."""
 
 
 class ControlledChannel:
-    """A running channel emulator that a test controls. It is set to "clean" here and by `close`.
+    """A running channel emulator that a test controls. It is set to "clean" at the start, and again by `close`.
 
     Args:
         address: host:port of its ChannelControlService.
-        seed: seed of its randomness, unless `set` is given another.
+        seed: seed of the channel's randomness, for each profile that is set without another seed.
     """
 
     def __init__(self, address: str, seed: int = 0) -> None:
         self.address, self.seed = address, seed
         self._client = Client(channel=address)
-        self._playing: list[Playing] = []
+        self._playbacks: list[ScriptPlayback] = []
         self.set("clean")
 
     def set(self, spec: str, seed: int | None = None) -> None:
-        """Set the profile from the next frame on, and zero the counts. Raises InvalidInput, UnknownName, GoComError."""
+        """Set the profile from the next frame on; reset the counts. Raises InvalidInput, UnknownName, GoComError."""
         self._client.set_channel(spec, self.seed if seed is None else seed)
 
-    def play(self, steps: Iterable[tuple[float, str]]) -> Playing:
+    def play(self, steps: Iterable[tuple[float, str]]) -> ScriptPlayback:
         """Play a script of (seconds, SPEC) steps in the background. Raises InvalidInput at once for a wrong step."""
-        self._playing.append(Playing(self._client, [Step(seconds, spec) for seconds, spec in steps]))
-        return self._playing[-1]
+        self._playbacks.append(ScriptPlayback(self._client, [Step(seconds, spec) for seconds, spec in steps]))
+        return self._playbacks[-1]
 
     def statistics(self) -> ChannelCounts:
-        """Return what the channel did since its profile was set. Raises GoComError."""
+        """Return the counts of the channel since its profile was set. Raises GoComError."""
         return read_counts(self._client)
 
     @contextlib.contextmanager
@@ -75,16 +75,17 @@ class ControlledChannel:
             reap(process, 5.0)
 
     def close(self) -> None:
-        """Stop the scripts that play, set the channel to "clean", and close the connection. Raises GoComError."""
+        """Stop all scripts, set the channel to "clean", and close the connection. Raises GoComError."""
         try:
-            for playing in self._playing:
-                playing.stop()
+            for playback in self._playbacks:
+                playback.stop()
             self.set("clean")
         finally:
             self._client.close()
 
 
 def _await_serving(address: str, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the emulator is serving. Raises NotReady if its process has ended, or START_S is over."""
     deadline = time.monotonic() + START_S
     while not is_serving(address):
         if process.poll() is not None or time.monotonic() > deadline:

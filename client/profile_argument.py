@@ -1,4 +1,4 @@
-"""A profile for the command line of a process; what no argument can hold, a trace, goes into a file."""
+"""Conversion of a profile to a command-line argument; a trace, which no argument can hold, is written to a file."""
 
 from __future__ import annotations
 
@@ -12,16 +12,23 @@ from gocom.v1 import channel_pb2
 
 
 def profile_argument(profile: channel_pb2.ChannelProfile, folder: Path, name: str = "channel") -> str:
-    """SPEC that parse_spec makes this profile of, but for its seed; traces go into files of that name in the folder."""
+    """Return a SPEC of which parse_spec makes this profile, without its seed.
+
+    Args:
+        profile: the profile.
+        folder: folder for the files of a profile with traces. The SPEC is then the path of a YAML file in it.
+        name: beginning of the names of these files.
+    """
     if not any(impairment.HasField("trace_replay") for impairment in profile.impairments):
         return format_spec(profile) or "clean"
-    items = [_item(f"{name}-{position}.trace", item, folder) for position, item in enumerate(profile.impairments)]
+    items = [_yaml_item(f"{name}-{position}.trace", item, folder) for position, item in enumerate(profile.impairments)]
     path = folder / f"{name}.yml"
     path.write_text(json.dumps({"impairments": items}), "utf-8")  # JSON is YAML 1.2
     return str(path)
 
 
-def _item(file: str, impairment: channel_pb2.Impairment, folder: Path) -> dict[str, Any]:
+def _yaml_item(file: str, impairment: channel_pb2.Impairment, folder: Path) -> dict[str, Any]:
+    """Return an impairment as it is written in a YAML file; a trace is written to `file` in the folder."""
     if impairment.HasField("trace_replay"):
         with TraceWriter(folder / file) as writer:
             for message in impairment.trace_replay.rounds:

@@ -1,4 +1,4 @@
-"""The Subscribe stream of a send: pictures in, resumed at the cursor when it was cut."""
+"""The Subscribe stream of a send: pictures from the receiver. A stream that was cut is resumed at its cursor."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from typing import Any
 
 import grpc
 
-from gocom.client.reconnect_patience import Patience
+from gocom.client.reconnect_policy import ReconnectPolicy
 from gocom.common.rpc.client_channels import STREAM_DEADLINE_S
 from gocom.v1 import receiver_pb2
 
 
-class Downlink:
-    """Follows the receiver's record of a session; reading it is idempotent.
+class SubscribeStream:
+    """The Subscribe stream of one send, which reads the pictures that the receiver keeps of a session.
+
+    Reading does not change what the receiver keeps, so that the stream can be opened again at any cursor.
 
     Args:
         stub: ReceiverServiceStub.
-        where: who is meant in messages.
-        session_id: whose pictures.
-        previews: also those between the steps of the sampler.
-        on_picture: gets them.
-        patience: with a receiver that is out of reach.
+        where: name and address of the receiver, for messages.
+        session_id: session whose pictures are read.
+        previews: whether to read also the pictures between the steps of the sampler.
+        on_picture: called with each picture.
+        reconnect: when to open the stream again, and when to give up.
 
     Attributes:
-        live_since: time.perf_counter() from when on the subscription has stood; None: it does not.
+        live_since: time.perf_counter() when the current stream was opened; None: no stream is open.
     """
 
     def __init__(
@@ -35,24 +37,29 @@ class Downlink:
         session_id: str,
         previews: bool,
         on_picture: Callable[[receiver_pb2.Reconstruction], Awaitable[None]],
-        patience: Patience,
+        reconnect: ReconnectPolicy,
     ) -> None:
         self.live_since: float | None = None
-        self._stub, self._where, self._patience = stub, where, patience
+        self._stub, self._where, self._reconnect = stub, where, reconnect
         self._session_id, self._previews, self._on_picture = session_id, previews, on_picture
         self._cursor = 0
 
     async def run(self) -> None:
-        """For ever. Raises GoComError when the receiver refuses, or stays away."""
+        """Keep the stream open until this task is cancelled.
+
+        Raises:
+            GoComError: the receiver refuses the stream, or has been out of reach for too long.
+        """
         while True:
             error = await self._stream()
             self.live_since = None
             if error is not None and self._cursor and error.code() == grpc.StatusCode.INVALID_ARGUMENT:
-                self._cursor = 0  # the clock of a receiver that was started anew is behind
+                self._cursor = 0  # the clock of a restarted receiver is behind its earlier cursors
                 continue
-            await self._patience.lost(error, self._where)
+            await self._reconnect.wait_or_raise(error, self._where)
 
     async def _stream(self) -> grpc.aio.AioRpcError | None:
+        """Open one stream, and run it to its end. Return the error that ended it, or None if it ended without one."""
         request = receiver_pb2.SubscribeRequest(
             session_id=self._session_id, cursor=self._cursor, previews=self._previews
         )
@@ -60,7 +67,7 @@ class Downlink:
         try:
             await call.initial_metadata()
             self.live_since = time.perf_counter()
-            self._patience.heard()
+            self._reconnect.mark_reached()
             async for response in call:
                 self._cursor = response.cursor
                 await self._on_picture(response.reconstruction)

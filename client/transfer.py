@@ -1,8 +1,8 @@
 """One send: images go to the transmitter, pictures come from the receiver, results are returned in order.
 
-images --feed--> Uplink (Transmit) --events--+
-                                             +--> SentFrame by index --next()--> SendResult
-                Downlink (Subscribe) --------+
+images --feed--> TransmitStream --events----+
+                                            +--> SentFrame by index --next()--> SendResult
+                SubscribeStream --pictures--+
 
 Both streams are opened again when they are cut. The client then hands over again the frames that have not ended, and
 later those whose picture the receiver has lost; both services recognize a frame by session and index.
@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from gocom.client.picture_input import Size, Source, load_picture
-from gocom.client.reconnect_patience import Patience
+from gocom.client.reconnect_policy import ReconnectPolicy
 from gocom.client.results import Preview, SendResult
 from gocom.client.sent_frame import SentFrame
-from gocom.client.subscribe_stream import Downlink
-from gocom.client.transmit_stream import Uplink
+from gocom.client.subscribe_stream import SubscribeStream
+from gocom.client.transmit_stream import TransmitStream
 from gocom.common.image_files import decode_image
 from gocom.common.rpc.client_channels import STREAM_DEADLINE_S
 from gocom.common.types import FeedbackPolicy, LinkSettings, Parameters, PowerAllocation, RoundSettings
@@ -86,13 +86,13 @@ class Transfer:
         self.session_id = uuid.uuid4().hex
         self._images, self._settings = images, settings
         self._frames: dict[int, SentFrame] = {}
-        self._uplink = Uplink(
+        self._transmit_stream = TransmitStream(
             transmitter, f"transmitter at {addresses['transmitter']}", self._frames, self._request, self._take_event,
-            Patience(0.0, settings.patience_s),
+            ReconnectPolicy(0.0, settings.patience_s),
         )  # fmt: skip
-        self._downlink = Downlink(
+        self._subscribe_stream = SubscribeStream(
             receiver, f"receiver at {addresses['receiver']}", self.session_id, settings.on_preview is not None,
-            self._take_picture, Patience(min(FIRST_PATIENCE_S, settings.patience_s), settings.patience_s),
+            self._take_picture, ReconnectPolicy(min(FIRST_PATIENCE_S, settings.patience_s), settings.patience_s),
         )  # fmt: skip
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._next = settings.first_index
@@ -100,8 +100,8 @@ class Transfer:
         self._input_error: Exception | None = None
         self._error: Exception | None = None
         self._changed = asyncio.Event()
-        self._sending = asyncio.create_task(self._guard(self._uplink.run()))
-        jobs = (self._feed(), self._downlink.run(), self._watch_for_lost())
+        self._sending = asyncio.create_task(self._guard(self._transmit_stream.run()))
+        jobs = (self._feed(), self._subscribe_stream.run(), self._watch_for_lost())
         self._tasks = [self._sending, *(asyncio.create_task(self._guard(job)) for job in jobs)]
 
     async def next(self) -> SendResult | None:
@@ -138,7 +138,7 @@ class Transfer:
 
     async def _finish(self) -> None:
         """Half-close the Transmit stream, and wait up to FINISH_S for the transmitter to end it."""
-        self._uplink.finish()
+        self._transmit_stream.finish()
         await asyncio.wait({self._sending}, timeout=FINISH_S)
 
     async def _take_result(self, frame: SentFrame) -> SendResult:
@@ -171,7 +171,7 @@ class Transfer:
             self._changed.set()
 
     async def _feed(self) -> None:
-        """Read the images, as far as there is room, and queue them for the uplink."""
+        """Read the images, as far as there is room, and queue them for the Transmit stream."""
         index = self._next
         try:
             while True:
@@ -183,7 +183,7 @@ class Transfer:
                 self._frames[index] = SentFrame(index, picture)
                 index += 1
                 self._changed.set()
-                self._uplink.wake()
+                self._transmit_stream.wake()
         except Exception as error:  # raised by the caller's iterator, or for a picture that cannot be read
             self._input_error = error
         self._end = index
@@ -240,7 +240,7 @@ class Transfer:
         """Hand over again each completed frame whose picture does not arrive: its receiver has died or dropped it."""
         while True:
             await asyncio.sleep(LOST_S / 4)
-            since = self._downlink.live_since
+            since = self._subscribe_stream.live_since
             if since is None:
                 continue
             for frame in self._frames.values():
@@ -248,4 +248,4 @@ class Transfer:
                 patience = LOST_S * 2**frame.repeats
                 if frame.lacks_picture and time.perf_counter() - max(frame.last_heard, since) > patience:
                     frame.hand_over_again()
-                    self._uplink.wake()
+                    self._transmit_stream.wake()

@@ -1,4 +1,4 @@
-"""The Transmit stream of a send: requests out, events in, opened again when it was cut."""
+"""The Transmit stream of a send: requests to the transmitter, and its events. A stream that was cut is opened again."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from typing import Any
 
 import grpc
 
-from gocom.client.reconnect_patience import Patience
+from gocom.client.reconnect_policy import ReconnectPolicy
 from gocom.client.sent_frame import SentFrame
 from gocom.common.rpc.call_status import CallStatus
 from gocom.common.rpc.client_channels import STREAM_DEADLINE_S
 from gocom.v1 import transmitter_pb2
 
-STOOD_S = 5.0
-"""A stream that lasted so long had a service at its other end, also if that had nothing to say."""
+REACHED_AFTER_S = 5.0
+"""Seconds after which a stream that has not ended counts as connected to a service, even if no event has arrived."""
 
 Request = transmitter_pb2.TransmitRequest
 MakeRequest = Callable[[SentFrame, transmitter_pb2.Resumption.ValueType], Request]
 
 
-class Uplink:
-    """Hands frames over to the transmitter until each has ended.
+class TransmitStream:
+    """The Transmit stream of one send. It hands frames over to the transmitter, again after a cut, and reads events.
 
     Args:
         stub: TransmitterServiceStub.
-        where: who is meant in messages.
-        frames: those under way, by index; one with a `todo` is (still) to be handed over.
-        make_request: the request of a frame.
-        on_event: gets what the transmitter says.
-        patience: with a transmitter that is out of reach.
+        where: name and address of the transmitter, for messages.
+        frames: frames without a result, by index; each frame with a `todo` has yet to be handed over.
+        make_request: function that makes the request of a frame, given its resumption.
+        on_event: called with each event of the transmitter.
+        reconnect: when to open the stream again, and when to give up.
     """
 
     def __init__(
@@ -41,41 +41,45 @@ class Uplink:
         frames: Mapping[int, SentFrame],
         make_request: MakeRequest,
         on_event: Callable[[transmitter_pb2.TransmitResponse], None],
-        patience: Patience,
+        reconnect: ReconnectPolicy,
     ) -> None:
         self._stub, self._where, self._frames = stub, where, frames
-        self._make_request, self._on_event, self._patience = make_request, on_event, patience
+        self._make_request, self._on_event, self._reconnect = make_request, on_event, reconnect
         self._work = asyncio.Event()
         self._finished = False
         self._resuming = False
 
     def wake(self) -> None:
-        """A frame has something to do."""
+        """Hand over the frames that have a `todo`. Call it after a `todo` was set."""
         self._work.set()
 
     def finish(self) -> None:
-        """No further frame will have."""
+        """Half-close the stream, since no further frame has to be handed over."""
         self._finished = True
         self._work.set()
 
     async def run(self) -> None:
-        """Until `finish` and the end of the stream. Raises GoComError when the transmitter refuses, or stays away."""
+        """Keep the stream open until `finish` was called and the stream has ended.
+
+        Raises:
+            GoComError: the transmitter refuses the stream, or has been out of reach for too long.
+        """
         while True:
             error = await self._stream()
             if self._finished:
                 return
-            await self._patience.lost(error, self._where)
+            await self._reconnect.wait_or_raise(error, self._where)
             for frame in self._frames.values():
                 frame.mark_stream_lost()
 
     async def _stream(self) -> grpc.aio.AioRpcError | None:
-        """One stream, to its end; -> why it ended, None: without a word."""
+        """Open one stream, and run it to its end. Return the error that ended it, or None if it ended without one."""
         call = self._stub.Transmit(timeout=STREAM_DEADLINE_S)
         status, began = CallStatus(call), time.monotonic()
         writer = asyncio.create_task(self._write_all(call))
         try:
             async for event in call:
-                self._patience.heard()
+                self._reconnect.mark_reached()
                 self._on_event(event)
         except grpc.aio.AioRpcError as error:
             return _true_status(error, status)
@@ -84,12 +88,14 @@ class Uplink:
             call.cancel()
             await asyncio.gather(writer, return_exceptions=True)
             self._resuming = True
-            if time.monotonic() - began > STOOD_S:
-                self._patience.heard()
+            if time.monotonic() - began > REACHED_AFTER_S:
+                self._reconnect.mark_reached()
         return None
 
     async def _write_all(self, call: Any) -> None:
-        # The session may be there still, though nothing of it has to be resumed: it must not be taken for another's.
+        """Write the requests of all frames with a `todo`, until `finish` was called or the stream has ended."""
+        # The transmitter may still have the session from before a cut. So the first request on a further stream says
+        # that it resumes, even if its frame is new; otherwise the session would be taken for another client's.
         resuming = self._resuming
         try:
             while True:
@@ -105,11 +111,11 @@ class Uplink:
                     return
                 await self._work.wait()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            return  # the stream has ended, and its reader says why
+            return  # the stream has ended, and its reader gets the reason
 
 
 def _true_status(error: grpc.aio.AioRpcError, status: CallStatus) -> grpc.aio.AioRpcError:
-    """The error with the status that the server sent."""
+    """Return the error with the status that the server really sent, see CallStatus."""
     code, details, trailing = status.of(error)
     metadata = grpc.aio.Metadata(*trailing)
     return grpc.aio.AioRpcError(code, error.initial_metadata(), metadata, details=details)

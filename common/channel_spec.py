@@ -1,16 +1,18 @@
-"""Channel profiles as people write them, and back.
+"""Conversion between channel profiles and SPECs, the text that people write for them.
 
 A SPEC is one of
-    a preset                 lossy
-    a chain, applied in turn gilbert_elliott:p=0.02,r=0.25+bit_flip:rate=1e-4,damage=deliver
-    a YAML file              {seed: 7, impairments: [{packet_erasure: {rate: 0.2}}]}
 
-A preset may be a part of a chain. Two are written in a way of their own: `trace_replay:file=run.trace`
-(trace_file.py; the file is read here, in YAML as seen from the YAML file's folder), and
-`netem:loss 5%` (netem_spec.py), which becomes others.
+    a preset        lossy
+    a chain         gilbert_elliott:p=0.02,r=0.25+bit_flip:rate=1e-4,damage=deliver
+    a YAML file     its path; content such as {seed: 7, impairments: [{packet_erasure: {rate: 0.2}}]}
 
-Names and parameters are those of `Impairment` in channel.proto; a name that is no case of its oneof becomes the
-extension case, for faults from plug-ins. Ranges are the emulator's business: here only form is checked.
+The impairments of a chain are applied in their order, and a preset may be a part of a chain. Two impairments have a
+syntax of their own. `trace_replay:file=run.trace` names a file, see packet_trace_file.py, which is read here; in a YAML
+file its path is relative to the folder of the YAML file. `netem:loss 5%`, see netem_spec.py, is converted to other
+impairments.
+
+Names and parameters are those of `Impairment` in channel.proto. Any other name becomes the extension case of its oneof,
+for faults of plug-ins. Only the form is checked here; the emulator checks ranges.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from gocom.common.yaml_files import MAX_QUOTED, read_yaml
 from gocom.v1 import channel_pb2
 
 MAX_IMPAIRMENTS = 32
+"""Largest number of impairments in a profile."""
 TRACE_REPLAY = "trace_replay"
 
 PRESETS: dict[str, str] = {
@@ -45,63 +48,69 @@ PRESETS: dict[str, str] = {
     "bursty": "gilbert_elliott:p=0.02,r=0.2",
     "noisy": "bit_flip:rate=1e-3,damage=deliver",
 }
+"""Chain that each preset stands for."""
 
-# A plus sign within a number (1e+3) is followed by a digit, one between impairments by a name.
-_BETWEEN = re.compile(r"\s*\+\s*(?=[A-Za-z_])")
+# A plus sign that separates impairments is followed by a name; one within a number (1e+3) by a digit.
+_CHAIN_SEPARATOR = re.compile(r"\s*\+\s*(?=[A-Za-z_])")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
 _WITH_UNIT = re.compile(f"({_DECIMAL.pattern})\\s*(?P<unit>%|[a-z]+)", re.IGNORECASE)
 _NOT_FINITE = re.compile(r"[+-]?\.?(nan|inf)", re.IGNORECASE)
-_KINDS = channel_pb2.Impairment.DESCRIPTOR.oneofs_by_name["kind"].fields
+_KIND_FIELDS = channel_pb2.Impairment.DESCRIPTOR.oneofs_by_name["kind"].fields
 
 
 def parse_spec(text: str, seed: int | None = None) -> channel_pb2.ChannelProfile:
-    """SPEC -> profile.
+    """Parse a SPEC, and return its profile.
 
     Args:
         text: preset name, chain, or path of a .yml or .yaml file.
-        seed: of the channel's randomness, 0 to 2**64 - 1; None: the YAML file's, else 0.
+        seed: seed of the channel's randomness, 0 to 2**64 - 1; None: the seed in the YAML file, else 0.
 
     Raises:
-        InvalidInput: naming the impairment, the field and the choices.
+        InvalidInput: the SPEC is invalid; the message names the impairment, the field and the choices.
     """
     text = text.strip()
     if text.lower().endswith((".yml", ".yaml")):
         profile = _parse_yaml(Path(text))
     else:
         profile = channel_pb2.ChannelProfile()
-        for part in _parts(text):
+        for part in _split_chain(text):
             name, _, words = (piece.strip() for piece in part.partition(":"))
             where = f"impairments[{len(profile.impairments)}]"
-            _add(profile, name, words if name == NETEM else _parse_parameters(words, f"{where}.{name}"), Path())
+            parameters = words if name == NETEM else _parse_parameters(words, f"{where}.{name}")
+            _add_impairment(profile, name, parameters, Path())
     if seed is not None:
         profile.seed = _checked_seed(seed)
     return profile
 
 
-def _parts(text: str) -> list[str]:
-    """The parts of a chain, with those of a preset in its place."""
+def _split_chain(text: str) -> list[str]:
+    """Split a chain into its impairments, with each preset replaced by the impairments that it stands for."""
     parts: list[str] = []
-    for part in _BETWEEN.split(text) if text else []:
+    for part in _CHAIN_SEPARATOR.split(text) if text else []:
         name, colon, _ = part.partition(":")
         if (name := name.strip()) not in PRESETS:
             parts.append(part)
         elif colon:
             raise InvalidInput(f"{name}: is a preset and has no parameters; it stands for {PRESETS[name] or 'nothing'}")
         else:
-            parts += _BETWEEN.split(PRESETS[name]) if PRESETS[name] else []
+            parts += _CHAIN_SEPARATOR.split(PRESETS[name]) if PRESETS[name] else []
     return parts
 
 
 def format_spec(profile: channel_pb2.ChannelProfile) -> str:
-    """Profile -> chain text without the seed: parse_spec(format_spec(p), p.seed) == p.
+    """Return the chain of a profile, without the seed, so that parse_spec(format_spec(p), p.seed) == p.
 
-    Of a trace only its size: nothing reads that back, and parse_spec says so.
+    The exception is trace_replay: only the size of the trace is given, and parse_spec refuses that.
+
+    Raises:
+        InvalidInput: an impairment has no kind, or an enum value that is unknown.
     """
-    return "+".join(_format(impairment) for impairment in profile.impairments)
+    return "+".join(_format_impairment(impairment) for impairment in profile.impairments)
 
 
-def _format(impairment: channel_pb2.Impairment) -> str:
+def _format_impairment(impairment: channel_pb2.Impairment) -> str:
+    """Return the text of one impairment in a chain."""
     case = impairment.WhichOneof("kind")
     if case is None:
         raise InvalidInput(f"impairments: one has no kind; choose {', '.join(_case_names())}")
@@ -116,20 +125,22 @@ def _format(impairment: channel_pb2.Impairment) -> str:
         fault: Message = getattr(impairment, case)
         given = {field.name for field, _ in fault.ListFields()}
         fields = [field for field in fault.DESCRIPTOR.fields if field.name in given or _is_required(field)]
-        words = [f"{field.name}={_word(field, getattr(fault, field.name))}" for field in fields]
+        words = [f"{field.name}={_format_value(field, getattr(fault, field.name))}" for field in fields]
     return f"{name}:{','.join(words)}" if words else name
 
 
-def _word(field: Any, value: Any) -> str:
+def _format_value(field: Any, value: Any) -> str:
+    """Return the text of a parameter: the name of an enum value, or a number."""
     return str(enum_to_name(field.enum_type, value, field.name)) if field.enum_type is not None else repr(value)
 
 
 def _case_names() -> list[str]:
-    return [field.name for field in _KINDS if field.name != EXTENSION]
+    """Return the names of the impairments that have a case of their own in the oneof."""
+    return [field.name for field in _KIND_FIELDS if field.name != EXTENSION]
 
 
 def _parse_parameters(text: str, where: str) -> dict[str, str]:
-    """ "a=1,b=2" -> {"a": "1", "b": "2"}."""
+    """Return the parameters in text such as "a=1,b=2" as {"a": "1", "b": "2"}."""
     values: dict[str, str] = {}
     for part in text.split(",") if text.strip() else []:
         key, equals, value = (piece.strip() for piece in part.partition("="))
@@ -142,6 +153,7 @@ def _parse_parameters(text: str, where: str) -> dict[str, str]:
 
 
 def _parse_yaml(path: Path) -> channel_pb2.ChannelProfile:
+    """Read the profile in a YAML file. Raises InvalidInput if the file cannot be read or has another form."""
     try:
         document = read_yaml(path)
     except InvalidInput as error:
@@ -160,24 +172,38 @@ def _parse_yaml(path: Path) -> channel_pb2.ChannelProfile:
             raise InvalidInput(f"{where}: must be a name with parameters, such as {{packet_erasure: {{rate: 0.2}}}}")
         ((name, parameters),) = item.items()
         if not (isinstance(parameters, dict | None) or (name == NETEM and isinstance(parameters, str))):
-            raise InvalidInput(f"{where}.{_short(name)}: must be a mapping of parameters, got {_short(parameters)}")
-        _add(profile, str(name), parameters or {}, path.parent)
+            got = _abbreviate(parameters)
+            raise InvalidInput(f"{where}.{_abbreviate(name)}: must be a mapping of parameters, got {got}")
+        _add_impairment(profile, str(name), parameters or {}, path.parent)
     return profile
 
 
 def _checked_seed(seed: Any) -> int:
+    """Return the seed. Raises InvalidInput unless it is an integer in 0 to 2**64 - 1."""
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 1 << 64:
-        raise InvalidInput(f"seed: {_short(seed)} is not a whole number in 0 to 2**64 - 1")
+        raise InvalidInput(f"seed: {_abbreviate(seed)} is not a whole number in 0 to 2**64 - 1")
     return seed
 
 
-def _short(value: Any) -> str:
-    """As text, cut: a few lines of YAML can stand for gigabytes of it."""
+def _abbreviate(value: Any) -> str:
+    """Return a value as text of at most MAX_QUOTED characters: a few lines of YAML can expand to gigabytes."""
     return (str(value) if isinstance(value, Exception | str) else reprlib.repr(value))[:MAX_QUOTED]
 
 
-def _add(profile: channel_pb2.ChannelProfile, name: str, parameters: Mapping[Any, Any] | str, folder: Path) -> None:
-    """Append one impairment to the profile; of netem, whose parameters are text, one or more."""
+def _add_impairment(
+    profile: channel_pb2.ChannelProfile, name: str, parameters: Mapping[Any, Any] | str, folder: Path
+) -> None:
+    """Append an impairment to the profile; netem, whose parameters are text, becomes one or more impairments.
+
+    Args:
+        profile: the profile to append to.
+        name: name of the impairment.
+        parameters: values by name; text for netem.
+        folder: folder that the path of a trace is relative to.
+
+    Raises:
+        InvalidInput: the name or a parameter is invalid, or there are too many impairments.
+    """
     position = len(profile.impairments)
     if position >= MAX_IMPAIRMENTS:
         raise InvalidInput(f"impairments: more than {MAX_IMPAIRMENTS}")
@@ -193,7 +219,7 @@ def _add(profile: channel_pb2.ChannelProfile, name: str, parameters: Mapping[Any
     if name not in _case_names():
         impairment.extension.name = name
         for key, value in parameters.items():
-            impairment.extension.parameters[str(key)] = _number(value, f"{where}.{key}")
+            impairment.extension.parameters[str(key)] = _parse_number(value, f"{where}.{key}")
         return
     if name == TRACE_REPLAY:
         impairment.trace_replay.rounds.extend(_read_trace(parameters, folder, where))
@@ -204,18 +230,19 @@ def _add(profile: channel_pb2.ChannelProfile, name: str, parameters: Mapping[Any
     for key, value in parameters.items():
         if key not in fields:
             raise InvalidInput(f"{where}.{key}: no such parameter; there are {', '.join(fields)}")
-        setattr(target, key, _value(fields[key], value, f"{where}.{key}"))
+        setattr(target, key, _parse_value(fields[key], value, f"{where}.{key}"))
     for field in fields.values():
         if _is_required(field) and field.name not in parameters:
             raise InvalidInput(f"{where}.{field.name}: not set")
 
 
 def _is_required(field: Any) -> bool:
-    """Whether it must be written: a number that on the wire is 0 where it is not set, which few would mean."""
+    """Return whether a parameter must be given: a number without presence, which would be 0 on the wire if omitted."""
     return field.enum_type is None and not bool(field.has_presence)
 
 
 def _add_netem(profile: channel_pb2.ChannelProfile, text: Mapping[Any, Any] | str) -> None:
+    """Append the impairments that netem text stands for. Raises InvalidInput for other text, or too many of them."""
     where = f"impairments[{len(profile.impairments)}].{NETEM}"
     if not isinstance(text, str):
         raise InvalidInput(f"{where}: must be text as tc takes it, such as `netem:loss 5%`")
@@ -229,28 +256,32 @@ def _add_netem(profile: channel_pb2.ChannelProfile, text: Mapping[Any, Any] | st
 
 
 def _read_trace(parameters: Mapping[Any, Any], folder: Path, where: str) -> list[channel_pb2.TraceRound]:
-    """The rounds of the file that is named, a path as seen from the folder."""
+    """Return the rounds in the trace file that the parameter `file` names, a path relative to the folder."""
     hint = f"name the file of the trace: {TRACE_REPLAY}:file=run.trace"
     for key in parameters:
         if key != "file":
-            raise InvalidInput(f"{where}.{_short(key)}: no such parameter; {hint}")
+            raise InvalidInput(f"{where}.{_abbreviate(key)}: no such parameter; {hint}")
     file = parameters.get("file")
     if not isinstance(file, str) or not file:
-        raise InvalidInput(f"{where}.file: {'not set' if not file else _short(file)}; {hint}")
+        raise InvalidInput(f"{where}.file: {'not set' if not file else _abbreviate(file)}; {hint}")
     try:
         return read_trace_file(folder / file)
     except InvalidInput as error:
         raise InvalidInput(f"{where}.file: {error}") from None
 
 
-def _value(field: Any, value: Any, path: str) -> float:
-    """A parameter as its field has it: the number of an enum value, a whole number, or any number."""
+def _parse_value(field: Any, value: Any, path: str) -> float:
+    """Return the value that the field of a parameter takes: the number of an enum value, an integer, or a float.
+
+    Raises:
+        InvalidInput: the value does not fit the field.
+    """
     if field.enum_type is not None:
         return enum_from_name(field.enum_type, str(value), path)
-    number = _number(value, path)
+    number = _parse_number(value, path)
     if field.cpp_type != FieldDescriptor.CPPTYPE_UINT32:
         return number
-    # Which of them are allowed the emulator knows; this is what the message can hold.
+    # Only the range of uint32 is checked here; the emulator checks which of these numbers it allows.
     if not number.is_integer():
         raise InvalidInput(f"{path}: {value!r} is not a whole number")
     if not 0 <= number < 1 << 32:
@@ -258,10 +289,10 @@ def _value(field: Any, value: Any, path: str) -> float:
     return int(number)
 
 
-def _number(value: Any, path: str) -> float:
-    """Return the finite number that a SPEC (text) or a YAML file (any value) has. Raises InvalidInput."""
+def _parse_number(value: Any, path: str) -> float:
+    """Return a number in a SPEC (text) or in a YAML file (any type) as a float. Raises InvalidInput unless finite."""
     text = str(value).strip()
-    # float() would take 0_1 and digits of other scripts as well.
+    # float() would also accept 0_1, and digits of other scripts.
     if not _DECIMAL.fullmatch(text) and not _NOT_FINITE.fullmatch(text):
         raise InvalidInput(f"{path}: {value!r} is not a number{_unit_hint(text)}")
     number = float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
@@ -271,7 +302,7 @@ def _number(value: Any, path: str) -> float:
 
 
 def _unit_hint(text: str) -> str:
-    """What to write instead of a number with a unit; "" for anything else."""
+    """Return a hint how to write a number that was given with a unit; "" for any other text."""
     match = _WITH_UNIT.fullmatch(text)
     if match is None:
         return ""

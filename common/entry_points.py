@@ -1,10 +1,10 @@
-"""What other distributions, and rooms of this one that may be left out, bring along: entry points by group.
+"""Entry points, by which other distributions, and optional parts of this one, extend GO-COM. There are three groups:
 
-    gocom.plugins     packages with codecs, faults or tasks, see common/registry.py
+    gocom.plugins     packages with codecs or faults, see common/registry.py
     gocom.commands    further commands of `gocom`
-    gocom.checks      what `gocom doctor` asks beside its own questions
+    gocom.checks      further checks of `gocom doctor`
 
-GOCOM_ENTRY_POINTS=off leaves out all that other distributions bring, so that one can see whether they are the trouble.
+GOCOM_ENTRY_POINTS=off ignores the entry points of other distributions, to see whether one of them causes a problem.
 """
 
 from __future__ import annotations
@@ -18,47 +18,49 @@ from typing import Any
 from gocom.common.errors import InvalidInput
 
 PLUGINS, COMMANDS, CHECKS = "gocom.plugins", "gocom.commands", "gocom.checks"
-VARIABLE = "GOCOM_ENTRY_POINTS"
-_OWN = "gocom"
-"""The name of this distribution."""
+ENTRY_POINTS_VARIABLE = "GOCOM_ENTRY_POINTS"
+"""Name of the environment variable that is "on" or "off"."""
+_DISTRIBUTION = "gocom"
+"""Name of this distribution."""
 
 
 def find_entry_points(group: str) -> dict[str, metadata.EntryPoint]:
-    """Entry points of a group by name; of equal names the first that is installed.
+    """Return the entry points of a group by name; of entry points with the same name, the first one found.
 
     Raises:
-        InvalidInput: GOCOM_ENTRY_POINTS is neither on nor off.
+        InvalidInput: GOCOM_ENTRY_POINTS is neither "on" nor "off".
     """
-    wanted = os.environ.get(VARIABLE, "on")
+    wanted = os.environ.get(ENTRY_POINTS_VARIABLE, "on")
     if wanted not in ("on", "off"):
-        raise InvalidInput(f"{VARIABLE}: {wanted!r} is none of on, off")
+        raise InvalidInput(f"{ENTRY_POINTS_VARIABLE}: {wanted!r} is none of on, off")
     found: dict[str, metadata.EntryPoint] = {}
-    for point in _all(group):
-        if wanted == "on" or (point.dist is not None and point.dist.name == _OWN):
+    for point in _read_entry_points(group):
+        if wanted == "on" or (point.dist is not None and point.dist.name == _DISTRIBUTION):
             found.setdefault(point.name, point)
     return found
 
 
 @cache
-def _all(group: str) -> tuple[metadata.EntryPoint, ...]:
-    """Read once a process: it opens a file of every distribution that is installed."""
+def _read_entry_points(group: str) -> tuple[metadata.EntryPoint, ...]:
+    """Return all entry points of a group. Cached, because it opens a file of every installed distribution."""
     return tuple(metadata.entry_points(group=group))
 
 
-def load_each(group: str, broken: Callable[[str, Exception], None]) -> dict[str, Any]:
+def load_entry_points(group: str, on_error: Callable[[str, Exception], None]) -> dict[str, Any]:
     """Load every entry point of a group.
 
     Args:
-        group: one of the groups above.
-        broken: is told the name of an entry point that cannot be loaded, and why; it is skipped.
+        group: PLUGINS, COMMANDS or CHECKS.
+        on_error: called with the name of each entry point that cannot be loaded, and the exception. That entry point is
+            skipped.
 
     Returns:
-        what each names, by the entry point's name.
+        the loaded objects, by the names of their entry points.
     """
     loaded = {}
     for name, point in find_entry_points(group).items():
         try:
             loaded[name] = point.load()
-        except Exception as error:  # whatever another distribution does while it is imported
-            broken(name, error)
+        except Exception as error:  # importing another distribution may raise anything
+            on_error(name, error)
     return loaded

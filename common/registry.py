@@ -1,11 +1,12 @@
-"""Registries that raise on duplicates and name the choices on a miss, and the loader that fills them.
+"""Registries of codecs, impairments and the like, filled by importing modules of this package and of plug-ins.
 
-A plug-in is a package with the folders of ours that it adds to: `systems`, `encoders`, `decoders`, `impairments`. Their
-modules are imported where the services need them. It is found in one of two ways:
+A plug-in is a package with one or more folders named as ours: `systems`, `encoders`, `decoders`, `impairments`. Each
+service imports the modules of the folders that it needs. Plug-ins are found in two ways:
 
-    entry point     an installed distribution names the package in the group gocom.plugins; one that cannot be imported
-                    is named on stderr and skipped, since the user may need none of it
-    GOCOM_PLUGINS   names of packages, comma-separated, for trying one out; an error in it is raised
+    entry point     An installed distribution names the package in the group gocom.plugins. A plug-in that cannot be
+                    imported is named on stderr and skipped, since the user may need nothing of it.
+    GOCOM_PLUGINS   This environment variable names packages, separated by commas, for trying out a plug-in. An error
+                    in one of them is raised.
 """
 
 from __future__ import annotations
@@ -25,16 +26,20 @@ from gocom.common.errors import UnknownName
 T = TypeVar("T")
 
 PLUGINS_VARIABLE = "GOCOM_PLUGINS"
+"""Name of the environment variable that names plug-ins to try out."""
 
 
 class Registry(Generic[T]):
-    """Names to things of one kind; filled when first asked, by importing every module of `home` and of the plug-ins.
+    """A mapping from names to items of one kind, such as codecs.
+
+    It is filled at the first lookup, by importing every module of `home` and of the same folder in each plug-in.
 
     Args:
-        kind: what the things are, for messages: "codec", "impairment".
-        home: package whose modules register themselves, such as "gocom.transmitter.encoders".
-        file_of: says in which file of the folders a name is likely registered, without its ending. That file is tried
-            first, so that a service that serves jpeg need not import torch; None: all are imported at once.
+        kind: kind of the items, for messages: "codec", "impairment".
+        home: package whose modules register items, such as "gocom.transmitter.encoders".
+        file_of: function from the name of an item to the name, without ".py", of the file that probably registers it.
+            That file is imported first, so that a service that serves jpeg need not import torch. If it is None, or
+            returns "", all modules are imported.
     """
 
     def __init__(self, kind: str, home: str, file_of: Callable[[str], str] | None = None) -> None:
@@ -45,24 +50,24 @@ class Registry(Generic[T]):
         self._loaded: set[str] = set()
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator: put a thing under `name`. Raises ValueError for a name that is taken."""
+        """Return a decorator that registers an item under `name`. It raises ValueError for a name that is taken."""
 
-        def put(item: T) -> T:
+        def register_item(item: T) -> T:
             self.add(name, item)
             return item
 
-        return put
+        return register_item
 
     def add(self, name: str, item: T) -> None:
-        """Put a thing under `name`. Raises ValueError for a name that is taken."""
+        """Register an item under `name`. Raises ValueError for a name that is taken."""
         if name in self._items:
             raise ValueError(f"{self.kind}: {name!r} is registered twice, by {self._items[name]!r} and {item!r}")
         self._items[name] = item
 
     def get(self, name: str) -> T:
-        """The thing under `name`. Raises UnknownName with the choices."""
+        """Return the item registered under `name`. Raises UnknownName, which lists the choices."""
         if name not in self._items and self._file_of is not None:
-            self._import_file(self._file_of(name))
+            self._load_likely_file(self._file_of(name))
         if name not in self._items:
             self.load()
         if name not in self._items:
@@ -78,14 +83,14 @@ class Registry(Generic[T]):
         return iter(sorted(self._items))
 
     def load(self) -> None:
-        """Import this registry's home and the same folder of every plug-in package."""
-        for package in [self.home, *self._tried_out()]:
+        """Import all modules of this registry's home, and of the same folder in every plug-in."""
+        for package in [self.home, *self._trial_packages()]:
             self._load_folder(package)
-        for name, package in self._installed():
-            self._or_skip(name, partial(self._load_folder, package))
+        for name, package in self._installed_packages():
+            self._load_or_skip(name, partial(self._load_folder, package))
 
     def _load_folder(self, package: str) -> None:
-        """Import every module of a package, once; a plug-in need not have it."""
+        """Import every module of a package, unless that was done before. A plug-in need not have the package."""
         if package in self._loaded:
             return
         self._loaded.add(package)
@@ -96,37 +101,39 @@ class Registry(Generic[T]):
             importlib.import_module(f"{package}.{entry.name}")
 
     def _load_file(self, package: str, file: str) -> None:
-        """Import the module of that name in a package, where there is one."""
+        """Import the module `file` of a package if it exists."""
         if importlib.util.find_spec(package) and importlib.util.find_spec(f"{package}.{file}"):
             importlib.import_module(f"{package}.{file}")
 
-    def _import_file(self, file: str) -> None:
-        """Import the modules of that name in this registry's home and in the plug-ins."""
+    def _load_likely_file(self, file: str) -> None:
+        """Import the module `file` of this registry's home and of the same folder in every plug-in, where it exists."""
         if not file:
             return
-        for package in [self.home, *self._tried_out()]:
+        for package in [self.home, *self._trial_packages()]:
             self._load_file(package, file)
-        for name, package in self._installed():
-            self._or_skip(name, partial(self._load_file, package, file))
+        for name, package in self._installed_packages():
+            self._load_or_skip(name, partial(self._load_file, package, file))
 
     @property
     def _folder(self) -> str:
+        """Name of the folder, without the packages around it."""
         return self.home.rpartition(".")[2]
 
-    def _tried_out(self) -> list[str]:
-        """This registry's folder in each package that GOCOM_PLUGINS names."""
+    def _trial_packages(self) -> list[str]:
+        """Return the dotted name of this registry's folder in each package that GOCOM_PLUGINS names."""
         names = (name.strip() for name in os.environ.get(PLUGINS_VARIABLE, "").split(","))
         return [f"{name}.{self._folder}" for name in names if name]
 
-    def _installed(self) -> list[tuple[str, str]]:
-        """(name, this registry's folder in its package) of each plug-in that is installed and was not skipped."""
+    def _installed_packages(self) -> list[tuple[str, str]]:
+        """Return (name, dotted name of this registry's folder in it) of each installed plug-in that was not skipped."""
         points = find_entry_points(PLUGINS)
         return [(name, f"{point.value}.{self._folder}") for name, point in points.items() if name not in _skipped]
 
-    def _or_skip(self, name: str, load: Callable[[], None]) -> None:
+    def _load_or_skip(self, name: str, load: Callable[[], None]) -> None:
+        """Call `load`. If it raises, print why, and skip the plug-in of this name from now on."""
         try:
             load()
-        except Exception as error:  # whatever a plug-in does while it is imported
+        except Exception as error:  # importing a plug-in may raise anything
             _skipped.add(name)
             reason = f"{type(error).__name__}: {error}"
             print(f"gocom: the plug-in {name!r} is skipped, it cannot be imported ({reason})", file=sys.stderr)

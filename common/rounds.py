@@ -100,3 +100,8 @@ def spans_to_positions(spans: Ints) -> Ints:
 def missing_spans(present: Bools) -> Ints:
     """Return the (start, length) of each run of False in a mask, bool [N]: int64 [S, 2]."""
     return positions_to_spans(np.flatnonzero(~present))
+
+
+def erased_spans(segments: Mapping[int, ReceivedSegment]) -> dict[int, Ints]:
+    """Return the spans of the erased elements by segment kind, int64 [S, 2]; a segment without any is left out."""
+    return {kind: missing_spans(~segment.erased) for kind, segment in segments.items() if segment.erased.any()}

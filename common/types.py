@@ -66,7 +66,7 @@ class Provenance(IntEnum):
 
 
 class Parameters(BaseModel):
-    """Base class of codec headers and codec options. They are immutable, and unknown names are errors."""
+    """Base class of codec headers and codec options. They are immutable; a field of an unknown name is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,4 +1,4 @@
-"""Reader of YAML 1.2 files that people write: channel profiles and scripts."""
+"""Reader of the YAML 1.2 files that users write: channel profiles and fault scripts."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ruamel.yaml.nodes import ScalarNode
 from gocom.common.errors import InvalidInput
 
 MAX_QUOTED = 300
-"""Longest part of a parser's message that an error repeats, in characters."""
+"""Largest number of characters that an error message quotes from the parser's message, or from the file."""
 
 
 class _Constructor(SafeConstructor):
-    """A constructor of plain data that reads numbers as YAML 1.2 does: 1_0 is text, and not 10 as in the library."""
+    """A constructor of plain data that reads numbers as YAML 1.2 does: 1_0 is text, but the library would read 10."""
 
     def construct_number(self, node: ScalarNode) -> int | float | str:
-        """Return the int or float of a scalar that looks like one; its text if there is an underscore in it."""
+        """Return the int or float that a scalar stands for, or its text if there is an underscore in it."""
         if "_" in node.value:
             return str(node.value)
         number: int | float
@@ -35,7 +35,7 @@ def read_yaml(path: Path) -> Any:
     """Return the content of a YAML 1.2 file as dicts, lists, text, numbers, dates, booleans and None.
 
     Raises:
-        InvalidInput: the file cannot be read, or is not YAML; a key that is given twice is named.
+        InvalidInput: the file cannot be read, is not valid YAML, or gives a key twice; the message then names the key.
     """
     yaml = YAML(typ="safe", pure=True)
     yaml.Constructor = _Constructor
@@ -45,7 +45,7 @@ def read_yaml(path: Path) -> Any:
         line = error.problem_mark.line + 1
         raise InvalidInput(f"cannot read {str(path)!r}: in line {line}: {error.problem[:MAX_QUOTED]}") from None
     # Besides YAMLError the library raises ValueError for an invalid date, RecursionError for deeply nested brackets,
-    # and KeyError or IndexError for a tag with a value that it cannot have.
+    # and KeyError or IndexError for a tag whose value is invalid.
     except Exception as error:
         words = str(error)[:MAX_QUOTED] or type(error).__name__
         raise InvalidInput(f"cannot read {str(path)!r}: {words}") from None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gocom.channel_emulator.chain import Chain
-from gocom.channel_emulator.proxy.feedback_packets import arrives
+from gocom.channel_emulator.proxy.feedback_as_packets import arrives
 from gocom.common.channel_spec import parse_spec
 from gocom.common.codec_interfaces import GenerativeDecoder, SemanticEncoder
 from gocom.common.csi import Csi
@@ -22,7 +22,7 @@ from gocom.receiver.decoders import DECODERS
 from gocom.receiver.feedback_policy import feedback_for, wanted_elements
 from gocom.receiver.link_estimation import LinkEstimate
 from gocom.transmitter.encoders import ENCODERS
-from gocom.transmitter.resources.delivery import PLAIN, Delivery, DeliveryEncoder
+from gocom.transmitter.resources.repair_and_power import PLAIN, Delivery, DeliveryEncoder
 
 
 @dataclass(frozen=True, slots=True)

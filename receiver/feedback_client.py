@@ -1,4 +1,4 @@
-"""Sending feedback to the transmitter, over a channel that may lose it."""
+"""Client that sends feedback to the transmitter over a channel that may lose it."""
 
 from __future__ import annotations
 
@@ -26,24 +26,26 @@ log = get_logger("receiver")
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
 """Shortest and longest pause, in seconds, between attempts while the transmitter is out of reach."""
 LONGEST_SHARE = 1 / 16
-"""Share of a long patience that the longest pause may take instead, so that MAX_ATTEMPTS attempts last."""
+"""Share of the patience that the longest pause may take if that is longer than LONGEST_PAUSE_S, so that MAX_ATTEMPTS
+attempts suffice for all of a long patience."""
 
 
 class FeedbackClient:
     """A client of the transmitter's FeedbackService, which asks for further rounds.
 
-    Feedback that the channel loses is never answered. So a message is sent again while there is no answer; an earlier
-    attempt may still be answered meanwhile. An answer is never lost: it goes back on the connection of its call.
+    The transmitter cannot answer a message that the channel loses, so a message without an answer is sent again. An
+    earlier attempt may still be answered meanwhile. Answers are never lost, since each returns on the connection of its
+    call.
 
     Args:
         address: host:port of the FeedbackService, or of a channel emulator that forwards to it.
-        patience_s: seconds to wait for an answer in all; until then an unreachable transmitter is tried again.
-        try_s: seconds to wait for the answer to the first attempt before the second; 0: there is one attempt. See
-            `gocom.common.wire.feedback.answer_waits`.
-        security: TLS and token of this end; None: plain text, and no token.
+        patience_s: seconds to wait for an answer in total. Until then, an unreachable transmitter is tried again.
+        try_s: seconds to wait for an answer between the first attempt and the second; 0: there is only one attempt.
+            See `gocom.common.wire.feedback.answer_waits`.
+        security: TLS and token settings of this end; None: plain text, no token.
 
     Raises:
-        InvalidInput: the security settings cannot be used.
+        InvalidInput: the security settings are invalid.
     """
 
     def __init__(self, address: str, patience_s: float, try_s: float, security: SecuritySettings | None = None) -> None:
@@ -55,7 +57,15 @@ class FeedbackClient:
         self, session_id: str, rounds: Sequence[ReceivedMessage], wanted: Mapping[int, Ints], link: LinkSettings,
         report: LinkReport | None = None,
     ) -> bool:  # fmt: skip
-        """Send feedback, and return whether a further round will come; False also where no answer came in time."""
+        """Send feedback, and return whether a further round will follow; False also if no answer arrived in time.
+
+        Args:
+            session_id: session of the frame.
+            rounds: all rounds of the frame so far.
+            wanted: requested elements, spans int64 [S, 2] by segment kind.
+            link: packetizer settings of the session.
+            report: the receiver's estimate of the link; None: it has none.
+        """
         request = feedback_to_proto(feedback_for(rounds, wanted, report), rounds[0].frame, link)
         request.session_id = session_id
         exchange = _FeedbackExchange(self._stub, request, self._patience_s)
@@ -81,15 +91,15 @@ class FeedbackClient:
 
 
 class _FeedbackExchange:
-    """The attempts at one feedback message.
+    """All attempts to send one feedback message.
 
     Args:
         stub: FeedbackServiceStub.
-        request: the message. Its field `attempt` counts the attempts, of which there are at most MAX_ATTEMPTS.
-        patience_s: seconds until the exchange is given up.
+        request: the message. Its field `attempt` is set to the number of the attempt, from 0 to MAX_ATTEMPTS - 1.
+        patience_s: seconds after which the exchange is given up.
 
     Attributes:
-        sent_bytes: size of all attempts together.
+        sent_bytes: total size of all attempts, in bytes.
     """
 
     def __init__(self, stub: Any, request: feedback_pb2.SendFeedbackRequest, patience_s: float) -> None:
@@ -97,32 +107,41 @@ class _FeedbackExchange:
         self._longest_pause_s = max(LONGEST_PAUSE_S, LONGEST_SHARE * patience_s)
         self._stub, self._request = stub, request
         self._name = frame_id(request.session_id, request.frame_index)
-        self._until = time.monotonic() + patience_s
+        self._deadline = time.monotonic() + patience_s
         self._calls: set[asyncio.Future[feedback_pb2.SendFeedbackResponse | GoComError]] = set()
 
     async def run(self, waits: Sequence[float]) -> feedback_pb2.SendFeedbackResponse | None:
-        """Return the first answer to any attempt; None where none came in time, or the message was refused."""
+        """Send the message until it is answered, and return the first answer.
+
+        Args:
+            waits: seconds to wait for an answer after each attempt, see `gocom.common.wire.feedback.answer_waits`.
+
+        Returns:
+            the answer; None: no answer arrived in time, or the message was refused.
+        """
         pause = FIRST_PAUSE_S
         for wait in waits:
             self._send()
-            silent_at = min(time.monotonic() + wait, self._until)
-            while self._calls and (left := silent_at - time.monotonic()) > 0:
-                ended, self._calls = await asyncio.wait(self._calls, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-                heard = [call.result() for call in ended]
-                for answer in heard:
+            attempt_deadline = min(time.monotonic() + wait, self._deadline)
+            while self._calls and (remaining := attempt_deadline - time.monotonic()) > 0:
+                done, self._calls = await asyncio.wait(
+                    self._calls, timeout=remaining, return_when=asyncio.FIRST_COMPLETED
+                )
+                results = [call.result() for call in done]
+                for answer in results:
                     if isinstance(answer, feedback_pb2.SendFeedbackResponse):
                         return answer
-                for error in heard:
+                for error in results:
                     log.warning("feedback failed", frame_id=self._name, error=str(error))
-                    if not isinstance(error, NotReady | Busy) or time.monotonic() + pause >= self._until:
+                    if not isinstance(error, NotReady | Busy) or time.monotonic() + pause >= self._deadline:
                         return None
-                if not heard:
+                if not results:
                     continue
-                # The transmitter may be restarting; if the link stream fell with it, this task is cancelled.
+                # The transmitter may be restarting. If that also cut the link stream, this task is cancelled.
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, self._longest_pause_s)
                 self._send()
-                silent_at = min(time.monotonic() + wait, self._until)
+                attempt_deadline = min(time.monotonic() + wait, self._deadline)
         return None
 
     async def close(self) -> None:
@@ -142,11 +161,12 @@ class _FeedbackExchange:
         size = len(counted_message(request))
         self.sent_bytes += size
         BYTES.labels("receiver").inc(size)
-        call = self._stub.SendFeedback(request, timeout=max(0.1, self._until - time.monotonic()))
+        call = self._stub.SendFeedback(request, timeout=max(0.1, self._deadline - time.monotonic()))
         self._calls.add(asyncio.ensure_future(_response(call)))
 
 
 async def _response(call: Any) -> feedback_pb2.SendFeedbackResponse | GoComError:
+    """Wait for a call to end, and return its response or its error."""
     try:
         response: feedback_pb2.SendFeedbackResponse = await call
     except grpc.aio.AioRpcError as failure:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from gocom.common.csi import LinkReport
-from gocom.common.rounds import merge_rounds, missing_spans, positions_to_spans
+from gocom.common.rounds import erased_spans, merge_rounds, positions_to_spans
 from gocom.common.systems import SYSTEMS
 from gocom.common.types import Feedback, FeedbackPolicy, Ints, ReceivedMessage, Reconstruction
 
@@ -23,14 +23,13 @@ def wanted_elements(rounds: Sequence[ReceivedMessage], picture: Reconstruction |
 
     Args:
         rounds: all rounds so far.
-        picture: what the decoder made of them; None: it could make no picture, and every missing element is wanted.
+        picture: the decoder's picture of these rounds; None: there is no picture, and all erased elements are wanted.
     """
     last, settings = rounds[-1].frame, rounds[0].frame.rounds
     if last.round + 1 >= settings.max_rounds:
         return {}
     if picture is None:
-        erased = {kind: missing_spans(~segment.erased) for kind, segment in merge_rounds(rounds).items()}
-        return {kind: spans for kind, spans in erased.items() if len(spans)}
+        return erased_spans(merge_rounds(rounds))
     if settings.quality_target and (picture.quality_estimate or 0.0) >= settings.quality_target:
         return {}
     wanted = dict(picture.wanted)
@@ -42,17 +41,24 @@ def wanted_elements(rounds: Sequence[ReceivedMessage], picture: Reconstruction |
 def least_certain(codec: str, picture: Reconstruction, budget_bytes: int) -> dict[int, Ints]:
     """Return what policy `uncertain` asks for: spans by segment kind.
 
-    Erased elements of segments that the decoder cannot guess come first, then the guesses that it is least certain of.
-    Their number is estimated, so that the answer fits its budget: fixed-length bits, an eighth on top for packet
-    headers, and ROUND_BYTES. The transmitter counts exactly, and leaves out what does not fit.
+    Erased elements of segments whose elements the decoder cannot guess come first. Then follow the missing elements of
+    whose guess the decoder is least certain, as many as fit in the budget of the round. Their cost is estimated as
+    fixed-length codes, an eighth more for packet headers, and ROUND_BYTES. The transmitter counts exactly, and leaves
+    out elements that do not fit.
+
+    Args:
+        codec: name of the codec.
+        picture: the decoder's picture, with its `wanted` and `uncertain` elements.
+        budget_bytes: bytes that the further round may cost.
     """
     segments = SYSTEMS.get(codec).segments
 
     def element_bytes(kind: int) -> float:
+        """Return the estimated cost of one element, in bytes."""
         return math.ceil(math.log2(segments[kind].alphabet_size)) / 8 * 1.125
 
     wanted = {kind: spans for kind, spans in picture.wanted.items() if kind not in picture.uncertain}
-    # Twice: elements that cannot be guessed are likely to be sent with repair packets.
+    # The factor 2 allows for repair packets, which are likely for elements that cannot be guessed.
     spent = sum(2 * int(s[:, 1].sum()) * element_bytes(kind) for kind, s in wanted.items())
     remaining = budget_bytes - ROUND_BYTES - spent
     for kind, positions in picture.uncertain.items():
@@ -65,12 +71,12 @@ def least_certain(codec: str, picture: Reconstruction, budget_bytes: int) -> dic
 def feedback_for(
     rounds: Sequence[ReceivedMessage], wanted: Mapping[int, Ints], report: LinkReport | None = None
 ) -> Feedback:
-    """Return the feedback that asks for these elements after these rounds.
+    """Return the feedback message that requests elements after the rounds so far.
 
     Args:
         rounds: all rounds so far.
-        wanted: spans by segment kind.
-        report: the receiver's estimate of the link, which goes along.
+        wanted: requested elements, spans int64 [S, 2] by segment kind.
+        report: the receiver's estimate of the link, sent in the same message; None: it has none.
     """
     first, last = rounds[0].frame, rounds[-1].frame
     counts = {segment.kind: segment.element_count for segment in first.segments}

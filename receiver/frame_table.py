@@ -13,7 +13,7 @@ from gocom.common.types import FrameHeader, Ints, LinkSettings, Reconstruction
 from gocom.receiver.feedback_policy import wanted_elements
 from gocom.receiver.frame_decoding import failure_to_proto
 from gocom.receiver.link_state import Frame, LinkDependencies
-from gocom.receiver.session_records import SessionRecord
+from gocom.receiver.session_pictures import SessionRecord
 from gocom.v1 import link_pb2, receiver_pb2
 
 log = get_logger("receiver")
@@ -122,7 +122,7 @@ class FrameTable:
         self.answer(refused)
 
     def answer(self, result: receiver_pb2.Reconstruction) -> None:
-        """Send the outcome of a frame to the sender."""
+        """Send the outcome of a frame to the transmitter, on the link stream."""
         outcome = link_pb2.FrameOutcome(
             frame_index=result.frame_index, status=result.status, reason=result.reason, rounds=result.rounds
         )

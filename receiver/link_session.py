@@ -23,7 +23,7 @@ from gocom.receiver.frame_decoding import DecodeInput, OnPreview, Outcome, failu
 from gocom.receiver.frame_table import FrameTable
 from gocom.receiver.link_state import DecodeJob, Frame, LinkDependencies
 from gocom.receiver.round_assembly import RoundAssembler
-from gocom.receiver.session_records import SessionRecord
+from gocom.receiver.session_pictures import SessionRecord
 from gocom.v1 import link_pb2, receiver_pb2
 
 log = get_logger("receiver")

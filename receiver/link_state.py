@@ -64,8 +64,8 @@ class DecodeJob:
     """A round that waits for the decoder.
 
     Attributes:
-        session: the link stream that the round arrived on.
-        frame: the frame of the round; None if the frame had ended before the round arrived.
+        session: the owner of the link stream that the round arrived on.
+        frame: the frame of the round; None if the frame had ended before. Such a round is acknowledged, not decoded.
         arrived: the round's packets.
     """
 

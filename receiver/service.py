@@ -24,7 +24,7 @@ from gocom.receiver.feedback_client import FeedbackClient
 from gocom.receiver.frame_decoding import warm_up
 from gocom.receiver.link_session import LinkSession
 from gocom.receiver.link_state import DecodeJob, LinkDependencies
-from gocom.receiver.session_records import SessionStore
+from gocom.receiver.session_pictures import SessionStore
 from gocom.v1 import link_pb2, link_pb2_grpc, receiver_pb2, receiver_pb2_grpc
 
 log = get_logger("receiver")

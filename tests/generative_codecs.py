@@ -75,7 +75,11 @@ def pairwise(name: str) -> list[dict[str, str | bool | float]]:
 
 def choice_name(choice: dict[str, str | bool | float]) -> str:
     """In the name of a case."""
-    return "".join(f"_{value if isinstance(value, str) else f'{option}_{value:g}'}" for option, value in choice.items())
+
+    def word(option: str, value: str | bool | float | None) -> str:
+        return value if isinstance(value, str) else f"{option}_{value if value is None else f'{value:g}'}"
+
+    return "".join(f"_{word(option, value)}" for option, value in choice.items())
 
 
 def drawn_header(kind: type[Parameters], rng: np.random.Generator) -> Parameters:

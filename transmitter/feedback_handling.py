@@ -68,8 +68,11 @@ def check_feedback(
     )
 
 
-class Answers:
-    """Answers by (frame index, round), so that a repeated message gets the first answer. The oldest are dropped."""
+class AnsweredFeedback:
+    """The transmitter's answers to feedback, by frame index and round: a message that is repeated gets the same answer.
+
+    The number of answers is bounded; the oldest are dropped first.
+    """
 
     def __init__(self) -> None:
         self._tasks: OrderedDict[Key, asyncio.Task[Answer]] = OrderedDict()

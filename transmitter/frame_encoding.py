@@ -17,7 +17,13 @@ from gocom.common.packetizer import packetize
 from gocom.common.systems import SYSTEMS
 from gocom.common.types import MAX_SIDE_PX, Budget, Feedback, FrameHeader, Goal, GoMessage, LinkSettings
 from gocom.common.wire.frame_messages import check_side, codec_from_proto, rounds_from_proto
-from gocom.transmitter.resources.delivery import PLAIN, Delivery, DeliveryEncoder, DeliverySession, delivery_from_proto
+from gocom.transmitter.resources.repair_and_power import (
+    PLAIN,
+    Delivery,
+    DeliveryEncoder,
+    DeliverySession,
+    delivery_from_proto,
+)
 from gocom.transmitter.resources.unequal_protection import SegmentProtection
 from gocom.v1 import link_pb2, transmitter_pb2
 
@@ -51,7 +57,7 @@ class EncodedRound:
         header: frame header.
         items: header, packet batches and end mark, in order.
         packets: number of packets in the items.
-        bytes: cost of the round.
+        bytes: all serialized bytes of the round, by segment.
         seconds: encoding time.
         csi: channel state that the encoding was based on.
         protection: protection of each segment; empty without unequal protection.

@@ -12,7 +12,7 @@ from gocom.common.logs import frame_id, get_logger
 from gocom.common.service_metrics import FRAMES
 from gocom.common.types import FrameHeader, RoundSettings
 from gocom.transmitter.frame_encoding import FrameRequest
-from gocom.transmitter.resources.delivery import DeliverySession
+from gocom.transmitter.resources.repair_and_power import DeliverySession
 from gocom.v1 import transmitter_pb2
 
 log = get_logger("transmitter")

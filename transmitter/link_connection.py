@@ -1,4 +1,4 @@
-"""The link of a session: opened when it is first needed, and opened again after it was cut."""
+"""The link of a session, which is opened when it is first needed, and opened again after it was cut."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from gocom.v1 import link_pb2
 log = get_logger("transmitter")
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
+"""First and longest pause between attempts to open the link, in seconds, before jitter."""
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return whether the same call may succeed later. A refusal of what was sent stays one."""
+    """Return whether the same call may succeed later. It cannot if the peer refused its content or the credentials."""
     refusals = InvalidInput | Mismatch | TooLarge | Unauthenticated | UnknownName
     return isinstance(error, GoComError) and not isinstance(error, refusals)
 
 
 class LinkConnection:
-    """Keeps one LinkStream open.
+    """The link to the next hop: at most one LinkStream at a time, opened on demand.
 
     Args:
         stub: LinkServiceStub of the next hop.
-        opening: the first item of every stream.
-        patience_s: seconds to go on trying, counted from when the link was lost.
-        on_response: called with every ack and outcome.
-        on_cut: called once for each stream that ended before its time, with the reason.
+        opening: the request that opens the session, the first item of every stream.
+        patience_s: seconds for which opening is tried again, counted from when the link was lost.
+        on_response: called with every acknowledgement and outcome.
+        on_cut: called with the reason, once for each open stream that ended otherwise than by `finish` or `close`.
     """
 
     def __init__(
@@ -48,8 +49,8 @@ class LinkConnection:
         self._stream: LinkStream | None = None
         self._lost_at: float | None = None
 
-    async def connected(self) -> LinkStream:
-        """Return an open stream; where there is none, open one, again and again.
+    async def get_stream(self) -> LinkStream:
+        """Return the open stream. If there is none, try to open one until it succeeds or the patience is over.
 
         Raises:
             GoComError: the next hop refuses the session, or could not be reached for `patience_s`.
@@ -59,7 +60,7 @@ class LinkConnection:
         retrying = AsyncRetrying(
             retry=retry_if_exception(is_transient),
             stop=self._patience_is_over,
-            # With jitter: sessions that lost the same link should not come back all at once.
+            # Jitter keeps sessions that lost the same link from opening it again all at once.
             wait=wait_random_exponential(multiplier=FIRST_PAUSE_S, min=FIRST_PAUSE_S / 2, max=LONGEST_PAUSE_S),
             before_sleep=self._warn_once,
             reraise=True,
@@ -72,6 +73,7 @@ class LinkConnection:
         return stream
 
     async def _open(self) -> LinkStream:
+        """Try once to open a stream. Raises GoComError."""
         stream = LinkStream(self._stub, self._on_response, self._on_end)
         try:
             await stream.open(self._opening)
@@ -83,7 +85,8 @@ class LinkConnection:
         return stream
 
     def _patience_is_over(self, state: RetryCallState) -> bool:
-        # Since the link was lost, not since this attempt began: several frames may ask for it one after the other.
+        # The time counts from when the link was lost, not from the call of `get_stream`, since several frames may call
+        # it one after another.
         return self._lost_at is not None and time.monotonic() - self._lost_at >= self._patience_s
 
     def _warn_once(self, state: RetryCallState) -> None:
@@ -103,7 +106,7 @@ class LinkConnection:
             await stream.close()
 
     async def finish(self) -> None:
-        """Close the stream after its last item was sent; the next `connected` opens another."""
+        """Close the stream after its last item was sent; the next `get_stream` opens another."""
         stream, self._stream = self._stream, None
         if stream is not None:
             await stream.finish()

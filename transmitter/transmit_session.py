@@ -24,7 +24,7 @@ from gocom.common.types import Feedback, LinkSettings
 from gocom.common.wire.feedback import answer_bytes, check_attempt
 from gocom.common.wire.frame_messages import link_to_proto
 from gocom.transmitter.channel_state import ChannelStateSource
-from gocom.transmitter.feedback_handling import Answers, check_feedback, count_attempts, refusal
+from gocom.transmitter.feedback_handling import AnsweredFeedback, check_feedback, count_attempts, refusal
 from gocom.transmitter.frame_admission import FrameAdmission
 from gocom.transmitter.frame_encoding import (
     EncodedRound,
@@ -36,8 +36,8 @@ from gocom.transmitter.frame_encoding import (
 from gocom.transmitter.frame_table import INVALID, LINK, UNDECODABLE, ClientStream, Frame, FrameTable
 from gocom.transmitter.link_connection import LinkConnection, is_transient
 from gocom.transmitter.outbox import Outbox
-from gocom.transmitter.resources.delivery import PLAIN, Delivery
-from gocom.transmitter.sent_event import count_sent, sent_event
+from gocom.transmitter.resources.repair_and_power import PLAIN, Delivery
+from gocom.transmitter.round_sent_event import count_sent, sent_event
 from gocom.v1 import feedback_pb2, link_pb2, transmitter_pb2
 
 log = get_logger("transmitter")
@@ -86,7 +86,7 @@ class TransmitSession:
         )
         patience_s = dependencies.settings.link_patience_s
         self._link = LinkConnection(dependencies.link_stub, opening, patience_s, self._on_response, self._on_cut)
-        self._answers = Answers()
+        self._answers = AnsweredFeedback()
         self._tasks = [asyncio.create_task(self._encode_all()), asyncio.create_task(self._send_all())]
 
     async def submit(self, request: transmitter_pb2.TransmitRequest) -> None:
@@ -209,7 +209,7 @@ class TransmitSession:
         while True:
             frame, cuts, encoded = await self._send_queue.get()
             try:
-                link = await self._link.connected()
+                link = await self._link.get_stream()
             except Exception as error:
                 self.frames.fail(frame, LINK, str(error))
                 continue

@@ -1,5 +1,7 @@
 """Base classes of faults, and the counts that are compared with the closed form of each fault.
 
+A fault is what happens to packets; an impairment is a fault with its parameters, as an entry of a channel profile.
+
 A fault has two halves, so that a test can replace the random one:
 
     batch, rng --draw--> what happens --apply--> batch with `erased` set or payloads changed

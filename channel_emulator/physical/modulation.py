@@ -100,7 +100,13 @@ class Modulation:
         return np.asarray(total / self.levels)
 
     def bit_error_moments(self, snr: npt.ArrayLike) -> tuple[Doubles, Doubles]:
-        """Return the mean and the variance of the number of wrong bits in a component, float64 [...] each."""
+        """Return mean and variance of the number of wrong bits in one component of a symbol, float64 [...] each.
+
+        A component is the real or the imaginary part of a symbol.
+
+        Args:
+            snr: Es/N0 of the symbol, linear, [...].
+        """
         distance = self.half_step * np.sqrt(np.asarray(snr, float))
         mean, square = np.zeros_like(distance), np.zeros_like(distance)
         level = np.arange(self.levels)

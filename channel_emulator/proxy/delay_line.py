@@ -103,7 +103,12 @@ class _PacketGroup:
         self._release_up_to(math.inf, now)
 
     def _release_up_to(self, max_key: float, now: float) -> None:
-        """Schedule the packets with keys up to `max_key`."""
+        """Let go of the packets that nothing can overtake any more, and schedule them from now on.
+
+        Args:
+            max_key: the packets with keys up to this one are let go; see DepartureOrder.
+            now: the time, ms.
+        """
         released: list[tuple[int, _Departures]] = []
         while self._held and self._held[0][0] <= max_key:
             _, number, departures = heappop(self._held)

@@ -16,7 +16,7 @@ import grpc
 import numpy as np
 
 from gocom.channel_emulator.active_profile import ActiveProfile
-from gocom.channel_emulator.proxy.feedback_packets import attempt_of
+from gocom.channel_emulator.proxy.feedback_as_packets import attempt_of
 from gocom.channel_emulator.proxy.hops import hop_metadata, hop_of, hop_stream
 from gocom.channel_emulator.proxy.round_in_transit import MAX_WORK
 from gocom.channel_emulator.statistics import RoundCounts

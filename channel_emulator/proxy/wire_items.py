@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gocom.channel_emulator.proxy.wire_batch import WireBatch
+from gocom.channel_emulator.proxy.lazy_packet_batch import WireBatch
 from gocom.common.packet_batch import PacketBatch
 from gocom.common.types import Ints
 from gocom.common.wire.packet_batches import update_columns

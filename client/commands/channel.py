@@ -11,9 +11,9 @@ from rich.live import Live
 from rich.table import Table
 
 from gocom.client import console
+from gocom.client.channel_script import ScriptPlayback, Step, read_script
 from gocom.client.client import Client
 from gocom.client.console import CHANNEL, command, emit
-from gocom.client.fault_script import Playing, Step, read_script
 from gocom.common.channel_spec import format_spec, parse_spec
 from gocom.common.packet_trace_file import TraceWriter
 from gocom.v1 import channel_pb2
@@ -127,13 +127,13 @@ def play(
             console.out.print(f"{number + 1}/{len(steps)}: {step.spec} for {step.seconds:g} s", markup=False)
 
     with Client(channel=address, security=console.security()) as client:
-        playing = Playing(client, steps, say)
+        playback = ScriptPlayback(client, steps, say)
         try:
-            playing.wait()
+            playback.wait()
         finally:
             with contextlib.suppress(Exception):
-                playing.stop()
-    for step, counts in playing.counts:
+                playback.stop()
+    for step, counts in playback.counts:
         counted = {"packets_in": counts.packets_in, "packets_out": counts.packets_out}
         if as_json:
             emit({"channel": step.spec, "seconds": step.seconds, **counted})

@@ -137,7 +137,7 @@ def sample_photo(name: str) -> Pixels:
 
 
 def _run_all(client: Client, photos: dict[str, Pixels], seed: int, as_json: bool) -> list[Cell]:
-    """Send every photo with every codec at every rate.
+    """Send every photo with every codec at every packet erasure rate.
 
     lami_go over the clean channel comes first: its bytes are the budget of the other codecs.
     """

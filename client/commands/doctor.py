@@ -12,7 +12,7 @@ from rich.table import Table
 from gocom.client import console
 from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, spinner
 from gocom.client.local_stack import is_serving
-from gocom.common.entry_points import CHECKS, load_each
+from gocom.common.entry_points import CHECKS, load_entry_points
 from gocom.common.errors import NotReady
 from gocom.common.model_files import knowledge_hash, models_root
 from gocom.common.systems import SYSTEMS
@@ -54,7 +54,7 @@ def doctor(
 def _checks() -> dict[str, Any]:
     """Return the results of all checks found as entry points, by name; {} for one that cannot be imported."""
     found: dict[str, Any] = {}
-    checks = load_each(CHECKS, lambda name, error: found.update({name: {}}))
+    checks = load_entry_points(CHECKS, lambda name, error: found.update({name: {}}))
     return found | {name: check() for name, check in checks.items()}
 
 

@@ -1,4 +1,4 @@
-"""`gocom serve`: one service in this process, until SIGTERM or Ctrl-C. Flags win over GOCOM_... variables."""
+"""`gocom serve`: run one service in this process until SIGTERM or Ctrl-C. Flags override GOCOM_... variables."""
 
 from __future__ import annotations
 
@@ -23,22 +23,24 @@ from gocom.common.rpc.server import RunningServer, run_until_signal
 from gocom.common.settings import ChannelSettings, ReceiverSettings, ServiceSettings, TransmitterSettings
 
 _GC_THRESHOLDS = (20_000, 20, 20)
+"""Thresholds of the three generations of the garbage collector, see gc.set_threshold."""
 
 app = typer.Typer(help="Run one service in this process.", no_args_is_help=True)
 
 FollowParent = Annotated[bool, typer.Option("--follow-parent", hidden=True, help="End when standard input does.")]
 Settings = TypeVar("Settings", bound=ServiceSettings)
 Serve = Callable[[Settings], Awaitable[RunningServer]]
+"""Function that starts a service with its settings, and returns the running server."""
 
 
-def _service(name: str, settings: type[Settings], load: Callable[[], Serve[Settings]]) -> None:
-    """Add the command of one service, whose flags are the fields of its settings.
+def _add_command(name: str, settings: type[Settings], load: Callable[[], Serve[Settings]]) -> None:
+    """Add the command that runs a service. Its flags are the fields of the service's settings.
 
     Args:
-        name: what the command is called.
-        settings: class of its settings.
-        load: imports the service, torch with it where it needs that, and returns its `serve`. Its docstring is the
-            command's help.
+        name: name of the command.
+        settings: class of the service's settings.
+        load: function that imports the service, with torch if the service uses it, and returns its `serve`. Its
+            docstring is the command's help.
     """
 
     def run(follow_parent: FollowParent = False, **flags: Any) -> None:
@@ -46,9 +48,9 @@ def _service(name: str, settings: type[Settings], load: Callable[[], Serve[Setti
         _run(settings(**take_flags(settings_flags(settings), flags)), load, follow_parent, say_address)
 
     run.__doc__ = load.__doc__
-    own = inspect.signature(run, eval_str=True)
-    own = own.replace(parameters=[own.parameters["follow_parent"]])
-    run.__signature__ = add_flags(own, settings_flags(settings))  # type: ignore[attr-defined]
+    signature = inspect.signature(run, eval_str=True)
+    signature = signature.replace(parameters=[signature.parameters["follow_parent"]])
+    run.__signature__ = add_flags(signature, settings_flags(settings))  # type: ignore[attr-defined]
     app.command(name)(command(run))
 
 
@@ -73,38 +75,48 @@ def _receiver() -> Serve[ReceiverSettings]:
     return serve
 
 
-_service("transmitter", TransmitterSettings, _transmitter)
-_service("channel", ChannelSettings, _channel)
-_service("receiver", ReceiverSettings, _receiver)
+_add_command("transmitter", TransmitterSettings, _transmitter)
+_add_command("channel", ChannelSettings, _channel)
+_add_command("receiver", ReceiverSettings, _receiver)
 
 
 def _run(settings: Settings, load: Callable[[], Serve[Settings]], follow_parent: bool, say_address: bool) -> None:
-    """Serve until told to stop."""
+    """Run a service until SIGTERM or Ctrl-C.
+
+    Args:
+        settings: settings of the service.
+        load: see `_add_command`.
+        follow_parent: whether to stop when standard input ends.
+        say_address: whether to print the address on stdout as JSON once the service is running.
+
+    Raises:
+        InvalidInput: the security settings are invalid.
+    """
     configure(settings.log_json)
-    check_service(settings)  # before torch takes its time
+    check_service(settings)  # before torch is imported, which takes long
     if follow_parent:
         threading.Thread(target=_end_with_parent, daemon=True).start()
-    # Read when torch loads its OpenMP: by default its threads spin while they wait, and two services that share the
-    # cores then hold each other up (measured on two busy cores: 5 s instead of 0.5 s a picture).
+    # OpenMP reads this variable when torch loads it. By default its threads spin while they wait, so that two services
+    # on the same cores slow each other down (measured on two busy cores: 5 s a picture instead of 0.5 s).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     asyncio.run(_serve_until_signal(settings, load(), say_address))
 
 
 async def _serve_until_signal(settings: Settings, serve: Serve[Settings], say_address: bool) -> None:
     running = await serve(settings)
-    # What start-up has made stays; and packets are many small objects in no cycles, for which the collector would look
-    # through all of them hundreds of times a second.
+    # Objects made at start-up are never freed, so the collector need not visit them. Packets are many small objects
+    # without reference cycles; with the default thresholds the collector would run hundreds of times a second.
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
     if say_address:
         emit({"service": serve.__module__.split(".")[1], "host": settings.host, "port": running.port})
-    elif not settings.log_json:  # whoever reads JSON lines has "ready" among them
+    elif not settings.log_json:  # the JSON log reports "ready" by itself
         console.err.print(f"serving on {join_address(settings.host, running.port)}; Ctrl-C ends it", markup=False)
     await run_until_signal(running)
 
 
 def _end_with_parent() -> None:
-    """Standard input is a pipe that the parent holds: when it breaks, nobody is left to stop this process."""
+    """Send SIGTERM to this process when standard input, a pipe from the parent process, ends with the parent."""
     while os.read(0, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

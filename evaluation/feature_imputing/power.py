@@ -31,7 +31,7 @@ from gocom.evaluation.study.tables import (
     words,
 )
 from gocom.evaluation.study.world import Job, Picture, Row
-from gocom.transmitter.resources.delivery import Delivery
+from gocom.transmitter.resources.repair_and_power import Delivery
 
 SNRS_DB = (6, 8, 10)
 CHANNEL = "block_fading:snr_db={snr_db},coherence=4"

@@ -20,7 +20,7 @@ from gocom.evaluation.study.tables import (
     words,
 )
 from gocom.evaluation.study.world import Job, Picture, Row
-from gocom.transmitter.resources.delivery import PLAIN, Delivery
+from gocom.transmitter.resources.repair_and_power import PLAIN, Delivery
 
 RATES = (0.1, 0.2, 0.3)
 SHARE = 0.25

@@ -15,7 +15,7 @@ from gocom.common.errors import DecodeFailed
 from gocom.common.model_files import model_folder
 from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.vae import Vae
-from gocom.common.rounds import merge_rounds, missing_spans
+from gocom.common.rounds import erased_spans, merge_rounds
 from gocom.common.samplers.feature_imputation import ImputerSettings, impute
 from gocom.common.systems.feature_imputing import (
     FEATURES,
@@ -28,7 +28,7 @@ from gocom.common.systems.feature_imputing import (
     grid_shape,
 )
 from gocom.common.types import Bytes, Ints, Provenance, ReceivedMessage, ReceivedSegment, Reconstruction
-from gocom.receiver.batch_groups import map_in_groups
+from gocom.receiver.decoder_batches import map_in_groups
 from gocom.receiver.decoders import DECODERS
 
 Rounds = Sequence[ReceivedMessage]
@@ -156,5 +156,4 @@ def arrived_frame(rounds: Rounds, generator: torch.Generator) -> Frame:
 
 def _wanted(frame: Frame) -> dict[int, Ints]:
     """Return the features that were sent and did not arrive, as spans by segment kind."""
-    erased = {kind: segment.erased for kind, segment in frame.segments.items() if segment.erased.any()}
-    return {kind: missing_spans(~erased_mask) for kind, erased_mask in erased.items()}
+    return erased_spans(frame.segments)

@@ -19,7 +19,7 @@ from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.text_encoder import TextEncoder
 from gocom.common.nets.token_denoiser import TokenDenoiser
 from gocom.common.nets.vq_tokenizer import VQTokenizer
-from gocom.common.rounds import merge_rounds, missing_spans
+from gocom.common.rounds import erased_spans, merge_rounds
 from gocom.common.samplers.latent_mixture import Denoise, SamplerSettings, Step, sample
 from gocom.common.systems.lami_go import (
     CAPTION,
@@ -30,7 +30,7 @@ from gocom.common.systems.lami_go import (
     grid_shape,
 )
 from gocom.common.types import Bools, Bytes, Floats, Ints, Provenance, ReceivedMessage, ReceivedSegment, Reconstruction
-from gocom.receiver.batch_groups import map_in_groups
+from gocom.receiver.decoder_batches import map_in_groups
 from gocom.receiver.decoders import DECODERS
 
 Rounds = Sequence[ReceivedMessage]
@@ -250,5 +250,4 @@ def _wanted(frame: Frame) -> dict[int, Ints]:
 
     The caption is requested only if a token is missing, too.
     """
-    segments = {} if frame.settings is None else frame.segments
-    return {kind: missing_spans(~segment.erased) for kind, segment in segments.items() if segment.erased.any()}
+    return {} if frame.settings is None else erased_spans(frame.segments)

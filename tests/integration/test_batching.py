@@ -15,7 +15,7 @@ from gocom.receiver.decode_loop import decode_all
 from gocom.receiver.decoders import DECODERS
 from gocom.receiver.link_session import LinkSession
 from gocom.receiver.link_state import LinkDependencies
-from gocom.receiver.session_records import SessionStore
+from gocom.receiver.session_pictures import SessionStore
 from gocom.v1 import link_pb2
 
 

@@ -116,7 +116,7 @@ def project(tmp_path):
                 (lost,) = sender.send([tmp_path / "red.png"], codec="jpeg")
                 channel.set("clean")
                 (whole,) = sender.send([tmp_path / "red.png"], codec="jpeg")
-            assert (lost.outcome, whole.outcome) == ("undecodable", "reconstructed")
+            assert (lost.outcome, whole.outcome) == ("failed", "reconstructed")
         """)
     )
     return tmp_path

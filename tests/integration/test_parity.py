@@ -25,7 +25,7 @@ from gocom.common.types import FeedbackPolicy, PowerAllocation
 from gocom.common.wire.feedback import answer_waits
 from gocom.receiver import service as receiver_service
 from gocom.transmitter import service as transmitter_service
-from gocom.transmitter.resources.delivery import Delivery
+from gocom.transmitter.resources.repair_and_power import Delivery
 from gocom.v1 import channel_pb2_grpc, link_pb2_grpc
 
 CASES = [

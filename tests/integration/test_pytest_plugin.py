@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gocom.client.fault_script import ChannelCounts, FaultCount, Step, read_script
+from gocom.client.channel_script import ChannelCounts, FaultCount, Step, read_script
 from gocom.common.errors import InvalidInput
 
 ROOT = Path(__file__).resolve().parents[2]

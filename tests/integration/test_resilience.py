@@ -240,7 +240,7 @@ async def test_the_client_hands_over_again_what_the_receiver_lost(world, monkeyp
         transfer._tasks[2].cancel()
         while not all(f.completed for f in transfer._frames.values()) or len(transfer._frames) < 2:
             await asyncio.sleep(0.02)
-        transfer._tasks.append(asyncio.create_task(transfer._downlink.run()))
+        transfer._tasks.append(asyncio.create_task(transfer._subscribe_stream.run()))
         results = [await transfer.next(), await transfer.next()]
         await transfer.close()
     assert [r.outcome for r in results] == ["reconstructed"] * 2

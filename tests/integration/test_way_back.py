@@ -14,7 +14,7 @@ import gocom.channel_emulator.service
 import gocom.receiver.feedback_client
 from gocom.channel_emulator.chain import Chain
 from gocom.channel_emulator.proxy import feedback_proxy
-from gocom.channel_emulator.proxy.feedback_packets import arrives
+from gocom.channel_emulator.proxy.feedback_as_packets import arrives
 from gocom.channel_emulator.proxy.hops import hop_stream
 from gocom.client.client import AsyncClient
 from gocom.common.channel_spec import parse_spec

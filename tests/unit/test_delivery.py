@@ -16,9 +16,9 @@ from gocom.common.systems.classical import ClassicalOptions
 from gocom.common.systems.lami_go import CAPTION, TOKENS, LamiGoHeader
 from gocom.common.types import Budget, ElementCoding, Feedback, Goal, GoMessage, LinkSettings, PowerAllocation, Segment
 from gocom.transmitter.encoders.classical import ClassicalEncoder
-from gocom.transmitter.resources.delivery import Delivery, DeliveryEncoder, delivery_from_proto
 from gocom.transmitter.resources.packet_power import MAX_LEVELS, power_rule, to_levels
 from gocom.transmitter.resources.power_allocation import outage_cost, semantic, water_filling, weighted_loss
+from gocom.transmitter.resources.repair_and_power import Delivery, DeliveryEncoder, delivery_from_proto
 from gocom.v1 import transmitter_pb2
 
 SEMANTIC, WATER, EQUAL = PowerAllocation.SEMANTIC, PowerAllocation.WATER_FILLING, PowerAllocation.EQUAL

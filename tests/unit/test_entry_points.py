@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from gocom.common.entry_points import COMMANDS, PLUGINS, VARIABLE, find_entry_points, load_each
+from gocom.common.entry_points import COMMANDS, ENTRY_POINTS_VARIABLE, PLUGINS, find_entry_points, load_entry_points
 from gocom.common.errors import InvalidInput
 
 FAULT = """
@@ -61,32 +61,32 @@ def test_an_installed_plugin_is_found_and_a_broken_one_is_named(site):
 
 
 def test_entry_points_can_be_switched_off(site):
-    done = python(LIST, site, **{VARIABLE: "off"})
+    done = python(LIST, site, **{ENTRY_POINTS_VARIABLE: "off"})
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("False ")
 
 
 def test_a_plugin_that_is_tried_out_must_work(site):
-    done = python(LIST, site, GOCOM_PLUGINS="broken_faults", **{VARIABLE: "off"})
+    done = python(LIST, site, GOCOM_PLUGINS="broken_faults", **{ENTRY_POINTS_VARIABLE: "off"})
     assert done.returncode == 1
     assert "surely_not_installed" in done.stderr
 
 
 def test_the_switch_is_on_or_off(monkeypatch):
-    monkeypatch.setenv(VARIABLE, "maybe")
-    with pytest.raises(InvalidInput, match=f"{VARIABLE}: 'maybe' is none of on, off"):
+    monkeypatch.setenv(ENTRY_POINTS_VARIABLE, "maybe")
+    with pytest.raises(InvalidInput, match=f"{ENTRY_POINTS_VARIABLE}: 'maybe' is none of on, off"):
         find_entry_points(PLUGINS)
 
 
 def test_own_entry_points_stay_when_others_are_off(monkeypatch):
-    monkeypatch.setenv(VARIABLE, "off")
+    monkeypatch.setenv(ENTRY_POINTS_VARIABLE, "off")
     assert {"eval", "channel.certify"} <= set(find_entry_points(COMMANDS))
 
 
 COMMAND = """
 import sys
-from gocom.common.entry_points import load_each
-print(load_each("gocom.commands", lambda name, error: print("broken", name, type(error).__name__)).get("greet"))
+from gocom.common.entry_points import load_entry_points
+print(load_entry_points("gocom.commands", lambda name, error: print("broken", name, type(error).__name__)).get("greet"))
 """
 
 
@@ -105,4 +105,4 @@ def test_what_cannot_be_loaded_is_told(monkeypatch, tmp_path):
     (tmp_path / "greeting.py").write_text("")
     done = python(COMMAND, tmp_path)
     assert done.stdout.splitlines() == ["broken greet AttributeError", "None"]
-    assert load_each("gocom.no_such_group", lambda name, error: pytest.fail(name)) == {}
+    assert load_entry_points("gocom.no_such_group", lambda name, error: pytest.fail(name)) == {}

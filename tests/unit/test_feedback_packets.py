@@ -5,8 +5,8 @@ import pytest
 
 from gocom.channel_emulator.chain import Chain
 from gocom.channel_emulator.fault_bases.fault import FrameInfo
-from gocom.channel_emulator.proxy import feedback_packets
-from gocom.channel_emulator.proxy.feedback_packets import PAYLOAD_BYTES, arrives, attempt_of
+from gocom.channel_emulator.proxy import feedback_as_packets as feedback_packets
+from gocom.channel_emulator.proxy.feedback_as_packets import PAYLOAD_BYTES, arrives, attempt_of
 from gocom.channel_emulator.statistics import RoundCounts, Statistics
 from gocom.common.channel_spec import parse_spec
 from gocom.common.errors import InvalidInput, TooLarge

@@ -19,7 +19,7 @@ from gocom.channel_emulator.impairments.periodic_outage import PeriodicOutage
 from gocom.channel_emulator.impairments.rate_limit import RateLimit
 from gocom.channel_emulator.impairments.reorder import Reorder
 from gocom.channel_emulator.statistics import RoundCounts, Statistics
-from gocom.client.fault_script import ChannelCounts
+from gocom.client.channel_script import ChannelCounts
 from gocom.common.channel_spec import parse_spec
 from gocom.common.counter_rng import CounterRng
 from gocom.common.errors import InvalidInput, UnknownName

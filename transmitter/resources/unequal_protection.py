@@ -81,7 +81,7 @@ class _SegmentOptions:
 
 
 def without_repair(message: GoMessage) -> GoMessage:
-    """Return the message without the repair packets that its codec chose."""
+    """Return a copy of the message without repair packets; the codec may have asked for some."""
     return replace(message, segments=tuple(replace(segment, repair_packets=0) for segment in message.segments))
 
 
@@ -204,13 +204,16 @@ def _best_options(
 
 @dataclass(frozen=True, slots=True)
 class _Combinations:
-    """Combined options of several segments; the first combination has no repair packets.
+    """Candidates for the repair packets of S segments together: n combinations of one option of each segment.
+
+    The first combination has no repair packets.
 
     Attributes:
-        bytes: int64 [n], lower bound of the bytes beyond those of the first combination.
-        packets: int64 [n], number of packets.
-        loss: float64 [n], expected loss of importance.
-        picks: int64 [n, S], index of the option of each segment.
+        bytes: int64 [n], bytes beyond those of the first combination. They are a lower bound: sequence numbers count as
+            one byte each here.
+        packets: int64 [n], number of packets of all segments.
+        loss: float64 [n], expected loss of importance, summed over the segments.
+        picks: int64 [n, S], index of the chosen option of each segment.
     """
 
     bytes: Ints

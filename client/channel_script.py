@@ -1,6 +1,6 @@
-"""Timed scripts for the channel: "20 % loss for 5 s, then an outage of 2 s", and what it measured meanwhile.
+"""Timed scripts of channel profiles, such as "20 % loss for 5 s, then an outage of 2 s", and the counts of each step.
 
-As Python: `[(5, "packet_erasure:rate=0.2"), (2, "outage")]`. As YAML, for `gocom channel play`:
+In Python this script is `[(5, "packet_erasure:rate=0.2"), (2, "outage")]`. For `gocom channel play` it is YAML:
 
     repeat: 3
     steps:
@@ -23,11 +23,20 @@ from gocom.common.yaml_files import read_yaml
 from gocom.v1 import channel_pb2
 
 MAX_STEPS = 10_000
+"""Largest number of steps in a script, repetitions included."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """So many seconds of a profile."""
+    """A step of a script: a channel profile, and for how long it applies.
+
+    Attributes:
+        seconds: duration in (0, 86400].
+        spec: the profile, as `gocom.common.channel_spec.parse_spec` reads it.
+
+    Raises:
+        InvalidInput: the duration or the profile is invalid.
+    """
 
     seconds: float
     spec: str
@@ -40,7 +49,16 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class FaultCount:
-    """What one fault of the chain did, against what its parameters say; z is in standard deviations."""
+    """Measured events of one fault of the chain, compared with the expectation from its parameters.
+
+    Attributes:
+        name: name of the fault.
+        trials: number of trials, such as packets, in which an event could occur.
+        events: number of events, such as erased packets.
+        expected_rate: events per trial by the parameters of the fault.
+        measured_rate: events per trial as counted.
+        z_score: deviation of the count from its expectation, in standard deviations.
+    """
 
     name: str
     trials: int
@@ -52,7 +70,13 @@ class FaultCount:
 
 @dataclass(frozen=True, slots=True)
 class ChannelCounts:
-    """What the channel did since its profile was set."""
+    """Counts of the channel since its profile was set.
+
+    Attributes:
+        rounds: number of rounds that crossed the channel.
+        packets_in, packets_out: numbers of packets that entered and left the channel.
+        faults: counts of each fault of the chain, in its order.
+    """
 
     rounds: int
     packets_in: int
@@ -61,11 +85,11 @@ class ChannelCounts:
 
     @property
     def loss(self) -> float:
-        """Share of the packets that did not come through; 0 before the first, and where copies outnumber them."""
+        """Share of lost packets in [0, 1]; 0 if no packet has entered, or if duplicates outnumber the losses."""
         return max(0.0, 1 - self.packets_out / self.packets_in) if self.packets_in else 0.0
 
     def assert_as_expected(self, z: float = 4.0) -> None:
-        """AssertionError for a fault that is more than z standard deviations off its model, or met no packet."""
+        """Raise AssertionError if a fault is `z` standard deviations or more off its model, or had no trial."""
         for fault in self.faults:
             assert fault.trials, f"{fault.name}: met no packet"
             assert abs(fault.z_score) < z, (
@@ -75,7 +99,7 @@ class ChannelCounts:
 
 
 def read_script(path: Path) -> list[Step]:
-    """Steps of a YAML file, repeated as it says. Raises InvalidInput naming the field."""
+    """Return the steps of a script in a YAML file, repetitions included. Raises InvalidInput, which names the field."""
     try:
         content = read_yaml(path)
     except InvalidInput as error:
@@ -104,7 +128,7 @@ def _step(number: int, item: Any) -> Step:
 
 
 def read_counts(client: Client) -> ChannelCounts:
-    """What the channel did since its profile was set. Raises GoComError."""
+    """Return the counts of the channel since its profile was set. Raises GoComError."""
     reports = client.watch_channel()
     try:
         report = next(reports)
@@ -120,16 +144,16 @@ def _counts(report: channel_pb2.WatchStatisticsResponse) -> ChannelCounts:
     return ChannelCounts(report.frames, report.packets_in, report.packets_out, faults)
 
 
-class Playing:
-    """A script while it runs, in a thread; the profile of before comes back when it ends.
+class ScriptPlayback:
+    """A script that plays in a thread. At its end the profile from before is restored.
 
     Args:
-        client: has the channel's address.
-        steps: what to do.
-        on_step: hears of each step as it begins, with its number.
+        client: client that has the channel's address.
+        steps: the steps of the script.
+        on_step: called in that thread with the number, from 0, and the step when each step begins.
 
     Attributes:
-        counts: of each step that has ended.
+        counts: steps that have ended, each with the channel's counts during the step.
     """
 
     def __init__(
@@ -144,11 +168,19 @@ class Playing:
 
     @property
     def running(self) -> bool:
-        """It has not come to its end."""
+        """Whether the script is still playing."""
         return self._thread.is_alive()
 
     def wait(self, timeout_s: float | None = None) -> None:
-        """Until its end. Raises TimeoutError, and GoComError where the channel could not be set."""
+        """Wait until the script has ended.
+
+        Args:
+            timeout_s: largest number of seconds to wait; None: no limit.
+
+        Raises:
+            TimeoutError: the script is still playing.
+            GoComError: the channel could not be set or read.
+        """
         self._thread.join(timeout_s)
         if self._thread.is_alive():
             raise TimeoutError(f"the script still runs after {timeout_s:g} s")
@@ -156,7 +188,7 @@ class Playing:
             raise self._error
 
     def stop(self) -> None:
-        """End it now. Raises GoComError where the channel could not be set."""
+        """End the script now, and wait until the profile from before is restored. Raises GoComError as `wait` does."""
         self._stopped.set()
         self.wait()
 
