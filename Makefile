@@ -29,14 +29,15 @@ proto-check: $(STAMP)  ## lint the protos, and fail when the committed stubs are
 demo: $(STAMP)  ## photos across a lossy channel, pictures and a table in out/demo
 	$(BIN)/gocom demo --out out/demo
 
-# Two processes with a thread each: torch gains little from a second thread, and half of the tests wait for services.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope
+# Two processes with a thread each: torch gains little from a second thread, and half of the tests wait for services. The
+# integration tests come first: they are the long ones, and what is short fills the end.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 test: $(STAMP)  ## unit and integration tests, without those that take long
-	$(PYTEST) -m "not slow" tests/unit tests/integration tests/fuzz
+	$(PYTEST) -m "not slow" tests/integration tests/unit tests/fuzz
 
 slow: $(STAMP)  ## the tests that take long: studies, kernels, packaging
-	$(PYTEST) -m slow tests/unit tests/integration tests/fuzz
+	$(PYTEST) -m slow tests/integration tests/unit tests/fuzz
 
 fuzz: $(STAMP)  ## 2,000 cases of every message and decoder, then the coverage-guided fuzzer: make fuzz SECONDS=60
 	GOCOM_FUZZ_CASES=2000 $(BIN)/python -m pytest tests/fuzz
@@ -63,10 +64,9 @@ kills: $(STAMP)  ## 1,000 pictures while each service is killed 20 times: none l
 	$(BIN)/python -m pytest tests/faults -v -s
 
 train: $(STAMP)  ## train the bundled nets: make train DATA=folder-of-tars HELD_OUT=images [MINUTES=40]
+	$(BIN)/pip install --quiet --no-deps stlpips-pytorch
 	$(BIN)/python -m gocom.training.vq_tokenizer --data $(DATA) --held-out $(HELD_OUT) --minutes $(or $(MINUTES),40) \
-		--out build/models/vq_tokenizer_stage1
-	$(BIN)/python -m gocom.training.vq_decoder --start-from build/models/vq_tokenizer_stage1 --data $(DATA) \
-		--held-out $(HELD_OUT) --minutes $(or $(MINUTES),40) --out build/models/vq_tokenizer
+		--out build/models/vq_tokenizer
 	$(BIN)/python -m gocom.training.token_denoiser --data $(DATA) --held-out $(HELD_OUT) --minutes $(or $(MINUTES),40) \
 		--tokenizer build/models/vq_tokenizer --out build/models/token_denoiser
 	$(BIN)/python -m gocom.training.lami_go_tables --data $(DATA) --held-out $(HELD_OUT) \

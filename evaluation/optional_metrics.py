@@ -1,4 +1,4 @@
-"""LPIPS, DISTS and FID through their libraries, where a user has both the library and its weights.
+"""LPIPS, DISTS, FID and ST-LPIPS, where a user has what they need.
 
 GO-COM depends on none of them and fetches nothing. A number from other weights must not bear these names, so there is
 nothing to fall back on. The libraries look for weights in torch hub's folder ($TORCH_HOME, else $XDG_CACHE_HOME/torch,
@@ -7,6 +7,8 @@ else ~/.cache/torch; in it hub/checkpoints) and would download what is missing: 
 - LPIPS v0.1, AlexNet: `lpips` (BSD-2-Clause), whose few linear weights are in the package.
 - DISTS: `torchmetrics` (Apache-2.0), whose alpha and beta are in the package.
 - FID: `torch-fidelity` (Apache-2.0), the Inception v3 of the original TensorFlow code.
+- ST-LPIPS: a net of ours (evaluation/st_lpips.py) with the weights of `stlpips-pytorch`, which is not imported. It is
+  another metric than LPIPS, on another scale. VGG16 judges; AlexNet is what nets here are trained with.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import numpy.typing as npt
 from gocom.common.errors import InvalidInput, NotReady
 from gocom.common.image_files import ImageArray, to_uint8
 from gocom.evaluation.kernel_distance import MIN_PICTURES
+from gocom.evaluation.st_lpips_weights import PACKAGE, Trunk, weights_path
 
 READY = "ready"
 Features = npt.NDArray[np.float32]
@@ -63,9 +66,17 @@ _METRICS = {
 }  # fmt: skip
 
 
+ST_LPIPS = "ST-LPIPS"
+
+
 def available() -> dict[str, str]:
-    """LPIPS, DISTS, FID -> "ready", or what is missing and where it belongs. Imports neither libraries nor torch."""
-    return {name: _state(metric) for name, metric in _METRICS.items()}
+    """LPIPS, DISTS, FID, ST-LPIPS -> "ready", or what is missing and where it belongs.
+
+    Imports neither libraries nor torch.
+    """
+    found = weights_path("vgg") is not None
+    ours = READY if found else f"the library with its weights is missing: pip install --no-deps {PACKAGE}"
+    return {**{name: _state(metric) for name, metric in _METRICS.items()}, ST_LPIPS: ours}
 
 
 def lpips(a: ImageArray, b: ImageArray) -> float:
@@ -92,6 +103,20 @@ def dists(a: ImageArray, b: ImageArray) -> float:
     """
     _demand("DISTS")
     return _of_two(_dists_net(), a, b)
+
+
+def st_lpips(a: ImageArray, b: ImageArray, trunk: Trunk = "vgg") -> float:
+    """ST-LPIPS (Ghildyal and Liu 2022) of two pictures, 0: the same. On the CPU.
+
+    Args:
+        a, b: float32 [3, H, W] in [0, 1], of one shape, sides of 64 px at least.
+        trunk: "vgg" (VGG16) or "alex" (AlexNet), which nets here are trained with and not judged by.
+
+    Raises:
+        NotReady: the package with its weights is not there.
+        InvalidInput: the shapes differ.
+    """
+    return _of_two(_st_lpips_net(trunk), a, b)
 
 
 def inception_features(image: ImageArray) -> Features:
@@ -149,6 +174,11 @@ def _demand(name: str) -> None:
 def _lpips_net() -> Any:
     with warnings.catch_warnings(action="ignore"):  # it asks torchvision in a way that is deprecated
         return import_module("lpips").LPIPS(net="alex", version="0.1", verbose=False)
+
+
+@cache
+def _st_lpips_net(trunk: Trunk) -> Any:
+    return import_module("gocom.evaluation.st_lpips").StLpips(trunk)
 
 
 @cache

@@ -23,7 +23,7 @@ def row(method="lami_go", picture="p0", **values):
         "rounds": 1, "bytes_total": 1000, "bytes_header": 100, "bytes_feedback": 0, "bytes_repair": 0,
         "bytes_by_segment": "", "packets_sent": 10, "packets_lost": 0, "failed": 0, "reason": "", "psnr_db": 20.0,
         "ms_ssim": 0.8, "distance": 0.4, "agrees": 1, "correct": None, "correct_10": None,
-        "lpips": None, "dists": None,
+        "lpips": None, "dists": None, "st_lpips": None,
     } | values  # fmt: skip
     segment = "file" if made["codec"] in CLASSICAL_CODECS else "tokens"
     rest = made["bytes_total"] - made["bytes_header"] - made["bytes_feedback"]

@@ -38,8 +38,43 @@ def find_sources(root: Path) -> list[Path]:
     raise InvalidInput(f"data: no such file or folder {str(root)!r}")
 
 
+DATA_TERMS = {
+    "imagenette": "imagenette (ImageNet): research use",
+    "flickr8k": "Flickr8k: research use",
+    "coco": "COCO: CC terms by picture",
+    "bsds": "BSDS500: research use",
+    "camvid": "CamVid: CC BY-NC",
+    "photos": "photos (ImageNet DET, OSIE: research use; NIPS-2017 dev: CC BY 2.0; Caltech-101: CC BY 4.0; food, "
+    "groceries, COCO: CC BY, CC BY-SA, MIT, public domain)",
+    "crops256": "crops of DIV2K and Urban100: research use",
+    "cityscapes": "Cityscapes: non-commercial research",
+    "idd": "IDD: non-commercial research",
+}
+"""By how the name of a tar begins."""
+
+
+def data_terms(sources: Sequence[Path]) -> str:
+    """The terms of what was trained on, for a card: once each, in the order of the sources."""
+    found = [
+        next((terms for name, terms in DATA_TERMS.items() if source.name.startswith(name)), f"{source.name}: unknown")
+        for source in sources
+    ]
+    return "; ".join(dict.fromkeys(found))
+
+
+def vivid(x: Tensor, factors: Tensor) -> Tensor:
+    """Pictures [B, 3, H, W] in [0, 1] with colours this many times as far from grey [B], where they can be."""
+    grey = x.mean(1, keepdim=True)
+    return (grey + factors[:, None, None, None] * (x - grey)).clamp(0, 1)
+
+
+VIVID, MOST_VIVID = 0.15, 2.5
+"""Share of crops with stronger colours, and up to what factor: few photos have flat saturated areas."""
+
+
 class CropSampler:
-    """Random square crops, horizontally flipped half the time, photos larger than needed shrunk at random.
+    """Random square crops, horizontally flipped half the time, photos larger than needed shrunk at random, some with
+    stronger colours.
 
     Sources that hold few pictures are drawn more often than their share (square root of the count): the ten
     classes of a large set should not be all the net ever sees.
@@ -71,4 +106,6 @@ class CropSampler:
         for group in self.rng.choice(len(self.groups), size=count, p=self.weights):
             members = self.groups[group]
             crops.append(self._crop(members[self.rng.integers(len(members))].pixels))
-        return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float().div_(255)
+        x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float().div_(255)
+        factors = np.where(self.rng.random(count) < VIVID, self.rng.uniform(1, MOST_VIVID, count), 1.0)
+        return vivid(x, torch.from_numpy(factors).float())

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,6 @@ import torch
 import typer
 from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gocom.common.errors import InvalidInput
 from gocom.common.image_files import square_crop, to_float
@@ -30,12 +29,13 @@ from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.vae import Vae
 from gocom.common.samplers.feature_imputation import ImputerSettings, impute, make_scheduler, predict
 from gocom.common.systems.feature_imputing import LATENT_CHANNELS, PacketOrder
-from gocom.training.data import find_sources, load_samples
+from gocom.training.average import averaged
+from gocom.training.data import data_terms, find_sources, load_samples
 from gocom.training.export import save_half
 from gocom.training.feature_masks import draw_masks, packets_of_elements
 from gocom.training.latents import cached_latents
-from gocom.training.loop import LoopOptions, train
-from gocom.training.pictures import JUDGED_PX, TERMS, feature_distance, psnr_db
+from gocom.training.loop import LoopOptions, Recipe, Stateful, train
+from gocom.training.pictures import JUDGED_PX, feature_distance, psnr_db
 
 WINDOWS = (16, 24, 32)
 POSITIONS = 32 * 16 * 16
@@ -55,10 +55,11 @@ def new_imputer(channels: tuple[int, int, int] = (64, 128, 192)) -> UNet2DModel:
     )  # fmt: skip
 
 
-class FeatureImputerRecipe:
+class FeatureImputerRecipe(Recipe):
     """Windows of latents in, what was erased out."""
 
     name = "feature_imputer"
+    model: Any  # a UNet2DModel; diffusers has no types
 
     def __init__(
         self,
@@ -78,7 +79,7 @@ class FeatureImputerRecipe:
         self.vae, self.judge = load_net(Vae, vae, self.device), Classifier("lite2", str(self.device))
         model = new_imputer(channels) if start_from is None else load_net(UNet2DModel, start_from, self.device)
         self.model = model.to(self.device, memory_format=torch.channels_last)
-        self._average()
+        self.average = averaged(self.model, EMA_DECAY)
         self._load(data, work_dir)
         pictures = [square_crop(s.pixels, JUDGED_PX) for s in load_samples([held_out])]
         self.held_out_name = held_out.name
@@ -97,14 +98,12 @@ class FeatureImputerRecipe:
                 self.weights[window] = fits / fits.sum()
         if not self.weights:
             raise InvalidInput(f"data: no picture is {PATCH_PX * min(WINDOWS)} px wide and high")
+        self.data_terms = data_terms(sources)
         self.data_line = f"{', '.join(source.name for source in sources)}: {len(samples)} pictures"
 
     def _reseed(self, step: int) -> None:
         self.rng = np.random.default_rng([self.seed, step])
         self.generator = torch.Generator().manual_seed(self.seed + step)
-
-    def _average(self) -> None:
-        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY))
 
     def _draw(self) -> tuple[Tensor, Tensor]:
         """(latents, masks), float32 [B,C,n,n] each."""
@@ -131,10 +130,12 @@ class FeatureImputerRecipe:
     def after_step(self, progress: float) -> None:
         self.average.update_parameters(self.model)
 
+    def parts(self) -> dict[str, Stateful]:
+        return {"average": self.average}
+
     def resumed(self, progress: float) -> None:
-        """Other windows than those before the stop; the average begins anew."""
+        """Other windows than those before the stop."""
         self._reseed(1 + round(progress * 1e6))
-        self._average()
 
     @torch.inference_mode()
     def evaluate(self) -> dict[str, float]:
@@ -168,7 +169,7 @@ class FeatureImputerRecipe:
             "data": f"{self.data_line}, windows of {', '.join(map(str, WINDOWS))} positions, {POSITIONS} positions a "
             "step; masks of the packetizer's three orders at 5 to 80 % loss, a quarter in bursts, "
             "a fifth with a region of interest",
-            "data terms": TERMS,
+            "data terms": self.data_terms,
             "kept": f"the exponential average of the weights, decay {EMA_DECAY:g}",
             "held out": f"{self.held_out_name}: {len(self.held_out)} pictures at 256x256, spatial order, 10 steps "
             "from drawn noise; at 10, 30 and 50 % packets lost: error of the missing features (1: their mean), and of "

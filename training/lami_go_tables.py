@@ -39,7 +39,8 @@ def token_classes(codebook: npt.NDArray[np.float32], count: int) -> Classes:
     """k-means over the codewords [K, D] -> class of each, int64 [K], every class in use."""
     _, labels = kmeans2(codebook.astype(np.float64), count, iter=30, minit="++", seed=0)
     _, dense = np.unique(labels, return_inverse=True)
-    return dense.astype(np.int64)
+    classes: Classes = dense.astype(np.int64)
+    return classes
 
 
 def byte_classes() -> Classes:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import math
 import time
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,29 +24,54 @@ from gocom.training.plots import plot_losses
 
 CHECKPOINT_EVERY_S = 60.0
 EVALUATE_EVERY_S = 600.0
+LONGEST_STEP_S = 30.0
+"""What a step counts for at most: a run that was stopped for hours and goes on has not used its budget meanwhile."""
 
 
-class Recipe(Protocol):
-    """What a net brings to the loop."""
+class Stateful(Protocol):
+    """Anything with a state that a checkpoint can hold: a module, an optimizer, what a recipe wraps as one."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values, nested as need be."""
+
+    def load_state_dict(self, state_dict: Any) -> Any:
+        """Take such a state."""
+
+
+class Recipe(ABC):
+    """What a net brings to the loop.
+
+    Attributes:
+        name: of the run, and of its folder in `work_dir`.
+        model: what learns.
+    """
 
     name: str
     model: nn.Module
 
+    @abstractmethod
     def loss(self, progress: float) -> dict[str, Tensor]:
         """Draw a batch; return named terms, of which "loss" is minimised. `progress` is in [0, 1]."""
 
-    def after_step(self, progress: float) -> None:
-        """Anything to do once the optimizer has stepped (codebook averages)."""
+    def after_step(self, progress: float) -> None:  # noqa: B027 - most recipes do nothing here
+        """Anything to do once the optimizer has stepped (averages, discriminators)."""
 
-    def resumed(self, progress: float) -> None:
-        """Called after the weights of a checkpoint were loaded."""
+    def resumed(self, progress: float) -> None:  # noqa: B027
+        """Called after the states of a checkpoint were loaded."""
 
+    def parts(self) -> dict[str, Stateful]:
+        """What a checkpoint must hold beside the model and its optimizer."""
+        return {}
+
+    @abstractmethod
     def evaluate(self) -> dict[str, float]:
         """Metrics on held-out pictures."""
 
+    @abstractmethod
     def save(self, folder: Path) -> None:
         """Write the model as its library saves it."""
 
+    @abstractmethod
     def describe(self) -> dict[str, str]:
         """Lines for the card: data, architecture, limits."""
 
@@ -62,9 +88,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class LoopOptions:
-    """Settings of a run."""
+    """Settings of a run.
+
+    Attributes:
+        steps: ends after so many, however long they take, so that runs can be compared; 0: after `minutes`.
+    """
 
     minutes: float = 30.0
+    steps: int = 0
     learning_rate: float = 4e-4
     weight_decay: float = 1e-2
     warmup_steps: int = 100
@@ -90,16 +121,16 @@ def train(recipe: Recipe, options: LoopOptions) -> Progress:
     budget_s = options.minutes * 60
     state = _resume(folder, recipe, optimizer)
     if state.step:
-        recipe.resumed(state.elapsed_s / budget_s)
+        recipe.resumed(_share(state, options))
     bar = tqdm(total=round(budget_s), initial=round(state.elapsed_s), unit="s", desc=recipe.name, mininterval=5)
     last = checkpointed = evaluated = time.monotonic()
-    while state.elapsed_s < budget_s:
-        share = state.elapsed_s / budget_s
+    while (share := _share(state, options)) < 1:
         terms = _step(recipe, optimizer, options, share, state.step)
         state.step += 1
         now = time.monotonic()
-        state.elapsed_s += now - last
-        bar.update(now - last)
+        spent = min(now - last, LONGEST_STEP_S)
+        state.elapsed_s += spent
+        bar.update(spent)
         last = now
         if state.step % 20 == 0:
             state.losses.append((state.step, terms))
@@ -118,6 +149,11 @@ def train(recipe: Recipe, options: LoopOptions) -> Progress:
     return state
 
 
+def _share(state: Progress, options: LoopOptions) -> float:
+    """Of the run that is done."""
+    return state.step / options.steps if options.steps else state.elapsed_s / (60 * options.minutes)
+
+
 def _step(
     recipe: Recipe, optimizer: torch.optim.Optimizer, options: LoopOptions, share: float, step: int
 ) -> dict[str, float]:
@@ -126,7 +162,7 @@ def _step(
     recipe.model.train()
     terms = recipe.loss(share)
     optimizer.zero_grad(set_to_none=True)
-    terms["loss"].backward()
+    torch.autograd.backward(terms["loss"])
     nn.utils.clip_grad_norm_(recipe.model.parameters(), options.gradient_clip)
     optimizer.step()
     recipe.after_step(share)
@@ -146,7 +182,9 @@ def _checkpoint(folder: Path, recipe: Recipe, optimizer: torch.optim.Optimizer, 
     partial = folder / "state.pt.partial"
     progress = json.dumps(asdict(state))
     # One file, put in place at once: a crash leaves weights and progress that belong together.
-    torch.save({"model": recipe.model.state_dict(), "optimizer": optimizer.state_dict(), "progress": progress}, partial)
+    state_of = {name: part.state_dict() for name, part in recipe.parts().items()}
+    saved = {"model": recipe.model.state_dict(), "optimizer": optimizer.state_dict(), "parts": state_of}
+    torch.save(saved | {"progress": progress}, partial)
     partial.replace(folder / "state.pt")
     plot_losses(recipe.name, state.losses, state.metrics, folder / "loss.png")
 
@@ -158,6 +196,8 @@ def _resume(folder: Path, recipe: Recipe, optimizer: torch.optim.Optimizer) -> P
     saved = torch.load(weights, map_location="cpu", weights_only=True)
     recipe.model.load_state_dict(saved["model"])
     optimizer.load_state_dict(saved["optimizer"])
+    for name, part in recipe.parts().items():
+        part.load_state_dict(saved["parts"][name])
     values = json.loads(saved["progress"])
     state = Progress(values["step"], values["elapsed_s"])
     state.losses = [(s, t) for s, t in values["losses"]]

@@ -1,8 +1,7 @@
-"""What recipes of nets from pictures to pictures share: crops to train on, pictures to judge by, lines of the card."""
+"""What recipes of nets from pictures to pictures share: crops to train on, how a picture that was made is measured."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,68 +9,45 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gocom.common.image_files import square_crop, to_float
 from gocom.common.nets.autoencoder import PATCH_PX
 from gocom.common.nets.classifier import Classifier
-from gocom.training.data import CropSampler, find_sources, load_samples
+from gocom.training.data import MOST_VIVID, VIVID, CropSampler, data_terms, find_sources, load_samples
 
-Terms = dict[str, Tensor]
-Distance = Callable[[Tensor, Tensor], Tensor]
 JUDGED_PX = 256
-TERMS = "research use (imagenette, Flickr8k, BSDS500), per-image CC (COCO), CC BY-NC (CamVid)"
+_LATTICE_PX, _WINDOW_PX = 4, 32
 
 
 class Pictures:
-    """Random crops of training pictures, and held-out ones.
+    """Random crops of training pictures.
 
     Args:
         data: folder of tars, one tar, or a folder of images.
-        held_out: pictures never trained on; centre squares of 256 px.
         batch: crops a step.
         crop_px: side of a crop.
         device: where they go.
         seed: of the crops.
     """
 
-    def __init__(self, data: Path, held_out: Path, batch: int, crop_px: int, device: torch.device, seed: int) -> None:
+    def __init__(self, data: Path, batch: int, crop_px: int, device: torch.device, seed: int) -> None:
         sources = find_sources(data)
-        groups = [load_samples([source]) for source in sources]
-        self.sampler = CropSampler(groups, crop_px, np.random.default_rng(seed))
-        self.held_out = [square_crop(sample.pixels, JUDGED_PX) for sample in load_samples([held_out])]
+        self.groups = [load_samples([source]) for source in sources]
+        self.crop_px, self.seed = crop_px, seed
         self.batch, self.device = batch, device
+        self.reseed(0)
         names = ", ".join(source.name for source in sources)
         self.lines = {
-            "data": f"{names}: {sum(map(len, groups))} pictures, {crop_px} px crops, batch {batch}",
-            "data terms": TERMS,
-            "held out": f"{held_out.name}: {len(self.held_out)} pictures, centre square, {JUDGED_PX}x{JUDGED_PX}",
+            "data": f"{names}: {sum(map(len, self.groups))} pictures, {crop_px} px crops, "
+            f"{VIVID:.0%} of them with colours up to {MOST_VIVID:g} times as strong, batch {batch}",
+            "data terms": data_terms(sources),
         }
+
+    def reseed(self, step: int) -> None:
+        """Other crops than those of another step: a resumed run must not see its first ones again."""
+        self.sampler = CropSampler(self.groups, self.crop_px, np.random.default_rng([self.seed, step]))
 
     def draw(self, batch: int | None = None) -> Tensor:
         """-> float32 [batch, 3, size, size] in [0, 1]."""
         return self.sampler.draw(batch or self.batch).to(self.device, memory_format=torch.channels_last)
-
-    def judged(self) -> list[Tensor]:
-        """Held-out pictures, float32 [1, 3, 256, 256] in [0, 1] each."""
-        return [torch.from_numpy(to_float(pixels))[None].to(self.device) for pixels in self.held_out]
-
-
-def reconstruction_terms(x_hat: Tensor, x: Tensor, gradient: float, perceptual: float, distance: Distance) -> Terms:
-    """L1 + 2 MSE + gradient * gradient_l1 + perceptual * distance(x_hat, x) as "loss", and what it is made of.
-
-    Where `perceptual` is 0 the distance is not computed.
-    """
-    terms = {"l1": F.l1_loss(x_hat, x), "mse": F.mse_loss(x_hat, x), "gradient": gradient_l1(x_hat, x)}
-    loss = terms["l1"] + 2 * terms["mse"] + gradient * terms["gradient"]
-    if perceptual:
-        terms["perceptual"] = distance(x_hat, x)
-        loss = loss + perceptual * terms["perceptual"]
-    return {"loss": loss, **terms}
-
-
-def gradient_l1(x_hat: Tensor, x: Tensor) -> Tensor:
-    """L1 of the differences between neighbouring pixels, both directions."""
-    rows = F.l1_loss(x_hat.diff(dim=2), x.diff(dim=2))
-    return rows + F.l1_loss(x_hat.diff(dim=3), x.diff(dim=3))
 
 
 def blockiness(x: Tensor) -> float:
@@ -82,6 +58,35 @@ def blockiness(x: Tensor) -> float:
         border = (torch.arange(len(step), device=x.device) + 1) % PATCH_PX == 0
         steps.append(step[border].mean() / step[~border].mean())
     return float(torch.stack(steps).mean())
+
+
+def lattice(x: Tensor) -> float:
+    """How much of the fine detail of x [B, 3, H, W] repeats every 4 px, as a pixel shuffle's halftone does.
+
+    What is finer than 3 px is folded by its place in a 4x4 cell within windows of 32 px. Where places say nothing the
+    variance of their 16 means is a 64th of that of the pixels: the ratio is 1. A regular pattern makes it many.
+    """
+    fine = _cells(x, _LATTICE_PX)
+    of_places = repeated_detail(x, _LATTICE_PX)
+    of_pixels = (fine - fine.mean((2, 3, 5, 6), keepdim=True)).square().mean()
+    return float(of_places / of_pixels.clamp_min(1e-12)) * (_WINDOW_PX // _LATTICE_PX) ** 2
+
+
+def repeated_detail(x: Tensor, period: int = PATCH_PX) -> Tensor:
+    """What is finer than 3 px in x [B, 3, H, W], folded by its place in cells of `period` px within windows of 32 px:
+    the variance of the places' means, averaged over windows and channels; a scalar, 0 or more.
+    """
+    return _cells(x, period).mean((2, 5)).permute(0, 1, 3, 2, 4).flatten(3).var(3, correction=0).mean()
+
+
+def _cells(x: Tensor, period: int) -> Tensor:
+    """Fine detail by place: [B * 3, window rows, cells, period, window columns, cells, period]."""
+    fine = x - F.avg_pool2d(F.pad(x, (1,) * 4, "replicate"), 3, stride=1)
+    rows, columns = (side // _WINDOW_PX for side in x.shape[2:])
+    cells = _WINDOW_PX // period
+    return fine[..., : rows * _WINDOW_PX, : columns * _WINDOW_PX].reshape(
+        -1, rows, cells, period, columns, cells, period
+    )
 
 
 def psnr_db(x_hat: Tensor, x: Tensor) -> float:

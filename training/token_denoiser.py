@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -30,9 +30,9 @@ from gocom.common.nets.text_encoder import TextEncoder
 from gocom.common.nets.token_denoiser import TokenDenoiser
 from gocom.common.nets.vq_tokenizer import VQTokenizer
 from gocom.training.corruption import corrupt
-from gocom.training.data import find_sources, load_samples
+from gocom.training.data import data_terms, find_sources, load_samples
 from gocom.training.export import save_half
-from gocom.training.loop import LoopOptions, train
+from gocom.training.loop import LoopOptions, Recipe, train
 from gocom.training.tokens import cached_tokens
 
 WINDOW = 16
@@ -40,10 +40,11 @@ WINDOW = 16
 MAX_WORDS = 24
 
 
-class TokenDenoiserRecipe:
+class TokenDenoiserRecipe(Recipe):
     """Token windows with random replacements in, the true tokens out."""
 
     name = "token_denoiser"
+    model: Any  # a TokenDenoiser; diffusers' base classes carry no types
 
     def __init__(
         self,
@@ -66,7 +67,7 @@ class TokenDenoiserRecipe:
         self.model = self.new_model() if start_from is None else load_net(TokenDenoiser, start_from, self.device)
         sources = find_sources(data)
         groups = [load_samples([s]) for s in sources]
-        self.data_names = ", ".join(s.name for s in sources)
+        self.data_names, self.data_terms = ", ".join(s.name for s in sources), data_terms(sources)
         samples = [s for g in groups for s in g]
         self.count = len(samples)
         weights = np.concatenate([np.full(len(g), np.sqrt(len(g)) / len(g)) for g in groups])
@@ -89,9 +90,11 @@ class TokenDenoiserRecipe:
     def new_model(self, channels: tuple[int, int, int] | None = None, layers: int = 1) -> TokenDenoiser:
         """Untrained but for the codewords, the same each time."""
         torch.manual_seed(self.seed)
-        model = TokenDenoiser(layers=layers) if channels is None else TokenDenoiser(channels=channels, layers=layers)
+        given = {} if channels is None else {"channels": channels}
+        model: TokenDenoiser = TokenDenoiser(layers=layers, **given)
         model.init_from_codebook(self.tokenizer.codebook)
-        return model.to(self.device, memory_format=torch.channels_last)
+        model.to(self.device, memory_format=torch.channels_last)
+        return model
 
     def _encode_captions(self) -> dict[str, Tensor]:
         texts = sorted({c for captions in self.captions for c in captions})
@@ -130,9 +133,6 @@ class TokenDenoiserRecipe:
         """Other windows than those before the stop."""
         self.reseed(1 + round(progress * 1e6))
 
-    def after_step(self, progress: float) -> None:
-        """Nothing to do."""
-
     def evaluate(self) -> dict[str, float]:
         generator = torch.Generator().manual_seed(1)
         out: dict[str, float] = {}
@@ -159,7 +159,7 @@ class TokenDenoiserRecipe:
             "architecture": f"UNet2DConditionModel {c.channels} on a {c.embedding_dim}-channel embedding, "
             f"K={c.codebook_size}",
             "data": f"{self.data_names}: {self.count} pictures, {WINDOW}x{WINDOW} token windows, batch {self.batch}",
-            "data terms": "research use (imagenette, Flickr8k, BSDS500), per-image CC (COCO), CC BY-NC (CamVid)",
+            "data terms": self.data_terms,
             "held out": f"{self.held_out_name}: {len(self.held_out)} pictures at 256x256, no text, one step: accuracy "
             "and bits a token on missing positions (25 % and 50 % missing)",
             "began with": "the codewords" if self.start_from is None else "the weights of the run before (see history)",

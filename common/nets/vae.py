@@ -26,6 +26,8 @@ class Vae(ModelMixin, ConfigMixin):
         eighth_channels: width of the convolutions on the 1/8 grid.
         encoder_blocks: residual blocks (1/4 grid, 1/8 grid) in the encoder.
         decoder_blocks: residual blocks (1/8 grid, 1/4 grid) in the decoder.
+        full_channels: channels of the decoder at full resolution beside the picture's three; 0: none, as before it had
+            a head there.
     """
 
     latent_mean: Tensor
@@ -39,10 +41,11 @@ class Vae(ModelMixin, ConfigMixin):
         eighth_channels: int = 192,
         encoder_blocks: tuple[int, int] = (1, 2),
         decoder_blocks: tuple[int, int] = (4, 3),
+        full_channels: int = 0,
     ) -> None:
         super().__init__()
         self.encoder = patch_encoder(2 * latent_channels, quarter_channels, eighth_channels, encoder_blocks)
-        self.decoder = patch_decoder(latent_channels, quarter_channels, eighth_channels, decoder_blocks)
+        self.decoder = patch_decoder(latent_channels, quarter_channels, eighth_channels, decoder_blocks, full_channels)
         self.register_buffer("latent_mean", torch.zeros(latent_channels))
         self.register_buffer("latent_std", torch.ones(latent_channels))
 

@@ -1,9 +1,9 @@
 """VQ tokenizer: an f8 vector-quantized autoencoder (LaMI-GO eq. 6-10; van den Oord et al. 2017).
 
     x [B,3,H,W] -> unshuffle/4 -> 1/4 grid -> 1/8 grid -> z [B,D,H/8,W/8] -> nearest codeword -> tokens [B,H/8,W/8]
-    tokens -> codebook[tokens] -> 1/8 grid -> 1/4 grid -> shuffle*4 -> x_hat [B,3,H,W]
+    tokens -> codebook[tokens] -> 1/8 grid -> 1/4 grid -> shuffle*4 -> narrow head -> x_hat [B,3,H,W]
 
-No convolution runs at full resolution, which makes it fast enough for two CPU cores. The codebook is shared knowledge
+Almost nothing runs at full resolution, which makes it fast enough for two CPU cores. The codebook is shared knowledge
 of transmitter and receiver. Training updates it by exponential moving averages and re-seeds unused codewords.
 """
 
@@ -28,6 +28,8 @@ class VQTokenizer(ModelMixin, ConfigMixin):
         eighth_channels: width of the convolutions on the 1/8 grid.
         encoder_blocks: residual blocks (1/4 grid, 1/8 grid) in the encoder.
         decoder_blocks: residual blocks (1/8 grid, 1/4 grid) in the decoder.
+        full_channels: channels of the decoder at full resolution beside the picture's three; 0: none, as before it had
+            a head there.
     """
 
     codebook: Tensor
@@ -41,10 +43,11 @@ class VQTokenizer(ModelMixin, ConfigMixin):
         eighth_channels: int = 192,
         encoder_blocks: tuple[int, int] = (1, 2),
         decoder_blocks: tuple[int, int] = (4, 2),
+        full_channels: int = 0,
     ) -> None:
         super().__init__()
         self.encoder = patch_encoder(codebook_dim, quarter_channels, eighth_channels, encoder_blocks)
-        self.decoder = patch_decoder(codebook_dim, quarter_channels, eighth_channels, decoder_blocks)
+        self.decoder = patch_decoder(codebook_dim, quarter_channels, eighth_channels, decoder_blocks, full_channels)
         self.register_buffer("codebook", torch.randn(codebook_size, codebook_dim))
 
     def encode_latent(self, x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ _SHARES = ("correct", "correct_10", "agrees", "failed", "at_floor")
 """0 or 1 in rows, per cent here: a point of accuracy is 1."""
 _PLAIN = (
     "bytes_total", "bytes_header", "bytes_feedback", "bytes_repair", "bpp", "rounds", "psnr_db", "ms_ssim", "distance",
-    "lpips", "dists", "packets_sent", "packets_lost",
+    "lpips", "dists", "st_lpips", "packets_sent", "packets_lost",
 )  # fmt: skip
 _SECONDS = ("encode_s", "channel_s", "decode_s", "total_s")
 

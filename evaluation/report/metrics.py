@@ -27,6 +27,7 @@ METRICS = (
     ),
     Metric("lpips", "LPIPS", 3, higher=False, meaning="LPIPS v0.1, AlexNet"),
     Metric("dists", "DISTS", 3, higher=False, meaning="DISTS, VGG16"),
+    Metric("st_lpips", "ST-LPIPS", 3, higher=False, meaning="ST-LPIPS, VGG16, 0: the same; another scale than LPIPS"),
     Metric(
         "correct", "accuracy of 1000 classes in %", 1, "points", meaning=f"how often {_NET}'s first guess is the label"
     ),

@@ -47,6 +47,7 @@ COLUMNS: dict[str, type] = {
     "distance": float,  # 1 - cosine of EfficientNet-lite2 features, 0 to 2
     "lpips": float,  # through its library, where that and its weights are there (`gocom doctor`); else empty
     "dists": float,  # likewise
+    "st_lpips": float,  # ST-LPIPS with VGG16, likewise; not LPIPS
     "agrees": int,  # 1: the net's first guess of 1000 is that for the original
     "correct": int,  # 1: it is the label; empty: no label
     "correct_10": int,  # 1: the most likely of imagenette's ten classes is the label; empty: no label
@@ -74,7 +75,7 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Mapping[st
 
 
 def read_csv(path: Path, columns: Mapping[str, type] = COLUMNS) -> list[Row]:
-    """What `write_csv` wrote, typed."""
+    """What `write_csv` wrote, typed; a column that an older file lacks is empty."""
     with path.open(newline="", encoding="utf-8") as file:
         return [
             {
@@ -86,4 +87,4 @@ def read_csv(path: Path, columns: Mapping[str, type] = COLUMNS) -> list[Row]:
 
 
 def _cells(row: Mapping[str, str], columns: Mapping[str, type]) -> Iterable[tuple[tuple[str, type], str]]:
-    return [((name, kind), row[name]) for name, kind in columns.items()]
+    return [((name, kind), row.get(name, "")) for name, kind in columns.items()]

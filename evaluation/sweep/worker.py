@@ -26,7 +26,7 @@ from gocom.evaluation.sweep.grid import CLEAN, LABELLED, Grid, PictureSet, Task,
 from gocom.evaluation.sweep.plan import Plan, Planner
 from gocom.evaluation.sweep.rows import KEYS, Row
 
-MORE = {"lpips": optional_metrics.lpips, "dists": optional_metrics.dists}
+MORE = {"lpips": optional_metrics.lpips, "dists": optional_metrics.dists, "st_lpips": optional_metrics.st_lpips}
 """Columns that need what a user may not have."""
 KERNEL, FID = "kernel_distance", "fid"
 """Distances between sets of pictures."""
@@ -35,7 +35,7 @@ KERNEL, FID = "kernel_distance", "fid"
 def more_metrics() -> list[str]:
     """Those of MORE and FID that can be had here."""
     found = optional_metrics.available()
-    return [name for name in (*MORE, FID) if found[name.upper()] == optional_metrics.READY]
+    return [name for name in (*MORE, FID) if found[name.upper().replace("_", "-")] == optional_metrics.READY]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class Worker:
         if key not in picture.scores:
             (found,) = self._judge.scores([picture.original], [image])
             more = {name: self._more[name](picture.original.image, image) for name in self._more}
-            names = ("psnr_db", "ms_ssim", "distance", "lpips", "dists", "agrees", "correct", "correct_10")
+            names = ("psnr_db", "ms_ssim", "distance", *MORE, "agrees", "correct", "correct_10")
             picture.scores[key] = {name: (found | more).get(name) for name in names}
         return picture.scores[key]
 

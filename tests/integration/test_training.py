@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -17,10 +18,14 @@ from gocom.common.nets.vae import Vae
 from gocom.common.nets.vq_tokenizer import VQTokenizer
 from gocom.common.samplers.feature_imputation import ImputerSettings, impute
 from gocom.common.systems.feature_imputing import LATENT_CHANNELS
+from gocom.training.compare_pictures import load, sheet, table
 from gocom.training.export import save_half
 from gocom.training.feature_imputer import FeatureImputerRecipe
 from gocom.training.feature_masks import LEAST, MOST, ROI, ROI_SHARES, draw_masks, draw_region
+from gocom.training.held_out import HeldOut
 from gocom.training.loop import LoopOptions, learning_rate_at, train
+from gocom.training.picture_recipe import PictureOptions
+from gocom.training.terms import Weights
 from gocom.training.vae import VaeRecipe, begin_from
 from gocom.training.vq_tokenizer import VQTokenizerRecipe
 
@@ -42,11 +47,22 @@ def clock(monkeypatch):
     monkeypatch.setattr("gocom.training.loop.time", SimpleNamespace(monotonic=lambda: float(next(count))))
 
 
+def tokenizer(folder, **values):
+    """From random weights by pixels alone, unless said otherwise."""
+    known = {"batch": 2, "crop_px": 40, "weights": Weights(perceptual=0)}
+    return VQTokenizerRecipe(PictureOptions(folder / "data", folder / "data", **(known | values)))
+
+
+def vae(folder, **values):
+    known = {"batch": 4, "crop_px": 40, "weights": Weights(perceptual=0.03, perceptual_from=0.5)}
+    return VaeRecipe(PictureOptions(folder / "data", folder / "data", **(known | values)))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_train_resume_export(folder, clock):
     def recipe():
-        return VQTokenizerRecipe(folder / "data", folder / "data", batch=2, crop_px=32, device="cpu", seed=0)
+        return tokenizer(folder)
 
     options = LoopOptions(minutes=0.5, warmup_steps=5, work_dir=folder / "work", out_dir=folder / "out")
     first = train(recipe(), options)
@@ -55,7 +71,7 @@ def test_train_resume_export(folder, clock):
     assert json.loads(saved["progress"])["step"] == first.step
     second = train(recipe(), replace(options, minutes=1.0))
     assert second.step > first.step and second.elapsed_s > first.elapsed_s
-    assert second.losses[-1][1]["l1"] < first.losses[0][1]["l1"]
+    assert second.metrics[-1][1]["psnr_db"] > first.metrics[-1][1]["psnr_db"]
     card = (folder / "out" / "CARD.md").read_text()
     assert f"| steps | {second.step} |" in card and "psnr_db" in card
     assert (folder / "out" / "loss.png").stat().st_size > 1000
@@ -66,12 +82,25 @@ def test_train_resume_export(folder, clock):
 
 @pytest.mark.slow
 @pytest.mark.timeout(200)
+def test_a_run_that_was_stopped_for_an_hour_goes_on(folder, monkeypatch):
+    count = itertools.count()
+
+    def seconds():
+        steps = next(count)
+        return float(steps + 3600 * (steps > 5))
+
+    monkeypatch.setattr("gocom.training.loop.time", SimpleNamespace(monotonic=seconds))
+    recipe = tokenizer(folder)
+    done = train(recipe, LoopOptions(minutes=1.0, warmup_steps=5, work_dir=folder / "work", out_dir=folder / "out"))
+    assert done.elapsed_s == pytest.approx(60, abs=1.5)
+    assert 25 <= done.step <= 36, "one step counted for half a minute, the others for a second"
+
+
+@pytest.mark.timeout(200)
 def test_a_vae_begins_with_a_tokenizer_and_has_a_latent_of_unit_variance(folder, clock):
-    data = folder / "data"
-    tokenizer = VQTokenizerRecipe(data, data, batch=2, crop_px=32, device="cpu", seed=0)
-    tokenizer.save(folder / "words")
+    tokenizer(folder).save(folder / "words")
     options = LoopOptions(minutes=0.5, warmup_steps=5, work_dir=folder / "work", out_dir=folder / "vae")
-    recipe = VaeRecipe(data, data, batch=4, crop_px=32, device="cpu", seed=0, start_from=folder / "words")
+    recipe = vae(folder, start_from=folder / "words")
     done = train(recipe, options)
     assert done.losses[-1][1]["l1"] < recipe.pictures.draw().sub(0.5).abs().mean()
     assert "perceptual" in done.losses[-1][1]
@@ -81,12 +110,10 @@ def test_a_vae_begins_with_a_tokenizer_and_has_a_latent_of_unit_variance(folder,
     with torch.inference_mode():
         y = net.encode(recipe.pictures.draw(64))
         assert y.std(dim=(0, 2, 3)).sub(1).abs().max() < 0.3 and y.mean(dim=(0, 2, 3)).abs().max() < 0.3
-        assert net.decode(y).shape == (64, 3, 32, 32)
-    again = VaeRecipe(data, data, batch=4, crop_px=32, device="cpu", seed=0, start_from=folder / "vae")
+        assert net.decode(y).shape == (64, 3, 40, 40)
+    again = vae(folder, start_from=folder / "vae")
     assert again.evaluate()["psnr_db"] == pytest.approx(done.metrics[-1][1]["psnr_db"], abs=0.1)
-    sharper = VaeRecipe(
-        data, data, batch=4, crop_px=32, device="cpu", seed=0, start_from=folder / "vae", decoder_only=True
-    )
+    sharper = vae(folder, start_from=folder / "vae", decoder_only=True, full_channels=4)
     train(sharper, replace(options, minutes=0.2, out_dir=folder / "sharper"))
     card, other = (folder / "sharper" / "CARD.md").read_text(), load_net(Vae, folder / "sharper", torch.device("cpu"))
     assert "| trained | the decoder alone |" in card
@@ -95,7 +122,57 @@ def test_a_vae_begins_with_a_tokenizer_and_has_a_latent_of_unit_variance(folder,
         torch.testing.assert_close(other.encode(x), net.encode(x), rtol=0, atol=0)
         assert (other.decode(net.encode(x)) - net.decode(net.encode(x))).abs().max() > 1e-3
     with pytest.raises(InvalidInput, match="start-from"):
-        VaeRecipe(data, data, batch=4, crop_px=32, device="cpu", seed=0, decoder_only=True)
+        vae(folder, decoder_only=True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_a_tokenizer_goes_on_with_all_terms_and_from_any_step(folder, clock):
+    tokenizer(folder).save(folder / "words")
+    weights = Weights(perceptual=0.03, semantic=0.03, adversarial=0.02, adversarial_from=0.2)
+    loop = LoopOptions(steps=12, warmup_steps=2, work_dir=folder / "work", out_dir=folder / "out")
+
+    def recipe(**values):
+        return tokenizer(folder, start_from=folder / "words", weights=weights, full_channels=4, blocks=3, **values)
+
+    first = train(recipe(), loop)
+    assert first.step == 12
+    saved = torch.load(folder / "work" / "vq_tokenizer" / "state.pt", weights_only=True)
+    assert saved["parts"].keys() == {"average", "adversary", "codebook"}
+    again = recipe()
+    second = train(again, replace(loop, steps=14))
+    assert second.step == 14 and int(again.average.n_averaged) == 14
+    card = (folder / "out" / "CARD.md").read_text()
+    assert "hinge of two patch discriminators" in card and "| taught by | EfficientNet-lite0" in card
+    assert "| data terms | data: unknown |" in card and "+ 0.25 commitment" in card and "lattice" in card
+    net, old = (load_net(VQTokenizer, folder / name, torch.device("cpu")) for name in ("out", "words"))
+    assert not torch.equal(net.codebook, old.codebook)
+    alone = recipe(decoder_only=True)
+    assert alone.name == "vq_tokenizer_decoder"
+    train(alone, replace(loop, out_dir=folder / "sharper"))
+    sharper, x = load_net(VQTokenizer, folder / "sharper", torch.device("cpu")), torch.rand(1, 3, 64, 64)
+    assert torch.equal(sharper.codebook, old.codebook) and torch.equal(sharper.encode(x)[0], old.encode(x)[0])
+    assert sharper.config.full_channels == 4 and len(sharper.decoder[4]) == 3
+    with pytest.raises(InvalidInput, match="start-from"):
+        tokenizer(folder, decoder_only=True)
+
+
+@pytest.mark.timeout(200)
+def test_nets_are_compared_on_the_same_pictures(folder):
+    torch.manual_seed(0)
+    save_half(Vae(quarter_channels=8, eighth_channels=8), folder / "vae")
+    save_half(VQTokenizer(quarter_channels=8, eighth_channels=8), folder / "words")
+    nets = [load(folder / name, torch.device("cpu")) for name in ("vae", "words")]
+    pictures = HeldOut(folder / "data", torch.device("cpu"), limit=3, perceptual=False)
+    lines = table(["one", "two"], nets, pictures)
+    assert lines[0] == "data: 3 pictures, centre square, 256x256" and lines[2] == "| metric | one | two |"
+    for name in ("psnr_db", "feature_distance", "agrees", "lattice"):
+        (line,) = (line for line in lines if line.startswith(f"| {name} |"))
+        assert re.fullmatch(r"\| \w+ \| \S+ \| \S+ \(\S+, \S+ to \S+\) \|", line)
+    assert sheet(nets, [photo.x for photo in pictures.photos]).size == (3 * 256, 3 * 256)
+    same = pictures.means(lambda x: x)
+    assert same["psnr_db"] == np.inf and same["feature_distance"] < 1e-5
+    assert same["agrees"] == same["blockiness"] == same["lattice"] == 1 and "correct" not in same
 
 
 @pytest.mark.slow

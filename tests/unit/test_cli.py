@@ -50,7 +50,7 @@ def test_doctor_says_what_is_there():
     assert result.exit_code == 0
     assert record["packages"]["grpcio"] and record["devices"][0].startswith("cpu")
     assert "vq_tokenizer" in record["models"]
-    assert record["optional_metrics"].keys() == {"LPIPS", "DISTS", "FID"}
+    assert record["optional_metrics"].keys() == {"LPIPS", "DISTS", "FID", "ST-LPIPS"}
     assert record["services"]["transmitter"] == {"address": "127.0.0.1:1", "serving": False}
     table = gocom("doctor", "--transmitter", "127.0.0.1:1", "--receiver", "127.0.0.1:1").stdout
     assert "LPIPS (optional)" in table

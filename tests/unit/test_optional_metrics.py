@@ -1,4 +1,4 @@
-"""LPIPS, DISTS and FID: what is missing is said, nothing is fetched, and their libraries are called as they want it."""
+"""LPIPS, DISTS, FID and ST-LPIPS: what is missing is said, nothing is fetched, libraries are called as they want it."""
 
 import subprocess
 import sys
@@ -9,7 +9,8 @@ import pytest
 
 from gocom.common.errors import InvalidInput, NotReady
 from gocom.evaluation import optional_metrics
-from gocom.evaluation.optional_metrics import available, dists, fid, inception_features, lpips
+from gocom.evaluation.optional_metrics import available, dists, fid, inception_features, lpips, st_lpips
+from gocom.evaluation.sweep import worker
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = {
@@ -138,7 +139,7 @@ def test_the_folder_is_where_torch_hub_looks(monkeypatch, tmp_path):
 
 
 def test_libraries_are_called_as_they_want_it(libraries, weights):
-    assert set(available().values()) == {"ready"}
+    assert {name: available()[name] for name in CALLS} == dict.fromkeys(CALLS, "ready")
     assert lpips(IMAGE, OTHER) == 2.0  # from -1 to 1
     net = sys.modules["lpips"].Net
     assert net.seen == (-1.0, 1.0)
@@ -153,6 +154,26 @@ def test_libraries_are_called_as_they_want_it(libraries, weights):
     assert sys.modules["torch_fidelity.metric_fid"].seen == ((128, 501), (0, 500))
 
 
+def test_st_lpips_without_its_weights(monkeypatch):
+    monkeypatch.setattr("gocom.evaluation.st_lpips_weights.find_spec", lambda name: None)
+    optional_metrics._st_lpips_net.cache_clear()
+    assert available()["ST-LPIPS"].endswith("is missing: pip install --no-deps stlpips-pytorch")
+    assert "st_lpips" not in worker.more_metrics()
+    with pytest.raises(NotReady, match="ST-LPIPS: .*stlpips-pytorch"):
+        st_lpips(IMAGE, OTHER)
+
+
+def test_a_package_without_the_file_is_no_package(tmp_path, monkeypatch):
+    (tmp_path / "stlpips_pytorch").mkdir()
+    (tmp_path / "stlpips_pytorch" / "__init__.py").write_text("raise RuntimeError('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert available()["ST-LPIPS"] != "ready"
+    weights = tmp_path / "stlpips_pytorch" / "weights" / "vST0.0"
+    weights.mkdir(parents=True)
+    (weights / "vgg_shift_tolerant.pth").touch()
+    assert available()["ST-LPIPS"] == "ready" and "st_lpips" in worker.more_metrics()
+
+
 def test_what_cannot_be_compared(libraries, weights):
     for metric in (lpips, dists):
         with pytest.raises(InvalidInput, match="image: shapes"):
@@ -164,6 +185,6 @@ def test_what_cannot_be_compared(libraries, weights):
 def test_saying_what_there_is_imports_nothing_heavy():
     code = (
         "import sys; from gocom.evaluation.optional_metrics import available; available();"
-        "sys.exit(bool({'torch', 'lpips', 'torchmetrics', 'torch_fidelity'} & sys.modules.keys()))"
+        "sys.exit(bool({'torch', 'lpips', 'torchmetrics', 'torch_fidelity', 'stlpips_pytorch'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

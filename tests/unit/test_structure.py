@@ -14,7 +14,7 @@ ALLOWED = {
     "common": set(),
     **{service: {"common"} for service in SERVICES},
     "client": {"common", *SERVICES},  # the services only where `gocom serve` starts one
-    "training": {"common"},
+    "training": {"common", "evaluation"},
     "evaluation": {"common", "client", "training", *SERVICES},
     "deploy": set(),
 }
