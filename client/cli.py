@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import typer
 from typer.exceptions import TyperException
@@ -15,9 +16,10 @@ from gocom.client.commands.health import health
 from gocom.client.commands.send import send
 from gocom.client.commands.stream import stream
 from gocom.client.commands.up import up
-from gocom.client.console import command, emit
+from gocom.client.console import Json, command, emit
+from gocom.client.local_stack import USAGE_ERROR
 from gocom.common.entry_points import COMMANDS, load_entry_points
-from gocom.common.errors import NotReady
+from gocom.common.errors import InvalidInput, NotReady
 
 app = typer.Typer(
     name="gocom",
@@ -31,33 +33,56 @@ for _command in (send, stream, demo, up, codecs, doctor, health):
 app.add_typer(serve.app, name="serve")
 app.add_typer(channel.app, name="channel")
 _GROUPS = {"": app, "channel": channel.app}
+_OWN = {
+    group: {info.name or getattr(info.callback, "__name__", "") for info in typer_app.registered_commands}
+    for group, typer_app in _GROUPS.items()
+}
+"""Names of the commands that need no entry point, by group."""
 
 
 def _add_commands() -> None:
-    """Add the commands of entry points. The name "channel.certify" becomes the command `gocom channel certify`."""
+    """Add the commands of entry points. The name "channel.certify" becomes the command `gocom channel certify`.
 
-    def add_placeholder(name: str, error: Exception) -> None:
-        """Add a command that takes any arguments, and reports why the real command cannot be loaded."""
-
-        @command
-        def placeholder() -> None:
-            raise NotReady(f"{name.replace('.', ' ')}: is not installed here ({error}); use the source (`make setup`)")
-
-        placeholder.__doc__ = "Not installed here."
+    An entry point that cannot be a command is named on stderr and skipped, so that it breaks no other command.
+    """
+    failed: dict[str, Exception] = {}
+    found = load_entry_points(COMMANDS, failed.__setitem__)
+    for name, loaded in (found | failed).items():
         group, _, last = name.rpartition(".")
-        anything = {"allow_extra_args": True, "ignore_unknown_options": True}
-        _GROUPS[group].command(last, context_settings=anything)(placeholder)
+        if group not in _GROUPS or last in _OWN[group] or not (name in failed or callable(loaded)):
+            print(f"gocom: the command {name!r} of an entry point is skipped: its group is unknown, its name is "
+                  "taken, or it is no function", file=sys.stderr)  # fmt: skip
+        elif name in failed:
+            anything = {"allow_extra_args": True, "ignore_unknown_options": True}
+            _GROUPS[group].command(last, context_settings=anything)(_placeholder(name, failed[name]))
+        else:
+            _GROUPS[group].command(last)(loaded)
 
-    for name, function in load_entry_points(COMMANDS, add_placeholder).items():
-        group, _, last = name.rpartition(".")
-        _GROUPS[group].command(last)(function)
+
+def _placeholder(name: str, error: Exception) -> Callable[..., None]:
+    """Return a command that takes any arguments, and reports why the real command cannot be loaded."""
+
+    @command
+    def placeholder(as_json: Json = False) -> None:
+        raise NotReady(f"{name.replace('.', ' ')}: is not installed here ({error}); use the source (`make setup`)")
+
+    placeholder.__doc__ = "Not installed here."
+    return placeholder
 
 
-_add_commands()
+_settings_error: InvalidInput | None = None
+"""A wrong GOCOM_ENTRY_POINTS, which `main` reports: tests and docs import `app` alone."""
+try:
+    _add_commands()
+except InvalidInput as wrong:
+    _settings_error = wrong
 
 
 def main() -> None:
     """Run the `gocom` command. With --json, wrong usage of the command line is reported as JSON, too."""
+    if _settings_error is not None:
+        print(f"error: {_settings_error}", file=sys.stderr)
+        sys.exit(USAGE_ERROR)
     if "--json" not in sys.argv:
         app()
         return

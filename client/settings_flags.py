@@ -71,7 +71,9 @@ def _help(settings: type[BaseSettings], name: str) -> str:
         default = default.value
     elif isinstance(default, tuple):
         default = ", ".join(default)
-    return words if default in (None, False, "") else f"{words} (default: {default})"
+    if name == "log_json":
+        words += " One line with the address goes to stdout."
+    return words if default is None or default is False or default == "" else f"{words} (default: {default})"
 
 
 def add_flags(signature: inspect.Signature, flags: Mapping[str, Any]) -> inspect.Signature:

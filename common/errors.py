@@ -46,13 +46,14 @@ class BudgetTooSmall(InvalidInput):
 
 
 class UnknownName(GoComError):
-    """A name that is not in the registry."""
+    """A name that is not in the registry. `note`: what else to say, such as which plug-ins could not be imported."""
 
-    def __init__(self, kind: str, name: str, choices: Iterable[str]) -> None:
-        self._arguments = kind, name, sorted(choices)
-        super().__init__(f"{kind}: no {name!r}; there are {', '.join(self._arguments[2])}")
+    def __init__(self, kind: str, name: str, choices: Iterable[str], note: str = "") -> None:
+        self._arguments = kind, name, sorted(choices), note
+        words = f"{kind}: no {name!r}; there are {', '.join(self._arguments[2])}"
+        super().__init__(f"{words}; {note}" if note else words)
 
-    def __reduce__(self) -> tuple[type, tuple[str, str, list[str]]]:
+    def __reduce__(self) -> tuple[type, tuple[str, str, list[str], str]]:
         """Pickle the constructor's arguments: by default the message would be passed to the constructor."""
         return type(self), self._arguments
 

@@ -71,7 +71,8 @@ class Registry(Generic[T]):
         if name not in self._items:
             self.load()
         if name not in self._items:
-            raise UnknownName(self.kind, name, self._items)
+            skipped = ", ".join(f"{plugin!r} ({reason})" for plugin, reason in _skipped.items())
+            raise UnknownName(self.kind, name, self._items, f"skipped plug-ins: {skipped}" if skipped else "")
         return self._items[name]
 
     def __contains__(self, name: str) -> bool:
@@ -127,17 +128,16 @@ class Registry(Generic[T]):
     def _installed_packages(self) -> list[tuple[str, str]]:
         """Return (name, dotted name of this registry's folder in it) of each installed plug-in that was not skipped."""
         points = find_entry_points(PLUGINS)
-        return [(name, f"{point.value}.{self._folder}") for name, point in points.items() if name not in _skipped]
+        return [(name, f"{point.module}.{self._folder}") for name, point in points.items() if name not in _skipped]
 
     def _load_or_skip(self, name: str, load: Callable[[], None]) -> None:
         """Call `load`. If it raises, print why, and skip the plug-in of this name from now on."""
         try:
             load()
         except Exception as error:  # importing a plug-in may raise anything
-            _skipped.add(name)
-            reason = f"{type(error).__name__}: {error}"
+            _skipped[name] = reason = f"{type(error).__name__}: {error}"
             print(f"gocom: the plug-in {name!r} is skipped, it cannot be imported ({reason})", file=sys.stderr)
 
 
-_skipped: set[str] = set()
-"""Names of installed plug-ins that could not be imported."""
+_skipped: dict[str, str] = {}
+"""Installed plug-ins that could not be imported, with the reason."""

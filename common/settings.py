@@ -167,7 +167,7 @@ class ReceiverSettings(ServiceSettings):
     the frame ends with the picture that it has."""
     feedback_try_s: Annotated[float, Field(ge=0, le=86400)] = 0.0
     """Seconds without an answer after which feedback is sent again, 0.01 or more: a channel may have lost it. Each
-    further wait is twice as long, within feedback_timeout_s. 0: it is sent once, for a way back without losses."""
+    further wait is twice as long, within feedback_timeout_s. 0: it is sent once, where no feedback is lost."""
     open_frames: Count = 32
     """Largest number of frames of one session that wait for a further round."""
     keep_frames: Count = 64

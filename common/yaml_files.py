@@ -16,11 +16,14 @@ MAX_QUOTED = 300
 
 
 class _Constructor(SafeConstructor):
-    """A constructor of plain data that reads numbers as YAML 1.2 does: 1_0 is text, but the library would read 10."""
+    """A constructor of plain data that reads numbers as YAML 1.2 does: 1_0 and 0b11 are text.
+
+    The library by itself reads 10 and 3.
+    """
 
     def construct_number(self, node: ScalarNode) -> int | float | str:
-        """Return the int or float that a scalar stands for, or its text if there is an underscore in it."""
-        if "_" in node.value:
+        """Return the int or float that a scalar stands for, or its text if it has an underscore or is binary."""
+        if "_" in node.value or node.value.lower().lstrip("+-").startswith("0b"):
             return str(node.value)
         number: int | float
         number = self.construct_yaml_int(node) if str(node.tag).endswith(":int") else self.construct_yaml_float(node)
@@ -33,6 +36,8 @@ for _tag in ("int", "float"):
 
 def read_yaml(path: Path) -> Any:
     """Return the content of a YAML 1.2 file as dicts, lists, text, numbers, dates, booleans and None.
+
+    A file that begins with a directive of another version, such as %YAML 1.1, is read by the rules of that one.
 
     Raises:
         InvalidInput: the file cannot be read, is not valid YAML, or gives a key twice; the message then names the key.

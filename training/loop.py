@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from gocom.common.errors import InvalidInput
 from gocom.training.card import write_card
 from gocom.training.plots import plot_losses
 
@@ -197,6 +198,8 @@ def _resume(folder: Path, recipe: Recipe, optimizer: torch.optim.Optimizer) -> P
     recipe.model.load_state_dict(saved["model"])
     optimizer.load_state_dict(saved["optimizer"])
     for name, part in recipe.parts().items():
+        if name not in saved["parts"]:
+            raise InvalidInput(f"work-dir: {folder} has a run without {name}; give another folder, or the same --terms")
         part.load_state_dict(saved["parts"][name])
     values = json.loads(saved["progress"])
     state = Progress(values["step"], values["elapsed_s"])

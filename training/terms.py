@@ -15,6 +15,7 @@ Every recipe of nets from pictures to pictures takes its terms from here (frozen
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -65,8 +66,11 @@ class Weights:
 
     def __post_init__(self) -> None:
         for name in ("gradient", "lattice", "perceptual", "semantic", "dino", "st_lpips", "adversarial"):
-            if getattr(self, name) < 0:
-                raise InvalidInput(f"{name}: {getattr(self, name)} is below 0")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InvalidInput(f"{name}: {getattr(self, name)} is not 0 or more")
+        for name in ("perceptual_from", "adversarial_from"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InvalidInput(f"{name}: {getattr(self, name)} is not in 0 to 1, a share of the run")
 
     @classmethod
     def parse(cls, text: str, base: Weights) -> Weights:
@@ -151,7 +155,7 @@ class PictureTerms:
                 terms["dino"] = self.dino(seen_hat, seen)
             if self.st_lpips is not None:
                 terms["st_lpips"] = self.st_lpips(seen_hat, seen).mean()
-            loss = loss + sum(getattr(weights, name) * terms[name] for name in terms.keys() & _LEARNED)
+            loss = loss + sum(getattr(weights, name) * terms[name] for name in terms if name in _LEARNED)
         if self.adversary is not None and progress >= weights.adversarial_from - WARM_UP:
             self._last = x_hat.detach(), x
             if progress >= weights.adversarial_from:

@@ -47,7 +47,7 @@ class LinkProxy:
     """
 
     def __init__(self, channel: grpc.aio.Channel, active_profile: ActiveProfile) -> None:
-        # Without serializers the call carries bytes in both directions; see stream_items.py.
+        # Without serializers the call carries bytes in both directions; see wire_items.py.
         self._send: Any = channel.stream_stream(f"/{LINK_SERVICE}/Send")
         self._active_profile = active_profile
         self._drained = asyncio.Event()

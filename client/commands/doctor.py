@@ -7,6 +7,7 @@ import platform
 from importlib import metadata
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from gocom.client import console
@@ -33,13 +34,14 @@ def doctor(
     """Report what this machine has and what is missing: packages, devices, nets, optional metrics, services."""
     addresses = {"transmitter": transmitter, "channel": channel_address, "receiver": receiver}
     with spinner("looking (importing torch may take a while)"):
+        checks = _checks()
         record: dict[str, Any] = {
+            **checks,
             "python": platform.python_version(),
             "packages": {name: _version(name) for name in PACKAGES},
             "devices": _devices(),
             "models_root": str(models_root()),
             "models": _models(),
-            **_checks(),
             "services": {
                 name: {"address": at, "serving": is_serving(at, security=console.security())}
                 for name, at in addresses.items()
@@ -48,14 +50,22 @@ def doctor(
     if as_json:
         emit(record)
     else:
-        _print(record)
+        _print(record, checks)
 
 
 def _checks() -> dict[str, Any]:
-    """Return the results of all checks found as entry points, by name; {} for one that cannot be imported."""
+    """Return the results of all checks found as entry points, by name; for one that fails, {"error": why}.
+
+    A check that cannot be imported has {}: evaluation is left out of the images of services.
+    """
     found: dict[str, Any] = {}
     checks = load_entry_points(CHECKS, lambda name, error: found.update({name: {}}))
-    return found | {name: check() for name, check in checks.items()}
+    for name, check in checks.items():
+        try:
+            found[name] = check()
+        except Exception as error:  # a check of another distribution may raise anything
+            found[name] = {"error": f"{type(error).__name__}: {error}"}
+    return found
 
 
 def _version(package: str) -> str | None:
@@ -88,7 +98,7 @@ def _models() -> dict[str, str | None]:
     return hashes
 
 
-def _print(record: dict[str, Any]) -> None:
+def _print(record: dict[str, Any], checks: dict[str, dict[str, str]]) -> None:
     table = Table("what", "state", box=None, padding=(0, 2))
     missing = "[red]missing[/]"
     table.add_row("python", record["python"])
@@ -97,8 +107,13 @@ def _print(record: dict[str, Any]) -> None:
     table.add_row("devices", ", ".join(record["devices"]))
     for name, digest in record["models"].items():
         table.add_row(f"net {name}", digest[:16] if digest else f"{missing} in {record['models_root']}")
-    for name, state in record["optional_metrics"].items():
-        table.add_row(f"{name} (optional)", f"[green]{state}[/]" if state == "ready" else f"[yellow]{state}[/]")
+    for check, result in checks.items():
+        for name, state in result.items():
+            words = escape(str(state))
+            table.add_row(
+                f"{name} ({check.replace('_', ' ')})",
+                f"[green]{words}[/]" if state == "ready" else f"[yellow]{words}[/]",
+            )
     for name, service in record["services"].items():
         state = "[green]serving[/]" if service["serving"] else "[yellow]not serving[/]"
         table.add_row(name, f"{state} at {service['address']}")

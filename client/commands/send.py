@@ -192,7 +192,7 @@ def _collect(
 
 def report_channel_change(channel: str | None, reverse_channel: str | None, quiet: bool) -> None:
     """Print on stderr that the channel of running services was changed."""
-    for way, spec, flag in (("channel", channel, ""), ("way back", reverse_channel, " --reverse")):
+    for way, spec, flag in (("channel", channel, ""), ("reverse channel", reverse_channel, " --reverse")):
         if spec is not None and not quiet:
             words = f"the {way} is {spec} from now on, for everybody; `gocom channel set{flag}` changes it"
             console.err.print(words, markup=False)

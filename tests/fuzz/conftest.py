@@ -26,7 +26,7 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="module")
 def stack():
-    """Receiver, emulator and transmitter around codecs without nets; see services.py."""
+    """Receiver, emulator and transmitter around codecs without nets; see fuzz_stack.py."""
     from fuzz_stack import FuzzStack
 
     with FuzzStack() as running:

@@ -53,7 +53,7 @@ def test_doctor_says_what_is_there():
     assert record["optional_metrics"].keys() == {"LPIPS", "DISTS", "FID", "ST-LPIPS"}
     assert record["services"]["transmitter"] == {"address": "127.0.0.1:1", "serving": False}
     table = gocom("doctor", "--transmitter", "127.0.0.1:1", "--receiver", "127.0.0.1:1").stdout
-    assert "LPIPS (optional)" in table
+    assert "LPIPS (optional metrics)" in table
 
 
 @pytest.mark.parametrize(

@@ -106,3 +106,58 @@ def test_what_cannot_be_loaded_is_told(monkeypatch, tmp_path):
     done = python(COMMAND, tmp_path)
     assert done.stdout.splitlines() == ["broken greet AttributeError", "None"]
     assert load_entry_points("gocom.no_such_group", lambda name, error: pytest.fail(name)) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("foo.bar", "greeting:greet", "def greet(): pass"),
+        ("foo.bar", "greeting:greet", "raise RuntimeError"),
+        ("greet", "greeting:greet", "greet = 3"),
+        ("send", "greeting:greet", "def greet(): print('not ours')"),
+    ],
+)
+def test_a_command_that_cannot_be_one_breaks_no_other(tmp_path, name, value, code):
+    install(tmp_path, name, COMMANDS, value)
+    (tmp_path / "greeting.py").write_text(code + "\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "gocom.client.cli", "send", "--help"], env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and "--codec" in done.stdout
+    assert f"the command {name!r} of an entry point is skipped" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_wrong_switch_is_one_line_and_status_2():
+    done = subprocess.run(
+        [sys.executable, "-m", "gocom.client.cli", "codecs"], env=os.environ | {ENTRY_POINTS_VARIABLE: "maybe"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: {ENTRY_POINTS_VARIABLE}: 'maybe' is none of on, off\n"
+
+
+def test_a_miss_names_the_plugins_that_were_skipped(site):
+    code = """
+from gocom.channel_emulator.impairments import IMPAIRMENTS
+from gocom.common.errors import UnknownName
+try:
+    IMPAIRMENTS.get("theirs")
+except UnknownName as error:
+    print(error)
+"""
+    done = python(code, site)
+    assert "no 'theirs'; there are all_gone, " in done.stdout
+    assert "; skipped plug-ins: 'broken_faults' (ModuleNotFoundError: No module named 'surely_not" in done.stdout
+
+
+def test_a_check_that_fails_does_not_end_the_doctor(tmp_path):
+    install(tmp_path, "theirs", "gocom.checks", "checking:check")
+    (tmp_path / "checking.py").write_text("def check():\n    raise RuntimeError('boom')\n")
+    words = [sys.executable, "-m", "gocom.client.cli", "doctor"]
+    for more, said in (["--json"], '"theirs": {"error": "RuntimeError: boom"}'), ([], "RuntimeError: boom"):
+        done = subprocess.run(
+            [*words, *more], env=os.environ | {"PYTHONPATH": str(tmp_path), "COLUMNS": "120"}, capture_output=True,
+            text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0 and said in done.stdout, done.stderr

@@ -1,6 +1,7 @@
 """Who may import whom, that no imports go in a circle, and what the emulator's process may hold."""
 
 import ast
+import json
 import os
 import subprocess
 import sys
@@ -159,6 +160,8 @@ def test_the_command_starts_where_evaluation_is_not_installed(words, status, sai
     )  # fmt: skip
     assert done.returncode == status, done.stderr
     assert said in done.stdout + done.stderr
+    if "--json" in words:
+        assert said in json.loads(done.stdout)["error"]
 
 
 def test_no_file_is_called_utils():
