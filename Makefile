@@ -64,7 +64,7 @@ kills: $(STAMP)  ## 1,000 pictures while each service is killed 20 times: none l
 	$(BIN)/python -m pytest tests/faults -v -s
 
 train: $(STAMP)  ## train the bundled nets: make train DATA=folder-of-tars HELD_OUT=images [MINUTES=40]
-	$(BIN)/pip install --quiet --no-deps stlpips-pytorch
+	$(BIN)/pip install --quiet --no-deps -c constraints.txt stlpips-pytorch
 	$(BIN)/python -m gocom.training.vq_tokenizer --data $(DATA) --held-out $(HELD_OUT) --minutes $(or $(MINUTES),40) \
 		--out build/models/vq_tokenizer
 	$(BIN)/python -m gocom.training.token_denoiser --data $(DATA) --held-out $(HELD_OUT) --minutes $(or $(MINUTES),40) \
