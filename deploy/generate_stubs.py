@@ -32,7 +32,7 @@ def stale(root: Path, fresh: Path) -> list[str]:
 
 
 def main() -> None:
-    """Command line."""
+    """Generate the stubs below the folder that the command line names; with --check, fail if they are stale."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("root", type=Path)
     parser.add_argument("--check", action="store_true")

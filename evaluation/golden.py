@@ -27,8 +27,8 @@ import numpy as np
 import typer
 
 from gocom.common.image_files import ImageArray, square_crop, to_float
+from gocom.evaluation.codec_setup import make_codec
 from gocom.evaluation.judge import Judge, grey_like
-from gocom.evaluation.setup import make_codec
 from gocom.evaluation.sweep.methods import Method, Protection, parse_methods
 
 Case = dict[str, Any]
@@ -135,7 +135,7 @@ def _fields(values: dict[str, float]) -> str:
 
 
 def write(golden: dict[str, Any], path: Path) -> None:
-    """JSON, a line a codec's tolerances and a line a case: a change is seen in a diff."""
+    """Write the golden metrics as JSON, a line for each codec's tolerances and for each case: diffs show what moved."""
     tolerances = ",\n".join(f"  {json.dumps(name)}: {json.dumps(of)}" for name, of in golden["tolerances"].items())
     cases = ",\n".join(f"  {json.dumps(case)}" for case in golden["cases"])
     path.write_text(f'{{\n"tolerances": {{\n{tolerances}\n}},\n"cases": [\n{cases}\n]\n}}\n')

@@ -31,7 +31,7 @@ def photo():
 @pytest.fixture(scope="session")
 def codec():
     """name -> both ends, loaded once on the CPU."""
-    from gocom.evaluation.setup import make_codec
+    from gocom.evaluation.codec_setup import make_codec
 
     return cache(lambda name: make_codec(name, "cpu"))
 

@@ -6,7 +6,7 @@ import pytest
 from gocom.common.image_quality import psnr_db
 from gocom.common.systems.classical import CLASSICAL_CODECS, Scale
 from gocom.common.types import LinkSettings
-from gocom.evaluation.setup import make_codec
+from gocom.evaluation.codec_setup import make_codec
 from gocom.evaluation.sweep.ladder import Ladder
 from gocom.evaluation.sweep.methods import Protection
 from gocom.evaluation.sweep.plan import Planner

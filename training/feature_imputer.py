@@ -29,13 +29,13 @@ from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.vae import Vae
 from gocom.common.samplers.feature_imputation import ImputerSettings, impute, make_scheduler, predict
 from gocom.common.systems.feature_imputing import LATENT_CHANNELS, PacketOrder
-from gocom.training.average import averaged
 from gocom.training.data import data_terms, find_sources, load_samples
 from gocom.training.export import save_half
 from gocom.training.feature_masks import draw_masks, packets_of_elements
 from gocom.training.latents import cached_latents
 from gocom.training.loop import LoopOptions, Recipe, Stateful, train
 from gocom.training.pictures import JUDGED_PX, feature_distance, psnr_db
+from gocom.training.weight_average import averaged
 
 WINDOWS = (16, 24, 32)
 POSITIONS = 32 * 16 * 16

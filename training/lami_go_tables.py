@@ -75,7 +75,7 @@ def count_text(counts: Counts, text: npt.NDArray[np.int64], classes: Classes) ->
 
 
 def lean(counts: Counts) -> Counts:
-    """Rows [contexts, K] mixed with the plain distribution."""
+    """Return counts [contexts, K], each row smoothed with the distribution of all rows together (weight LEAN)."""
     plain = counts.sum(0) + 1
     mixed: Counts = counts + LEAN * plain / plain.sum()
     return mixed

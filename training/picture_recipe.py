@@ -14,12 +14,12 @@ from torch import Tensor
 from gocom.common.nets.loading import resolve_device
 from gocom.common.nets.vae import Vae
 from gocom.common.nets.vq_tokenizer import VQTokenizer
-from gocom.training.average import DECAY, averaged
-from gocom.training.growing import grown
+from gocom.training.added_layers import grown
 from gocom.training.held_out import MEANING, HeldOut
 from gocom.training.loop import Recipe, Stateful
 from gocom.training.pictures import Pictures
 from gocom.training.terms import PictureTerms, Terms, Weights
+from gocom.training.weight_average import DECAY, averaged
 
 Net = TypeVar("Net", Vae, VQTokenizer)
 

@@ -51,7 +51,10 @@ class Pictures:
 
 
 def blockiness(x: Tensor) -> float:
-    """Mean step across patch borders over mean step elsewhere, of x [B, 3, H, W]; 1 where borders do not show."""
+    """Return how visible the borders of 8x8 patches are in x [B, 3, H, W]; 1: not at all.
+
+    It is the mean absolute difference of neighbouring pixels across borders, over that elsewhere.
+    """
     steps = []
     for dim in (2, 3):
         step = x.diff(dim=dim).abs().mean([d for d in range(4) if d != dim])

@@ -164,7 +164,7 @@ class PictureTerms:
         return {"loss": loss, **terms}
 
     def after_step(self) -> None:
-        """The discriminators learn from the pictures of the last loss."""
+        """Train the discriminators on the pictures for which the loss was computed last."""
         if self.adversary is not None and self._last is not None:
             self.adversary.learn(*self._last)
             self._last = None
@@ -226,6 +226,6 @@ def shifted(x_hat: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def gradient_l1(x_hat: Tensor, x: Tensor) -> Tensor:
-    """L1 of the differences between neighbouring pixels, both directions."""
+    """Return the L1 distance of the two pictures' differences between neighbouring pixels, in both directions."""
     rows = F.l1_loss(x_hat.diff(dim=2), x.diff(dim=2))
     return rows + F.l1_loss(x_hat.diff(dim=3), x.diff(dim=3))

@@ -29,12 +29,12 @@ _MAX_PACKETS, _MAX_BITS = 2e7, 2.5e9
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
-    """A model with one parameter off.
+    """A model that was made wrong on purpose, in one parameter, to show that the counts would give it away.
 
     Attributes:
-        parameter: "fault.parameter".
-        expected_z: what it should come to.
-        z: what it came to.
+        parameter: which one, as "packet_erasure.rate".
+        expected_z: z-score that theory predicts for counts of the right fault against the wrong model.
+        z: z-score that was measured.
     """
 
     parameter: str

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from gocom.common.image_files import ImageArray
 from gocom.common.types import Reconstruction
+from gocom.evaluation.codec_setup import Codec, make_codec
 from gocom.evaluation.feature_imputing.counts import COUNTS
 from gocom.evaluation.feature_imputing.world import SETS, World
 from gocom.evaluation.judge import grey_like
 from gocom.evaluation.lami_go.budgets import AtOnce
 from gocom.evaluation.lami_go.world import World as LamiGoWorld
-from gocom.evaluation.setup import Codec, make_codec
 from gocom.evaluation.study.curves import curve
 from gocom.evaluation.study.plots import Panel, plot
 from gocom.evaluation.study.store import Part

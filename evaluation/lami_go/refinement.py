@@ -72,7 +72,10 @@ def _arms(world: World, picture: Picture) -> list[Row]:
 
 
 def _later_jobs(world: World, first: Job, made: Reconstruction, round_bytes: int, at_once: AtOnce) -> list[Job]:
-    """A, B and C after the same first round: its losses and its picture do not depend on who asks for what."""
+    """Return the jobs that go on from one first round, one for each feedback policy that is compared.
+
+    They share the losses and the picture of the first round, so they differ only in what the receiver asks for.
+    """
     picture, seed, ratio = first.picture, first.seed, first.keys["ratio"]
     keys = {"experiment": ARM, "ratio": ratio, "round_bytes": round_bytes}
     jobs = []

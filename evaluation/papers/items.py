@@ -83,7 +83,10 @@ def pair(rows: Sequence[Row], **keys: object) -> list[str]:
 
 
 def against(what: str, one: Sequence[Row], other: Sequence[Row]) -> str:
-    """ "what: PSNR in dB +1.00 (low to high), better; deep-feature distance ..., not told apart." """
+    """Return a sentence on `one` minus `other` in each metric: mean, 95 % interval, and whether that is significant.
+
+    Such as "what: PSNR in dB +1.00 (0.80 to 1.20), better; deep-feature distance ..., not told apart."
+    """
     parts = []
     for field in SHOWN:
         found = difference(one, other, field)

@@ -16,7 +16,7 @@ from gocom.evaluation.study.store import Part, Study, read_result, write_readme,
 
 
 def choose(study: Study, names: str | None) -> list[Part]:
-    """ "a,b" -> those parts, in the study's order; None: all."""
+    """Return the parts of a study with these names ("a,b"), in the study's order; None: all parts."""
     parts = {part.name: part for part in study.parts}
     wanted = list(parts) if names is None else [name.strip() for name in names.split(",") if name.strip()]
     unknown = [name for name in wanted if name not in parts]

@@ -16,7 +16,7 @@ from gocom.common.csi import Csi
 from gocom.common.errors import NotReady
 from gocom.common.image_files import ImageArray, to_float, to_uint8
 from gocom.common.types import Budget, Feedback, Goal, GoMessage, LinkSettings, ReceivedMessage, Reconstruction
-from gocom.evaluation.setup import Codec
+from gocom.evaluation.codec_setup import Codec
 
 T = TypeVar("T")
 _NOT_SEGMENTS = ("header", "feedback")
@@ -45,7 +45,7 @@ class Sent:
 
 
 class Engine(Protocol):
-    """One way of sending. `settings`: keyword arguments of `gocom.evaluation.setup.Codec.send`."""
+    """One way of sending. `settings`: keyword arguments of `gocom.evaluation.codec_setup.Codec.send`."""
 
     def send(
         self, codec: str, image: ImageArray, channel: str, seed: int, frame_index: int, settings: Mapping[str, Any]

@@ -18,7 +18,7 @@ from gocom.common.systems import SYSTEMS
 from gocom.common.systems.classical import FILE, Scale
 from gocom.common.types import Budget, FrameHeader, Goal, GoMessage, LinkSettings, ReceivedMessage, ReceivedSegment
 from gocom.common.wire.frame_messages import make_parameters
-from gocom.evaluation.setup import Codec
+from gocom.evaluation.codec_setup import Codec
 
 QualityOf = Callable[[ImageArray, ImageArray], float]
 """The picture and what became of it -> how good that is, more being better."""

@@ -30,7 +30,7 @@ from gocom.common.image_quality import psnr_db
 from gocom.common.systems import SYSTEMS
 from gocom.common.types import Budget, Goal, LinkSettings
 from gocom.common.wire.frame_messages import make_parameters
-from gocom.evaluation.setup import Codec
+from gocom.evaluation.codec_setup import Codec
 from gocom.evaluation.sweep.fates import Fates
 from gocom.evaluation.sweep.ladder import QualityOf
 from gocom.evaluation.sweep.methods import Method, Protection

@@ -20,7 +20,7 @@ from gocom.common.systems import SYSTEMS
 from gocom.common.systems.classical import Scale
 from gocom.common.types import LinkSettings
 from gocom.common.wire.frame_messages import make_parameters
-from gocom.evaluation.setup import Codec
+from gocom.evaluation.codec_setup import Codec
 from gocom.evaluation.sweep.ladder import Ladder, QualityOf, Sizes
 from gocom.transmitter.encoders.classical import DEFAULT_QUALITY
 

@@ -18,9 +18,9 @@ from gocom.common.systems import SYSTEMS
 from gocom.common.types import Budget, Goal
 from gocom.common.wire.frame_messages import make_parameters
 from gocom.evaluation import optional_metrics
+from gocom.evaluation.codec_setup import Codec, make_codec
 from gocom.evaluation.judge import Judge, Original, grey_like, imagenet_class
 from gocom.evaluation.kernel_distance import MIN_PICTURES
-from gocom.evaluation.setup import Codec, make_codec
 from gocom.evaluation.sweep.engine import Engine, PipelineEngine, Sent
 from gocom.evaluation.sweep.grid import CLEAN, LABELLED, Grid, PictureSet, Task, chosen, erasure_rate
 from gocom.evaluation.sweep.plan import Plan, Planner

@@ -24,7 +24,7 @@ from sweep_points import (
 from gocom.common.errors import BudgetTooSmall, InvalidInput
 from gocom.common.image_quality import psnr_db
 from gocom.common.systems.classical import CLASSICAL_CODECS, Scale
-from gocom.evaluation.setup import Codec
+from gocom.evaluation.codec_setup import Codec
 from gocom.evaluation.sweep.methods import Method, Protection
 from gocom.evaluation.sweep.plan import Planner
 from gocom.evaluation.sweep.scales import Point

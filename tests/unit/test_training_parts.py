@@ -11,14 +11,14 @@ from gocom.common.entropy.frequency_tables import TOTAL, NeighbourTables, row_fr
 from gocom.common.errors import GoComError, InvalidInput
 from gocom.common.nets.vae import Vae
 from gocom.common.nets.vq_tokenizer import VQTokenizer
-from gocom.training.average import averaged
+from gocom.training.added_layers import grown
 from gocom.training.corruption import corrupt, rectangles
 from gocom.training.data import data_terms, vivid
 from gocom.training.discriminator import Adversary
-from gocom.training.growing import grown
 from gocom.training.lami_go_tables import byte_classes, count_grid, count_text, lean, token_classes
 from gocom.training.pictures import blockiness, lattice
 from gocom.training.terms import PictureTerms, Weights, gradient_l1, shifted
+from gocom.training.weight_average import averaged
 
 
 def windows(batch=400):
