@@ -102,7 +102,7 @@ def test_terms_say_what_they_are_made_of():
         "(from 40% of the run on)"
     )
     assert "ST-LPIPS" in weights.teachers() and "EfficientNet" not in weights.teachers()
-    for text, message in (("lpips=1", "lpips"), ("gradient=x", "gradient=x"), ("gradient=-1", "below 0")):
+    for text, message in (("lpips=1", "lpips"), ("gradient=x", "gradient=x"), ("gradient=-1", "is not 0 or more")):
         with pytest.raises(GoComError, match=message):
             Weights.parse(text, Weights())
     with pytest.raises(InvalidInput, match="dino-folder"):
