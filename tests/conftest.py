@@ -13,7 +13,7 @@ from gocom.common.image_files import square_crop, to_float
 # With several processes of tests each has one thread, and so have the services that it starts. Read by torch at import.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-# A shell starts what it puts into the background with SIGINT ignored, and the programs that tests start would inherit it.
+# What a shell starts in the background ignores SIGINT, and so would the programs that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 # Transmitters of tests must not find, or leave, frames in the user's own outbox.
