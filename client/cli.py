@@ -54,20 +54,20 @@ def _add_commands() -> None:
                   "taken, or it is no function", file=sys.stderr)  # fmt: skip
         elif name in failed:
             anything = {"allow_extra_args": True, "ignore_unknown_options": True}
-            _GROUPS[group].command(last, context_settings=anything)(_placeholder(name, failed[name]))
+            _GROUPS[group].command(last, context_settings=anything)(_unavailable(name, failed[name]))
         else:
             _GROUPS[group].command(last)(loaded)
 
 
-def _placeholder(name: str, error: Exception) -> Callable[..., None]:
+def _unavailable(name: str, error: Exception) -> Callable[..., None]:
     """Return a command that takes any arguments, and reports why the real command cannot be loaded."""
 
     @command
-    def placeholder(as_json: Json = False) -> None:
+    def unavailable(as_json: Json = False) -> None:
         raise NotReady(f"{name.replace('.', ' ')}: is not installed here ({error}); use the source (`make setup`)")
 
-    placeholder.__doc__ = "Not installed here."
-    return placeholder
+    unavailable.__doc__ = "Not installed here."
+    return unavailable
 
 
 _settings_error: InvalidInput | None = None
