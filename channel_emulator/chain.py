@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from gocom.common.packet_batch import PacketBatch, join_batches
 from gocom.common.packetizer import MAX_ELEMENTS, MAX_PACKETS
 from gocom.common.types import Bools, FrameHeader
 from gocom.common.wire.frame_messages import EXTENSION
-from gocom.v1 import channel_pb2, link_pb2
+from gocom.v1 import channel_pb2
 
 _MAX_QUOTED_CHARS = 80
 """Largest number of characters of an unknown name that an error message repeats."""
@@ -35,9 +36,11 @@ _CHUNK_BYTES = 1 << 18
 """Payload bytes impaired together; bounds memory: drawing a flip takes some 40 bytes, and half of all bits may flip."""
 
 
-def frame_info(header: FrameHeader | link_pb2.FrameHeader) -> FrameInfo:
-    """Return what the channel may know of a frame of any codec, including codecs that are unknown to this process."""
-    return FrameInfo(header.frame_index, header.round, tuple(s.damage_tolerant for s in header.segments))
+def frame_info(header: FrameHeader) -> FrameInfo:
+    """Return what the channel may know of a frame of any codec."""
+    segments = header.segments
+    ends = tuple(accumulate(segment.packets for segment in segments))
+    return FrameInfo(header.frame_index, header.round, tuple(s.damage_tolerant for s in segments), ends)
 
 
 @dataclass(frozen=True, slots=True)

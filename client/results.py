@@ -64,6 +64,10 @@ class SendResult:
         bytes_total: every byte of all rounds: headers, packets, repair, end marks, feedback. Sum of bytes_by_segment.
         bytes_by_segment: bytes by segment name, plus "header" (frame headers and end marks) and, where the receiver
             asked for more, "feedback" (feedback messages and their answers).
+        bytes_headers: the part of bytes_total that is neither payload nor feedback: frame headers, end marks, and the
+            header fields of packets.
+        bytes_handshake: bytes of the opening of the session's link and of the answer to it. They are sent once for all
+            frames of the session and are not in bytes_total.
         bytes_resent: bytes of earlier transmissions of the frame, over links that were cut or before a service died;
             not in bytes_total, and 0 unless something broke.
         bpp: bits sent per pixel, everything counted.
@@ -95,6 +99,8 @@ class SendResult:
     height_px: int
     bytes_total: int
     bytes_by_segment: Mapping[str, int]
+    bytes_headers: int
+    bytes_handshake: int
     bytes_resent: int
     bpp: float
     packets_sent: int
@@ -117,9 +123,9 @@ class SendResult:
     def as_record(self) -> dict[str, Any]:
         """Return what `gocom send --json` prints: plain JSON types, without pixels. An infinite PSNR becomes null."""
         names = (
-            "frame_id", "codec", "width_px", "height_px", "bytes_total", "bytes_by_segment", "bytes_resent", "bpp",
-            "packets_sent", "packets_received", "rounds", "psnr_db", "ms_ssim", "seconds", "outcome",
-            "quality_estimate",
+            "frame_id", "codec", "width_px", "height_px", "bytes_total", "bytes_by_segment", "bytes_headers",
+            "bytes_handshake", "bytes_resent", "bpp", "packets_sent", "packets_received", "rounds", "psnr_db",
+            "ms_ssim", "seconds", "outcome", "quality_estimate",
         )  # fmt: skip
         record = {name: getattr(self, name) for name in names}
         record["bytes_by_segment"] = dict(self.bytes_by_segment)

@@ -37,6 +37,7 @@ class SentFrame:
         todo: resumption with which the frame has yet to be handed over (again); None: it need not be.
         handed_over: whether the frame was handed over at least once.
         bytes_resent: bytes of earlier transmissions that were cut off or whose picture was lost.
+        handshake_bytes: bytes of the opening of the session's link and of the answer to it.
         account: bytes of all rounds so far of the current transmission.
         packets_sent: packets of those rounds.
         encode_seconds: encoding time of those rounds.
@@ -56,6 +57,7 @@ class SentFrame:
     todo: transmitter_pb2.Resumption.ValueType | None = transmitter_pb2.RESUMPTION_UNSPECIFIED
     handed_over: bool = False
     bytes_resent: int = 0
+    handshake_bytes: int = 0
     account: ByteAccount = field(default_factory=lambda: ByteAccount(0, {}, {}))
     packets_sent: int = 0
     encode_seconds: float = 0.0
@@ -116,7 +118,9 @@ class SentFrame:
                 cost.header_bytes,
                 {s.name: s.bytes for s in cost.segments},
                 {s.name: s.repair_bytes for s in cost.segments},
+                cost.payload_bytes,
             )
+            self.handshake_bytes = max(self.handshake_bytes, cost.handshake_bytes)
             self.packets_sent += event.sent.packets
             self.encode_seconds += event.sent.encode_seconds
             self.rounds += 1
@@ -182,6 +186,8 @@ class SentFrame:
             height_px=height,
             bytes_total=self.account.total_bytes,
             bytes_by_segment=self._bytes(),
+            bytes_headers=self.account.overhead_bytes,
+            bytes_handshake=self.handshake_bytes,
             bytes_resent=self.bytes_resent,
             bpp=self.account.total_bytes * 8 / (width * height),
             packets_sent=self.packets_sent,

@@ -210,14 +210,15 @@ class Transfer:
         rounds = RoundSettings(
             settings.max_rounds, settings.round_budget_bytes or 0, settings.feedback_policy, settings.quality_target
         )
-        rounds_to_proto(request, rounds)
+        if rounds != RoundSettings():
+            request.rounds.CopyFrom(rounds_to_proto(rounds))
         if settings.power_allocation is not PowerAllocation.EQUAL:
             kinds = transmitter_pb2.PowerAllocation.DESCRIPTOR
             number = enum_from_name(kinds, settings.power_allocation.value, "power_allocation")
             request.power_allocation = cast(transmitter_pb2.PowerAllocation.ValueType, number)
         if settings.unequal_protection is not None:
             request.unequal_protection.share = settings.unequal_protection
-        codec_to_proto(settings.codec, settings.options, request)
+        codec_to_proto(settings.codec, settings.options, request.codec)
         return request
 
     def _take_event(self, event: transmitter_pb2.TransmitResponse) -> None:

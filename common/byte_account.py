@@ -2,7 +2,7 @@
 
 The account holds the serialized size of the frame header, of the packet batches (payloads and packet header fields) and
 of the end mark, as they enter the link. Feedback that asks for a further round is added. gRPC and HTTP/2 framing and
-the session handshake are not counted.
+the session handshake are not counted; `handshake_bytes` says how many the handshake takes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gocom.common.packet_batch import PacketBatch
 from gocom.common.packetizer import packetize
 from gocom.common.systems import SYSTEMS
 from gocom.common.types import FrameHeader, GoMessage, Ints, LinkSettings
-from gocom.common.wire.frame_messages import header_to_proto
+from gocom.common.wire.frame_headers import header_to_proto
 from gocom.common.wire.packet_batches import batch_to_proto
 from gocom.v1 import link_pb2
 
@@ -29,18 +29,25 @@ class ByteAccount:
         header_bytes: bytes of the frame header and the end mark.
         by_segment: bytes of all packets of each segment, repair packets included, by segment name.
         repair_by_segment: the part of `by_segment` that repair packets take.
+        payload_bytes: bytes of the payloads of all packets, repair packets included.
         feedback_bytes: bytes of feedback messages, lost attempts included, and of their answers.
     """
 
     header_bytes: int
     by_segment: dict[str, int]
     repair_by_segment: dict[str, int]
+    payload_bytes: int
     feedback_bytes: int = 0
 
     @property
     def total_bytes(self) -> int:
         """Sum of header, packet and feedback bytes."""
         return self.header_bytes + sum(self.by_segment.values()) + self.feedback_bytes
+
+    @property
+    def overhead_bytes(self) -> int:
+        """Bytes beyond the payloads, without feedback: frame header, end mark, and header fields of the packets."""
+        return self.total_bytes - self.payload_bytes - self.feedback_bytes
 
     def __add__(self, other: ByteAccount) -> ByteAccount:
         """Return the sum of two accounts; a segment that only one of them has is kept."""
@@ -52,6 +59,7 @@ class ByteAccount:
             self.header_bytes + other.header_bytes,
             add(self.by_segment, other.by_segment),
             add(self.repair_by_segment, other.repair_by_segment),
+            self.payload_bytes + other.payload_bytes,
             self.feedback_bytes + other.feedback_bytes,
         )
 
@@ -65,8 +73,13 @@ def frame_items(header: FrameHeader, batch: PacketBatch, batch_packets: int) -> 
     """
     items = [link_pb2.SendRequest(header=header_to_proto(header))]
     items += [link_pb2.SendRequest(batch=batch_to_proto(part)) for part in batch.slices(batch_packets)]
-    items.append(link_pb2.SendRequest(end=link_pb2.FrameEnd(packet_count=len(batch))))
+    items.append(link_pb2.SendRequest(end=link_pb2.FrameEnd()))
     return items
+
+
+def handshake_bytes(opening: link_pb2.SessionOpen, accepted: link_pb2.SessionAccepted) -> int:
+    """Return the bytes of the opening of a session and of the answer to it. No frame's account has them."""
+    return link_pb2.SendRequest(open=opening).ByteSize() + link_pb2.SendResponse(accepted=accepted).ByteSize()
 
 
 def message_bytes(message: GoMessage, link: LinkSettings) -> int:
@@ -92,21 +105,27 @@ def count_bytes(header: FrameHeader, batch: PacketBatch, items: Sequence[link_pb
     packet_bytes = sum(i.ByteSize() for i in items) - header_bytes
     system = SYSTEMS.get(header.codec)
     names = [system.segments[s.kind].name for s in header.segments]
+    ends = np.cumsum([s.packets for s in header.segments])
+    segment = np.searchsorted(ends, batch.sequence, side="right")
+    bases = np.array([end - s.repair_packets for end, s in zip(ends, header.segments, strict=True)], np.int64)
+    repairs = batch.sequence >= bases[segment] if len(bases) else np.zeros(len(batch), bool)
     per_packet = batch.length + sum(varint_bytes(c) for c in _varint_columns(batch)) + 4  # 4: the checksum
-    per_segment = np.bincount(batch.segment, weights=per_packet, minlength=len(names)).astype(np.int64)
-    repair = np.bincount(batch.segment, weights=per_packet * (batch.element_count == 0), minlength=len(names))
-    # The rest of a batch (field tags, field lengths, the power column) is charged to the largest segment.
+    per_segment = np.bincount(segment, weights=per_packet, minlength=len(names)).astype(np.int64)
+    repair = np.bincount(segment, weights=per_packet * repairs, minlength=len(names))
+    # The rest of a batch (field tags, field lengths, columns that are left out, the power column) is charged to the
+    # largest segment.
     if names:
         per_segment[int(per_segment.argmax())] += packet_bytes - int(per_segment.sum())
     return ByteAccount(
         header_bytes,
         dict(zip(names, per_segment.tolist(), strict=True)),
         dict(zip(names, repair.astype(np.int64).tolist(), strict=True)),
+        int(batch.length.sum()),
     )
 
 
 def _varint_columns(batch: PacketBatch) -> list[Ints]:
-    return [batch.length, batch.sequence, batch.segment, batch.first_element, batch.element_count]
+    return [batch.length, batch.sequence, batch.first_element, batch.element_count]
 
 
 def varint_bytes(values: Ints) -> Ints:

@@ -14,15 +14,13 @@ import numpy.typing as npt
 
 from gocom.common.packet_batch import PacketBatch
 
-_FIELDS = struct.Struct("<IIIIII")
+_FIELDS = struct.Struct("<IIIII")
 
 
 def checksums(batch: PacketBatch, frame_index: int, round_: int) -> npt.NDArray[np.uint32]:
     """Return the correct checksum of each packet of a round's batch, uint32 [P]."""
     out = np.empty(len(batch), np.uint32)
-    columns: Sequence[list[int]] = [
-        c.tolist() for c in (batch.sequence, batch.segment, batch.first_element, batch.element_count)
-    ]
+    columns: Sequence[list[int]] = [c.tolist() for c in (batch.sequence, batch.first_element, batch.element_count)]
     extend, value, pack = google_crc32c.extend, google_crc32c.value, _FIELDS.pack
     for i, (payload, *fields) in enumerate(zip(batch.payloads(), *columns, strict=True)):
         out[i] = extend(value(pack(frame_index, round_, *fields)), payload)

@@ -83,10 +83,9 @@ class PacketBatch:
         payload: uint8 [sum of lengths], the payloads one after the other.
         length: int64 [P], length of each payload in bytes.
         sequence: int64 [P], number of the packet within the round.
-        segment: int64 [P], index into the frame header's segments.
-        first_element: int64 [P], position of the first element in packet order; for a repair packet, its number among
-            the repair packets of the segment.
-        element_count: int64 [P], number of elements; 0 marks a repair packet.
+        first_element: int64 [P], position of the first element in packet order; 0 where element_count is 0.
+        element_count: int64 [P], number of elements; 0 marks a repair packet, and the only source packet of a segment,
+            which carries all of its elements.
         checksum: uint32 [P], CRC32C over frame index, round, header fields and payload.
         power: float32 [P], transmit power, linear.
         erased: bool [P], set by the channel; erased packets are not forwarded.
@@ -95,7 +94,6 @@ class PacketBatch:
     payload: Bytes
     length: Ints
     sequence: Ints
-    segment: Ints
     first_element: Ints
     element_count: Ints
     checksum: npt.NDArray[np.uint32]
@@ -157,7 +155,6 @@ class PacketBatch:
             np.frombuffer(b"".join(self.payload_runs(np.flatnonzero(~keep))), np.uint8),
             self.length[keep],
             self.sequence[keep],
-            self.segment[keep],
             self.first_element[keep],
             self.element_count[keep],
             self.checksum[keep],
@@ -176,7 +173,7 @@ def join_batches(batches: Sequence[PacketBatch]) -> PacketBatch:
     if not batches:
         none = np.zeros(0, np.int64)
         return PacketBatch(
-            np.zeros(0, np.uint8), none, none, none, none, none,
+            np.zeros(0, np.uint8), none, none, none, none,
             np.zeros(0, np.uint32), np.zeros(0, np.float32), np.zeros(0, bool),
         )  # fmt: skip
     if len(batches) == 1:

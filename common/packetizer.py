@@ -6,6 +6,9 @@
 Any loss (erased packets, damaged packets, packets missing at the end) becomes False entries of the received mask. If
 both ends know which elements are withheld (SegmentSpec.keep), packets do not contain these. If only the sender knows
 (Segment.keep), packets cover all elements, and each carries its slice of the mask.
+
+The header counts the packets of each segment, so the number of a packet says to which segment it belongs. What a repair
+packet, or the only source packet of a segment, holds follows from its number; both have element_count 0.
 """
 
 from __future__ import annotations
@@ -18,12 +21,13 @@ import numpy.typing as npt
 
 from gocom.common import fec
 from gocom.common.crc32c import checksums
-from gocom.common.element_order import first_round_positions, header_keep_mask, packet_order, unit_size, withheld_count
+from gocom.common.element_order import element_layout, header_keep_mask, unit_size, withheld_count
 from gocom.common.entropy.coders import ElementCoder
 from gocom.common.errors import InvalidInput, TooLarge
 from gocom.common.packet_batch import PacketBatch, gather
 from gocom.common.systems import spec_of
 from gocom.common.types import (
+    Bools,
     Floats,
     FrameHeader,
     GoMessage,
@@ -148,12 +152,13 @@ def packetize_segment(message: GoMessage, segment: Segment, link: LinkSettings, 
         segment.coding, message.width_px, message.height_px, (withheld, count) if withheld else None
     )
     elements = segment.elements if segment.keep is None else np.where(segment.keep, segment.elements, -1)
-    unit = unit_size(message, segment)
-    order = packet_order(np.flatnonzero(header_keep_mask(message, segment, count)), link, unit)
+    unit = unit_size(message, segment.kind)
+    order, grid = element_layout(message, segment, count, link)
+    positions = grid[order]
     limit = fec.source_payload_bytes(link.max_payload_bytes) if protected else link.max_payload_bytes
     sources: list[fec.SourcePacket] = []
     first = 0
-    for run, data in _cut(elements[order], first_round_positions(order, segment.spans), coder, limit, order // unit):
+    for run, data in _cut(elements[order], positions, coder, limit, positions // unit):
         sources.append((first, run, data))
         first += run
     size = fec.symbol_bytes(link.max_payload_bytes) if protected and len(sources) > 1 else 0
@@ -185,11 +190,12 @@ def assemble_round(message: GoMessage, segments: Sequence[SegmentPackets]) -> tu
     Raises:
         TooLarge: there are more than MAX_PACKETS packets.
     """
-    rows: list[tuple[int, int, int, bytes]] = []
+    rows: list[tuple[int, int, bytes]] = []
     segment_headers = []
-    for index, (segment, packets) in enumerate(zip(message.segments, segments, strict=True)):
-        rows += [(index, first, run, data) for first, run, data in packets.sources]
-        rows += [(index, number, 0, data) for number, data in enumerate(packets.repair)]
+    for segment, packets in zip(message.segments, segments, strict=True):
+        alone = len(packets.sources) == 1
+        rows += [(0, 0, data) if alone else (first, run, data) for first, run, data in packets.sources]
+        rows += [(0, 0, data) for data in packets.repair]
         segment_headers.append(
             SegmentHeader(
                 segment.kind,
@@ -197,7 +203,6 @@ def assemble_round(message: GoMessage, segments: Sequence[SegmentPackets]) -> tu
                 segment.coding,
                 len(packets.sources),
                 len(packets.repair),
-                packets.symbol_bytes if packets.repair else 0,
                 segment.damage_tolerant,
                 None if segment.as_requested else segment.spans,
                 segment.as_requested,
@@ -208,28 +213,27 @@ def assemble_round(message: GoMessage, segments: Sequence[SegmentPackets]) -> tu
         raise TooLarge(f"link.max_payload_bytes: {len(rows)} packets, more than {MAX_PACKETS} a round; use larger ones")
     header = FrameHeader(
         message.codec, message.header, message.width_px, message.height_px, tuple(segment_headers),
-        message.frame_index, message.round, message.rounds,
+        message.frame_index, message.round, message.rounds, message.position,
     )  # fmt: skip
     return header, _batch(rows)
 
 
-def _batch(rows: list[tuple[int, int, int, bytes]]) -> PacketBatch:
+def _batch(rows: list[tuple[int, int, bytes]]) -> PacketBatch:
     count = len(rows)
-    columns = np.array([row[:3] for row in rows], np.int64).reshape(count, 3)
+    columns = np.array([row[:2] for row in rows], np.int64).reshape(count, 2)
     return PacketBatch(
-        payload=np.frombuffer(b"".join(row[3] for row in rows), np.uint8),
-        length=np.array([len(row[3]) for row in rows], np.int64),
+        payload=np.frombuffer(b"".join(row[2] for row in rows), np.uint8),
+        length=np.array([len(row[2]) for row in rows], np.int64),
         sequence=np.arange(count, dtype=np.int64),
-        segment=columns[:, 0],
-        first_element=columns[:, 1],
-        element_count=columns[:, 2],
+        first_element=columns[:, 0],
+        element_count=columns[:, 1],
         checksum=np.zeros(count, np.uint32),
         power=np.ones(count, np.float32),
         erased=np.zeros(count, bool),
     )
 
 
-def depacketize(header: FrameHeader, batch: PacketBatch, packets_sent: int, link: LinkSettings) -> ReceivedMessage:
+def depacketize(header: FrameHeader, batch: PacketBatch, link: LinkSettings) -> ReceivedMessage:
     """Decode the packets that arrived of a round.
 
     Damaged, repeated and impossible packets are treated as erased.
@@ -237,21 +241,28 @@ def depacketize(header: FrameHeader, batch: PacketBatch, packets_sent: int, link
     Args:
         header: header of the round.
         batch: packets as they arrived, in any order.
-        packets_sent: number of packets that were sent, from the end mark.
         link: settings of the sender's packetizer.
     """
+    sent = header.packets
     good = batch.checksum == checksums(batch, header.frame_index, header.round)
-    possible = (batch.length <= link.max_payload_bytes) & (batch.sequence < packets_sent)
+    possible = (batch.length <= link.max_payload_bytes) & (batch.sequence < sent)
     batch = _sort_unique(batch.select(good & possible & ~batch.erased))
-    bases = np.cumsum([0, *(s.source_packets + s.repair_packets for s in header.segments)])
+    bases = np.cumsum([0, *(s.packets for s in header.segments)])
+    places = np.searchsorted(batch.sequence, bases)
     segments = tuple(
-        _decode_segment(header, i, batch.select((batch.segment == i) & (batch.sequence >= base)), int(base), link)
-        for i, base in enumerate(bases[:-1])
+        _decode_segment(header, segment, batch.select(_range_mask(len(batch), *places[i : i + 2])), int(bases[i]), link)
+        for i, segment in enumerate(header.segments)
     )
-    packet_bytes = np.full(packets_sent, -1, np.int64)
+    packet_bytes = np.full(sent, -1, np.int64)
     packet_bytes[batch.sequence] = batch.length
     arrived = int(np.count_nonzero(packet_bytes >= 0))
-    return ReceivedMessage(header, segments, packets_sent, arrived, packet_bytes)
+    return ReceivedMessage(header, segments, sent, arrived, packet_bytes)
+
+
+def _range_mask(count: int, start: int, stop: int) -> Bools:
+    mask = np.zeros(count, bool)
+    mask[start:stop] = True
+    return mask
 
 
 def _sort_unique(batch: PacketBatch) -> PacketBatch:
@@ -262,22 +273,24 @@ def _sort_unique(batch: PacketBatch) -> PacketBatch:
 
 
 def _decode_segment(
-    header: FrameHeader, index: int, batch: PacketBatch, base: int, link: LinkSettings
+    header: FrameHeader, segment: SegmentHeader, batch: PacketBatch, base: int, link: LinkSettings
 ) -> ReceivedSegment:
-    segment = header.segments[index]
+    """Decode the packets of one segment; `base` is the sequence number of its first packet."""
     total = segment.element_count
-    keep = header_keep_mask(header, segment, total)
     elements, received = np.zeros(total, np.int64), np.zeros(total, bool)
+    # The feedback that named the elements may have been forgotten. Then their positions are not known.
+    if segment.as_requested and segment.spans is None:
+        return ReceivedSegment(segment.kind, elements, received, located=False)
+    keep = header_keep_mask(header, segment, total)
     withheld = ~keep
     sources = _sources(segment, int(np.count_nonzero(keep)), batch, base, link)
-    # The feedback that named the elements may have been forgotten. Then their positions are not known.
-    if sources and not (segment.as_requested and segment.spans is None):
-        order = packet_order(np.flatnonzero(keep), link, unit_size(header, segment))
+    if sources:
+        order, grid = element_layout(header, segment, total, link)
         coder = spec_of(header.codec, segment.kind).coder(
             segment.coding, header.width_px, header.height_px,
             (segment.withheld_count, total) if segment.withheld_count else None,
         )  # fmt: skip
-        positions = first_round_positions(order, segment.spans)
+        positions = grid[order]
         for first, count, data in sources.values():
             at = order[first : first + count]
             # Valid runs never overlap. Overlapping ones would make the receiver decode elements again and again.
@@ -302,7 +315,7 @@ def _sources(
 
     Args:
         segment: header of the segment.
-        total: number of elements that the source packets carry in total; a repeated single packet carries all of them.
+        total: number of elements that the source packets carry in total; a single packet carries all of them.
         batch: packets of the segment that arrived.
         base: sequence number of the first packet of the segment.
         link: settings of the sender's packetizer.
@@ -312,14 +325,15 @@ def _sources(
     sources: dict[int, fec.SourcePacket] = {}
     repair: dict[int, bytes] = {}
     for number, first, count, data in rows:
-        if count > 0 and number < segment.source_packets:
+        if number >= segment.source_packets:
+            if count == 0:
+                repair[number - segment.source_packets] = data
+        elif count > 0:
             sources[number] = (first, count, data)
-        elif count == 0:
-            repair[number] = data
+        elif segment.source_packets == 1:
+            sources[0] = (0, total, data)
     if not repair or len(sources) >= segment.source_packets:
         return sources
     if segment.source_packets == 1:
         return {0: (0, total, next(iter(repair.values())))}
-    if segment.symbol_bytes != fec.symbol_bytes(link.max_payload_bytes):
-        return sources
-    return fec.recover(sources, repair, segment.source_packets, segment.symbol_bytes)
+    return fec.recover(sources, repair, segment.source_packets, fec.symbol_bytes(link.max_payload_bytes))

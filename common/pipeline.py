@@ -35,7 +35,7 @@ from gocom.common.types import (
     Reconstruction,
 )
 from gocom.common.wire.feedback import answer_bytes, counted_message, feedback_to_proto
-from gocom.common.wire.frame_messages import header_from_proto
+from gocom.common.wire.frame_headers import header_from_proto, stream_position
 from gocom.common.wire.packet_batches import batch_from_proto, batch_to_proto
 from gocom.v1 import feedback_pb2, link_pb2
 
@@ -104,10 +104,11 @@ def transmit(
     """
     header, packets = packetize(message, link)
     items = frame_items(header, packets, link.batch_packets)
-    arrived_header = with_requested_spans(header_from_proto(items[0].header), requested or {})
+    arrived_header = header_from_proto(items[0].header, stream_position(header))
+    arrived_header = with_requested_spans(arrived_header, requested or {})
     impaired = channel(arrived_header, join_batches([batch_from_proto(item.batch) for item in items[1:-1]]))
     arrived = [batch_from_proto(batch_to_proto(part)) for part in impaired.slices(MAX_PACKETS)]
-    received = depacketize(arrived_header, join_batches(arrived), items[-1].end.packet_count, link)
+    received = depacketize(arrived_header, join_batches(arrived), link)
     return received, count_bytes(header, packets, items), items
 
 
@@ -157,7 +158,7 @@ def run(
         feedback = ask(rounds, picture) if ask and len(rounds) < goal.max_rounds else None
         message = None
         if feedback:
-            request = feedback_to_proto(feedback, rounds[0].frame, goal.link)
+            request = feedback_to_proto(feedback, [received.frame for received in rounds], goal.link)
             arrived, spent = _send_feedback(request, reverse_channel, attempts)
             result.bytes.feedback_bytes += spent
             if arrived:

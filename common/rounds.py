@@ -8,37 +8,52 @@ from dataclasses import replace
 import numpy as np
 
 from gocom.common.counter_rng import CounterRng
+from gocom.common.systems import spec_of
 from gocom.common.types import Bools, FrameHeader, Ints, ReceivedMessage, ReceivedSegment
 
 
 def merge_rounds(rounds: Sequence[ReceivedMessage]) -> dict[int, ReceivedSegment]:
-    """Merge rounds: return the segments of the first round by kind, with the elements that later rounds brought.
+    """Merge rounds: return the segments that any of them brought, by kind, each in its full grid.
 
-    In the result `spans` is None, and an element that was received in any round is received. Rounds come from the wire,
-    so data that does not fit the first round is ignored: elements beyond its end, spans of a segment that it does not
-    have, or a whole segment of another length.
+    A segment may come first in any round, and grow in any round. In the result `spans` is None; an element that was
+    received in any round is received, and one that no round has sent so far counts as withheld. Rounds come from the
+    wire, so elements beyond the grid are ignored, and so are segments whose elements have no known positions.
+
+    Args:
+        rounds: one or more rounds of a frame, in order.
     """
-    merged: dict[int, ReceivedSegment] = {}
+    parts: dict[int, list[ReceivedSegment]] = {}
     for message in rounds:
         for segment in message.segments:
-            known = merged.get(segment.kind)
-            if known is not None:
-                merged[segment.kind] = _merge_segment(known, segment)
-            elif segment.spans is None:
-                merged[segment.kind] = segment
-    return merged
+            if segment.located:
+                parts.setdefault(segment.kind, []).append(segment)
+    frame = rounds[0].frame
+    return {kind: _merge_parts(found, _grid_size(frame, kind, found)) for kind, found in parts.items()}
 
 
-def _merge_segment(known: ReceivedSegment, later: ReceivedSegment) -> ReceivedSegment:
-    count = len(known.elements)
-    if later.spans is None and len(later.elements) != count:
-        return known
-    at = np.arange(count) if later.spans is None else spans_to_positions(later.spans)
-    new = later.received & (at < count)
-    elements, received = known.elements.copy(), known.received.copy()
-    elements[at[new]] = later.elements[new]
-    received[at[new]] = True
-    return ReceivedSegment(known.kind, elements, received, None, known.withheld)
+def grid_positions(count: int, spans: Ints | None) -> Ints:
+    """Return the positions in the segment's full grid of `count` elements, int64 [count]; see Segment.spans."""
+    return np.arange(count, dtype=np.int64) if spans is None else spans_to_positions(spans)
+
+
+def _grid_size(frame: FrameHeader, kind: int, parts: Sequence[ReceivedSegment]) -> int:
+    """Return the number of elements in the grid of a segment; without a fixed number, it ends where the parts do."""
+    spec = spec_of(frame.codec, kind)
+    if spec.count is not None:
+        return spec.count(frame.width_px, frame.height_px)
+    return max(len(p.elements) if p.spans is None else int(p.spans.sum(1).max(initial=0)) for p in parts)
+
+
+def _merge_parts(parts: Sequence[ReceivedSegment], size: int) -> ReceivedSegment:
+    elements, received, sent = np.zeros(size, np.int64), np.zeros(size, bool), np.zeros(size, bool)
+    for part in parts:
+        at = grid_positions(len(part.elements), part.spans)
+        inside = at < size
+        new = part.received & inside
+        elements[at[new]] = part.elements[new]
+        received[at[new]] = True
+        sent[at[inside if part.withheld is None else inside & ~part.withheld]] = True
+    return ReceivedSegment(parts[0].kind, elements, received, None, None if sent.all() else ~sent)
 
 
 def with_requested_spans(header: FrameHeader, requested: Mapping[int, Ints]) -> FrameHeader:
@@ -73,6 +88,13 @@ def thin_spans(spans: Ints, limit: int) -> Ints:
         return spans
     chosen = CounterRng(0, "thin_spans").permutation(len(positions))[:limit]
     return positions_to_spans(np.sort(positions[chosen]))
+
+
+def clip_spans(spans: Ints, limit: int) -> Ints:
+    """Return the parts of spans, int64 [S, 2] of (start, length), that lie below `limit`."""
+    inside = spans[spans[:, 0] < limit].copy()
+    inside[:, 1] = np.minimum(inside[:, 1], limit - inside[:, 0])
+    return inside
 
 
 def positions_to_spans(positions: Ints) -> Ints:

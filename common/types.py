@@ -117,6 +117,51 @@ class RoundSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentForm:
+    """What does not change from frame to frame of a segment: its kind and coding, and whether it tolerates damage.
+
+    The attributes are those of Segment.
+    """
+
+    kind: int
+    coding: ElementCoding
+    damage_tolerant: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FrameDefaults:
+    """What the frame headers of a session leave out because the session's opening says it.
+
+    Attributes:
+        codec: name of the codec.
+        header: the codec's header as far as it follows from the options alone.
+        width_px, height_px: size of the image.
+        segments: segments of a first round, in wire order.
+        rounds: settings of further rounds.
+    """
+
+    codec: str
+    header: Parameters
+    width_px: int
+    height_px: int
+    segments: tuple[SegmentForm, ...] = ()
+    rounds: RoundSettings = RoundSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPosition:
+    """What a frame header can rely on: the opening of its session and the frame before it on the stream.
+
+    Attributes:
+        defaults: defaults of the session.
+        last_frame: index of the last frame whose first round was sent; -1 if there is none.
+    """
+
+    defaults: FrameDefaults
+    last_frame: int = -1
+
+
+@dataclass(frozen=True, slots=True)
 class Goal:
     """The sender's options and limits for one frame.
 
@@ -128,6 +173,7 @@ class Goal:
         link: packetizer settings.
         feedback_policy: choice of the elements that the receiver asks for.
         quality_target: quality in [0, 1], as the decoder estimates it, at which the receiver stops asking; 0: none.
+        position: the session's opening and the frame before this one; None: the frame opens its own session.
     """
 
     options: Parameters
@@ -137,6 +183,7 @@ class Goal:
     link: LinkSettings = LinkSettings()
     feedback_policy: FeedbackPolicy = FeedbackPolicy.ERASED
     quality_target: float = 0.0
+    position: StreamPosition | None = None
 
     @property
     def rounds(self) -> RoundSettings:
@@ -155,11 +202,12 @@ class Segment:
         coding: entropy coding of the elements.
         repair_overhead: number of RaptorQ repair packets as a share of the source packets.
         damage_tolerant: the decoder can use damaged payloads.
-        spans: in a later round, the positions of the elements in the first round's segment: int64 [S, 2] of
-            (start, length). None in a first round.
+        spans: positions of the elements in the full grid of the segment (SegmentSpec.count): int64 [S, 2] of
+            (start, length). None: the elements are all of the grid, from position 0 on.
         as_requested: in a later round, the receiver can derive `spans` from its own feedback and N.
         keep: bool [N], True for each element that is sent, if only the sender knows this; each packet then carries its
-            slice of the mask. None: all elements are sent, or those that SegmentSpec.keep derives from the header.
+            slice of the mask. None: all elements are sent, or, without `spans`, those that SegmentSpec.keep derives
+            from the header.
         repair_packets: exact number of repair packets, which replaces `repair_overhead`; None: `repair_overhead` holds.
     """
 
@@ -188,6 +236,7 @@ class GoMessage:
         round: number of the round, from 0.
         rounds: settings of further rounds.
         power: rule that sets the power of the packets; None: the power of each packet is 1.
+        position: as in Goal.
     """
 
     codec: str
@@ -199,6 +248,7 @@ class GoMessage:
     round: int = 0
     rounds: RoundSettings = RoundSettings()
     power: PowerRule | None = None
+    position: StreamPosition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +259,6 @@ class SegmentHeader:
         kind, coding, damage_tolerant, spans, as_requested: as in Segment.
         element_count: number of elements, withheld ones included.
         source_packets, repair_packets: number of packets of each type.
-        symbol_bytes: size of a RaptorQ symbol, in bytes; 0 without RaptorQ.
         withheld_count: number of withheld elements if packets carry slices of the mask; 0 otherwise.
     """
 
@@ -218,11 +267,20 @@ class SegmentHeader:
     coding: ElementCoding
     source_packets: int
     repair_packets: int = 0
-    symbol_bytes: int = 0
     damage_tolerant: bool = False
     spans: Ints | None = None
     as_requested: bool = False
     withheld_count: int = 0
+
+    @property
+    def form(self) -> SegmentForm:
+        """Kind, coding and tolerance of damage."""
+        return SegmentForm(self.kind, self.coding, self.damage_tolerant)
+
+    @property
+    def packets(self) -> int:
+        """Number of packets of both types."""
+        return self.source_packets + self.repair_packets
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +295,16 @@ class FrameHeader:
     frame_index: int = 0
     round: int = 0
     rounds: RoundSettings = RoundSettings()
+    position: StreamPosition | None = field(default=None, compare=False)
+
+    @property
+    def packets(self) -> int:
+        """Number of packets of the round."""
+        return sum(segment.packets for segment in self.segments)
+
+
+FrameView = GoMessage | FrameHeader
+"""What both ends know of a round of a frame before its elements."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,8 +315,10 @@ class ReceivedSegment:
         kind: index into the codec's list of segments.
         elements: int64 [N]; an element that did not arrive is 0.
         received: bool [N], True for each element that arrived.
-        spans: in a later round, the positions of the elements, as in Segment; None if they are not known.
+        spans: positions of the elements, as in Segment; None: they are the whole grid of the segment.
         withheld: bool [N], True for each element that is known to be withheld by the sender; None: no element is.
+        located: the positions of the elements are known. They are not if the round answers feedback that this end has
+            forgotten; nothing of the segment can be used then.
     """
 
     kind: int
@@ -256,6 +326,7 @@ class ReceivedSegment:
     received: Bools
     spans: Ints | None = None
     withheld: Bools | None = None
+    located: bool = True
 
     @property
     def erased(self) -> Bools:
@@ -289,7 +360,7 @@ class Feedback:
 
     Attributes:
         frame_index, round: the frame, and the round that the feedback follows.
-        wanted: requested elements by segment kind: int64 [S, 2] of (start, length) in the first round's segment.
+        wanted: requested elements by segment kind: int64 [S, 2] of (start, length) in the segment's full grid.
         label: label from the receiver's task; None: there is none.
         text: what the receiver wants, in words; None: not given.
         budget_bytes: bytes that the further round may cost; 0: no limit.

@@ -30,6 +30,7 @@ from gocom.client.local_stack import LocalStack
 from gocom.common.crc32c import checksums
 from gocom.common.packet_batch import PacketBatch
 from gocom.common.rpc.client_channels import open_channel
+from gocom.common.wire.frame_headers import WIRE_VERSION
 from gocom.common.wire.packet_batches import batch_to_proto
 from gocom.v1 import link_pb2, link_pb2_grpc
 
@@ -120,7 +121,7 @@ def make_batches() -> list[link_pb2.SendRequest]:
         payload = rng.integers(0, 256, BATCH_PACKETS * PAYLOAD_BYTES, dtype=np.uint8)
         sequence = np.arange(start, start + BATCH_PACKETS)
         batch = PacketBatch(
-            payload, ones * PAYLOAD_BYTES, sequence, ones * 0, sequence * PAYLOAD_BYTES, ones * PAYLOAD_BYTES,
+            payload, ones * PAYLOAD_BYTES, sequence, sequence * PAYLOAD_BYTES, ones * PAYLOAD_BYTES,
             np.zeros(BATCH_PACKETS, np.uint32), np.ones(BATCH_PACKETS, np.float32), np.zeros(BATCH_PACKETS, bool),
         )  # fmt: skip
         batch.checksum = checksums(batch, 0, 0)
@@ -130,11 +131,12 @@ def make_batches() -> list[link_pb2.SendRequest]:
 
 async def send(address: str, batches: Sequence[link_pb2.SendRequest], frames: int, first_index: int) -> Run:
     """One session of so many frames, from the first packet to the last acknowledgement."""
-    header = link_pb2.FrameHeader(segments=[link_pb2.SegmentHeader(kind=0, damage_tolerant=True)])
-    end = link_pb2.SendRequest(end=link_pb2.FrameEnd(packet_count=FRAME_PACKETS))
+    segment = link_pb2.SegmentHeader(kind=0, damage_tolerant=True)
+    header = link_pb2.FrameHeader(segments=[segment], source_packets=[FRAME_PACKETS])
+    end = link_pb2.SendRequest(end=link_pb2.FrameEnd())
     async with open_channel(address) as channel:
         call: Any = link_pb2_grpc.LinkServiceStub(channel).Send(timeout=600)
-        await call.write(link_pb2.SendRequest(open=link_pb2.SessionOpen(session_id="bench")))
+        await call.write(link_pb2.SendRequest(open=link_pb2.SessionOpen(session_id="bench", wire_version=WIRE_VERSION)))
         acks = asyncio.create_task(_read_acks(call, frames))
         began = time.perf_counter()
         for index in range(first_index, first_index + frames):

@@ -60,7 +60,7 @@ class Sink(link_pb2_grpc.LinkServiceServicer):
         async for request in request_iterator:
             item = request.WhichOneof("item")
             if item == "batch":
-                packets += len(request.batch.length_bytes)
+                packets += len(request.batch.sequence)
             elif item == "header":
                 frame_index, packets = request.header.frame_index, 0
             elif item == "end":

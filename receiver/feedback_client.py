@@ -66,7 +66,7 @@ class FeedbackClient:
             link: packetizer settings of the session.
             report: the receiver's estimate of the link; None: it has none.
         """
-        request = feedback_to_proto(feedback_for(rounds, wanted, report), rounds[0].frame, link)
+        request = feedback_to_proto(feedback_for(rounds, wanted, report), [message.frame for message in rounds], link)
         request.session_id = session_id
         exchange = _FeedbackExchange(self._stub, request, self._patience_s)
         try:

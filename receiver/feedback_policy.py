@@ -79,11 +79,5 @@ def feedback_for(
         report: the receiver's estimate of the link, sent in the same message; None: it has none.
     """
     first, last = rounds[0].frame, rounds[-1].frame
-    counts = {segment.kind: segment.element_count for segment in first.segments}
-    # Feedback can only name elements of the first round.
-    known = {
-        kind: spans
-        for kind, spans in wanted.items()
-        if kind in counts and len(spans) and int(spans[-1].sum()) <= counts[kind]
-    }
-    return Feedback(last.frame_index, last.round, known, budget_bytes=first.rounds.round_budget_bytes, link=report)
+    named = {kind: spans for kind, spans in wanted.items() if len(spans)}
+    return Feedback(last.frame_index, last.round, named, budget_bytes=first.rounds.round_budget_bytes, link=report)

@@ -89,7 +89,7 @@ WARM_SIDE_PX, WARM_ELEMENTS = 256, 1024
 
 def unpack(arrived: ArrivedRound, link: LinkSettings) -> ReceivedMessage:
     """Return the elements and received masks of a round."""
-    return depacketize(arrived.header, arrived.packets, arrived.packets_sent, link)
+    return depacketize(arrived.header, arrived.packets, link)
 
 
 def group_frames(decoders: Decoders, frames: Sequence[DecodeInput]) -> list[list[int]]:

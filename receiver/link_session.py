@@ -18,7 +18,7 @@ from functools import partial
 from gocom.common.errors import DecodeFailed, GoComError, InvalidInput, NotReady
 from gocom.common.logs import get_logger
 from gocom.common.service_metrics import PACKETS, ROUNDS, SECONDS
-from gocom.common.types import FrameHeader, LinkSettings, ReceivedMessage, Reconstruction
+from gocom.common.types import FrameDefaults, FrameHeader, LinkSettings, ReceivedMessage, Reconstruction
 from gocom.receiver.frame_decoding import DecodeInput, OnPreview, Outcome, failure_to_proto, picture_to_proto, unpack
 from gocom.receiver.frame_table import FrameTable
 from gocom.receiver.link_state import DecodeJob, Frame, LinkDependencies
@@ -40,12 +40,14 @@ class LinkSession:
     """
 
     def __init__(
-        self, session_id: str, link: LinkSettings, seed: int, record: SessionRecord, dependencies: LinkDependencies
-    ) -> None:
+        self, session_id: str, link: LinkSettings, defaults: FrameDefaults, seed: int, record: SessionRecord,
+        dependencies: LinkDependencies,
+    ) -> None:  # fmt: skip
         self.session_id, self.link, self.seed = session_id, link, seed
         self.frames = FrameTable(session_id, link, record, dependencies, self._check_idle)
         self._record, self._dependencies = record, dependencies
-        self._assembler = RoundAssembler(dependencies.settings.max_frame_bytes, dependencies.settings.max_frame_packets)
+        settings = dependencies.settings
+        self._assembler = RoundAssembler(defaults, settings.max_frame_bytes, settings.max_frame_packets)
         self._current_frame: Frame | None = None
         self._earlier_result: receiver_pb2.Reconstruction | None = None
         self._skipping_frame = False
@@ -112,26 +114,26 @@ class LinkSession:
             error = InvalidInput(f"header: comes before the end of frame {open_header.frame_index}")
             self._refuse(open_header.frame_index, error)
         if item == "header":
-            index: int | None = request.header.frame_index
+            index: int | None = self._assembler.next_index(request.header)
         else:
             index = None if open_header is None else open_header.frame_index
         try:
-            await self._process_frame_item(item, request)
+            await self._process_frame_item(item, request, index)
         except GoComError as error:
             if index is None:
                 raise
             self._skipping_frame = item != "end"
             self._refuse(index, error)
 
-    async def _process_frame_item(self, item: str, request: link_pb2.SendRequest) -> None:
+    async def _process_frame_item(self, item: str, request: link_pb2.SendRequest, index: int | None) -> None:
         if item == "header":
-            open_frame = self.frames.get(request.header.frame_index)
+            open_frame = None if index is None else self.frames.get(index)
             header = self._assembler.begin(request.header, open_frame.requested if open_frame else {})
             self._begin(header, request.header.repeated)
         elif item == "batch":
             self._assembler.add(request.batch)
         else:
-            arrived = self._assembler.end(request.end)
+            arrived = self._assembler.end()
             if self._earlier_result is not None:
                 self.frames.answer(self._earlier_result)
                 return

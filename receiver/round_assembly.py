@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gocom.common.errors import InvalidInput, TooLarge
 from gocom.common.packet_batch import PacketBatch, join_batches
 from gocom.common.rounds import with_requested_spans
-from gocom.common.systems import spec_of
-from gocom.common.types import FrameHeader, Ints
-from gocom.common.wire.frame_messages import header_from_proto
+from gocom.common.types import FrameDefaults, FrameHeader, Ints, StreamPosition
+from gocom.common.wire.frame_headers import frame_index_of, header_from_proto
 from gocom.common.wire.packet_batches import batch_from_proto
 from gocom.v1 import link_pb2
 
@@ -22,30 +21,31 @@ class ArrivedRound:
     """A round whose end mark arrived.
 
     Attributes:
-        header: header of the round.
+        header: header of the round, which says how many packets were sent.
         packets: packets that arrived.
-        packets_sent: number of packets that were sent.
     """
 
     header: FrameHeader
     packets: PacketBatch
-    packets_sent: int
 
 
 class RoundAssembler:
-    """Assembles one round at a time.
+    """Assembles one round at a time, and keeps track of the frame indices that headers leave out.
 
     Args:
+        defaults: what the session's opening says of its frames.
         max_bytes: maximum number of payload bytes of a round, and of elements that its header announces.
         max_packets: maximum number of packets of a round.
     """
 
-    def __init__(self, max_bytes: int, max_packets: int) -> None:
+    def __init__(self, defaults: FrameDefaults, max_bytes: int, max_packets: int) -> None:
+        self._position = StreamPosition(defaults)
         self._max_bytes, self._max_packets = max_bytes, max_packets
         self._header: FrameHeader | None = None
         self._batches: list[PacketBatch] = []
         self._bytes = self._packets = 0
         self._checksum: Ints = np.zeros(0, np.int64)
+        self._last_position = self._position
 
     @property
     def open_header(self) -> FrameHeader | None:
@@ -55,6 +55,18 @@ class RoundAssembler:
     def reset(self) -> None:
         """Discard the round that has begun."""
         self._header, self._batches = None, []
+
+    def next_index(self, message: link_pb2.FrameHeader) -> int:
+        """Return the frame index of a header that has just come. Call it once for each header, before `begin`.
+
+        Raises:
+            InvalidInput: the header of a further round has no frame index.
+        """
+        index = frame_index_of(message, self._position.last_frame)
+        self._last_position = self._position
+        if not message.round:
+            self._position = replace(self._position, last_frame=index)
+        return index
 
     def begin(self, message: link_pb2.FrameHeader, requested: Mapping[int, Ints]) -> FrameHeader:
         """Begin a round with its header.
@@ -70,22 +82,8 @@ class RoundAssembler:
         """
         if self._header is not None:
             raise InvalidInput(f"header: comes before the end of frame {self._header.frame_index}")
-        header = with_requested_spans(header_from_proto(message), requested)
-        for segment in header.segments:
-            spec = spec_of(header.codec, segment.kind)
-            if segment.coding not in spec.codings:
-                raise InvalidInput(f"segments.coding: segment {spec.name!r} has no {segment.coding.value!r}")
-            if spec.max_elements is not None and segment.element_count > spec.max_elements:
-                raise InvalidInput(
-                    f"segments.element_count: {segment.element_count} of {spec.name!r}, at most {spec.max_elements}"
-                )
-            whole = spec.count(header.width_px, header.height_px) if spec.count else segment.element_count
-            least = 0 if header.round else whole  # a further round brings any of the first one's elements
-            if not least <= segment.element_count <= whole:
-                raise InvalidInput(
-                    f"segments.element_count: {segment.element_count} of {spec.name!r}, this size has {whole}"
-                )
-        packets = _announced(header)
+        header = with_requested_spans(header_from_proto(message, self._last_position), requested)
+        packets = header.packets
         if packets > self._max_packets:
             raise TooLarge(f"header.segments: {packets} packets are more than {self._max_packets} a round")
         elements = sum(s.element_count for s in header.segments)
@@ -123,18 +121,11 @@ class RoundAssembler:
         self._checksum[batch.sequence[first]] = checksum[first]
         return batch.select(new)
 
-    def end(self, message: link_pb2.FrameEnd) -> ArrivedRound:
-        """End the round. Raises InvalidInput if no round has begun or the packet count is wrong."""
+    def end(self) -> ArrivedRound:
+        """End the round. Raises InvalidInput if no round has begun."""
         if self._header is None:
             raise InvalidInput("end: comes before a header")
-        announced = _announced(self._header)
-        if message.packet_count != announced:
-            raise InvalidInput(f"end.packet_count: {message.packet_count}, the header announced {announced}")
         packets = join_batches(self._batches)
-        arrived = ArrivedRound(self._header, packets.select(packets.sequence < announced), announced)
+        arrived = ArrivedRound(self._header, packets.select(packets.sequence < self._header.packets))
         self._header, self._batches = None, []
         return arrived
-
-
-def _announced(header: FrameHeader) -> int:
-    return sum(s.source_packets + s.repair_packets for s in header.segments)

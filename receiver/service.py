@@ -17,6 +17,7 @@ from gocom.common.model_files import held_knowledge
 from gocom.common.rpc.server import RunningServer, start_server
 from gocom.common.settings import ReceiverSettings
 from gocom.common.types import LinkSettings
+from gocom.common.wire.frame_headers import check_version, defaults_from_proto
 from gocom.common.wire.frame_messages import check_session_id, link_from_proto
 from gocom.receiver.decode_loop import decode_all
 from gocom.receiver.decoders import DECODERS
@@ -65,11 +66,13 @@ class Receiver(link_pb2_grpc.LinkServiceServicer, receiver_pb2_grpc.ReceiverServ
         if first is None or first.WhichOneof("item") != "open":
             raise InvalidInput("open: missing; it is the first item of a stream")
         opening = first.open
+        check_version(opening)
         check_session_id(opening.session_id)
+        defaults = defaults_from_proto(opening.defaults)
         link = link_from_proto(opening.link) if opening.HasField("link") else LinkSettings()
         await asyncio.to_thread(check_knowledge, opening)
         record = self._store.hold(opening.session_id, writer=True)
-        session = LinkSession(opening.session_id, link, opening.seed, record, self._dependencies)
+        session = LinkSession(opening.session_id, link, defaults, opening.seed, record, self._dependencies)
         reader = asyncio.create_task(session.read(request_iterator))
         try:
             timeout = self._dependencies.settings.feedback_timeout_s

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from gocom.common.errors import InvalidInput
@@ -39,11 +39,19 @@ def count_attempts(frame: Frame, request: feedback_pb2.SendFeedbackRequest) -> N
 
 
 def check_feedback(
-    request: feedback_pb2.SendFeedbackRequest, first: FrameHeader, link: LinkSettings, round_budget_bytes: int
+    request: feedback_pb2.SendFeedbackRequest,
+    headers: Sequence[FrameHeader],
+    link: LinkSettings,
+    round_budget_bytes: int,
 ) -> Feedback:
-    """Return the feedback of a request that fits the frame's first round. Raises InvalidInput.
+    """Return the feedback of a request, checked against the codec's specification. Raises InvalidInput.
 
-    Its budget in bytes is the smaller of the receiver's and `round_budget_bytes`; 0 stands for no limit.
+    Args:
+        request: the message.
+        headers: headers of the frame's rounds so far.
+        link: link settings of the session.
+        round_budget_bytes: the sender's limit. The budget of the feedback is the smaller of it and the receiver's; 0
+            stands for no limit.
     """
     wanted: dict[int, Ints] = {}
     named: set[int] = set()
@@ -51,7 +59,7 @@ def check_feedback(
         if item.kind in named:
             raise InvalidInput(f"wanted.kind: {item.kind} repeats")
         named.add(item.kind)
-        spans = wanted_from_proto(item, first, link)
+        spans = wanted_from_proto(item, headers, link)
         if len(spans):
             wanted[item.kind] = spans
     if len(request.text) > MAX_TEXT:

@@ -16,6 +16,7 @@ from gocom.common.image_files import ImageArray, decode_image, to_float
 from gocom.common.packetizer import packetize
 from gocom.common.systems import SYSTEMS
 from gocom.common.types import MAX_SIDE_PX, Budget, Feedback, FrameHeader, Goal, GoMessage, LinkSettings
+from gocom.common.wire.frame_headers import header_to_proto, stream_position
 from gocom.common.wire.frame_messages import check_side, codec_from_proto, rounds_from_proto
 from gocom.transmitter.resources.repair_and_power import (
     PLAIN,
@@ -76,8 +77,8 @@ class EncodedRound:
 
 def read_request(request: transmitter_pb2.TransmitRequest, link: LinkSettings) -> FrameRequest:
     """Check a request and decode its image. Raises InvalidInput, which names the field, and UnknownName."""
-    codec, options = codec_from_proto(request, options=True)
-    rounds = rounds_from_proto(request)
+    codec, options = codec_from_proto(request.codec)
+    rounds = rounds_from_proto(request.rounds)
     pixels = decode_image(request.image, max_side_px=MAX_SIDE_PX)
     check_side(pixels.shape[1], "image width")
     check_side(pixels.shape[0], "image height")
@@ -106,14 +107,20 @@ def encode_next(session: DeliverySession, feedback: Feedback, link: LinkSettings
     return None if message is None else _pack(session, message, link, feedback.budget_bytes, start)
 
 
-def mark_repeated(encoded: EncodedRound) -> EncodedRound:
-    """Return the round with `repeated` set in its header, and with the bytes of that field counted."""
-    item = link_pb2.SendRequest()
-    item.CopyFrom(encoded.items[0])
-    item.header.repeated = True
+def for_stream(encoded: EncodedRound, last_frame: int, *, repeated: bool) -> EncodedRound:
+    """Return a round as it goes over a stream: its header names the frame if its index does not follow by itself.
+
+    Args:
+        encoded: the round, encoded for the frame after `encoded.header.position.last_frame`.
+        last_frame: index of the frame whose first round was sent last on the stream; -1 if there is none.
+        repeated: the receiver may have seen the frame before.
+    """
+    header = replace(encoded.header, position=replace(stream_position(encoded.header), last_frame=last_frame))
+    item = link_pb2.SendRequest(header=header_to_proto(header))
+    item.header.repeated = repeated
     more = item.ByteSize() - encoded.items[0].ByteSize()
     cost = replace(encoded.bytes, header_bytes=encoded.bytes.header_bytes + more)
-    return replace(encoded, items=[item, *encoded.items[1:]], bytes=cost)
+    return replace(encoded, header=header, items=[item, *encoded.items[1:]], bytes=cost)
 
 
 def warm_up(encoders: Encoders, codec: str) -> None:

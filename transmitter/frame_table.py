@@ -38,7 +38,7 @@ class Frame:
         earlier_starts: number of earlier runs of the service in which the frame reached the encoder.
         cuts: number of times the link was cut while the frame was on it.
         session: the encoder's state for further rounds; None until the first round is encoded.
-        header: header of the first round, whose elements feedback names; None until that round is encoded.
+        headers: headers of the rounds that were encoded, from which feedback is understood.
         rounds: limits and feedback policy of the frame's rounds.
         last_round: index of the last round that was encoded; -1 if there is none.
         on_link: whether any part of the frame was given to the link.
@@ -56,7 +56,7 @@ class Frame:
     earlier_starts: int = 0
     cuts: int = 0
     session: DeliverySession | None = None
-    header: FrameHeader | None = None
+    headers: list[FrameHeader] = field(default_factory=list)
     rounds: RoundSettings = field(default_factory=RoundSettings)
     last_round: int = -1
     on_link: bool = False
@@ -68,7 +68,8 @@ class Frame:
         """Return to the state after acceptance and count the cut of the link."""
         if self.timer is not None:
             self.timer.cancel()
-        self.session = self.header = self.timer = None
+        self.session = self.timer = None
+        self.headers = []
         self.last_round, self.on_link, self.feedback_bytes, self.attempts = -1, False, 0, {}
         self.repeated = True
         self.cuts += 1

@@ -30,7 +30,7 @@ class LinkConnection:
 
     Args:
         stub: LinkServiceStub of the next hop.
-        opening: the request that opens the session, the first item of every stream.
+        opening: the request that opens the session, the first item of every stream. It is read when a stream is opened.
         patience_s: seconds for which opening is tried again, counted from when the link was lost.
         on_response: called with every acknowledgement and outcome.
         on_cut: called with the reason, once for each open stream that ended otherwise than by `finish` or `close`.
@@ -92,6 +92,11 @@ class LinkConnection:
     def _warn_once(self, state: RetryCallState) -> None:
         if state.attempt_number == 1 and state.outcome is not None:
             log.warning("link is down", reason=str(state.outcome.exception()))
+
+    @property
+    def handshake_bytes(self) -> int:
+        """Bytes of the opening of the session on the open stream and of the answer to it; 0 if none is open."""
+        return 0 if self._stream is None else self._stream.handshake_bytes
 
     def cancel(self) -> None:
         """Cancel the stream, as if the link had been cut."""

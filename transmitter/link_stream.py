@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 
+from gocom.common.byte_account import handshake_bytes
 from gocom.common.errors import GoComError, Mismatch, NotReady
 from gocom.common.logs import get_logger
 from gocom.common.rpc.call_status import CallStatus
@@ -28,6 +29,10 @@ class LinkStream:
         stub: LinkServiceStub of the link's next hop.
         on_response: called with every ack and outcome.
         on_failure: called once with the reason if the call ends before `finish`.
+
+    Attributes:
+        last_frame: index of the frame whose first round was sent last; -1 if there is none.
+        handshake_bytes: bytes of the opening of the session and of the answer to it; 0 before the answer.
     """
 
     def __init__(
@@ -36,6 +41,8 @@ class LinkStream:
         on_response: Callable[[link_pb2.SendResponse], None],
         on_failure: Callable[[GoComError], None],
     ) -> None:
+        self.last_frame = -1
+        self.handshake_bytes = 0
         self._call: Any = stub.Send(timeout=STREAM_DEADLINE_S)
         self._status_seen = CallStatus(self._call)
         self._on_response = on_response
@@ -57,6 +64,7 @@ class LinkStream:
             raise NotReady("link: the session was not accepted")
         if first is None or first.WhichOneof("item") != "accepted":
             raise Mismatch(_NO_ANSWER)
+        self.handshake_bytes = handshake_bytes(request, first.accepted)
         self._reader = asyncio.create_task(self._read())
 
     async def send(self, items: Sequence[link_pb2.SendRequest]) -> None:

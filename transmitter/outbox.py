@@ -33,7 +33,7 @@ Events = list[transmitter_pb2.TransmitResponse]
 KEPT_ENDED = 4096
 """Number of ended frames whose events are kept."""
 _PRUNE_EVERY = 256
-_FORMAT = 2
+_FORMAT = 3
 _TABLES = """
 CREATE TABLE IF NOT EXISTS frames (
     number INTEGER PRIMARY KEY, session TEXT NOT NULL, frame INTEGER NOT NULL, request BLOB, events BLOB,
@@ -189,11 +189,13 @@ class Outbox:
             for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = NORMAL"):
                 self._database.execute(f"PRAGMA {pragma}")
             found = self._database.execute("PRAGMA user_version").fetchone()[0]
-            if found not in (0, 1, _FORMAT):
-                raise sqlite3.DatabaseError(f"format {found}, this version reads {_FORMAT}")
+            if found not in (0, _FORMAT):
+                writer = "an earlier" if found < _FORMAT else "a later"
+                raise sqlite3.DatabaseError(
+                    f"format {found}, written by {writer} version of gocom; this one reads format {_FORMAT}. Let that "
+                    "version send the frames that wait in it, or delete the file"
+                )
             with self._database:
-                if found == 1:
-                    self._database.execute("ALTER TABLE frames ADD COLUMN begun INTEGER NOT NULL DEFAULT 0")
                 self._database.execute(_TABLES)
                 self._database.execute(f"PRAGMA user_version = {_FORMAT}")
         except BaseException:

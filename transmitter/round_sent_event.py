@@ -21,11 +21,11 @@ def count_sent(codec: str, encoded: EncodedRound) -> None:
     SECONDS.labels(_SERVICE, "encode").observe(encoded.seconds)
 
 
-def sent_event(encoded: EncodedRound) -> transmitter_pb2.RoundSent:
-    """Return the `sent` event of the round."""
+def sent_event(encoded: EncodedRound, handshake_bytes: int) -> transmitter_pb2.RoundSent:
+    """Return the `sent` event of the round; the handshake is the opening of the session and the answer to it."""
     sent = transmitter_pb2.RoundSent(
         round=encoded.header.round,
-        bytes=_account_to_proto(encoded.bytes),
+        bytes=_account_to_proto(encoded.bytes, handshake_bytes),
         packets=encoded.packets,
         encode_seconds=encoded.seconds,
         channel=knowledge_to_proto(encoded.csi),
@@ -37,8 +37,11 @@ def sent_event(encoded: EncodedRound) -> transmitter_pb2.RoundSent:
     return sent
 
 
-def _account_to_proto(cost: ByteAccount) -> transmitter_pb2.ByteAccount:
-    message = transmitter_pb2.ByteAccount(total_bytes=cost.total_bytes, header_bytes=cost.header_bytes)
+def _account_to_proto(cost: ByteAccount, handshake_bytes: int) -> transmitter_pb2.ByteAccount:
+    message = transmitter_pb2.ByteAccount(
+        total_bytes=cost.total_bytes, header_bytes=cost.header_bytes, payload_bytes=cost.payload_bytes,
+        handshake_bytes=handshake_bytes,
+    )  # fmt: skip
     for name, count in cost.by_segment.items():
         message.segments.add(name=name, bytes=count, repair_bytes=cost.repair_by_segment.get(name, 0))
     return message

@@ -12,7 +12,7 @@ disconnected, and a client that resumes the session gets their events.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,8 +20,9 @@ from gocom.common.csi import Csi
 from gocom.common.errors import BudgetTooSmall, GoComError, InvalidInput, NotReady
 from gocom.common.logs import get_logger
 from gocom.common.settings import TransmitterSettings
-from gocom.common.types import Feedback, LinkSettings
+from gocom.common.types import Feedback, FrameHeader, LinkSettings, StreamPosition
 from gocom.common.wire.feedback import answer_bytes, check_attempt
+from gocom.common.wire.frame_headers import WIRE_VERSION, defaults_to_proto, stream_position
 from gocom.common.wire.frame_messages import link_to_proto
 from gocom.transmitter.channel_state import ChannelStateSource
 from gocom.transmitter.feedback_handling import AnsweredFeedback, check_feedback, count_attempts, refusal
@@ -31,7 +32,7 @@ from gocom.transmitter.frame_encoding import (
     Encoders,
     encode_first,
     encode_next,
-    mark_repeated,
+    for_stream,
 )
 from gocom.transmitter.frame_table import INVALID, LINK, UNDECODABLE, ClientStream, Frame, FrameTable
 from gocom.transmitter.link_connection import LinkConnection, is_transient
@@ -81,11 +82,14 @@ class TransmitSession:
             dependencies.settings.queue_frames
         )
         self._sending: Frame | None = None
-        opening = link_pb2.SessionOpen(
-            session_id=session_id, link=link_to_proto(link), knowledge=dependencies.knowledge, seed=seed
-        )
+        self._position: StreamPosition | None = None
+        # The first frame that is encoded completes the opening; no stream is opened before.
+        self._opening = link_pb2.SessionOpen(
+            session_id=session_id, link=link_to_proto(link), knowledge=dependencies.knowledge, seed=seed,
+            wire_version=WIRE_VERSION,
+        )  # fmt: skip
         patience_s = dependencies.settings.link_patience_s
-        self._link = LinkConnection(dependencies.link_stub, opening, patience_s, self._on_response, self._on_cut)
+        self._link = LinkConnection(dependencies.link_stub, self._opening, patience_s, self._on_response, self._on_cut)
         self._answers = AnsweredFeedback()
         self._tasks = [asyncio.create_task(self._encode_all()), asyncio.create_task(self._send_all())]
 
@@ -146,13 +150,13 @@ class TransmitSession:
             return first
         if frame is None:
             return refusal(f"frame {request.frame_index} is not open")
-        if frame.header is None:
+        if not frame.headers:
             raise NotReady(f"frame {frame.index} begins again")
         if frame.last_round != request.round:
             return refusal(f"round {request.round} is not the last one; that is {frame.last_round}")
         if request.round + 1 >= frame.rounds.max_rounds:
             return refusal(f"the frame has {frame.rounds.max_rounds} rounds at most")
-        feedback = check_feedback(request, frame.header, self.link, frame.rounds.round_budget_bytes)
+        feedback = check_feedback(request, frame.headers, self.link, frame.rounds.round_budget_bytes)
         self._dependencies.channel_state.add_report(feedback.link)
         return await self._answers.make(key, self._refine(frame, feedback))
 
@@ -175,6 +179,7 @@ class TransmitSession:
         if frame.cuts != cuts:
             raise NotReady(f"frame {frame.index} begins again")
         frame.last_round = encoded.header.round
+        frame.headers.append(encoded.header)
         self._restart_timer(frame)
         named = sum(int(spans[:, 1].sum()) for spans in feedback.wanted.values())
         self.frames.emit(frame, feedback=transmitter_pb2.FeedbackTaken(round=feedback.round, elements_named=named))
@@ -196,14 +201,23 @@ class TransmitSession:
             frame, request = await self._admission.next()
             try:
                 request = request or await self._admission.load(frame)
+                request = replace(request, goal=replace(request.goal, position=self._position))
                 csi = await self._channel_state(frame, 0, request.delivery)
                 work = partial(encode_first, encoders, request, csi)
                 frame.session, encoded = await encoders.run(work)
             except Exception as error:
                 self.frames.fail_with(frame, error)
                 continue
-            frame.header, frame.last_round = encoded.header, 0
-            await self._send_queue.put((frame, frame.cuts, mark_repeated(encoded) if frame.repeated else encoded))
+            self._settle_position(encoded.header)
+            frame.headers, frame.last_round = [encoded.header], 0
+            await self._send_queue.put((frame, frame.cuts, encoded))
+
+    def _settle_position(self, header: FrameHeader) -> None:
+        """Let the session have the defaults of its first frame, and note that later frames follow this one."""
+        if self._position is None:
+            self._position = stream_position(header)
+            self._opening.defaults.CopyFrom(defaults_to_proto(self._position.defaults))
+        self._position = replace(self._position, last_frame=header.frame_index)
 
     async def _send_all(self) -> None:
         while True:
@@ -217,7 +231,11 @@ class TransmitSession:
                 continue
             self._sending, frame.on_link = frame, True
             self._restart_timer(frame)
+            first = not encoded.header.round
+            encoded = for_stream(encoded, link.last_frame, repeated=first and frame.repeated)
             try:
+                if first:
+                    link.last_frame = frame.index
                 await link.send(encoded.items[:-1])
                 if frame.cuts != cuts:
                     continue
@@ -281,4 +299,4 @@ class TransmitSession:
             "round sent", frame_id=self.frames.name(frame), round=encoded.header.round, packets=encoded.packets,
             bytes=encoded.bytes.total_bytes,
         )  # fmt: skip
-        self.frames.emit(frame, sent=sent_event(encoded))
+        self.frames.emit(frame, sent=sent_event(encoded, self._link.handshake_bytes))

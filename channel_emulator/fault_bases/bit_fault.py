@@ -200,10 +200,11 @@ def draw_geometric_gaps(
 
 def _tolerant(batch: PacketBatch, frame: FrameInfo) -> Bools:
     """Return whether the segment of each packet tolerates damage, bool [P]. Unknown segments do not."""
-    tolerant: Bools = _tolerance_table(frame.damage_tolerant).take(batch.segment, mode="clip")
+    ends, table = _tolerance_table(frame.segment_ends, frame.damage_tolerant)
+    tolerant: Bools = table.take(ends.searchsorted(batch.sequence, side="right"), mode="clip")
     return tolerant
 
 
 @lru_cache(maxsize=64)
-def _tolerance_table(segments: tuple[bool, ...]) -> Bools:
-    return np.array([*segments, False], bool)
+def _tolerance_table(ends: tuple[int, ...], segments: tuple[bool, ...]) -> tuple[Ints, Bools]:
+    return np.array(ends, np.int64), np.array([*segments[: len(ends)], False], bool)

@@ -36,11 +36,19 @@ class FrameInfo:
         frame_index: position of the frame in its session.
         round: number of the feedback round.
         damage_tolerant: for each segment of the header, whether damaged payloads are useful.
+        segment_ends: for each segment, the number of packets up to its end; a packet belongs to the first segment whose
+            end is beyond its sequence number.
     """
 
     frame_index: int = 0
     round: int = 0
     damage_tolerant: tuple[bool, ...] = ()
+    segment_ends: tuple[int, ...] = ()
+
+    @property
+    def packets(self) -> int:
+        """Number of packets of the round, as its header announces them."""
+        return self.segment_ends[-1] if self.segment_ends else 0
 
 
 class Fault(ABC):

@@ -18,7 +18,7 @@ _PACKET_BYTES, _BATCH_BYTES = 512, 2048
 """Memory of a packet beyond its payload, with a departure time of its own, and of a batch beyond its packets; bytes."""
 _TOGETHER = 1 << 16
 """Number of packets and copies processed together; bounds memory."""
-_COPIES, _BEGIN, _LENGTH, _SEQUENCE, _CHECKSUM, _POWER = 0, 1, 2, 3, 7, 8
+_COPIES, _BEGIN, _LENGTH, _SEQUENCE, _CHECKSUM, _POWER = 0, 1, 2, 3, 6, 7
 """Rows of DelayedBatch.columns; from _LENGTH on they are the columns of PacketBatch, in its order."""
 
 
@@ -28,7 +28,7 @@ class DelayedBatch:
     Attributes:
         unsent: number of packets that are not sent yet.
         size: memory that the batch takes, in bytes.
-        columns: int64 [9, P]; power is stored as the bits of a float32.
+        columns: int64 [8, P]; power is stored as the bits of a float32.
         payload: the payload of all packets.
     """
 
@@ -40,8 +40,8 @@ class DelayedBatch:
         self.size = len(batch.payload) + _PACKET_BYTES * len(batch) + _BATCH_BYTES
         self.payload = np.ascontiguousarray(batch.payload).data
         self.columns: Ints = np.stack([
-            timed_batch.copies, batch.offset, batch.length, batch.sequence, batch.segment, batch.first_element,
-            batch.element_count, batch.checksum, batch.power.view(np.uint32),
+            timed_batch.copies, batch.offset, batch.length, batch.sequence, batch.first_element, batch.element_count,
+            batch.checksum, batch.power.view(np.uint32),
         ]).astype(np.int64, copy=False)  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def _split_messages(table: Ints, payloads: Sequence[memoryview], max_bytes: int)
     """Yield serialized items.
 
     Args:
-        table: int64 [9, N], columns of the packets, as in DelayedBatch.
+        table: int64 [8, N], columns of the packets, as in DelayedBatch.
         payloads: for each packet the payload of the batch that it belongs to.
         max_bytes: size limit of an item.
     """
@@ -85,7 +85,7 @@ def _encode(table: Ints, data: Sequence[memoryview]) -> bytes:
     places = zip(data, begin.tolist(), (begin + length).tolist(), strict=True)
     batch = PacketBatch(
         np.frombuffer(b"".join([whole[start:stop] for whole, start, stop in places]), np.uint8),
-        length, table[_SEQUENCE], table[_SEQUENCE + 1], table[_SEQUENCE + 2], table[_SEQUENCE + 3],
+        length, table[_SEQUENCE], table[_SEQUENCE + 1], table[_SEQUENCE + 2],
         table[_CHECKSUM].astype(np.uint32), table[_POWER].astype(np.uint32).view(np.float32),
         np.zeros(len(length), bool),
     )  # fmt: skip

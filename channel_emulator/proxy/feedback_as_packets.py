@@ -72,11 +72,11 @@ def _packets(message: bytes, attempt: int) -> PacketBatch:
     count = max(1, -(-len(message) // PAYLOAD_BYTES))
     if count > MAX_PACKETS:
         raise TooLarge(f"request: {len(message)} bytes are more than {MAX_PACKETS * PAYLOAD_BYTES}")
-    zeros, ones = np.zeros(count, np.int64), np.ones(count, np.int64)
+    zeros = np.zeros(count, np.int64)
     length = np.full(count, PAYLOAD_BYTES, np.int64)
     length[-1] = len(message) - (count - 1) * PAYLOAD_BYTES
     return PacketBatch(
         payload=np.frombuffer(message, np.uint8), length=length, sequence=np.arange(count) + attempt * count,
-        segment=zeros, first_element=np.arange(count), element_count=ones, checksum=np.zeros(count, np.uint32),
+        first_element=zeros, element_count=zeros, checksum=np.zeros(count, np.uint32),
         power=np.ones(count, np.float32), erased=np.zeros(count, bool),
     )  # fmt: skip

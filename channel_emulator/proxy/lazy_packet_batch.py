@@ -40,7 +40,7 @@ class WireBatch(PacketBatch):
         batch = cls.__new__(cls)
         batch._message, batch._columns = message, {}
         batch.payload = np.frombuffer(payload, np.uint8)
-        batch.length, batch.sequence = read_column(message, "length"), read_column(message, "sequence")
+        batch.length, batch.sequence = read_column(message, "length", len(payload)), read_column(message, "sequence")
         batch.erased = np.zeros(len(batch.length), bool)
         check_batch(batch, message)
         return batch
@@ -49,7 +49,7 @@ class WireBatch(PacketBatch):
         """Decode a column on first access, when its slot is still empty."""
         if name in ("_columns", "_layout", "_message", "_sequence_range"):
             return None
-        if self._columns is None or (name not in BATCH_COLUMNS and name != "power"):
+        if self._columns is None or name not in BATCH_COLUMNS:
             raise AttributeError(name)
         if name not in self._columns:
             self._columns[name] = read_column(self._message, name)

@@ -14,18 +14,18 @@ from typing import Any
 import grpc
 
 from gocom.channel_emulator.active_profile import ActiveProfile
-from gocom.channel_emulator.chain import frame_info
 from gocom.channel_emulator.fault_bases.timed_fault import TimedBatch
 from gocom.channel_emulator.proxy.delay_line import LINK_ENDED, DelayLine
+from gocom.channel_emulator.proxy.header_reader import HeaderReader
 from gocom.channel_emulator.proxy.hops import hop_metadata, hop_of, hop_stream
 from gocom.channel_emulator.proxy.round_in_transit import RoundInTransit
 from gocom.channel_emulator.proxy.wire_items import WireItem, read_item
 from gocom.channel_emulator.statistics import RoundCounts
 from gocom.common.errors import InvalidInput, NotReady
 from gocom.common.logs import frame_id, get_logger
-from gocom.common.packetizer import MAX_PACKETS
 from gocom.common.rpc.call_status import CallStatus
 from gocom.common.service_metrics import PACKETS, ROUNDS
+from gocom.common.wire.frame_headers import check_version
 from gocom.v1 import link_pb2
 
 log = get_logger("channel_emulator")
@@ -179,6 +179,7 @@ class _Session:
         self.line: DelayLine | None = None
         self.line_failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._session_id: str | None = None
+        self._headers: HeaderReader | None = None
         self._round: RoundInTransit | None = None
         self.may_have_further_rounds = False
         self.between_rounds = asyncio.Event()
@@ -201,15 +202,17 @@ class _Session:
         if (kind == "open") != (self._session_id is None):
             raise InvalidInput("open: the session is open already" if kind == "open" else f"{kind}: comes before open")
         if kind == "open":
-            self._session_id = message.open.session_id
+            check_version(message.open)
+            self._session_id, self._headers = message.open.session_id, HeaderReader(message.open)
             return item.raw
         if kind == "header":
-            self._begin(message.header)
+            assert self._headers is not None
+            self._begin(message.header, self._headers)
             return item.raw
         if self._round is None:
             raise InvalidInput(f"{kind}: comes before the frame's header")
         if kind == "end":
-            await self._end(self._round, message.end)
+            await self._end(self._round)
             return item.raw
         if self._round.profile_revision.chain.timed:
             return await self._round.apply_timed(item)
@@ -226,25 +229,19 @@ class _Session:
         if self._round is not None:
             raise InvalidInput(f"end: missing; the stream ended within frame {self._round.info.frame_index}")
 
-    def _begin(self, header: link_pb2.FrameHeader) -> None:
+    def _begin(self, header: link_pb2.FrameHeader, headers: HeaderReader) -> None:
         if self._round is not None:
             raise InvalidInput(f"header: comes before the end of frame {self._round.info.frame_index}")
-        self.may_have_further_rounds |= header.max_rounds > 1
+        self.may_have_further_rounds |= headers.max_rounds(header) > 1
         profile_revision = self._active_profile.current
-        # The name of the field, not of an extension's codec: metrics must have few labels.
-        codec = header.WhichOneof("codec") or ""
-        info = frame_info(header)
+        codec, info = headers.codec(header), headers.read(header)
         impairer = profile_revision.chain.impairer(info, stream=hop_stream(self._hop), copies=self._hop > 0)
         recorder = self._active_profile.trace_recorder.begin(info.frame_index, info.round)
         self._round = RoundInTransit(info, profile_revision, impairer, RoundCounts(), codec, recorder)
         if profile_revision.chain.timed and self.line is None:
             self.line = DelayLine(self._write, self.line_failure)
 
-    async def _end(self, current: RoundInTransit, end: link_pb2.FrameEnd) -> None:
-        if not current.packets <= end.packet_count <= MAX_PACKETS:
-            # A trace cannot hold a larger count, and a smaller one would omit packets that were forwarded.
-            allowed = f"{current.packets}, the highest sequence number that came and one more, to {MAX_PACKETS}"
-            raise InvalidInput(f"end.packet_count: {end.packet_count} is not in {allowed}")
+    async def _end(self, current: RoundInTransit) -> None:
         info, counts = current.info, current.counts
         current.profile_revision.statistics.add(info, counts, await current.event_counts())
         ROUNDS.labels(_SERVICE, current.codec).inc()
@@ -256,10 +253,10 @@ class _Session:
             frame_id=frame_id(self._session_id or "", info.frame_index),
             round=info.round,
             revision=current.profile_revision.number,
-            packets_sent=end.packet_count,
+            packets_sent=info.packets,
             packets_in=counts.packets_in,
             packets_out=counts.packets_out,
         )
         if current.recorder is not None:
-            await current.recorder.end(end.packet_count)
+            await current.recorder.end(info.packets)
         self._round = None

@@ -20,6 +20,7 @@ from gocom.channel_emulator.fault_bases.timed_fault import TimedBatch
 from gocom.channel_emulator.proxy.wire_items import WireItem
 from gocom.channel_emulator.statistics import RoundCounts
 from gocom.channel_emulator.trace_recording import RoundRecorder
+from gocom.common.errors import InvalidInput
 from gocom.common.packet_batch import PacketBatch
 from gocom.common.service_metrics import SECONDS
 
@@ -44,7 +45,6 @@ class RoundInTransit:
         counts: packet counts so far.
         codec: name of the codec's field in the frame header, for metrics.
         recorder: recorder of the round; None: nobody records.
-        packets: smallest possible number of packets of the round, by the sequence numbers seen so far.
     """
 
     info: FrameInfo
@@ -53,7 +53,6 @@ class RoundInTransit:
     counts: RoundCounts
     codec: str
     recorder: RoundRecorder | None
-    packets: int = 0
 
     async def impair(self, item: WireItem) -> bytes | None:
         """Apply the chain to a batch and return it as an item; None if all packets are erased.
@@ -88,7 +87,12 @@ class RoundInTransit:
         return await asyncio.to_thread(self.impairer.event_counts)
 
     async def _run(self, arrived: PacketBatch, apply: Callable[[PacketBatch], _Impaired]) -> _Impaired:
-        self.packets = max(self.packets, arrived.sequence_range.last + 1)
+        if arrived.sequence_range.last >= self.info.packets:
+            # A trace cannot hold such a packet, and no receiver takes it.
+            raise InvalidInput(
+                f"batch.sequence: {arrived.sequence_range.last} is not below {self.info.packets}, the number of "
+                "packets that the header announced"
+            )
         began = time.perf_counter()
         if self.impairer.work(arrived) + len(arrived.payload) / _BYTES_PER_DRAW <= MAX_WORK:
             impaired = apply(arrived)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,7 +12,18 @@ from gocom.common.entropy.frequency_tables import FrequencyTable, NeighbourTable
 from gocom.common.entropy.keep_mask_coders import EscapeCoder, MaskedFixedCoder
 from gocom.common.errors import InvalidInput
 from gocom.common.registry import Registry
-from gocom.common.types import Bools, ElementCoding, Parameters
+from gocom.common.types import (
+    Bools,
+    ElementCoding,
+    FrameDefaults,
+    FrameView,
+    Goal,
+    GoMessage,
+    Parameters,
+    Segment,
+    SegmentForm,
+    StreamPosition,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +37,13 @@ class SegmentSpec:
         neighbours: function that loads the tables of context coding; None: the segment has no context coding.
         columns: function (width_px, height_px) -> number of elements in a row, if the segment is a grid; None: it is a
             sequence.
-        count: function (width_px, height_px) -> number of elements in a first round, and limit for later rounds, if the
-            size of the picture determines it; None: a frame may announce any number.
-        keep: function (header, width_px, height_px) -> bool [N], True for elements that are sent, if both ends know the
-            mask from the frame header; None, or a function that returns None: all elements are sent.
-        unit: function (header, width_px, height_px) -> number of adjacent elements that belong together. In a first
-            round the interleaver moves a unit as a whole, and a packet that can hold a unit ends at the end of one.
-            None: 1.
+        count: function (width_px, height_px) -> number of elements in the full grid of the segment, if the size of the
+            picture determines it; None: a frame may announce any number.
+        keep: function (frame) -> bool [N], True for elements that are sent, if both ends know the mask from the frame
+            header; None, or a function that returns None: all elements are sent. It holds in every round whose segment
+            does not name its elements by spans.
+        unit: function (frame) -> number of adjacent elements of the grid that belong together. The interleaver moves a
+            unit as a whole, and a packet that can hold a unit ends at the end of one. None: 1.
         max_elements: limit on the number of elements that a frame may announce; None: only the receiver's settings
             limit it.
         all_or_nothing: the segment is useless unless all of its elements arrive.
@@ -44,8 +55,8 @@ class SegmentSpec:
     neighbours: Callable[[], NeighbourTables] | None = None
     columns: Callable[[int, int], int] | None = None
     count: Callable[[int, int], int] | None = None
-    keep: Callable[[Parameters, int, int], Bools | None] | None = None
-    unit: Callable[[Parameters, int, int], int] | None = None
+    keep: Callable[[FrameView], Bools | None] | None = None
+    unit: Callable[[FrameView], int] | None = None
     max_elements: int | None = None
     all_or_nothing: bool = False
 
@@ -124,8 +135,33 @@ class System:
     knowledge: tuple[str, ...] = ()
     summary: str = ""
 
+    def header_template(self, options: Parameters) -> Parameters:
+        """Return the codec's header as far as it follows from the options alone: fields of the same name are equal."""
+        shared = options.model_dump(include=set(self.header.model_fields), exclude_none=True)
+        return self.header(**shared)
+
 
 SYSTEMS: Registry[System] = Registry("codec", "gocom.common.systems")
+
+
+def first_message(
+    goal: Goal, codec: str, header: Parameters, size_px: tuple[int, int], segments: Sequence[Segment]
+) -> GoMessage:
+    """Return the message of a first round.
+
+    Args:
+        goal: options and limits of the frame.
+        codec: name of the codec.
+        header: the codec's header.
+        size_px: width and height of the image.
+        segments: the segments, in wire order.
+    """
+    position = goal.position
+    if position is None:
+        forms = tuple(SegmentForm(s.kind, s.coding, s.damage_tolerant) for s in segments)
+        template = SYSTEMS.get(codec).header_template(goal.options)
+        position = StreamPosition(FrameDefaults(codec, template, *size_px, forms, goal.rounds), goal.frame_index - 1)
+    return GoMessage(codec, header, *size_px, tuple(segments), goal.frame_index, 0, goal.rounds, position=position)
 
 
 def spec_of(codec: str, kind: int) -> SegmentSpec:

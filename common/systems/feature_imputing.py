@@ -17,7 +17,7 @@ from gocom.common.entropy.frequency_tables import FrequencyTable, load_table
 from gocom.common.model_files import model_folder
 from gocom.common.quantizer import UniformQuantizer, load_quantizer
 from gocom.common.systems import SYSTEMS, SegmentSpec, System
-from gocom.common.types import MAX_SIDE_PX, Bools, ElementCoding, Ints, Parameters
+from gocom.common.types import MAX_SIDE_PX, Bools, ElementCoding, FrameView, Ints, Parameters
 
 FEATURES, ROI = 0, 1
 """Kinds of segments: the features outside the region of interest, and those inside it if there is one."""
@@ -166,19 +166,20 @@ def elements_sent(header: FeatureImputingHeader, kind: int, rows: int, columns: 
     return ordered
 
 
-def _keep(kind: int, header: Parameters, width_px: int, height_px: int) -> Bools | None:
+def _keep(kind: int, frame: FrameView) -> Bools | None:
+    header = frame.header
     assert isinstance(header, FeatureImputingHeader)
     if kind == FEATURES and not header.withheld_permille and not header.roi_rows:
         return None
-    return elements_sent(header, kind, *grid_shape(width_px, height_px))
+    return elements_sent(header, kind, *grid_shape(frame.width_px, frame.height_px))
 
 
-def _unit(header: Parameters, width_px: int, height_px: int) -> int:
+def _unit(frame: FrameView) -> int:
     """Return the size of a unit: a patch in spatial order, a channel in channel order, one element in random order."""
-    assert isinstance(header, FeatureImputingHeader)
-    if header.packet_order is PacketOrder.SPATIAL:
+    assert isinstance(frame.header, FeatureImputingHeader)
+    if frame.header.packet_order is PacketOrder.SPATIAL:
         return LATENT_CHANNELS
-    return 1 if header.packet_order is PacketOrder.RANDOM else _patch_count(width_px, height_px)
+    return 1 if frame.header.packet_order is PacketOrder.RANDOM else _patch_count(frame.width_px, frame.height_px)
 
 
 def _patch_count(width_px: int, height_px: int) -> int:

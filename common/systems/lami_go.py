@@ -17,7 +17,7 @@ from gocom.common.counter_rng import CounterRng
 from gocom.common.entropy.frequency_tables import FrequencyTable, NeighbourTables, load_neighbours, load_table
 from gocom.common.model_files import model_folder
 from gocom.common.systems import SYSTEMS, SegmentSpec, System
-from gocom.common.types import Bools, ElementCoding, Floats, Parameters
+from gocom.common.types import Bools, ElementCoding, Floats, FrameView, Parameters
 
 CODEBOOK_SIZE = 1024
 PATCH_PX = 8
@@ -87,7 +87,7 @@ class LamiGoHeader(Parameters):
     Attributes:
         masking: masking policy.
         mask_ratio_permille: share of withheld tokens in thousandths, for PRM only.
-        mask_seed: seed of the mask, for PRM only.
+        mask_seed: seed of the mask, for PRM only; None: the frame index.
         num_inference_steps: denoising steps T that the sender asks for; None: the receiver's default.
         renoise_steps: tau, re-noising ends before the tau-th step; None: the receiver's default.
         draw: how codewords are chosen; None: EXPECTED.
@@ -100,7 +100,7 @@ class LamiGoHeader(Parameters):
 
     masking: MaskingPolicy = MaskingPolicy.NONE
     mask_ratio_permille: Annotated[int, Field(ge=0, le=900)] = 0
-    mask_seed: MaskSeed = 0
+    mask_seed: MaskSeed | None = None
     num_inference_steps: Steps | None = None
     renoise_steps: RenoiseSteps | None = None
     draw: TokenDraw | None = None
@@ -151,18 +151,20 @@ def grid_shape(width_px: int, height_px: int) -> tuple[int, int]:
     return -(-height_px // PATCH_PX), -(-width_px // PATCH_PX)
 
 
-def keep_mask(header: Parameters, width_px: int, height_px: int) -> Bools | None:
+def keep_mask(frame: FrameView) -> Bools | None:
     """Return the mask of the tokens that are sent, bool [h * w]; None if the header does not determine it (NONE, EBM).
 
     PRM withholds exactly round(ratio * count) tokens at positions that follow from the seed. PDM repeats its pattern
     over the grid.
     """
+    header = frame.header
     assert isinstance(header, LamiGoHeader)
-    rows, columns = grid_shape(width_px, height_px)
+    rows, columns = grid_shape(frame.width_px, frame.height_px)
     if header.masking is MaskingPolicy.PRM:
         keep = np.ones(rows * columns, bool)
         withheld = round(header.mask_ratio_permille * len(keep) / 1000)
-        keep[CounterRng(header.mask_seed, "prm").permutation(len(keep))[:withheld]] = False
+        seed = frame.frame_index if header.mask_seed is None else header.mask_seed
+        keep[CounterRng(seed, "prm").permutation(len(keep))[:withheld]] = False
         return keep
     if header.masking is MaskingPolicy.PDM:
         pattern = np.array(PDM_PATTERNS[header.mask_pattern], bool)

@@ -1,19 +1,25 @@
 """Conversion between feedback and its protobuf message, and the bytes that the message costs.
 
-A set of wanted elements is counted either in segment order or in the packet order of the first round, whichever gives
-fewer bytes. In packet order a lost packet is one run of elements, however the interleaver scattered them.
+A set of wanted elements is counted in the full grid of its segment: either in segment order, or in the packet order of
+the round that brought the segment first, whichever gives fewer bytes. In packet order a lost packet is one run of
+elements, however the interleaver scattered them. Any element of any segment of the codec can be named, also one that no
+round has sent so far.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from gocom.common.csi import LinkReport
-from gocom.common.element_order import transmission_order
+from gocom.common.element_order import feedback_order
 from gocom.common.entropy.element_set_code import pack_spans, unpack_spans
 from gocom.common.errors import InvalidInput
+from gocom.common.packetizer import MAX_ELEMENTS
 from gocom.common.rounds import positions_to_spans, spans_to_positions
-from gocom.common.types import Feedback, FrameHeader, Ints, LinkSettings, SegmentHeader
+from gocom.common.systems import spec_of
+from gocom.common.types import Feedback, FrameHeader, Ints, LinkSettings
 from gocom.v1 import feedback_pb2
 
 MIN_SNR_DB, MAX_SNR_DB = -60, 60
@@ -22,12 +28,14 @@ MAX_ATTEMPTS = 32
 """Limit on the attempts at one feedback message. Waits that double from 0.01 s exceed a day after fewer attempts."""
 
 
-def feedback_to_proto(feedback: Feedback, first: FrameHeader, link: LinkSettings) -> feedback_pb2.SendFeedbackRequest:
+def feedback_to_proto(
+    feedback: Feedback, headers: Sequence[FrameHeader], link: LinkSettings
+) -> feedback_pb2.SendFeedbackRequest:
     """Return feedback as a message without a session ID, which the caller sets.
 
     Args:
         feedback: feedback to convert.
-        first: header of the frame's first round.
+        headers: headers of the frame's rounds so far.
         link: link settings that the frame was packetized with.
     """
     request = feedback_pb2.SendFeedbackRequest(
@@ -42,42 +50,50 @@ def feedback_to_proto(feedback: Feedback, first: FrameHeader, link: LinkSettings
                 effective_snr_decidb=None if snr_db is None else round(10 * snr_db),
             )
         )  # fmt: skip
-    segments = {segment.kind: segment for segment in first.segments}
     for kind, spans in feedback.wanted.items():
-        plain, ordered = pack_spans(spans), pack_spans(_in_packet_order(spans, first, segments[kind], link))
-        in_order = len(ordered) < len(plain)
-        request.wanted.add(kind=kind, elements=ordered if in_order else plain, in_packet_order=in_order)
+        plain, order = pack_spans(spans), feedback_order(headers, kind, link)
+        ordered = None if order is None else _in_packet_order(spans, order)
+        packed = plain if ordered is None else pack_spans(ordered)
+        in_order = len(packed) < len(plain)
+        request.wanted.add(kind=kind, elements=packed if in_order else plain, in_packet_order=in_order)
     return request
 
 
-def _in_packet_order(spans: Ints, first: FrameHeader, segment: SegmentHeader, link: LinkSettings) -> Ints:
-    order = transmission_order(first, segment, link)
+def _in_packet_order(spans: Ints, order: Ints) -> Ints | None:
+    """Return spans in an order from `feedback_order`; None if they name an element beyond it."""
+    positions = spans_to_positions(spans)
+    if positions.max(initial=0) >= len(order):
+        return None
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    return positions_to_spans(np.sort(rank[spans_to_positions(spans)]))
+    return positions_to_spans(np.sort(rank[positions]))
 
 
-def wanted_from_proto(item: feedback_pb2.ElementSet, first: FrameHeader, link: LinkSettings) -> Ints:
-    """Return the wanted elements of one segment as spans, int64 [S, 2] of (start, length) in segment order.
+def wanted_from_proto(item: feedback_pb2.ElementSet, headers: Sequence[FrameHeader], link: LinkSettings) -> Ints:
+    """Return the wanted elements of one segment as spans, int64 [S, 2] of (start, length) in its full grid.
 
     Args:
         item: set of wanted elements from a feedback message.
-        first: header of the frame's first round.
+        headers: headers of the frame's rounds so far.
         link: link settings that the frame was packetized with.
 
     Raises:
-        InvalidInput: the frame does not have the segment or the elements.
+        InvalidInput: the codec does not have the segment or the elements.
     """
-    segment = {s.kind: s for s in first.segments}.get(item.kind)
-    if segment is None:
-        raise InvalidInput(f"wanted.kind: {item.kind} is none of {sorted(s.kind for s in first.segments)}")
+    first = headers[0]
     try:
-        spans = unpack_spans(item.elements, segment.element_count)
+        spec = spec_of(first.codec, item.kind)
+    except InvalidInput as error:
+        raise InvalidInput(str(error).replace("segments.kind", "wanted.kind", 1)) from None
+    order = feedback_order(headers, item.kind, link) if item.in_packet_order else None
+    if item.in_packet_order and order is None:
+        raise InvalidInput(f"wanted.in_packet_order: set, and no round has brought segment {spec.name!r}")
+    limit = spec.count(first.width_px, first.height_px) if spec.count else spec.max_elements or MAX_ELEMENTS
+    try:
+        spans = unpack_spans(item.elements, limit if order is None else len(order))
     except InvalidInput as error:
         raise InvalidInput(f"wanted.{error}") from None
-    if not item.in_packet_order:
-        return spans
-    return positions_to_spans(np.sort(transmission_order(first, segment, link)[spans_to_positions(spans)]))
+    return spans if order is None else positions_to_spans(np.sort(order[spans_to_positions(spans)]))
 
 
 def link_report_from_proto(request: feedback_pb2.SendFeedbackRequest) -> LinkReport | None:

@@ -1,4 +1,4 @@
-"""Conversion of frame headers, codec options and link settings between Python types and protobuf messages.
+"""Conversion of codec headers, codec options, round and link settings between Python types and protobuf messages.
 
 Codec headers and codec options are pydantic models whose fields have the same names as those of the protobuf message
 in the codec's oneof case. A codec without a case of its own uses the extension case. Enum values convert by name:
@@ -16,23 +16,17 @@ from google.protobuf import json_format, struct_pb2
 from google.protobuf.message import Message
 from pydantic import ValidationError
 
-from gocom.common.entropy.element_set_code import pack_spans, unpack_spans
 from gocom.common.errors import InvalidInput, UnknownName
-from gocom.common.packetizer import MAX_ELEMENTS, MAX_PACKET_ELEMENTS, MAX_PACKETS
 from gocom.common.systems import SYSTEMS
 from gocom.common.types import (
-    MAX_PAYLOAD_BYTES,
     MAX_SIDE_PX,
     MIN_SIDE_PX,
-    ElementCoding,
     FeedbackPolicy,
-    FrameHeader,
     LinkSettings,
     Parameters,
     RoundSettings,
-    SegmentHeader,
 )
-from gocom.common.wire.enums import enum_choices, enum_from_name, enum_to_name
+from gocom.common.wire.enums import enum_from_name, enum_to_name
 from gocom.v1 import codecs_pb2, link_pb2
 
 EXTENSION = "extension"
@@ -89,8 +83,8 @@ def make_parameters(model: type[Parameters], values: dict[str, Any]) -> Paramete
 
 
 def codec_to_proto(codec: str, values: Parameters, target: Message) -> None:
-    """Set the codec oneof of a FrameHeader or a TransmitRequest to the codec's header or options."""
-    if codec != EXTENSION and codec in {f.name for f in target.DESCRIPTOR.oneofs_by_name["codec"].fields}:
+    """Set a CodecHeader or CodecOptions to the codec's header or options."""
+    if codec != EXTENSION and codec in target.DESCRIPTOR.fields_by_name:
         case = getattr(target, codec)
         case.SetInParent()
         parameters_to_proto(values, case)
@@ -100,17 +94,14 @@ def codec_to_proto(codec: str, values: Parameters, target: Message) -> None:
     extension.fields.update(values.model_dump(exclude_none=True, mode="json"))
 
 
-def codec_from_proto(source: Message, *, options: bool) -> tuple[str, Parameters]:
-    """Return the codec name and the codec's header or options from the codec oneof of a message.
-
-    Args:
-        source: a FrameHeader or a TransmitRequest.
-        options: read codec options, as a TransmitRequest has them; False: a codec header.
+def codec_from_proto(source: codecs_pb2.CodecHeader | codecs_pb2.CodecOptions) -> tuple[str, Parameters]:
+    """Return the codec name and the codec's header or options.
 
     Raises:
         UnknownName: no codec is set, or it is not registered.
         InvalidInput: a value is not allowed; the error message names the field.
     """
+    options = isinstance(source, codecs_pb2.CodecOptions)
     case = source.WhichOneof("codec")
     if case is None:
         raise UnknownName("codec", "(none)", SYSTEMS)
@@ -143,75 +134,24 @@ def link_from_proto(message: link_pb2.LinkSettings) -> LinkSettings:
     return LinkSettings(message.max_payload_bytes, message.interleave, message.interleave_seed, message.batch_packets)
 
 
-_CODING = codecs_pb2.ElementCoding.DESCRIPTOR
-
-
-def header_to_proto(header: FrameHeader) -> link_pb2.FrameHeader:
-    """Return a frame header as a message."""
-    message = link_pb2.FrameHeader(
-        frame_index=header.frame_index,
-        round=header.round,
-        width_px=header.width_px,
-        height_px=header.height_px,
-    )
-    if header.rounds.max_rounds > 1:
-        rounds_to_proto(message, header.rounds)
-    for segment in header.segments:
-        item = message.segments.add(
-            kind=segment.kind,
-            element_count=segment.element_count,
-            coding=enum_from_name(_CODING, segment.coding.value, "coding"),
-            source_packets=segment.source_packets,
-            repair_packets=segment.repair_packets,
-            symbol_bytes=segment.symbol_bytes,
-            damage_tolerant=segment.damage_tolerant,
-        )
-        item.as_requested, item.withheld_count = segment.as_requested, segment.withheld_count
-        if segment.spans is not None and not segment.as_requested:
-            item.resent = pack_spans(segment.spans)
-    codec_to_proto(header.codec, header.header, message)
-    return message
-
-
-def header_from_proto(message: link_pb2.FrameHeader) -> FrameHeader:
-    """Return the frame header of a message, with every value checked against its limits.
-
-    Raises:
-        InvalidInput: a value is out of range, or segments repeat.
-        UnknownName: the codec is not registered.
-    """
-    codec, parameters = codec_from_proto(message, options=False)
-    for name in ("width_px", "height_px"):
-        check_side(getattr(message, name), name)
-    rounds = rounds_from_proto(message)
-    if message.round >= rounds.max_rounds:
-        raise InvalidInput(f"header.round: {message.round} is not below max_rounds ({rounds.max_rounds})")
-    segment_count = len(SYSTEMS.get(codec).segments)
-    if len(message.segments) > segment_count:
-        raise InvalidInput(f"segments: {len(message.segments)}, {codec} has {segment_count}")
-    kinds = [s.kind for s in message.segments]
-    if len(set(kinds)) != len(kinds) or any(k >= segment_count for k in kinds):
-        raise InvalidInput(f"segments.kind: {kinds} repeats, or is more than {codec} has")
-    segments = tuple(_segment_from_proto(s) for s in message.segments)
-    return FrameHeader(
-        codec, parameters, message.width_px, message.height_px, segments,
-        message.frame_index, message.round, rounds,
-    )  # fmt: skip
-
-
 _POLICY = link_pb2.FeedbackPolicy.DESCRIPTOR
 
 
-def rounds_to_proto(message: Any, rounds: RoundSettings) -> None:
-    """Set the fields of a FrameHeader or a TransmitRequest that hold the round settings."""
-    message.max_rounds, message.round_budget_bytes = rounds.max_rounds, rounds.round_budget_bytes
+def rounds_to_proto(rounds: RoundSettings) -> link_pb2.RoundSettings:
+    """Return round settings as a message, which is empty for one round."""
+    message = link_pb2.RoundSettings(
+        max_rounds=rounds.max_rounds if rounds.max_rounds > 1 else 0,
+        round_budget_bytes=rounds.round_budget_bytes,
+        quality_target_permille=round(rounds.quality_target * 1000),
+    )
     if rounds.feedback_policy is not FeedbackPolicy.ERASED:
-        message.feedback_policy = enum_from_name(_POLICY, rounds.feedback_policy.value, "feedback_policy")
-    message.quality_target_permille = round(rounds.quality_target * 1000)
+        number = enum_from_name(_POLICY, rounds.feedback_policy.value, "feedback_policy")
+        message.feedback_policy = link_pb2.FeedbackPolicy.ValueType(number)
+    return message
 
 
-def rounds_from_proto(message: Any) -> RoundSettings:
-    """Return the round settings of a FrameHeader or a TransmitRequest.
+def rounds_from_proto(message: link_pb2.RoundSettings) -> RoundSettings:
+    """Return the round settings of a message.
 
     Raises:
         InvalidInput: a value is out of range, or `check_rounds` rejects the settings.
@@ -250,27 +190,3 @@ def check_side(value: int, field: str) -> None:
     """Raise InvalidInput unless an image side is MIN_SIDE_PX to MAX_SIDE_PX pixels, 64 to 1024."""
     if not MIN_SIDE_PX <= value <= MAX_SIDE_PX:
         raise InvalidInput(f"{field}: {value} is not in {MIN_SIDE_PX} to {MAX_SIDE_PX}")
-
-
-def _segment_from_proto(message: link_pb2.SegmentHeader) -> SegmentHeader:
-    limits = {
-        "element_count": min(MAX_ELEMENTS, message.source_packets * MAX_PACKET_ELEMENTS),
-        "source_packets": min(MAX_ELEMENTS, message.element_count),
-        "repair_packets": MAX_PACKETS,
-        "symbol_bytes": MAX_PAYLOAD_BYTES,
-    }
-    for name, limit in limits.items():
-        if getattr(message, name) > limit:
-            raise InvalidInput(f"segments.{name}: {getattr(message, name)} is more than {limit}")
-    coding = enum_to_name(_CODING, message.coding, "segments.coding")
-    if coding is None:
-        raise InvalidInput(f"segments.coding: not set; choose {', '.join(enum_choices(_CODING))}")
-    spans = unpack_spans(message.resent, MAX_ELEMENTS) if message.resent else None
-    if spans is not None and (message.as_requested or int(spans[:, 1].sum()) != message.element_count):
-        raise InvalidInput("segments.resent: does not hold element_count elements, or as_requested is set too")
-    if message.withheld_count and message.withheld_count >= message.element_count:
-        raise InvalidInput(f"segments.withheld_count: {message.withheld_count} of {message.element_count} elements")
-    return SegmentHeader(
-        message.kind, message.element_count, ElementCoding(coding), message.source_packets, message.repair_packets,
-        message.symbol_bytes, message.damage_tolerant, spans, message.as_requested, message.withheld_count,
-    )  # fmt: skip

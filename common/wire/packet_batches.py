@@ -16,13 +16,15 @@ from gocom.v1 import link_pb2
 BATCH_COLUMNS = {
     "length": "length_bytes",
     "sequence": "sequence",
-    "segment": "segment",
     "first_element": "first_element",
     "element_count": "element_count",
     "checksum": "checksum",
+    "power": "power",
 }
-"""Columns of a PacketBatch -> fields of the message. `power` is not listed, since a message may omit it."""
+"""Columns of a PacketBatch -> fields of the message."""
 
+_ABSENT = {"first_element": 0, "element_count": 0, "power": 1}
+"""Values that all packets have if a message omits the column."""
 _DTYPES: dict[str, type[np.generic]] = {"checksum": np.uint32, "power": np.float32}
 _MAX_MOVES = 1 << 16
 """Limit on the entries that a column may have to move when erased packets are deleted from it one by one."""
@@ -33,11 +35,15 @@ def batch_to_proto(batch: PacketBatch) -> link_pb2.PacketBatch:
     keep = ~batch.erased
     message = link_pb2.PacketBatch(payload=b"".join(batch.payload_runs(np.flatnonzero(batch.erased))))
     for name, field in BATCH_COLUMNS.items():
-        getattr(message, field).extend(getattr(batch, name)[keep].tolist())
-    power = batch.power[keep]
-    if bool((power != 1).any()):
-        message.power.extend(power.tolist())
+        _fill(getattr(message, field), name, getattr(batch, name)[keep])
     return message
+
+
+def _fill(column: Any, name: str, values: npt.NDArray[Any]) -> None:
+    """Append the values of a column, as far as the message does not leave them out."""
+    if name in _ABSENT and not bool((values != _ABSENT[name]).any()):
+        return
+    column.extend((values[:-1] if name == "length" else values).tolist())
 
 
 def update_columns(message: link_pb2.PacketBatch, original: PacketBatch, batch: PacketBatch, erased: Ints) -> None:
@@ -52,20 +58,31 @@ def update_columns(message: link_pb2.PacketBatch, original: PacketBatch, batch: 
         erased: int64, indices of the erased packets of `batch`, ascending.
     """
     # For few erased packets it is quickest to delete their entries one by one, from the last.
-    indices = erased[::-1].tolist() if len(erased) * len(batch) <= _MAX_MOVES else None
+    quick = len(erased) * len(batch) <= _MAX_MOVES
     same = batch.same_except_erased(original)
-    for name, field in (*BATCH_COLUMNS.items(), ("power", "power")):
+    for name, field in BATCH_COLUMNS.items():
         column = getattr(message, field)
         if same or getattr(batch, name) is getattr(original, name):
-            if not len(erased) or not column:  # an empty column is the power column of packets of power 1
+            if not len(erased) or not column:  # an empty column has nothing to delete
                 continue
-            if indices is not None:
-                for index in indices:
+            if quick:
+                for index in _missing_lengths(batch) if name == "length" else erased[::-1].tolist():
                     del column[index]
                 continue
-        values = getattr(batch, name)[~batch.erased].tolist()
         del column[:]
-        column.extend(values)
+        _fill(column, name, getattr(batch, name)[~batch.erased])
+
+
+def _missing_lengths(batch: PacketBatch) -> list[int]:
+    """Return the indices of entries to delete from a column of lengths, descending.
+
+    They are those of the erased packets and of the last packet that is left. The last packet of the batch has no entry.
+    """
+    gone = batch.erased.copy()
+    kept = np.flatnonzero(~gone)
+    if len(kept):
+        gone[kept[-1]] = True
+    return np.flatnonzero(gone[:-1])[::-1].tolist()
 
 
 def batch_from_proto(message: link_pb2.PacketBatch, payload: memoryview | None = None) -> PacketBatch:
@@ -78,24 +95,30 @@ def batch_from_proto(message: link_pb2.PacketBatch, payload: memoryview | None =
     Raises:
         InvalidInput: the columns do not fit together, or a value is out of range.
     """
-    columns = {name: read_column(message, name) for name in (*BATCH_COLUMNS, "power")}
     # Every access to message.payload copies it.
     data = np.frombuffer(message.payload if payload is None else payload, np.uint8)
+    columns = {name: read_column(message, name, len(data)) for name in BATCH_COLUMNS}
     batch = PacketBatch(data, erased=np.zeros(len(columns["length"]), bool), **columns)
     check_batch(batch, message)
     return batch
 
 
-def read_column(message: link_pb2.PacketBatch, name: str) -> npt.NDArray[Any]:
+def read_column(message: link_pb2.PacketBatch, name: str, payload_bytes: int = 0) -> npt.NDArray[Any]:
     """Return a column of a message, [P]: uint32 for `checksum`, float32 for `power`, int64 for the others.
 
-    If the message has no `power`, it is 1 for all packets.
+    Args:
+        message: message to read.
+        name: the column.
+        payload_bytes: size of the payload, for the column `length`; the last packet has what the others leave.
     """
-    if name == "power" and not message.power:
-        return np.ones(len(message.length_bytes), np.float32)
-    field = message.power if name == "power" else getattr(message, BATCH_COLUMNS[name])
+    dtype = _DTYPES.get(name, np.int64)
+    field = getattr(message, BATCH_COLUMNS[name])
+    if name in _ABSENT and not field:
+        return np.full(len(message.sequence), _ABSENT[name], dtype)
     # np.array calls the same method after trying other protocols, and takes three times as long.
-    values: npt.NDArray[Any] = field.__array__(_DTYPES.get(name, np.int64))
+    values: npt.NDArray[Any] = field.__array__(dtype)
+    if name == "length" and len(message.sequence):
+        values = np.append(values, payload_bytes - int(values.sum()))
     return values
 
 
@@ -106,11 +129,12 @@ def check_batch(batch: PacketBatch, message: link_pb2.PacketBatch) -> None:
         batch: batch that was read from the message.
         message: message to check.
     """
-    count = len(message.length_bytes)
+    count = len(message.sequence)
     if count > MAX_PACKETS:
         raise InvalidInput(f"batch: {count} packets are more than {MAX_PACKETS}")
-    for field in BATCH_COLUMNS.values():
-        if (found := len(getattr(message, field))) != count:
+    for name, field in BATCH_COLUMNS.items():
+        found, expected = len(getattr(message, field)), max(0, count - (name == "length"))
+        if found != expected and (found or name not in _ABSENT):
             raise InvalidInput(f"batch.{field}: {found} entries for {count} packets")
     # Beyond these limits a few bytes would cost a channel with memory, or a receiver, much work.
     layout = batch.layout
@@ -119,11 +143,10 @@ def check_batch(batch: PacketBatch, message: link_pb2.PacketBatch) -> None:
     ):  # fmt: skip
         if largest > limit:
             raise InvalidInput(f"batch.{field}: {largest} is more than {limit}")
-    if (total := layout.ends[-1] if count else 0) != len(batch.payload):
+    if count and int(batch.length[-1]) < 0:
+        total = len(batch.payload) - int(batch.length[-1])
         raise InvalidInput(f"batch.length_bytes: add up to {total}, payload has {len(batch.payload)}")
-    if not message.power:
-        return
-    if len(message.power) != count:
-        raise InvalidInput(f"batch.power: {len(message.power)} entries for {count} packets")
-    if not bool((np.isfinite(batch.power) & (batch.power >= 0)).all()):
+    if not count and len(batch.payload):
+        raise InvalidInput(f"batch.sequence: no packets, payload has {len(batch.payload)} bytes")
+    if message.power and not bool((np.isfinite(batch.power) & (batch.power >= 0)).all()):
         raise InvalidInput("batch.power: must be finite and not negative")

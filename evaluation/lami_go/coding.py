@@ -10,7 +10,7 @@ import numpy as np
 
 from gocom.common.byte_account import count_bytes, frame_items
 from gocom.common.csi import Csi
-from gocom.common.element_order import transmission_order
+from gocom.common.element_order import element_layout
 from gocom.common.packet_batch import PacketBatch
 from gocom.common.packetizer import packetize
 from gocom.common.systems import spec_of
@@ -79,8 +79,8 @@ def message_sizes(message: GoMessage, link: LinkSettings) -> Row:
     header, batch = packetize(message, link)
     total = count_bytes(header, batch, frame_items(header, batch, link.batch_packets))
     segment, payload = message.segments[0], int(batch.length.sum())
-    order = transmission_order(header, header.segments[0], link)
-    sent = int(batch.element_count.sum()) - header.segments[0].withheld_count
+    order, _ = element_layout(header, header.segments[0], len(segment.elements), link)
+    sent = len(order) - header.segments[0].withheld_count
     bits = payload * 8 / sent
     assert segment.repair_overhead == 0
     return {
@@ -92,12 +92,14 @@ def message_sizes(message: GoMessage, link: LinkSettings) -> Row:
 
 
 def ideal_bits(message: GoMessage, header: FrameHeader, batch: PacketBatch, order: Ints) -> float:
-    """Sum of the coder's code lengths over the packets of the only segment; `order` int64 [N], as packets hold them."""
+    """Sum of the coder's code lengths over the packets of the only segment; `order` int64 [n], as packets hold them."""
     segment, frame = message.segments[0], header.segments[0]
     mask = (frame.withheld_count, frame.element_count) if frame.withheld_count else None
     coder = spec_of(message.codec, segment.kind).coder(segment.coding, message.width_px, message.height_px, mask)
     elements = segment.elements if segment.keep is None else np.where(segment.keep, segment.elements, -1)
     runs = zip(batch.first_element.tolist(), batch.element_count.tolist(), strict=True)
+    if len(batch) == 1:  # the header says what the only packet holds
+        runs = zip([0], [len(order)], strict=True)
     at = [order[first : first + count] for first, count in runs]
     return float(sum(coder.bits(elements[index], index).sum() for index in at))
 

@@ -107,7 +107,7 @@ def _received(world: World, pictures: Sequence[Picture]) -> Bools:
     masks = list[Bools]()
     for picture in pictures:
         message = world.session(picture, masking="pdm").first(Csi(), Budget())
-        keep = keep_mask(message.header, message.width_px, message.height_px)
+        keep = keep_mask(message)
         assert keep is not None
         masks.append(keep)
     return np.stack(masks).reshape(world.tokens_of(pictures).shape)

@@ -91,7 +91,7 @@ def _convergence(world: World, pictures: Sequence[Picture]) -> list[Row]:
 
 def _kept(world: World, picture: Picture) -> Bools:
     message = world.session(picture, **POLICIES["PRM 0.25"]).first(Csi(), Budget())
-    keep = keep_mask(message.header, message.width_px, message.height_px)
+    keep = keep_mask(message)
     assert keep is not None and LamiGoOptions().mask_ratio == POLICIES["PRM 0.25"]["mask_ratio"]
     return keep
 

@@ -15,6 +15,7 @@ from gocom.common.byte_account import message_bytes
 from gocom.common.csi import Csi
 from gocom.common.errors import BudgetTooSmall
 from gocom.common.image_files import ImageArray, to_uint8
+from gocom.common.systems import first_message
 from gocom.common.systems.classical import CLASSICAL_CODECS, FILE, ClassicalHeader, ClassicalOptions, Scale, scaled_size
 from gocom.common.types import Budget, ElementCoding, Feedback, Goal, GoMessage, Segment
 from gocom.transmitter.encoders import ENCODERS
@@ -97,11 +98,7 @@ class ClassicalSession:
             FILE, elements, np.ones(len(elements), np.float32), ElementCoding.FIXED, overhead,
             damage_tolerant=overhead == 0,
         )  # fmt: skip
-        goal = self.goal
-        return GoMessage(
-            self.codec, ClassicalHeader(), self.width_px, self.height_px, (segment,),
-            goal.frame_index, 0, goal.rounds,
-        )  # fmt: skip
+        return first_message(self.goal, self.codec, ClassicalHeader(), (self.width_px, self.height_px), (segment,))
 
 
 class ClassicalEncoder:

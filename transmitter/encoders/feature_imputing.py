@@ -14,6 +14,7 @@ from gocom.common.model_files import model_folder
 from gocom.common.nets.classifier import Classifier
 from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.vae import Vae
+from gocom.common.systems import first_message
 from gocom.common.systems.feature_imputing import (
     FEATURES,
     LATENT_CHANNELS,
@@ -103,9 +104,7 @@ class FeatureImputingSession:
             for kind in (ROI, FEATURES)  # the region of interest first, also in further rounds
             if elements_sent(header, kind, *self.levels.shape[:2]).any()
         )
-        return GoMessage(
-            "feature_imputing", header, self.width_px, self.height_px, segments, goal.frame_index, 0, goal.rounds
-        )
+        return first_message(goal, "feature_imputing", header, (self.width_px, self.height_px), segments)
 
 
 def region(worth: Floats, share: float) -> dict[str, int]:

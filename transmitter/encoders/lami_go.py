@@ -12,6 +12,7 @@ from gocom.common.image_files import ImageArray
 from gocom.common.model_files import model_folder
 from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.vq_tokenizer import VQTokenizer
+from gocom.common.systems import first_message
 from gocom.common.systems.lami_go import (
     CAPTION,
     EBM_POLICIES,
@@ -92,11 +93,10 @@ class LamiGoSession:
     def _message(self, ratio: float, masking: MaskingPolicy) -> GoMessage:
         options, goal = self.options, self.goal
         prm = masking is MaskingPolicy.PRM
-        seed = goal.frame_index if options.mask_seed is None else options.mask_seed
         header = LamiGoHeader(
             masking=masking,
             mask_ratio_permille=round(ratio * 1000) if prm else 0,
-            mask_seed=seed if prm else 0,
+            mask_seed=options.mask_seed if prm else None,
             num_inference_steps=options.num_inference_steps,
             renoise_steps=options.renoise_steps,
             draw=options.draw,
@@ -106,10 +106,8 @@ class LamiGoSession:
             final_temperature=options.final_temperature,
             guidance_scale=options.guidance_scale,
         )
-        return GoMessage(
-            "lami_go", header, self.width_px, self.height_px, self._segments(ratio, masking), goal.frame_index, 0,
-            goal.rounds,
-        )  # fmt: skip
+        segments = self._segments(ratio, masking)
+        return first_message(goal, "lami_go", header, (self.width_px, self.height_px), segments)
 
     def _segments(self, ratio: float, masking: MaskingPolicy) -> tuple[Segment, ...]:
         options = self.options

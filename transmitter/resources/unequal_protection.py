@@ -22,7 +22,7 @@ from gocom.common.csi import Csi
 from gocom.common.errors import TooLarge
 from gocom.common.packetizer import MAX_PACKETS, SegmentPackets, assemble_round, packetize_segment
 from gocom.common.systems import spec_of
-from gocom.common.types import GoMessage, Ints, LinkSettings
+from gocom.common.types import GoMessage, Ints, LinkSettings, Segment
 from gocom.transmitter.resources.residual_loss import Doubles, lost_shares
 
 MAX_REPAIR = 2048
@@ -104,7 +104,11 @@ def protect(
     plain = [packetize_segment(message, segment, link, protected=False) for segment in message.segments]
     base = _round_bytes(message, plain, link)
     spare = max(0, budget_bytes - base)
-    choices = [_segment_options(message, i, cut, link, spare, csi) for i, cut in enumerate(plain)]
+    columns = any(len(cut.sources) > 1 for cut in plain)
+    choices = [
+        _segment_options(message, segment, cut, link, spare, csi, columns)
+        for segment, cut in zip(message.segments, plain, strict=True)
+    ]
     picks = _best_options(message, choices, link, base, spare) if choices else []
     segments = []
     for segment, choice, option in zip(message.segments, choices, picks, strict=True):
@@ -123,13 +127,16 @@ def protect(
 
 
 def _segment_options(
-    message: GoMessage, index: int, plain: SegmentPackets, link: LinkSettings, spare: int, csi: Csi
+    message: GoMessage, segment: Segment, plain: SegmentPackets, link: LinkSettings, spare: int, csi: Csi, columns: bool
 ) -> _SegmentOptions:
-    """Return the options of one segment that take at most `spare` bytes more than no repair packets."""
-    segment, powered = message.segments[index], message.power is not None
+    """Return the options of one segment that take at most `spare` bytes more than no repair packets.
+
+    With `columns` the round's batches say the elements of each packet.
+    """
+    fixed = _fixed_bytes(message.power is not None)
     whole = spec_of(message.codec, segment.kind).all_or_nothing
     importance = float(plain.importance.sum())
-    plain_bytes = _source_bytes(plain, index, powered)
+    plain_bytes = _source_bytes(plain, fixed, columns)
     share = lost_shares(len(plain.sources), 0, csi, whole=whole) if plain.sources else np.zeros(1)
     nothing = _SegmentOptions(plain, plain, importance, np.zeros(1, np.int64), np.array([plain_bytes]), share)
     try:
@@ -139,27 +146,37 @@ def _segment_options(
     if not protected.sources:
         return nothing
     size = fec.repair_payload_bytes(protected.sources, protected.symbol_bytes)
-    protected_bytes = _source_bytes(protected, index, powered)
-    repair_bytes = size + int(varint_bytes(np.array([size, index])).sum()) + 1 + _fixed_bytes(powered)
-    max_repair = min(MAX_REPAIR, (spare + plain_bytes - protected_bytes) // (repair_bytes + 1))
+    protected_bytes = _source_bytes(protected, fixed, columns)
+    repair_bytes = size + int(varint_bytes(np.array([size])).sum()) + 2 * columns + fixed
+    max_repair = min(MAX_REPAIR, (spare + plain_bytes - protected_bytes) // repair_bytes)
     if max_repair < 1:
         return nothing
     shares = lost_shares(len(protected.sources), max_repair, csi, whole=whole)
     repair = np.unique(np.linspace(1, len(shares) - 1, min(len(shares) - 1, MAX_OPTIONS - 1)).astype(np.int64))
-    numbers = np.cumsum(varint_bytes(np.arange(len(shares) - 1)))[repair - 1]
     return _SegmentOptions(
         plain, protected, importance, np.append(0, repair),
-        np.append(plain_bytes, protected_bytes + repair_bytes * repair + numbers),
+        np.append(plain_bytes, protected_bytes + repair_bytes * repair),
         np.append(share, shares[repair]),
     )  # fmt: skip
 
 
-def _source_bytes(cut: SegmentPackets, index: int, powered: bool) -> int:
-    """Return the size of source packets, with one byte for each sequence number."""
+def _source_bytes(cut: SegmentPackets, fixed: int, columns: bool) -> int:
+    """Return the size of source packets, with one byte for each sequence number.
+
+    Args:
+        cut: the packets.
+        fixed: bytes from `_fixed_bytes`.
+        columns: the round's batches say the elements of each packet.
+    """
     if not cut.sources:
         return 0
-    rows = np.array([(index, first, count, len(data)) for first, count, data in cut.sources])
-    return int(rows[:, 3].sum() + varint_bytes(rows).sum()) + len(rows) * _fixed_bytes(powered)
+    lengths = np.array([len(data) for _, _, data in cut.sources])
+    size = int(lengths.sum() + varint_bytes(lengths).sum()) + len(cut.sources) * fixed
+    if not columns:
+        return size
+    if len(cut.sources) == 1:
+        return size + 2
+    return size + int(varint_bytes(np.array([source[:2] for source in cut.sources])).sum())
 
 
 def _fixed_bytes(powered: bool) -> int:

@@ -25,45 +25,49 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15gocom/v1/codecs.proto\x12\x08gocom.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xc2\x03\n\x0cLamiGoHeader\x12(\n\x07masking\x18\x01 \x01(\x0e\x32\x17.gocom.v1.MaskingPolicy\x12\x1b\n\x13mask_ratio_permille\x18\x02 \x01(\r\x12\x11\n\tmask_seed\x18\x03 \x01(\r\x12 \n\x13num_inference_steps\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\x1a\n\rrenoise_steps\x18\x05 \x01(\rH\x01\x88\x01\x01\x12!\n\x04\x64raw\x18\x06 \x01(\x0e\x32\x13.gocom.v1.TokenDraw\x12\x14\n\x0cmask_pattern\x18\x07 \x01(\r\x12\'\n\nt_schedule\x18\x08 \x01(\x0e\x32\x13.gocom.v1.TSchedule\x12\x18\n\x0btemperature\x18\t \x01(\x02H\x02\x88\x01\x01\x12\x1e\n\x11\x66inal_temperature\x18\n \x01(\x02H\x03\x88\x01\x01\x12\x1b\n\x0eguidance_scale\x18\x0b \x01(\x02H\x04\x88\x01\x01\x42\x16\n\x14_num_inference_stepsB\x10\n\x0e_renoise_stepsB\x0e\n\x0c_temperatureB\x14\n\x12_final_temperatureB\x11\n\x0f_guidance_scale\"\xe2\x05\n\rLamiGoOptions\x12(\n\x07masking\x18\x01 \x01(\x0e\x32\x17.gocom.v1.MaskingPolicy\x12\x17\n\nmask_ratio\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\tmask_seed\x18\x03 \x01(\rH\x01\x88\x01\x01\x12\'\n\x06\x63oding\x18\x04 \x01(\x0e\x32\x17.gocom.v1.ElementCoding\x12 \n\x13num_inference_steps\x18\x05 \x01(\rH\x02\x88\x01\x01\x12\x1a\n\rrenoise_steps\x18\x06 \x01(\rH\x03\x88\x01\x01\x12\x14\n\x07\x63\x61ption\x18\x07 \x01(\tH\x04\x88\x01\x01\x12\x19\n\x0csend_caption\x18\x08 \x01(\x08H\x05\x88\x01\x01\x12\x1c\n\x0frepair_overhead\x18\t \x01(\x01H\x06\x88\x01\x01\x12$\n\x17\x63\x61ption_repair_overhead\x18\n \x01(\x01H\x07\x88\x01\x01\x12!\n\x04\x64raw\x18\x0b \x01(\x0e\x32\x13.gocom.v1.TokenDraw\x12\x19\n\x0cmask_pattern\x18\x0c \x01(\rH\x08\x88\x01\x01\x12\'\n\nt_schedule\x18\r \x01(\x0e\x32\x13.gocom.v1.TSchedule\x12\x18\n\x0btemperature\x18\x0e \x01(\x01H\t\x88\x01\x01\x12\x1e\n\x11\x66inal_temperature\x18\x0f \x01(\x01H\n\x88\x01\x01\x12\x1b\n\x0eguidance_scale\x18\x10 \x01(\x01H\x0b\x88\x01\x01\x42\r\n\x0b_mask_ratioB\x0c\n\n_mask_seedB\x16\n\x14_num_inference_stepsB\x10\n\x0e_renoise_stepsB\n\n\x08_captionB\x0f\n\r_send_captionB\x12\n\x10_repair_overheadB\x1a\n\x18_caption_repair_overheadB\x0f\n\r_mask_patternB\x0e\n\x0c_temperatureB\x14\n\x12_final_temperatureB\x11\n\x0f_guidance_scale\"\xab\x02\n\x15\x46\x65\x61tureImputingHeader\x12+\n\x0cpacket_order\x18\x01 \x01(\x0e\x32\x15.gocom.v1.PacketOrder\x12\x19\n\x11withheld_permille\x18\x02 \x01(\r\x12 \n\x13num_inference_steps\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x10\n\x03\x65ta\x18\x04 \x01(\x02H\x01\x88\x01\x01\x12\x1a\n\rdeterministic\x18\x05 \x01(\x08H\x02\x88\x01\x01\x12\x0f\n\x07roi_top\x18\x06 \x01(\r\x12\x10\n\x08roi_left\x18\x07 \x01(\r\x12\x10\n\x08roi_rows\x18\x08 \x01(\r\x12\x13\n\x0broi_columns\x18\t \x01(\rB\x16\n\x14_num_inference_stepsB\x06\n\x04_etaB\x10\n\x0e_deterministic\"\xc2\x03\n\x16\x46\x65\x61tureImputingOptions\x12+\n\x0cpacket_order\x18\x01 \x01(\x0e\x32\x15.gocom.v1.PacketOrder\x12\x15\n\x08withhold\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\'\n\x06\x63oding\x18\x03 \x01(\x0e\x32\x17.gocom.v1.ElementCoding\x12 \n\x13num_inference_steps\x18\x04 \x01(\rH\x01\x88\x01\x01\x12\x10\n\x03\x65ta\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x1a\n\rdeterministic\x18\x06 \x01(\x08H\x03\x88\x01\x01\x12(\n\nimportance\x18\x07 \x01(\x0e\x32\x14.gocom.v1.Importance\x12\x19\n\x0ctarget_class\x18\x08 \x01(\rH\x04\x88\x01\x01\x12\x1c\n\x0frepair_overhead\x18\t \x01(\x01H\x05\x88\x01\x01\x12\x16\n\troi_share\x18\n \x01(\x01H\x06\x88\x01\x01\x42\x0b\n\t_withholdB\x16\n\x14_num_inference_stepsB\x06\n\x04_etaB\x10\n\x0e_deterministicB\x0f\n\r_target_classB\x12\n\x10_repair_overheadB\x0c\n\n_roi_share\"\x0c\n\nJpegHeader\"\x10\n\x0eJpeg2000Header\"\x0c\n\nWebpHeader\"\x0c\n\nAvifHeader\"\xb0\x01\n\x10\x43lassicalOptions\x12\x14\n\x07quality\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x19\n\x0ctarget_bytes\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x1c\n\x0frepair_overhead\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x12\n\x05scale\x18\x04 \x01(\rH\x03\x88\x01\x01\x42\n\n\x08_qualityB\x0f\n\r_target_bytesB\x12\n\x10_repair_overheadB\x08\n\x06_scale\"I\n\x0f\x45xtensionHeader\x12\r\n\x05\x63odec\x18\x01 \x01(\t\x12\'\n\x06\x66ields\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\"J\n\x10\x45xtensionOptions\x12\r\n\x05\x63odec\x18\x01 \x01(\t\x12\'\n\x06\x66ields\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct*\x9b\x01\n\rElementCoding\x12\x1e\n\x1a\x45LEMENT_CODING_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45LEMENT_CODING_FIXED\x10\x01\x12\x1a\n\x16\x45LEMENT_CODING_HUFFMAN\x10\x02\x12\x18\n\x14\x45LEMENT_CODING_RANGE\x10\x03\x12\x1a\n\x16\x45LEMENT_CODING_CONTEXT\x10\x04*\xb1\x01\n\rMaskingPolicy\x12\x1e\n\x1aMASKING_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13MASKING_POLICY_NONE\x10\x01\x12\x16\n\x12MASKING_POLICY_PRM\x10\x02\x12\x16\n\x12MASKING_POLICY_PDM\x10\x03\x12\x16\n\x12MASKING_POLICY_EBM\x10\x04\x12\x1f\n\x1bMASKING_POLICY_EBM_FARTHEST\x10\x05*U\n\tTSchedule\x12\x1a\n\x16T_SCHEDULE_UNSPECIFIED\x10\x00\x12\x16\n\x12T_SCHEDULE_MATCHED\x10\x01\x12\x14\n\x10T_SCHEDULE_PAPER\x10\x02*s\n\tTokenDraw\x12\x1a\n\x16TOKEN_DRAW_UNSPECIFIED\x10\x00\x12\x1a\n\x16TOKEN_DRAW_MULTINOMIAL\x10\x01\x12\x15\n\x11TOKEN_DRAW_ARGMAX\x10\x02\x12\x17\n\x13TOKEN_DRAW_EXPECTED\x10\x03*x\n\x0bPacketOrder\x12\x1c\n\x18PACKET_ORDER_UNSPECIFIED\x10\x00\x12\x18\n\x14PACKET_ORDER_SPATIAL\x10\x01\x12\x18\n\x14PACKET_ORDER_CHANNEL\x10\x02\x12\x17\n\x13PACKET_ORDER_RANDOM\x10\x03*T\n\nImportance\x12\x1a\n\x16IMPORTANCE_UNSPECIFIED\x10\x00\x12\x12\n\x0eIMPORTANCE_CAM\x10\x01\x12\x16\n\x12IMPORTANCE_UNIFORM\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15gocom/v1/codecs.proto\x12\x08gocom.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xce\x02\n\x0b\x43odecHeader\x12)\n\x07lami_go\x18\x01 \x01(\x0b\x32\x16.gocom.v1.LamiGoHeaderH\x00\x12$\n\x04jpeg\x18\x02 \x01(\x0b\x32\x14.gocom.v1.JpegHeaderH\x00\x12,\n\x08jpeg2000\x18\x03 \x01(\x0b\x32\x18.gocom.v1.Jpeg2000HeaderH\x00\x12$\n\x04webp\x18\x04 \x01(\x0b\x32\x14.gocom.v1.WebpHeaderH\x00\x12$\n\x04\x61vif\x18\x05 \x01(\x0b\x32\x14.gocom.v1.AvifHeaderH\x00\x12;\n\x10\x66\x65\x61ture_imputing\x18\x06 \x01(\x0b\x32\x1f.gocom.v1.FeatureImputingHeaderH\x00\x12.\n\textension\x18\x0f \x01(\x0b\x32\x19.gocom.v1.ExtensionHeaderH\x00\x42\x07\n\x05\x63odec\"\xe6\x02\n\x0c\x43odecOptions\x12*\n\x07lami_go\x18\x01 \x01(\x0b\x32\x17.gocom.v1.LamiGoOptionsH\x00\x12*\n\x04jpeg\x18\x02 \x01(\x0b\x32\x1a.gocom.v1.ClassicalOptionsH\x00\x12.\n\x08jpeg2000\x18\x03 \x01(\x0b\x32\x1a.gocom.v1.ClassicalOptionsH\x00\x12*\n\x04webp\x18\x04 \x01(\x0b\x32\x1a.gocom.v1.ClassicalOptionsH\x00\x12*\n\x04\x61vif\x18\x05 \x01(\x0b\x32\x1a.gocom.v1.ClassicalOptionsH\x00\x12<\n\x10\x66\x65\x61ture_imputing\x18\x06 \x01(\x0b\x32 .gocom.v1.FeatureImputingOptionsH\x00\x12/\n\textension\x18\x0f \x01(\x0b\x32\x1a.gocom.v1.ExtensionOptionsH\x00\x42\x07\n\x05\x63odec\"\xd5\x03\n\x0cLamiGoHeader\x12(\n\x07masking\x18\x01 \x01(\x0e\x32\x17.gocom.v1.MaskingPolicy\x12\x1b\n\x13mask_ratio_permille\x18\x02 \x01(\r\x12\x16\n\tmask_seed\x18\x03 \x01(\rH\x00\x88\x01\x01\x12 \n\x13num_inference_steps\x18\x04 \x01(\rH\x01\x88\x01\x01\x12\x1a\n\rrenoise_steps\x18\x05 \x01(\rH\x02\x88\x01\x01\x12!\n\x04\x64raw\x18\x06 \x01(\x0e\x32\x13.gocom.v1.TokenDraw\x12\x14\n\x0cmask_pattern\x18\x07 \x01(\r\x12\'\n\nt_schedule\x18\x08 \x01(\x0e\x32\x13.gocom.v1.TSchedule\x12\x18\n\x0btemperature\x18\t \x01(\x02H\x03\x88\x01\x01\x12\x1e\n\x11\x66inal_temperature\x18\n \x01(\x02H\x04\x88\x01\x01\x12\x1b\n\x0eguidance_scale\x18\x0b \x01(\x02H\x05\x88\x01\x01\x42\x0c\n\n_mask_seedB\x16\n\x14_num_inference_stepsB\x10\n\x0e_renoise_stepsB\x0e\n\x0c_temperatureB\x14\n\x12_final_temperatureB\x11\n\x0f_guidance_scale\"\xe2\x05\n\rLamiGoOptions\x12(\n\x07masking\x18\x01 \x01(\x0e\x32\x17.gocom.v1.MaskingPolicy\x12\x17\n\nmask_ratio\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\tmask_seed\x18\x03 \x01(\rH\x01\x88\x01\x01\x12\'\n\x06\x63oding\x18\x04 \x01(\x0e\x32\x17.gocom.v1.ElementCoding\x12 \n\x13num_inference_steps\x18\x05 \x01(\rH\x02\x88\x01\x01\x12\x1a\n\rrenoise_steps\x18\x06 \x01(\rH\x03\x88\x01\x01\x12\x14\n\x07\x63\x61ption\x18\x07 \x01(\tH\x04\x88\x01\x01\x12\x19\n\x0csend_caption\x18\x08 \x01(\x08H\x05\x88\x01\x01\x12\x1c\n\x0frepair_overhead\x18\t \x01(\x01H\x06\x88\x01\x01\x12$\n\x17\x63\x61ption_repair_overhead\x18\n \x01(\x01H\x07\x88\x01\x01\x12!\n\x04\x64raw\x18\x0b \x01(\x0e\x32\x13.gocom.v1.TokenDraw\x12\x19\n\x0cmask_pattern\x18\x0c \x01(\rH\x08\x88\x01\x01\x12\'\n\nt_schedule\x18\r \x01(\x0e\x32\x13.gocom.v1.TSchedule\x12\x18\n\x0btemperature\x18\x0e \x01(\x01H\t\x88\x01\x01\x12\x1e\n\x11\x66inal_temperature\x18\x0f \x01(\x01H\n\x88\x01\x01\x12\x1b\n\x0eguidance_scale\x18\x10 \x01(\x01H\x0b\x88\x01\x01\x42\r\n\x0b_mask_ratioB\x0c\n\n_mask_seedB\x16\n\x14_num_inference_stepsB\x10\n\x0e_renoise_stepsB\n\n\x08_captionB\x0f\n\r_send_captionB\x12\n\x10_repair_overheadB\x1a\n\x18_caption_repair_overheadB\x0f\n\r_mask_patternB\x0e\n\x0c_temperatureB\x14\n\x12_final_temperatureB\x11\n\x0f_guidance_scale\"\xab\x02\n\x15\x46\x65\x61tureImputingHeader\x12+\n\x0cpacket_order\x18\x01 \x01(\x0e\x32\x15.gocom.v1.PacketOrder\x12\x19\n\x11withheld_permille\x18\x02 \x01(\r\x12 \n\x13num_inference_steps\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x10\n\x03\x65ta\x18\x04 \x01(\x02H\x01\x88\x01\x01\x12\x1a\n\rdeterministic\x18\x05 \x01(\x08H\x02\x88\x01\x01\x12\x0f\n\x07roi_top\x18\x06 \x01(\r\x12\x10\n\x08roi_left\x18\x07 \x01(\r\x12\x10\n\x08roi_rows\x18\x08 \x01(\r\x12\x13\n\x0broi_columns\x18\t \x01(\rB\x16\n\x14_num_inference_stepsB\x06\n\x04_etaB\x10\n\x0e_deterministic\"\xc2\x03\n\x16\x46\x65\x61tureImputingOptions\x12+\n\x0cpacket_order\x18\x01 \x01(\x0e\x32\x15.gocom.v1.PacketOrder\x12\x15\n\x08withhold\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\'\n\x06\x63oding\x18\x03 \x01(\x0e\x32\x17.gocom.v1.ElementCoding\x12 \n\x13num_inference_steps\x18\x04 \x01(\rH\x01\x88\x01\x01\x12\x10\n\x03\x65ta\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x1a\n\rdeterministic\x18\x06 \x01(\x08H\x03\x88\x01\x01\x12(\n\nimportance\x18\x07 \x01(\x0e\x32\x14.gocom.v1.Importance\x12\x19\n\x0ctarget_class\x18\x08 \x01(\rH\x04\x88\x01\x01\x12\x1c\n\x0frepair_overhead\x18\t \x01(\x01H\x05\x88\x01\x01\x12\x16\n\troi_share\x18\n \x01(\x01H\x06\x88\x01\x01\x42\x0b\n\t_withholdB\x16\n\x14_num_inference_stepsB\x06\n\x04_etaB\x10\n\x0e_deterministicB\x0f\n\r_target_classB\x12\n\x10_repair_overheadB\x0c\n\n_roi_share\"\x0c\n\nJpegHeader\"\x10\n\x0eJpeg2000Header\"\x0c\n\nWebpHeader\"\x0c\n\nAvifHeader\"\xb0\x01\n\x10\x43lassicalOptions\x12\x14\n\x07quality\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x19\n\x0ctarget_bytes\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x1c\n\x0frepair_overhead\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x12\n\x05scale\x18\x04 \x01(\rH\x03\x88\x01\x01\x42\n\n\x08_qualityB\x0f\n\r_target_bytesB\x12\n\x10_repair_overheadB\x08\n\x06_scale\"I\n\x0f\x45xtensionHeader\x12\r\n\x05\x63odec\x18\x01 \x01(\t\x12\'\n\x06\x66ields\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\"J\n\x10\x45xtensionOptions\x12\r\n\x05\x63odec\x18\x01 \x01(\t\x12\'\n\x06\x66ields\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct*\x9b\x01\n\rElementCoding\x12\x1e\n\x1a\x45LEMENT_CODING_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45LEMENT_CODING_FIXED\x10\x01\x12\x1a\n\x16\x45LEMENT_CODING_HUFFMAN\x10\x02\x12\x18\n\x14\x45LEMENT_CODING_RANGE\x10\x03\x12\x1a\n\x16\x45LEMENT_CODING_CONTEXT\x10\x04*\xb1\x01\n\rMaskingPolicy\x12\x1e\n\x1aMASKING_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13MASKING_POLICY_NONE\x10\x01\x12\x16\n\x12MASKING_POLICY_PRM\x10\x02\x12\x16\n\x12MASKING_POLICY_PDM\x10\x03\x12\x16\n\x12MASKING_POLICY_EBM\x10\x04\x12\x1f\n\x1bMASKING_POLICY_EBM_FARTHEST\x10\x05*U\n\tTSchedule\x12\x1a\n\x16T_SCHEDULE_UNSPECIFIED\x10\x00\x12\x16\n\x12T_SCHEDULE_MATCHED\x10\x01\x12\x14\n\x10T_SCHEDULE_PAPER\x10\x02*s\n\tTokenDraw\x12\x1a\n\x16TOKEN_DRAW_UNSPECIFIED\x10\x00\x12\x1a\n\x16TOKEN_DRAW_MULTINOMIAL\x10\x01\x12\x15\n\x11TOKEN_DRAW_ARGMAX\x10\x02\x12\x17\n\x13TOKEN_DRAW_EXPECTED\x10\x03*x\n\x0bPacketOrder\x12\x1c\n\x18PACKET_ORDER_UNSPECIFIED\x10\x00\x12\x18\n\x14PACKET_ORDER_SPATIAL\x10\x01\x12\x18\n\x14PACKET_ORDER_CHANNEL\x10\x02\x12\x17\n\x13PACKET_ORDER_RANDOM\x10\x03*T\n\nImportance\x12\x1a\n\x16IMPORTANCE_UNSPECIFIED\x10\x00\x12\x12\n\x0eIMPORTANCE_CAM\x10\x01\x12\x16\n\x12IMPORTANCE_UNIFORM\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gocom.v1.codecs_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ELEMENTCODING']._serialized_start=2405
-  _globals['_ELEMENTCODING']._serialized_end=2560
-  _globals['_MASKINGPOLICY']._serialized_start=2563
-  _globals['_MASKINGPOLICY']._serialized_end=2740
-  _globals['_TSCHEDULE']._serialized_start=2742
-  _globals['_TSCHEDULE']._serialized_end=2827
-  _globals['_TOKENDRAW']._serialized_start=2829
-  _globals['_TOKENDRAW']._serialized_end=2944
-  _globals['_PACKETORDER']._serialized_start=2946
-  _globals['_PACKETORDER']._serialized_end=3066
-  _globals['_IMPORTANCE']._serialized_start=3068
-  _globals['_IMPORTANCE']._serialized_end=3152
-  _globals['_LAMIGOHEADER']._serialized_start=66
-  _globals['_LAMIGOHEADER']._serialized_end=516
-  _globals['_LAMIGOOPTIONS']._serialized_start=519
-  _globals['_LAMIGOOPTIONS']._serialized_end=1257
-  _globals['_FEATUREIMPUTINGHEADER']._serialized_start=1260
-  _globals['_FEATUREIMPUTINGHEADER']._serialized_end=1559
-  _globals['_FEATUREIMPUTINGOPTIONS']._serialized_start=1562
-  _globals['_FEATUREIMPUTINGOPTIONS']._serialized_end=2012
-  _globals['_JPEGHEADER']._serialized_start=2014
-  _globals['_JPEGHEADER']._serialized_end=2026
-  _globals['_JPEG2000HEADER']._serialized_start=2028
-  _globals['_JPEG2000HEADER']._serialized_end=2044
-  _globals['_WEBPHEADER']._serialized_start=2046
-  _globals['_WEBPHEADER']._serialized_end=2058
-  _globals['_AVIFHEADER']._serialized_start=2060
-  _globals['_AVIFHEADER']._serialized_end=2072
-  _globals['_CLASSICALOPTIONS']._serialized_start=2075
-  _globals['_CLASSICALOPTIONS']._serialized_end=2251
-  _globals['_EXTENSIONHEADER']._serialized_start=2253
-  _globals['_EXTENSIONHEADER']._serialized_end=2326
-  _globals['_EXTENSIONOPTIONS']._serialized_start=2328
-  _globals['_EXTENSIONOPTIONS']._serialized_end=2402
+  _globals['_ELEMENTCODING']._serialized_start=3122
+  _globals['_ELEMENTCODING']._serialized_end=3277
+  _globals['_MASKINGPOLICY']._serialized_start=3280
+  _globals['_MASKINGPOLICY']._serialized_end=3457
+  _globals['_TSCHEDULE']._serialized_start=3459
+  _globals['_TSCHEDULE']._serialized_end=3544
+  _globals['_TOKENDRAW']._serialized_start=3546
+  _globals['_TOKENDRAW']._serialized_end=3661
+  _globals['_PACKETORDER']._serialized_start=3663
+  _globals['_PACKETORDER']._serialized_end=3783
+  _globals['_IMPORTANCE']._serialized_start=3785
+  _globals['_IMPORTANCE']._serialized_end=3869
+  _globals['_CODECHEADER']._serialized_start=66
+  _globals['_CODECHEADER']._serialized_end=400
+  _globals['_CODECOPTIONS']._serialized_start=403
+  _globals['_CODECOPTIONS']._serialized_end=761
+  _globals['_LAMIGOHEADER']._serialized_start=764
+  _globals['_LAMIGOHEADER']._serialized_end=1233
+  _globals['_LAMIGOOPTIONS']._serialized_start=1236
+  _globals['_LAMIGOOPTIONS']._serialized_end=1974
+  _globals['_FEATUREIMPUTINGHEADER']._serialized_start=1977
+  _globals['_FEATUREIMPUTINGHEADER']._serialized_end=2276
+  _globals['_FEATUREIMPUTINGOPTIONS']._serialized_start=2279
+  _globals['_FEATUREIMPUTINGOPTIONS']._serialized_end=2729
+  _globals['_JPEGHEADER']._serialized_start=2731
+  _globals['_JPEGHEADER']._serialized_end=2743
+  _globals['_JPEG2000HEADER']._serialized_start=2745
+  _globals['_JPEG2000HEADER']._serialized_end=2761
+  _globals['_WEBPHEADER']._serialized_start=2763
+  _globals['_WEBPHEADER']._serialized_end=2775
+  _globals['_AVIFHEADER']._serialized_start=2777
+  _globals['_AVIFHEADER']._serialized_end=2789
+  _globals['_CLASSICALOPTIONS']._serialized_start=2792
+  _globals['_CLASSICALOPTIONS']._serialized_end=2968
+  _globals['_EXTENSIONHEADER']._serialized_start=2970
+  _globals['_EXTENSIONHEADER']._serialized_end=3043
+  _globals['_EXTENSIONOPTIONS']._serialized_start=3045
+  _globals['_EXTENSIONOPTIONS']._serialized_end=3119
 # @@protoc_insertion_point(module_scope)

@@ -25,41 +25,45 @@ _sym_db = _symbol_database.Default()
 from gocom.v1 import codecs_pb2 as gocom_dot_v1_dot_codecs__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13gocom/v1/link.proto\x12\x08gocom.v1\x1a\x15gocom/v1/codecs.proto\"\xb0\x01\n\x0bSendRequest\x12%\n\x04open\x18\x01 \x01(\x0b\x32\x15.gocom.v1.SessionOpenH\x00\x12\'\n\x06header\x18\x02 \x01(\x0b\x32\x15.gocom.v1.FrameHeaderH\x00\x12&\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x15.gocom.v1.PacketBatchH\x00\x12!\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x12.gocom.v1.FrameEndH\x00\x42\x06\n\x04item\"\x93\x01\n\x0cSendResponse\x12-\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x19.gocom.v1.SessionAcceptedH\x00\x12!\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x12.gocom.v1.FrameAckH\x00\x12)\n\x07outcome\x18\x03 \x01(\x0b\x32\x16.gocom.v1.FrameOutcomeH\x00\x42\x06\n\x04item\"\x81\x01\n\x0bSessionOpen\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12$\n\x04link\x18\x02 \x01(\x0b\x32\x16.gocom.v1.LinkSettings\x12*\n\tknowledge\x18\x03 \x03(\x0b\x32\x17.gocom.v1.KnowledgeHash\x12\x0c\n\x04seed\x18\x04 \x01(\x04\"m\n\x0cLinkSettings\x12\x19\n\x11max_payload_bytes\x18\x01 \x01(\r\x12\x12\n\ninterleave\x18\x02 \x01(\x08\x12\x17\n\x0finterleave_seed\x18\x03 \x01(\r\x12\x15\n\rbatch_packets\x18\x04 \x01(\r\"-\n\rKnowledgeHash\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\x0c\"\xd8\x04\n\x0b\x46rameHeader\x12\x13\n\x0b\x66rame_index\x18\x01 \x01(\r\x12\r\n\x05round\x18\x02 \x01(\r\x12\x10\n\x08width_px\x18\x03 \x01(\r\x12\x11\n\theight_px\x18\x04 \x01(\r\x12)\n\x08segments\x18\x05 \x03(\x0b\x32\x17.gocom.v1.SegmentHeader\x12\x12\n\nmax_rounds\x18\x06 \x01(\r\x12\x1a\n\x12round_budget_bytes\x18\x07 \x01(\r\x12\x31\n\x0f\x66\x65\x65\x64\x62\x61\x63k_policy\x18\x10 \x01(\x0e\x32\x18.gocom.v1.FeedbackPolicy\x12\x1f\n\x17quality_target_permille\x18\x11 \x01(\r\x12\x10\n\x08repeated\x18\x12 \x01(\x08\x12)\n\x07lami_go\x18\x08 \x01(\x0b\x32\x16.gocom.v1.LamiGoHeaderH\x00\x12$\n\x04jpeg\x18\t \x01(\x0b\x32\x14.gocom.v1.JpegHeaderH\x00\x12,\n\x08jpeg2000\x18\n \x01(\x0b\x32\x18.gocom.v1.Jpeg2000HeaderH\x00\x12$\n\x04webp\x18\x0b \x01(\x0b\x32\x14.gocom.v1.WebpHeaderH\x00\x12$\n\x04\x61vif\x18\x0c \x01(\x0b\x32\x14.gocom.v1.AvifHeaderH\x00\x12;\n\x10\x66\x65\x61ture_imputing\x18\r \x01(\x0b\x32\x1f.gocom.v1.FeatureImputingHeaderH\x00\x12.\n\textension\x18\x0f \x01(\x0b\x32\x19.gocom.v1.ExtensionHeaderH\x00\x42\x07\n\x05\x63odec\"\xfa\x01\n\rSegmentHeader\x12\x0c\n\x04kind\x18\x01 \x01(\r\x12\x15\n\relement_count\x18\x02 \x01(\r\x12\'\n\x06\x63oding\x18\x03 \x01(\x0e\x32\x17.gocom.v1.ElementCoding\x12\x16\n\x0esource_packets\x18\x04 \x01(\r\x12\x16\n\x0erepair_packets\x18\x05 \x01(\r\x12\x14\n\x0csymbol_bytes\x18\x06 \x01(\r\x12\x17\n\x0f\x64\x61mage_tolerant\x18\x07 \x01(\x08\x12\x0e\n\x06resent\x18\x08 \x01(\x0c\x12\x14\n\x0c\x61s_requested\x18\t \x01(\x08\x12\x16\n\x0ewithheld_count\x18\n \x01(\r\"\xa6\x01\n\x0bPacketBatch\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x14\n\x0clength_bytes\x18\x02 \x03(\r\x12\x10\n\x08sequence\x18\x03 \x03(\r\x12\x0f\n\x07segment\x18\x04 \x03(\r\x12\x15\n\rfirst_element\x18\x05 \x03(\r\x12\x15\n\relement_count\x18\x06 \x03(\r\x12\x10\n\x08\x63hecksum\x18\x07 \x03(\x07\x12\r\n\x05power\x18\x08 \x03(\x02\" \n\x08\x46rameEnd\x12\x14\n\x0cpacket_count\x18\x01 \x01(\r\"3\n\x0fSessionAccepted\x12 \n\x18\x66\x65\x65\x64\x62\x61\x63k_timeout_seconds\x18\x01 \x01(\x01\"H\n\x08\x46rameAck\x12\x13\n\x0b\x66rame_index\x18\x01 \x01(\r\x12\r\n\x05round\x18\x02 \x01(\r\x12\x18\n\x10packets_received\x18\x03 \x01(\r\"j\n\x0c\x46rameOutcome\x12\x13\n\x0b\x66rame_index\x18\x01 \x01(\r\x12%\n\x06status\x18\x02 \x01(\x0e\x32\x15.gocom.v1.FrameStatus\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06rounds\x18\x04 \x01(\r*l\n\x0e\x46\x65\x65\x64\x62\x61\x63kPolicy\x12\x1f\n\x1b\x46\x45\x45\x44\x42\x41\x43K_POLICY_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46\x45\x45\x44\x42\x41\x43K_POLICY_ERASED\x10\x01\x12\x1d\n\x19\x46\x45\x45\x44\x42\x41\x43K_POLICY_UNCERTAIN\x10\x02*~\n\x0b\x46rameStatus\x12\x1c\n\x18\x46RAME_STATUS_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x46RAME_STATUS_RECONSTRUCTED\x10\x01\x12\x17\n\x13\x46RAME_STATUS_FAILED\x10\x02\x12\x18\n\x14\x46RAME_STATUS_REFUSED\x10\x03\x32H\n\x0bLinkService\x12\x39\n\x04Send\x12\x15.gocom.v1.SendRequest\x1a\x16.gocom.v1.SendResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13gocom/v1/link.proto\x12\x08gocom.v1\x1a\x15gocom/v1/codecs.proto\"\xb0\x01\n\x0bSendRequest\x12%\n\x04open\x18\x01 \x01(\x0b\x32\x15.gocom.v1.SessionOpenH\x00\x12\'\n\x06header\x18\x02 \x01(\x0b\x32\x15.gocom.v1.FrameHeaderH\x00\x12&\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x15.gocom.v1.PacketBatchH\x00\x12!\n\x03\x65nd\x18\x04 \x01(\x0b\x32\x12.gocom.v1.FrameEndH\x00\x42\x06\n\x04item\"\x93\x01\n\x0cSendResponse\x12-\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x19.gocom.v1.SessionAcceptedH\x00\x12!\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x12.gocom.v1.FrameAckH\x00\x12)\n\x07outcome\x18\x03 \x01(\x0b\x32\x16.gocom.v1.FrameOutcomeH\x00\x42\x06\n\x04item\"\xc2\x01\n\x0bSessionOpen\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12$\n\x04link\x18\x02 \x01(\x0b\x32\x16.gocom.v1.LinkSettings\x12*\n\tknowledge\x18\x03 \x03(\x0b\x32\x17.gocom.v1.KnowledgeHash\x12\x0c\n\x04seed\x18\x04 \x01(\x04\x12\x14\n\x0cwire_version\x18\x05 \x01(\r\x12)\n\x08\x64\x65\x66\x61ults\x18\x06 \x01(\x0b\x32\x17.gocom.v1.FrameDefaults\"\xae\x01\n\rFrameDefaults\x12\x10\n\x08width_px\x18\x01 \x01(\r\x12\x11\n\theight_px\x18\x02 \x01(\r\x12$\n\x05\x63odec\x18\x03 \x01(\x0b\x32\x15.gocom.v1.CodecHeader\x12\'\n\x06rounds\x18\x04 \x01(\x0b\x32\x17.gocom.v1.RoundSettings\x12)\n\x08segments\x18\x05 \x03(\x0b\x32\x17.gocom.v1.SegmentHeader\"\x93\x01\n\rRoundSettings\x12\x12\n\nmax_rounds\x18\x01 \x01(\r\x12\x1a\n\x12round_budget_bytes\x18\x02 \x01(\r\x12\x31\n\x0f\x66\x65\x65\x64\x62\x61\x63k_policy\x18\x03 \x01(\x0e\x32\x18.gocom.v1.FeedbackPolicy\x12\x1f\n\x17quality_target_permille\x18\x04 \x01(\r\"m\n\x0cLinkSettings\x12\x19\n\x11max_payload_bytes\x18\x01 \x01(\r\x12\x12\n\ninterleave\x18\x02 \x01(\x08\x12\x17\n\x0finterleave_seed\x18\x03 \x01(\r\x12\x15\n\rbatch_packets\x18\x04 \x01(\r\"-\n\rKnowledgeHash\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\x0c\"\xbe\x02\n\x0b\x46rameHeader\x12\x18\n\x0b\x66rame_index\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\r\n\x05round\x18\x02 \x01(\r\x12\x10\n\x08width_px\x18\x03 \x01(\r\x12\x11\n\theight_px\x18\x04 \x01(\r\x12$\n\x05\x63odec\x18\x05 \x01(\x0b\x32\x15.gocom.v1.CodecHeader\x12)\n\x08segments\x18\x06 \x03(\x0b\x32\x17.gocom.v1.SegmentHeader\x12\x15\n\relement_count\x18\x07 \x03(\r\x12\x16\n\x0esource_packets\x18\x08 \x03(\r\x12\x16\n\x0erepair_packets\x18\t \x03(\r\x12\'\n\x06rounds\x18\n \x01(\x0b\x32\x17.gocom.v1.RoundSettings\x12\x10\n\x08repeated\x18\x0b \x01(\x08\x42\x0e\n\x0c_frame_index\"\x9d\x01\n\rSegmentHeader\x12\x0c\n\x04kind\x18\x01 \x01(\r\x12\'\n\x06\x63oding\x18\x02 \x01(\x0e\x32\x17.gocom.v1.ElementCoding\x12\x17\n\x0f\x64\x61mage_tolerant\x18\x03 \x01(\x08\x12\x0e\n\x06resent\x18\x04 \x01(\x0c\x12\x14\n\x0c\x61s_requested\x18\x05 \x01(\x08\x12\x16\n\x0ewithheld_count\x18\x06 \x01(\r\"\x95\x01\n\x0bPacketBatch\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x14\n\x0clength_bytes\x18\x02 \x03(\r\x12\x10\n\x08sequence\x18\x03 \x03(\r\x12\x15\n\rfirst_element\x18\x04 \x03(\r\x12\x15\n\relement_count\x18\x05 \x03(\r\x12\x10\n\x08\x63hecksum\x18\x06 \x03(\x07\x12\r\n\x05power\x18\x07 \x03(\x02\"\n\n\x08\x46rameEnd\"3\n\x0fSessionAccepted\x12 \n\x18\x66\x65\x65\x64\x62\x61\x63k_timeout_seconds\x18\x01 \x01(\x01\"H\n\x08\x46rameAck\x12\x13\n\x0b\x66rame_index\x18\x01 \x01(\r\x12\r\n\x05round\x18\x02 \x01(\r\x12\x18\n\x10packets_received\x18\x03 \x01(\r\"j\n\x0c\x46rameOutcome\x12\x13\n\x0b\x66rame_index\x18\x01 \x01(\r\x12%\n\x06status\x18\x02 \x01(\x0e\x32\x15.gocom.v1.FrameStatus\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06rounds\x18\x04 \x01(\r*l\n\x0e\x46\x65\x65\x64\x62\x61\x63kPolicy\x12\x1f\n\x1b\x46\x45\x45\x44\x42\x41\x43K_POLICY_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46\x45\x45\x44\x42\x41\x43K_POLICY_ERASED\x10\x01\x12\x1d\n\x19\x46\x45\x45\x44\x42\x41\x43K_POLICY_UNCERTAIN\x10\x02*~\n\x0b\x46rameStatus\x12\x1c\n\x18\x46RAME_STATUS_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x46RAME_STATUS_RECONSTRUCTED\x10\x01\x12\x17\n\x13\x46RAME_STATUS_FAILED\x10\x02\x12\x18\n\x14\x46RAME_STATUS_REFUSED\x10\x03\x32H\n\x0bLinkService\x12\x39\n\x04Send\x12\x15.gocom.v1.SendRequest\x1a\x16.gocom.v1.SendResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gocom.v1.link_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FEEDBACKPOLICY']._serialized_start=1969
-  _globals['_FEEDBACKPOLICY']._serialized_end=2077
-  _globals['_FRAMESTATUS']._serialized_start=2079
-  _globals['_FRAMESTATUS']._serialized_end=2205
+  _globals['_FEEDBACKPOLICY']._serialized_start=1947
+  _globals['_FEEDBACKPOLICY']._serialized_end=2055
+  _globals['_FRAMESTATUS']._serialized_start=2057
+  _globals['_FRAMESTATUS']._serialized_end=2183
   _globals['_SENDREQUEST']._serialized_start=57
   _globals['_SENDREQUEST']._serialized_end=233
   _globals['_SENDRESPONSE']._serialized_start=236
   _globals['_SENDRESPONSE']._serialized_end=383
   _globals['_SESSIONOPEN']._serialized_start=386
-  _globals['_SESSIONOPEN']._serialized_end=515
-  _globals['_LINKSETTINGS']._serialized_start=517
-  _globals['_LINKSETTINGS']._serialized_end=626
-  _globals['_KNOWLEDGEHASH']._serialized_start=628
-  _globals['_KNOWLEDGEHASH']._serialized_end=673
-  _globals['_FRAMEHEADER']._serialized_start=676
-  _globals['_FRAMEHEADER']._serialized_end=1276
-  _globals['_SEGMENTHEADER']._serialized_start=1279
-  _globals['_SEGMENTHEADER']._serialized_end=1529
-  _globals['_PACKETBATCH']._serialized_start=1532
+  _globals['_SESSIONOPEN']._serialized_end=580
+  _globals['_FRAMEDEFAULTS']._serialized_start=583
+  _globals['_FRAMEDEFAULTS']._serialized_end=757
+  _globals['_ROUNDSETTINGS']._serialized_start=760
+  _globals['_ROUNDSETTINGS']._serialized_end=907
+  _globals['_LINKSETTINGS']._serialized_start=909
+  _globals['_LINKSETTINGS']._serialized_end=1018
+  _globals['_KNOWLEDGEHASH']._serialized_start=1020
+  _globals['_KNOWLEDGEHASH']._serialized_end=1065
+  _globals['_FRAMEHEADER']._serialized_start=1068
+  _globals['_FRAMEHEADER']._serialized_end=1386
+  _globals['_SEGMENTHEADER']._serialized_start=1389
+  _globals['_SEGMENTHEADER']._serialized_end=1546
+  _globals['_PACKETBATCH']._serialized_start=1549
   _globals['_PACKETBATCH']._serialized_end=1698
   _globals['_FRAMEEND']._serialized_start=1700
-  _globals['_FRAMEEND']._serialized_end=1732
-  _globals['_SESSIONACCEPTED']._serialized_start=1734
-  _globals['_SESSIONACCEPTED']._serialized_end=1785
-  _globals['_FRAMEACK']._serialized_start=1787
-  _globals['_FRAMEACK']._serialized_end=1859
-  _globals['_FRAMEOUTCOME']._serialized_start=1861
-  _globals['_FRAMEOUTCOME']._serialized_end=1967
-  _globals['_LINKSERVICE']._serialized_start=2207
-  _globals['_LINKSERVICE']._serialized_end=2279
+  _globals['_FRAMEEND']._serialized_end=1710
+  _globals['_SESSIONACCEPTED']._serialized_start=1712
+  _globals['_SESSIONACCEPTED']._serialized_end=1763
+  _globals['_FRAMEACK']._serialized_start=1765
+  _globals['_FRAMEACK']._serialized_end=1837
+  _globals['_FRAMEOUTCOME']._serialized_start=1839
+  _globals['_FRAMEOUTCOME']._serialized_end=1945
+  _globals['_LINKSERVICE']._serialized_start=2185
+  _globals['_LINKSERVICE']._serialized_end=2257
 # @@protoc_insertion_point(module_scope)

@@ -162,7 +162,9 @@ Global___SendResponse: _TypeAlias = SendResponse  # noqa: Y015
 
 @_typing.final
 class SessionOpen(_message.Message):
-    """What both ends agree on once per session. Its bytes are not part of any frame's byte account."""
+    """What both ends agree on once per session. Its bytes are not part of any frame's byte account; they are reported beside
+    it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -170,10 +172,14 @@ class SessionOpen(_message.Message):
     LINK_FIELD_NUMBER: _builtins.int
     KNOWLEDGE_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    WIRE_VERSION_FIELD_NUMBER: _builtins.int
+    DEFAULTS_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """Name of the session, for feedback, subscriptions and logs: 1 to 64 characters of [A-Za-z0-9_-]."""
     seed: _builtins.int
     """Seed of the receiver's samplers: the same seed gives the same picture."""
+    wire_version: _builtins.int
+    """Version of this protocol that the transmitter speaks; now 2. Another version is refused."""
     @_builtins.property
     def link(self) -> Global___LinkSettings:
         """Settings with which every frame of the session is packetized."""
@@ -182,6 +188,10 @@ class SessionOpen(_message.Message):
     def knowledge(self) -> _containers.RepeatedCompositeFieldContainer[Global___KnowledgeHash]:
         """Models, codebooks and tables that the transmitter holds."""
 
+    @_builtins.property
+    def defaults(self) -> Global___FrameDefaults:
+        """What frame headers leave out."""
+
     def __init__(
         self,
         *,
@@ -189,14 +199,94 @@ class SessionOpen(_message.Message):
         link: Global___LinkSettings | None = ...,
         knowledge: _abc.Iterable[Global___KnowledgeHash] | None = ...,
         seed: _builtins.int = ...,
+        wire_version: _builtins.int = ...,
+        defaults: Global___FrameDefaults | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["link", b"link"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "link", b"link"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["knowledge", b"knowledge", "link", b"link", "seed", b"seed", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "knowledge", b"knowledge", "link", b"link", "seed", b"seed", "session_id", b"session_id", "wire_version", b"wire_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SessionOpen: _TypeAlias = SessionOpen  # noqa: Y015
+
+@_typing.final
+class FrameDefaults(_message.Message):
+    """What the headers of a session's frames have in common. A frame header holds only what differs from it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WIDTH_PX_FIELD_NUMBER: _builtins.int
+    HEIGHT_PX_FIELD_NUMBER: _builtins.int
+    CODEC_FIELD_NUMBER: _builtins.int
+    ROUNDS_FIELD_NUMBER: _builtins.int
+    SEGMENTS_FIELD_NUMBER: _builtins.int
+    width_px: _builtins.int
+    """Width of the image."""
+    height_px: _builtins.int
+    """Height of the image."""
+    @_builtins.property
+    def codec(self) -> _codecs_pb2.CodecHeader:
+        """Codec, with the codec's own header as far as it follows from the options alone."""
+
+    @_builtins.property
+    def rounds(self) -> Global___RoundSettings:
+        """Limits and policy of further rounds; absent: one round."""
+
+    @_builtins.property
+    def segments(self) -> _containers.RepeatedCompositeFieldContainer[Global___SegmentHeader]:
+        """Segments of a first round, in order, with their coding."""
+
+    def __init__(
+        self,
+        *,
+        width_px: _builtins.int = ...,
+        height_px: _builtins.int = ...,
+        codec: _codecs_pb2.CodecHeader | None = ...,
+        rounds: Global___RoundSettings | None = ...,
+        segments: _abc.Iterable[Global___SegmentHeader] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["codec", b"codec", "rounds", b"rounds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["codec", b"codec", "height_px", b"height_px", "rounds", b"rounds", "segments", b"segments", "width_px", b"width_px"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FrameDefaults: _TypeAlias = FrameDefaults  # noqa: Y015
+
+@_typing.final
+class RoundSettings(_message.Message):
+    """Limits and policy of the further rounds of a frame."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_ROUNDS_FIELD_NUMBER: _builtins.int
+    ROUND_BUDGET_BYTES_FIELD_NUMBER: _builtins.int
+    FEEDBACK_POLICY_FIELD_NUMBER: _builtins.int
+    QUALITY_TARGET_PERMILLE_FIELD_NUMBER: _builtins.int
+    max_rounds: _builtins.int
+    """Largest number of rounds, the first one included; 0 and 1 both mean no feedback."""
+    round_budget_bytes: _builtins.int
+    """Bytes a later round may cost; 0: no limit."""
+    feedback_policy: Global___FeedbackPolicy.ValueType
+    """Which elements the receiver should ask for; absent: those that the channel erased."""
+    quality_target_permille: _builtins.int
+    """Estimated quality, in thousandths, at which the receiver stops asking; 0: it does not stop for that."""
+    def __init__(
+        self,
+        *,
+        max_rounds: _builtins.int = ...,
+        round_budget_bytes: _builtins.int = ...,
+        feedback_policy: Global___FeedbackPolicy.ValueType = ...,
+        quality_target_permille: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feedback_policy", b"feedback_policy", "max_rounds", b"max_rounds", "quality_target_permille", b"quality_target_permille", "round_budget_bytes", b"round_budget_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RoundSettings: _TypeAlias = RoundSettings  # noqa: Y015
 
 @_typing.final
 class LinkSettings(_message.Message):
@@ -260,7 +350,9 @@ Global___KnowledgeHash: _TypeAlias = KnowledgeHash  # noqa: Y015
 
 @_typing.final
 class FrameHeader(_message.Message):
-    """Begins a round of a frame. Exempt from impairment, and counted."""
+    """Begins a round of a frame. Exempt from impairment, and counted. A field that is absent has the value that the session's
+    defaults give.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -268,137 +360,103 @@ class FrameHeader(_message.Message):
     ROUND_FIELD_NUMBER: _builtins.int
     WIDTH_PX_FIELD_NUMBER: _builtins.int
     HEIGHT_PX_FIELD_NUMBER: _builtins.int
+    CODEC_FIELD_NUMBER: _builtins.int
     SEGMENTS_FIELD_NUMBER: _builtins.int
-    MAX_ROUNDS_FIELD_NUMBER: _builtins.int
-    ROUND_BUDGET_BYTES_FIELD_NUMBER: _builtins.int
-    FEEDBACK_POLICY_FIELD_NUMBER: _builtins.int
-    QUALITY_TARGET_PERMILLE_FIELD_NUMBER: _builtins.int
+    ELEMENT_COUNT_FIELD_NUMBER: _builtins.int
+    SOURCE_PACKETS_FIELD_NUMBER: _builtins.int
+    REPAIR_PACKETS_FIELD_NUMBER: _builtins.int
+    ROUNDS_FIELD_NUMBER: _builtins.int
     REPEATED_FIELD_NUMBER: _builtins.int
-    LAMI_GO_FIELD_NUMBER: _builtins.int
-    JPEG_FIELD_NUMBER: _builtins.int
-    JPEG2000_FIELD_NUMBER: _builtins.int
-    WEBP_FIELD_NUMBER: _builtins.int
-    AVIF_FIELD_NUMBER: _builtins.int
-    FEATURE_IMPUTING_FIELD_NUMBER: _builtins.int
-    EXTENSION_FIELD_NUMBER: _builtins.int
     frame_index: _builtins.int
-    """Position of the frame in its session; keys the channel's randomness."""
+    """Position of the frame in its session; keys the channel's randomness. Absent, only in a first round: one more than in
+    the header of the first round before it on this stream, or 0 if there is none.
+    """
     round: _builtins.int
     """0 for the first transmission, then one more after each feedback."""
     width_px: _builtins.int
-    """Width of the image."""
+    """Width of the image; 0: the session's."""
     height_px: _builtins.int
-    """Height of the image."""
-    max_rounds: _builtins.int
-    """Largest number of rounds, the first one included; 0 and 1 both mean no feedback."""
-    round_budget_bytes: _builtins.int
-    """Bytes a later round may cost; 0: no limit."""
-    feedback_policy: Global___FeedbackPolicy.ValueType
-    """Which elements the receiver should ask for; absent: those that the channel erased."""
-    quality_target_permille: _builtins.int
-    """Estimated quality, in thousandths, at which the receiver stops asking; 0: it does not stop for that."""
+    """Height of the image; 0: the session's."""
     repeated: _builtins.bool
     """The frame was sent before, over a link that was cut. A receiver that has already finished the frame answers with
     its outcome and does not decode it again.
     """
     @_builtins.property
+    def codec(self) -> _codecs_pb2.CodecHeader:
+        """Codec of the frame, with all of the codec's own header; absent: the session's."""
+
+    @_builtins.property
     def segments(self) -> _containers.RepeatedCompositeFieldContainer[Global___SegmentHeader]:
-        """Segments that are sent, in the order of the codec's list of segments."""
+        """Segments that are sent, in this order; none: the session's."""
 
     @_builtins.property
-    def lami_go(self) -> _codecs_pb2.LamiGoHeader:
-        """lami_go."""
+    def element_count(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Number of elements of each segment, in order. Segments whose number both ends know are skipped: those with `resent`,
+        and those without `as_requested` whose number follows from the size of the image.
+        """
 
     @_builtins.property
-    def jpeg(self) -> _codecs_pb2.JpegHeader:
-        """JPEG."""
+    def source_packets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Number of packets of each segment that carry elements; empty: 1 each."""
 
     @_builtins.property
-    def jpeg2000(self) -> _codecs_pb2.Jpeg2000Header:
-        """JPEG2000."""
+    def repair_packets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Number of RaptorQ repair packets of each segment; empty: none."""
 
     @_builtins.property
-    def webp(self) -> _codecs_pb2.WebpHeader:
-        """WebP."""
-
-    @_builtins.property
-    def avif(self) -> _codecs_pb2.AvifHeader:
-        """AVIF."""
-
-    @_builtins.property
-    def feature_imputing(self) -> _codecs_pb2.FeatureImputingHeader:
-        """feature_imputing."""
-
-    @_builtins.property
-    def extension(self) -> _codecs_pb2.ExtensionHeader:
-        """A codec from outside this repository."""
+    def rounds(self) -> Global___RoundSettings:
+        """Limits and policy of further rounds; absent: the session's."""
 
     def __init__(
         self,
         *,
-        frame_index: _builtins.int = ...,
+        frame_index: _builtins.int | None = ...,
         round: _builtins.int = ...,
         width_px: _builtins.int = ...,
         height_px: _builtins.int = ...,
+        codec: _codecs_pb2.CodecHeader | None = ...,
         segments: _abc.Iterable[Global___SegmentHeader] | None = ...,
-        max_rounds: _builtins.int = ...,
-        round_budget_bytes: _builtins.int = ...,
-        feedback_policy: Global___FeedbackPolicy.ValueType = ...,
-        quality_target_permille: _builtins.int = ...,
+        element_count: _abc.Iterable[_builtins.int] | None = ...,
+        source_packets: _abc.Iterable[_builtins.int] | None = ...,
+        repair_packets: _abc.Iterable[_builtins.int] | None = ...,
+        rounds: Global___RoundSettings | None = ...,
         repeated: _builtins.bool = ...,
-        lami_go: _codecs_pb2.LamiGoHeader | None = ...,
-        jpeg: _codecs_pb2.JpegHeader | None = ...,
-        jpeg2000: _codecs_pb2.Jpeg2000Header | None = ...,
-        webp: _codecs_pb2.WebpHeader | None = ...,
-        avif: _codecs_pb2.AvifHeader | None = ...,
-        feature_imputing: _codecs_pb2.FeatureImputingHeader | None = ...,
-        extension: _codecs_pb2.ExtensionHeader | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["avif", b"avif", "codec", b"codec", "extension", b"extension", "feature_imputing", b"feature_imputing", "jpeg", b"jpeg", "jpeg2000", b"jpeg2000", "lami_go", b"lami_go", "webp", b"webp"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_frame_index", b"_frame_index", "codec", b"codec", "frame_index", b"frame_index", "rounds", b"rounds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["avif", b"avif", "codec", b"codec", "extension", b"extension", "feature_imputing", b"feature_imputing", "feedback_policy", b"feedback_policy", "frame_index", b"frame_index", "height_px", b"height_px", "jpeg", b"jpeg", "jpeg2000", b"jpeg2000", "lami_go", b"lami_go", "max_rounds", b"max_rounds", "quality_target_permille", b"quality_target_permille", "repeated", b"repeated", "round", b"round", "round_budget_bytes", b"round_budget_bytes", "segments", b"segments", "webp", b"webp", "width_px", b"width_px"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_frame_index", b"_frame_index", "codec", b"codec", "element_count", b"element_count", "frame_index", b"frame_index", "height_px", b"height_px", "repair_packets", b"repair_packets", "repeated", b"repeated", "round", b"round", "rounds", b"rounds", "segments", b"segments", "source_packets", b"source_packets", "width_px", b"width_px"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_codec: _TypeAlias = _typing.Literal["lami_go", "jpeg", "jpeg2000", "webp", "avif", "feature_imputing", "extension"]  # noqa: Y015
-    _WhichOneofArgType_codec: _TypeAlias = _typing.Literal["codec", b"codec"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_codec) -> _WhichOneofReturnType_codec | None: ...
+    _WhichOneofReturnType__frame_index: _TypeAlias = _typing.Literal["frame_index"]  # noqa: Y015
+    _WhichOneofArgType__frame_index: _TypeAlias = _typing.Literal["_frame_index", b"_frame_index"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__frame_index) -> _WhichOneofReturnType__frame_index | None: ...
 
 Global___FrameHeader: _TypeAlias = FrameHeader  # noqa: Y015
 
 @_typing.final
 class SegmentHeader(_message.Message):
-    """Number, coding and protection of the elements of one segment in a round."""
+    """One segment of a round: which one it is, how its elements are coded, and which of them the round brings."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     KIND_FIELD_NUMBER: _builtins.int
-    ELEMENT_COUNT_FIELD_NUMBER: _builtins.int
     CODING_FIELD_NUMBER: _builtins.int
-    SOURCE_PACKETS_FIELD_NUMBER: _builtins.int
-    REPAIR_PACKETS_FIELD_NUMBER: _builtins.int
-    SYMBOL_BYTES_FIELD_NUMBER: _builtins.int
     DAMAGE_TOLERANT_FIELD_NUMBER: _builtins.int
     RESENT_FIELD_NUMBER: _builtins.int
     AS_REQUESTED_FIELD_NUMBER: _builtins.int
     WITHHELD_COUNT_FIELD_NUMBER: _builtins.int
     kind: _builtins.int
     """Index into the codec's list of segments."""
-    element_count: _builtins.int
-    """Number of elements: in the first round those of the segment, in a later round those that the round brings."""
     coding: _codecs_pb2.ElementCoding.ValueType
-    """Coding of the elements."""
-    source_packets: _builtins.int
-    """Number of packets that carry elements."""
-    repair_packets: _builtins.int
-    """Number of RaptorQ repair packets in addition."""
-    symbol_bytes: _builtins.int
-    """Size of a RaptorQ symbol in bytes; 0 without repair packets."""
+    """Coding of the elements; absent: fixed."""
     damage_tolerant: _builtins.bool
     """Damaged payloads are useful to the decoder (the sender chose partial checksum coverage, as in UDP-Lite)."""
     resent: _builtins.bytes
-    """In a later round: the elements of the first round's segment that it brings, as an element set (docs/wire.md)."""
+    """The elements that the round brings, as an element set in the segment's full grid (docs/wire.md). Empty, without
+    `as_requested`: all elements of the segment, from the first one on.
+    """
     as_requested: _builtins.bool
-    """In a later round: it brings element_count of the elements that the feedback asked for, chosen by a rule that both
-    ends know (docs/wire.md). Excludes `resent`.
+    """The round brings as many of the elements that the feedback asked for as `element_count` says, chosen by a rule that
+    both ends know (docs/wire.md). Excludes `resent`.
     """
     withheld_count: _builtins.int
     """Number of withheld elements if each packet carries its slice of the mask; 0: none are withheld, or both ends know
@@ -408,11 +466,7 @@ class SegmentHeader(_message.Message):
         self,
         *,
         kind: _builtins.int = ...,
-        element_count: _builtins.int = ...,
         coding: _codecs_pb2.ElementCoding.ValueType = ...,
-        source_packets: _builtins.int = ...,
-        repair_packets: _builtins.int = ...,
-        symbol_bytes: _builtins.int = ...,
         damage_tolerant: _builtins.bool = ...,
         resent: _builtins.bytes = ...,
         as_requested: _builtins.bool = ...,
@@ -420,7 +474,7 @@ class SegmentHeader(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_requested", b"as_requested", "coding", b"coding", "damage_tolerant", b"damage_tolerant", "element_count", b"element_count", "kind", b"kind", "repair_packets", b"repair_packets", "resent", b"resent", "source_packets", b"source_packets", "symbol_bytes", b"symbol_bytes", "withheld_count", b"withheld_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_requested", b"as_requested", "coding", b"coding", "damage_tolerant", b"damage_tolerant", "kind", b"kind", "resent", b"resent", "withheld_count", b"withheld_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -428,14 +482,17 @@ Global___SegmentHeader: _TypeAlias = SegmentHeader  # noqa: Y015
 
 @_typing.final
 class PacketBatch(_message.Message):
-    """Many packets, field by field. Each repeated field has one entry per packet; only `power` may be empty."""
+    """Many packets, field by field. A repeated field has one entry per packet, except where stated.
+
+    The number of a packet says to which segment it belongs: the header counts the packets of each segment, and their
+    numbers follow one another, first those that carry elements, then repair packets.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PAYLOAD_FIELD_NUMBER: _builtins.int
     LENGTH_BYTES_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
-    SEGMENT_FIELD_NUMBER: _builtins.int
     FIRST_ELEMENT_FIELD_NUMBER: _builtins.int
     ELEMENT_COUNT_FIELD_NUMBER: _builtins.int
     CHECKSUM_FIELD_NUMBER: _builtins.int
@@ -444,23 +501,21 @@ class PacketBatch(_message.Message):
     """Payloads, one after the other."""
     @_builtins.property
     def length_bytes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Length of each payload."""
+        """Length of each payload but the last, which has the rest."""
 
     @_builtins.property
     def sequence(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Number of each packet within its round, from 0."""
 
     @_builtins.property
-    def segment(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Index into the frame header's segments."""
-
-    @_builtins.property
     def first_element(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """First element of each packet, in the order after interleaving; for a repair packet its number."""
+        """First element of each packet, in the order after interleaving; 0 for packets of element_count 0. Empty: 0 for all."""
 
     @_builtins.property
     def element_count(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Number of elements in each packet; 0 marks a repair packet."""
+        """Number of elements in each packet. 0 marks a packet of which the header says the rest: a repair packet, or the only
+        packet of a segment, which carries all of its elements. Empty: 0 for all.
+        """
 
     @_builtins.property
     def checksum(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -476,7 +531,6 @@ class PacketBatch(_message.Message):
         payload: _builtins.bytes = ...,
         length_bytes: _abc.Iterable[_builtins.int] | None = ...,
         sequence: _abc.Iterable[_builtins.int] | None = ...,
-        segment: _abc.Iterable[_builtins.int] | None = ...,
         first_element: _abc.Iterable[_builtins.int] | None = ...,
         element_count: _abc.Iterable[_builtins.int] | None = ...,
         checksum: _abc.Iterable[_builtins.int] | None = ...,
@@ -484,7 +538,7 @@ class PacketBatch(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "element_count", b"element_count", "first_element", b"first_element", "length_bytes", b"length_bytes", "payload", b"payload", "power", b"power", "segment", b"segment", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "element_count", b"element_count", "first_element", b"first_element", "length_bytes", b"length_bytes", "payload", b"payload", "power", b"power", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -492,21 +546,16 @@ Global___PacketBatch: _TypeAlias = PacketBatch  # noqa: Y015
 
 @_typing.final
 class FrameEnd(_message.Message):
-    """Ends a round of a frame. Exempt from impairment, and counted."""
+    """Ends a round of a frame: packets that have not come by now are lost. Exempt from impairment, and counted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    PACKET_COUNT_FIELD_NUMBER: _builtins.int
-    packet_count: _builtins.int
-    """Packets sent in this round."""
     def __init__(
         self,
-        *,
-        packet_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["packet_count", b"packet_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -144,21 +144,12 @@ class TransmitRequest(_message.Message):
     IMAGE_FIELD_NUMBER: _builtins.int
     LINK_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
-    MAX_ROUNDS_FIELD_NUMBER: _builtins.int
-    ROUND_BUDGET_BYTES_FIELD_NUMBER: _builtins.int
+    ROUNDS_FIELD_NUMBER: _builtins.int
     BUDGET_BYTES_FIELD_NUMBER: _builtins.int
-    FEEDBACK_POLICY_FIELD_NUMBER: _builtins.int
-    QUALITY_TARGET_PERMILLE_FIELD_NUMBER: _builtins.int
     RESUMPTION_FIELD_NUMBER: _builtins.int
     POWER_ALLOCATION_FIELD_NUMBER: _builtins.int
     UNEQUAL_PROTECTION_FIELD_NUMBER: _builtins.int
-    LAMI_GO_FIELD_NUMBER: _builtins.int
-    JPEG_FIELD_NUMBER: _builtins.int
-    JPEG2000_FIELD_NUMBER: _builtins.int
-    WEBP_FIELD_NUMBER: _builtins.int
-    AVIF_FIELD_NUMBER: _builtins.int
-    FEATURE_IMPUTING_FIELD_NUMBER: _builtins.int
-    EXTENSION_FIELD_NUMBER: _builtins.int
+    CODEC_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """Chosen by the client, 1 to 64 characters of [A-Za-z0-9_-]."""
     frame_index: _builtins.int
@@ -167,16 +158,8 @@ class TransmitRequest(_message.Message):
     """The image: PNG, JPEG, WebP, AVIF, JPEG 2000, GIF, TIFF, BMP or PPM; sides 64 to 1024."""
     seed: _builtins.int
     """Seed of the receiver's samplers."""
-    max_rounds: _builtins.int
-    """Largest number of rounds, the first one included; 0 and 1 both mean one."""
-    round_budget_bytes: _builtins.int
-    """Bytes a later round may cost; 0: no limit."""
     budget_bytes: _builtins.int
     """Bytes the first round may cost; 0: no limit."""
-    feedback_policy: _link_pb2.FeedbackPolicy.ValueType
-    """Which elements the receiver should ask for in later rounds; absent: those that the channel erased."""
-    quality_target_permille: _builtins.int
-    """Estimated quality, in thousandths, at which the receiver stops asking; 0: it does not stop for that."""
     resumption: Global___Resumption.ValueType
     """Whether the client has handed over the frame before."""
     power_allocation: Global___PowerAllocation.ValueType
@@ -186,38 +169,18 @@ class TransmitRequest(_message.Message):
         """Link settings; absent: the defaults."""
 
     @_builtins.property
+    def rounds(self) -> _link_pb2.RoundSettings:
+        """Limits and policy of further rounds; absent: one round."""
+
+    @_builtins.property
     def unequal_protection(self) -> Global___UnequalProtection:
         """Chooses the repair packets of each segment by their expected benefit on the known channel, in place of the codec's
         options. Needs budget_bytes.
         """
 
     @_builtins.property
-    def lami_go(self) -> _codecs_pb2.LamiGoOptions:
-        """lami_go."""
-
-    @_builtins.property
-    def jpeg(self) -> _codecs_pb2.ClassicalOptions:
-        """JPEG."""
-
-    @_builtins.property
-    def jpeg2000(self) -> _codecs_pb2.ClassicalOptions:
-        """JPEG2000."""
-
-    @_builtins.property
-    def webp(self) -> _codecs_pb2.ClassicalOptions:
-        """WebP."""
-
-    @_builtins.property
-    def avif(self) -> _codecs_pb2.ClassicalOptions:
-        """AVIF."""
-
-    @_builtins.property
-    def feature_imputing(self) -> _codecs_pb2.FeatureImputingOptions:
-        """feature_imputing."""
-
-    @_builtins.property
-    def extension(self) -> _codecs_pb2.ExtensionOptions:
-        """A codec from outside this repository."""
+    def codec(self) -> _codecs_pb2.CodecOptions:
+        """The codec and its options."""
 
     def __init__(
         self,
@@ -227,29 +190,18 @@ class TransmitRequest(_message.Message):
         image: _builtins.bytes = ...,
         link: _link_pb2.LinkSettings | None = ...,
         seed: _builtins.int = ...,
-        max_rounds: _builtins.int = ...,
-        round_budget_bytes: _builtins.int = ...,
+        rounds: _link_pb2.RoundSettings | None = ...,
         budget_bytes: _builtins.int = ...,
-        feedback_policy: _link_pb2.FeedbackPolicy.ValueType = ...,
-        quality_target_permille: _builtins.int = ...,
         resumption: Global___Resumption.ValueType = ...,
         power_allocation: Global___PowerAllocation.ValueType = ...,
         unequal_protection: Global___UnequalProtection | None = ...,
-        lami_go: _codecs_pb2.LamiGoOptions | None = ...,
-        jpeg: _codecs_pb2.ClassicalOptions | None = ...,
-        jpeg2000: _codecs_pb2.ClassicalOptions | None = ...,
-        webp: _codecs_pb2.ClassicalOptions | None = ...,
-        avif: _codecs_pb2.ClassicalOptions | None = ...,
-        feature_imputing: _codecs_pb2.FeatureImputingOptions | None = ...,
-        extension: _codecs_pb2.ExtensionOptions | None = ...,
+        codec: _codecs_pb2.CodecOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["avif", b"avif", "codec", b"codec", "extension", b"extension", "feature_imputing", b"feature_imputing", "jpeg", b"jpeg", "jpeg2000", b"jpeg2000", "lami_go", b"lami_go", "link", b"link", "unequal_protection", b"unequal_protection", "webp", b"webp"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["codec", b"codec", "link", b"link", "rounds", b"rounds", "unequal_protection", b"unequal_protection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["avif", b"avif", "budget_bytes", b"budget_bytes", "codec", b"codec", "extension", b"extension", "feature_imputing", b"feature_imputing", "feedback_policy", b"feedback_policy", "frame_index", b"frame_index", "image", b"image", "jpeg", b"jpeg", "jpeg2000", b"jpeg2000", "lami_go", b"lami_go", "link", b"link", "max_rounds", b"max_rounds", "power_allocation", b"power_allocation", "quality_target_permille", b"quality_target_permille", "resumption", b"resumption", "round_budget_bytes", b"round_budget_bytes", "seed", b"seed", "session_id", b"session_id", "unequal_protection", b"unequal_protection", "webp", b"webp"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget_bytes", b"budget_bytes", "codec", b"codec", "frame_index", b"frame_index", "image", b"image", "link", b"link", "power_allocation", b"power_allocation", "resumption", b"resumption", "rounds", b"rounds", "seed", b"seed", "session_id", b"session_id", "unequal_protection", b"unequal_protection"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_codec: _TypeAlias = _typing.Literal["lami_go", "jpeg", "jpeg2000", "webp", "avif", "feature_imputing", "extension"]  # noqa: Y015
-    _WhichOneofArgType_codec: _TypeAlias = _typing.Literal["codec", b"codec"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_codec) -> _WhichOneofReturnType_codec | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TransmitRequest: _TypeAlias = TransmitRequest  # noqa: Y015
 
@@ -566,10 +518,16 @@ class ByteAccount(_message.Message):
     TOTAL_BYTES_FIELD_NUMBER: _builtins.int
     HEADER_BYTES_FIELD_NUMBER: _builtins.int
     SEGMENTS_FIELD_NUMBER: _builtins.int
+    PAYLOAD_BYTES_FIELD_NUMBER: _builtins.int
+    HANDSHAKE_BYTES_FIELD_NUMBER: _builtins.int
     total_bytes: _builtins.int
     """Sum of all bytes."""
     header_bytes: _builtins.int
     """Frame header and end mark."""
+    payload_bytes: _builtins.int
+    """Payloads of all packets, repair packets included: what is left of total_bytes is headers."""
+    handshake_bytes: _builtins.int
+    """Opening of the session and the answer to it. They are not in total_bytes."""
     @_builtins.property
     def segments(self) -> _containers.RepeatedCompositeFieldContainer[Global___SegmentBytes]:
         """One entry per segment, repair packets included."""
@@ -580,10 +538,12 @@ class ByteAccount(_message.Message):
         total_bytes: _builtins.int = ...,
         header_bytes: _builtins.int = ...,
         segments: _abc.Iterable[Global___SegmentBytes] | None = ...,
+        payload_bytes: _builtins.int = ...,
+        handshake_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["header_bytes", b"header_bytes", "segments", b"segments", "total_bytes", b"total_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["handshake_bytes", b"handshake_bytes", "header_bytes", b"header_bytes", "payload_bytes", b"payload_bytes", "segments", b"segments", "total_bytes", b"total_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
