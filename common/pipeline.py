@@ -35,7 +35,7 @@ from gocom.common.types import (
     Reconstruction,
 )
 from gocom.common.wire.feedback import answer_bytes, counted_message, feedback_to_proto
-from gocom.common.wire.frame_headers import header_from_proto, stream_position
+from gocom.common.wire.frame_headers import at_position, header_from_proto, stream_position
 from gocom.common.wire.packet_batches import batch_from_proto, batch_to_proto
 from gocom.v1 import feedback_pb2, link_pb2
 
@@ -146,10 +146,11 @@ def run(
         BudgetTooSmall: the budget is below the codec's floor.
     """
     session = encoder.open(image, goal)
-    message: GoMessage | None = session.first(csi, budget)
+    message: GoMessage | None = at_position(session.first(csi, budget), goal.position)
     result: PipelineResult | None = None
     feedback: Feedback | None = None
     while message is not None:
+        position = message.position
         received, cost, items = transmit(message, channel, goal.link, feedback.wanted if feedback else None)
         rounds = [*(result.rounds if result else []), received]
         picture, reason = _decode(decoder, rounds, sampler_generator(seed, goal.frame_index, message.round))
@@ -163,6 +164,7 @@ def run(
             result.bytes.feedback_bytes += spent
             if arrived:
                 message = session.refine(feedback)
+                message = message and at_position(message, position)
                 answer = feedback_pb2.SendFeedbackResponse(will_send=message is not None)
                 result.bytes.feedback_bytes += answer_bytes(answer)
     assert result is not None

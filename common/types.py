@@ -222,6 +222,11 @@ class Segment:
     keep: Bools | None = None
     repair_packets: int | None = None
 
+    @property
+    def form(self) -> SegmentForm:
+        """Kind, coding and tolerance of damage."""
+        return SegmentForm(self.kind, self.coding, self.damage_tolerant)
+
 
 @dataclass(frozen=True, slots=True)
 class GoMessage:

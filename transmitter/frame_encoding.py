@@ -15,8 +15,17 @@ from gocom.common.errors import BudgetTooSmall
 from gocom.common.image_files import ImageArray, decode_image, to_float
 from gocom.common.packetizer import packetize
 from gocom.common.systems import SYSTEMS
-from gocom.common.types import MAX_SIDE_PX, Budget, Feedback, FrameHeader, Goal, GoMessage, LinkSettings
-from gocom.common.wire.frame_headers import header_to_proto, stream_position
+from gocom.common.types import (
+    MAX_SIDE_PX,
+    Budget,
+    Feedback,
+    FrameHeader,
+    Goal,
+    GoMessage,
+    LinkSettings,
+    StreamPosition,
+)
+from gocom.common.wire.frame_headers import at_position, header_to_proto, stream_position
 from gocom.common.wire.frame_messages import check_side, codec_from_proto, rounds_from_proto
 from gocom.transmitter.resources.repair_and_power import (
     PLAIN,
@@ -96,15 +105,23 @@ def encode_first(encoders: Encoders, frame: FrameRequest, csi: Csi) -> tuple[Del
     start = time.perf_counter()
     session = DeliveryEncoder(encoder, frame.delivery).open(frame.image, frame.goal)
     message = session.first(csi, frame.budget)
+    message = at_position(message, frame.goal.position)
     return session, _pack(session, message, frame.goal.link, frame.budget.max_bytes, start)
 
 
-def encode_next(session: DeliverySession, feedback: Feedback, link: LinkSettings, csi: Csi) -> EncodedRound | None:
-    """Encode a further round; None if the codec has nothing to add. Raises BudgetTooSmall if it costs too much."""
+def encode_next(
+    session: DeliverySession, feedback: Feedback, link: LinkSettings, csi: Csi, position: StreamPosition | None
+) -> EncodedRound | None:
+    """Encode a further round; None if the codec has nothing to add. Raises BudgetTooSmall if it costs too much.
+
+    The position is that of the frame's first round.
+    """
     start = time.perf_counter()
     session.csi = csi
     message = session.refine(feedback)
-    return None if message is None else _pack(session, message, link, feedback.budget_bytes, start)
+    if message is None:
+        return None
+    return _pack(session, at_position(message, position), link, feedback.budget_bytes, start)
 
 
 def for_stream(encoded: EncodedRound, last_frame: int, *, repeated: bool) -> EncodedRound:

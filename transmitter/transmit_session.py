@@ -166,7 +166,10 @@ class TransmitSession:
             return refusal(f"frame {frame.index} is not open")
         try:
             csi = await self._channel_state(frame, feedback.round + 1, session.delivery)
-            encoded = await self._dependencies.encoders.run(lambda: encode_next(session, feedback, self.link, csi))
+            position = frame.headers[0].position
+            encoded = await self._dependencies.encoders.run(
+                lambda: encode_next(session, feedback, self.link, csi, position)
+            )
         except BudgetTooSmall as error:
             return refusal(str(error))
         except Exception as error:

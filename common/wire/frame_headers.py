@@ -22,6 +22,8 @@ from gocom.common.types import (
     ElementCoding,
     FrameDefaults,
     FrameHeader,
+    FrameView,
+    GoMessage,
     Ints,
     SegmentForm,
     SegmentHeader,
@@ -51,17 +53,23 @@ def check_version(opening: link_pb2.SessionOpen) -> None:
         )
 
 
-def own_defaults(header: FrameHeader) -> FrameDefaults:
-    """Return the defaults of a session that a frame opens by itself; the codec's header is the one without options."""
-    return FrameDefaults(
-        header.codec, SYSTEMS.get(header.codec).header(), header.width_px, header.height_px,
-        tuple(segment.form for segment in header.segments), header.rounds,
-    )  # fmt: skip
+def stream_position(frame: FrameView) -> StreamPosition:
+    """Return what the header of a round can rely on.
+
+    A frame without a position opens a session of its own. Then the defaults are those of the frame, except that the
+    codec's header has all of its fields at their defaults, and the frame's index follows by itself.
+    """
+    if frame.position is not None:
+        return frame.position
+    header = SYSTEMS.get(frame.codec).header()
+    forms = tuple(segment.form for segment in frame.segments)
+    defaults = FrameDefaults(frame.codec, header, frame.width_px, frame.height_px, forms, frame.rounds)
+    return StreamPosition(defaults, frame.frame_index - 1)
 
 
-def stream_position(header: FrameHeader) -> StreamPosition:
-    """Return what a header can rely on. Without a position, its frame opens a session and has no frame before it."""
-    return header.position or StreamPosition(own_defaults(header), header.frame_index - 1)
+def at_position(message: GoMessage, position: StreamPosition | None) -> GoMessage:
+    """Return the message with a position in its stream: the given one, or else its own (`stream_position`)."""
+    return replace(message, position=position or stream_position(message))
 
 
 def defaults_to_proto(defaults: FrameDefaults) -> link_pb2.FrameDefaults:
@@ -239,20 +247,21 @@ def _segment_from_proto(
     spans: Ints | None = unpack_spans(message.resent, whole) if message.resent else None
     if spans is not None and message.as_requested:
         raise InvalidInput("segments.resent: set, and as_requested too")
+    source, repair = packets
+    # A few bytes must not announce more elements than the packets can bring. A number that follows from the size of the
+    # image may: of a segment that is withheld as a whole no packet is sent.
+    limit = min(whole, source * MAX_PACKET_ELEMENTS)
     if _count_is_sent(codec, form.kind, message.as_requested, spans is not None):
         count = next(counts, -1)
         if count < 0:
             raise InvalidInput(f"header.element_count: too few entries, none for {spec.name!r}")
+    elif spans is not None:
+        count = int(spans[:, 1].sum())
     else:
-        count = whole if spans is None else int(spans[:, 1].sum())
-    source, repair = packets
-    limits = {
-        f"header.element_count of {spec.name!r}": (count, min(whole, source * MAX_PACKET_ELEMENTS)),
-        f"header.source_packets of {spec.name!r}": (source, count),
-    }
-    for name, (value, limit) in limits.items():
-        if value > limit:
-            raise InvalidInput(f"{name}: {value} is more than {limit}")
+        count = limit = whole
+    for name, value, most in (("element_count", count, limit), ("source_packets", source, count)):
+        if value > most:
+            raise InvalidInput(f"header.{name}: {value} of {spec.name!r} is more than {most}")
     if message.withheld_count and message.withheld_count >= count:
         raise InvalidInput(f"segments.withheld_count: {message.withheld_count} of {count} elements")
     return SegmentHeader(
