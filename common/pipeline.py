@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gocom.common.byte_account import ByteAccount, count_bytes, frame_items
 from gocom.common.codec_interfaces import GenerativeDecoder, SemanticEncoder
@@ -115,7 +115,7 @@ def run(
     image: ImageArray,
     goal: Goal,
     *,
-    encoder: SemanticEncoder,
+    encoder: SemanticEncoder[Any],
     decoder: GenerativeDecoder,
     channel: Channel = clean_channel,
     ask: RequestMore | None = None,
@@ -144,7 +144,7 @@ def run(
     Raises:
         BudgetTooSmall: the budget is below the codec's floor.
     """
-    session = encoder.open(image, goal)
+    session = encoder.open(encoder.analyse(image), goal)
     message: GoMessage | None = session.first(csi, budget)
     result: PipelineResult | None = None
     feedback: Feedback | None = None
@@ -161,7 +161,8 @@ def run(
             arrived, spent = _send_feedback(request, reverse_channel, attempts)
             result.bytes.feedback_bytes += spent
             if arrived:
-                message = session.refine(feedback)
+                limit = Budget.smallest(feedback.budget_bytes, goal.round_budget_bytes)
+                message = session.refine(feedback, csi, limit)
                 answer = feedback_pb2.SendFeedbackResponse(will_send=message is not None)
                 result.bytes.feedback_bytes += answer_bytes(answer)
     assert result is not None

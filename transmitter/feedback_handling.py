@@ -38,13 +38,8 @@ def count_attempts(frame: Frame, request: feedback_pb2.SendFeedbackRequest) -> N
     frame.feedback_bytes += sum(len(counted_message(request, n)) for n in range(counted, request.attempt + 1))
 
 
-def check_feedback(
-    request: feedback_pb2.SendFeedbackRequest, first: FrameHeader, link: LinkSettings, round_budget_bytes: int
-) -> Feedback:
-    """Return the feedback of a request that fits the frame's first round. Raises InvalidInput.
-
-    Its budget in bytes is the smaller of the receiver's and `round_budget_bytes`; 0 stands for no limit.
-    """
+def check_feedback(request: feedback_pb2.SendFeedbackRequest, first: FrameHeader, link: LinkSettings) -> Feedback:
+    """Return the feedback of a request that fits the frame's first round. Raises InvalidInput."""
     wanted: dict[int, Ints] = {}
     named: set[int] = set()
     for item in request.wanted:
@@ -56,14 +51,13 @@ def check_feedback(
             wanted[item.kind] = spans
     if len(request.text) > MAX_TEXT:
         raise InvalidInput(f"text: {len(request.text)} characters are more than {MAX_TEXT}")
-    budgets = [b for b in (request.budget_bytes, round_budget_bytes) if b]
     return Feedback(
         frame_index=request.frame_index,
         round=request.round,
         wanted=wanted,
         label=request.label if request.HasField("label") else None,
         text=request.text if request.HasField("text") else None,
-        budget_bytes=min(budgets, default=0),
+        budget_bytes=request.budget_bytes,
         link=link_report_from_proto(request),
     )
 

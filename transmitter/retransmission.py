@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from gocom.common.byte_account import message_bytes
 from gocom.common.rounds import spans_to_positions, thin_spans
-from gocom.common.types import Feedback, GoMessage, LinkSettings, Segment
+from gocom.common.types import Budget, Feedback, Goal, GoMessage, Segment
 
 
-def resend(first: GoMessage, feedback: Feedback, link: LinkSettings) -> GoMessage | None:
+def resend(first: GoMessage, feedback: Feedback, budget: Budget, goal: Goal) -> GoMessage | None:
     """Return a further round with the requested elements of the first one, as many as the budget allows.
 
     Elements that the first round withheld can be requested, too. Elements that do not fit are left out by a rule that
@@ -17,9 +17,9 @@ def resend(first: GoMessage, feedback: Feedback, link: LinkSettings) -> GoMessag
 
     Args:
         first: the message of round 0.
-        feedback: the request; its spans refer to elements of `first`, its `budget_bytes` (0: no limit) to every byte of
-            the new round.
-        link: link settings of the session.
+        feedback: the request; its spans refer to elements of `first`.
+        budget: limit on every byte of the new round.
+        goal: the goal that `first` was encoded for, with the packetizer settings.
 
     Returns:
         The message of round `feedback.round + 1`; None if nothing fits.
@@ -30,7 +30,7 @@ def resend(first: GoMessage, feedback: Feedback, link: LinkSettings) -> GoMessag
     while low < high:
         middle = (low + high + 1) // 2 if best is not None or high != wanted else high
         message = _select(first, feedback, middle)
-        if feedback.budget_bytes and message_bytes(message, link) > feedback.budget_bytes:
+        if budget.max_bytes and message_bytes(message, goal.link) > budget.max_bytes:
             high = middle - 1
         else:
             low, best = middle, message
