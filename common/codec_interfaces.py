@@ -6,7 +6,8 @@ The base class of channel faults is in channel_emulator/fault_bases/fault.py.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from gocom.common.csi import Csi
 from gocom.common.image_files import ImageArray
@@ -14,6 +15,33 @@ from gocom.common.types import Budget, Feedback, Goal, GoMessage, ReceivedMessag
 
 if TYPE_CHECKING:
     import torch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Analysis:
+    """An image, and in subclasses what an encoder knows about it whatever the goal: latents, tokens, an attention map.
+
+    What only some goals need may be a function that computes it when it is first called.
+
+    Attributes:
+        image: float32 [3, H, W] in [0, 1].
+    """
+
+    image: ImageArray
+
+    @property
+    def width_px(self) -> int:
+        """Width of the image."""
+        return self.image.shape[2]
+
+    @property
+    def height_px(self) -> int:
+        """Height of the image."""
+        return self.image.shape[1]
+
+
+AnalysisT = TypeVar("AnalysisT", bound=Analysis)
+"""A codec's own type of Analysis. Code that is for every codec writes `SemanticEncoder[Any]`."""
 
 
 class EncoderSession(Protocol):
@@ -26,22 +54,38 @@ class EncoderSession(Protocol):
         The same holds for `refine`.
 
         Args:
-            csi: channel state, for codecs that adapt to it. The bundled codecs do not.
+            csi: channel state, for codecs that adapt to it.
             budget: bytes that the round may cost.
 
         Raises:
             BudgetTooSmall: the budget is below the codec's floor.
         """
 
-    def refine(self, feedback: Feedback) -> GoMessage | None:
-        """Return the message of the next round, which answers feedback; None if there is nothing to send."""
+    def refine(self, feedback: Feedback, csi: Csi, budget: Budget) -> GoMessage | None:
+        """Return the message of the next round, which answers feedback; None if there is nothing to send.
+
+        Args:
+            feedback: the receiver's request.
+            csi: channel state, for codecs that adapt to it.
+            budget: bytes that the round may cost, by the receiver's limit and the sender's.
+        """
 
 
-class SemanticEncoder(Protocol):
-    """The transmitter's end of a codec."""
+class SemanticEncoder(Protocol[AnalysisT]):
+    """The transmitter's end of a codec.
 
-    def open(self, image: ImageArray, goal: Goal) -> EncoderSession:
-        """Start the encoding of an image, float32 [3, H, W] in [0, 1], with the options and limits of `goal`."""
+    An encoder whose messages follow from the channel state has an attribute `adapts_to_channel = True`. Then the
+    transmitter asks for the state of the channel before each round, instead of passing one that may be a while old.
+    """
+
+    def analyse(self, image: ImageArray) -> AnalysisT:
+        """Return what the encoding of an image, float32 [3, H, W] in [0, 1], needs whatever the goal.
+
+        It may be opened any number of times, so whoever encodes an image with several options analyses it once.
+        """
+
+    def open(self, analysis: AnalysisT, goal: Goal) -> EncoderSession:
+        """Start the encoding of an image, with the options and limits of `goal`."""
 
 
 class GenerativeDecoder(Protocol):

@@ -42,6 +42,13 @@ class CodecWorker(Generic[T]):
             self._codecs[name] = self._registry.get(name)(self._device)
         return self._codecs[name]
 
+    async def loaded(self, name: str) -> T:
+        """Return the codec of that name, which the worker's thread loads on first use, with the errors of `codec`.
+
+        Its attributes may be read; it must run only within a function given to `run`.
+        """
+        return self._codecs[name] if name in self._codecs else await self.run(lambda: self.codec(name))
+
     async def run(self, function: Callable[[], R]) -> R:
         """Return the result of a function that is called in the worker's thread.
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gocom.common.byte_account import ByteAccount, count_bytes, frame_items
 from gocom.common.codec_interfaces import GenerativeDecoder, SemanticEncoder
@@ -116,7 +116,7 @@ def run(
     image: ImageArray,
     goal: Goal,
     *,
-    encoder: SemanticEncoder,
+    encoder: SemanticEncoder[Any],
     decoder: GenerativeDecoder,
     channel: Channel = clean_channel,
     ask: RequestMore | None = None,
@@ -145,7 +145,7 @@ def run(
     Raises:
         BudgetTooSmall: the budget is below the codec's floor.
     """
-    session = encoder.open(image, goal)
+    session = encoder.open(encoder.analyse(image), goal)
     message: GoMessage | None = at_position(session.first(csi, budget), goal.position)
     result: PipelineResult | None = None
     feedback: Feedback | None = None
@@ -163,7 +163,8 @@ def run(
             arrived, spent = _send_feedback(request, reverse_channel, attempts)
             result.bytes.feedback_bytes += spent
             if arrived:
-                message = session.refine(feedback)
+                limit = Budget.smallest(feedback.budget_bytes, goal.round_budget_bytes)
+                message = session.refine(feedback, csi, limit)
                 message = message and at_position(message, position)
                 answer = feedback_pb2.SendFeedbackResponse(will_send=message is not None)
                 result.bytes.feedback_bytes += answer_bytes(answer)

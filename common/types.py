@@ -105,6 +105,11 @@ class Budget:
 
     max_bytes: int | None = None
 
+    @classmethod
+    def smallest(cls, *limits_bytes: int) -> Budget:
+        """Return the budget that keeps to several limits in bytes, of which 0 stands for no limit."""
+        return cls(min((limit for limit in limits_bytes if limit), default=None))
+
 
 @dataclass(frozen=True, slots=True)
 class RoundSettings:
@@ -368,7 +373,7 @@ class Feedback:
         wanted: requested elements by segment kind: int64 [S, 2] of (start, length) in the segment's full grid.
         label: label from the receiver's task; None: there is none.
         text: what the receiver wants, in words; None: not given.
-        budget_bytes: bytes that the further round may cost; 0: no limit.
+        budget_bytes: bytes that the further round may cost according to the receiver; 0: no limit.
         link: the receiver's estimate of the link; None: not given.
     """
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 from gocom.channel_emulator.chain import Chain
 from gocom.channel_emulator.proxy.feedback_as_packets import arrives
 from gocom.common.channel_spec import parse_spec
-from gocom.common.codec_interfaces import GenerativeDecoder, SemanticEncoder
+from gocom.common.codec_interfaces import AnalysisT, EncoderSession, GenerativeDecoder, SemanticEncoder
 from gocom.common.csi import Csi
 from gocom.common.image_files import ImageArray, read_samples, square_crop, to_float
 from gocom.common.pipeline import PipelineResult, run
@@ -30,7 +32,7 @@ class Codec:
     """Both ends of one codec, with options."""
 
     name: str
-    encoder: SemanticEncoder
+    encoder: SemanticEncoder[Any]
     decoder: GenerativeDecoder
 
     def send(
@@ -55,6 +57,33 @@ class Codec:
             ask=ask_for_missing, reverse_channel=partial(arrives, reverse), attempts=feedback_attempts, csi=csi,
             budget=Budget(budget), seed=seed if sampler_seed is None else sampler_seed,
         )  # fmt: skip
+
+
+class RememberingEncoder(Generic[AnalysisT]):
+    """An encoder that analyses a picture once, however often it is encoded.
+
+    Args:
+        encoder: the encoder.
+        keep: pictures whose analyses are kept, the last ones that were asked for; None: all.
+    """
+
+    def __init__(self, encoder: SemanticEncoder[AnalysisT], keep: int | None = None) -> None:
+        self._encoder, self._keep = encoder, keep
+        self._known: OrderedDict[bytes, AnalysisT] = OrderedDict()
+
+    def analyse(self, image: ImageArray) -> AnalysisT:
+        """As the encoder's."""
+        key = hashlib.blake2b(image.tobytes() + repr(image.shape).encode(), digest_size=16).digest()
+        if key not in self._known:
+            self._known[key] = self._encoder.analyse(image)
+            if self._keep is not None and len(self._known) > self._keep:
+                self._known.popitem(last=False)
+        self._known.move_to_end(key)
+        return self._known[key]
+
+    def open(self, analysis: AnalysisT, goal: Goal) -> EncoderSession:
+        """As the encoder's."""
+        return self._encoder.open(analysis, goal)
 
 
 def ask_for_missing(rounds: Sequence[ReceivedMessage], picture: Reconstruction | None) -> Feedback | None:

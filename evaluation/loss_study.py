@@ -22,11 +22,10 @@ from tqdm import tqdm
 from gocom.common.errors import BudgetTooSmall
 from gocom.common.image_files import ImageArray
 from gocom.common.image_quality import psnr_db
-from gocom.common.rounds import merge_rounds
 from gocom.evaluation.codec_setup import make_codec, pictures
 from gocom.evaluation.fillers import nearest_received
 from gocom.evaluation.judge import Judge, interval
-from gocom.receiver.decoders.lami_go import LamiGoDecoder, TokenGrid
+from gocom.receiver.decoders.lami_go import LamiGoDecoder
 
 
 class Study:
@@ -40,8 +39,8 @@ class Study:
 
     def fill(self, rounds: list[Any], image: ImageArray) -> ImageArray:
         """The picture that neighbour filling makes of what arrived."""
-        grid = TokenGrid(rounds, merge_rounds(rounds))
-        tokens = torch.from_numpy(nearest_received(grid.tokens, grid.received))[None]
+        frame = self.decoder.arrived_frame(rounds, torch.Generator())
+        tokens = torch.from_numpy(nearest_received(frame.latent.numpy(), frame.received.numpy()))[None]
         with torch.inference_mode():
             x_hat = self.decoder.tokenizer.decode(tokens.to(self.decoder.device))[0].cpu().numpy()
         cropped: ImageArray = x_hat[:, : image.shape[1], : image.shape[2]]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from gocom.common.codec_interfaces import GenerativeDecoder
 from gocom.common.codec_worker import CodecWorker
-from gocom.common.errors import DecodeFailed
+from gocom.common.errors import DecodeFailed, NotReady
 from gocom.common.image_files import png_bytes, to_uint8
 from gocom.common.logs import get_logger
 from gocom.common.packetizer import depacketize
@@ -84,7 +84,10 @@ class DecodeInput:
         return sampler_generator(self.seed, last.frame_index, last.round)
 
 
-WARM_SIDE_PX, WARM_ELEMENTS = 256, 1024
+WARM_SIDE_PX = 256
+"""Side in pixels of the picture of a warm-up pass."""
+WARM_ELEMENTS = 64
+"""Number of elements, in a warm-up pass, of a segment whose length the size of the picture does not determine."""
 
 
 def unpack(arrived: ArrivedRound, link: LinkSettings) -> ReceivedMessage:
@@ -154,21 +157,30 @@ def reconstruct(decoders: Decoders, frame: DecodeInput) -> Reconstruction:
 
 
 def warm_up(decoders: Decoders, codec: str) -> None:
-    """Load a codec and run it once on a frame whose elements (one for each 8x8 patch) are all erased."""
+    """Load a codec. If it has nets (System.knowledge), run it once on a frame of which everything was erased.
+
+    Raises:
+        NotReady: the codec makes no picture of that frame, or a model is missing.
+    """
     system = SYSTEMS.get(codec)
-    nothing, erased = np.zeros(WARM_ELEMENTS, np.int64), np.zeros(WARM_ELEMENTS, bool)
-    kinds = range(len(system.segments))
+    decoders.codec(codec)
+    if not system.knowledge:
+        return
+    counts = [
+        spec.count(WARM_SIDE_PX, WARM_SIDE_PX) if spec.count else min(WARM_ELEMENTS, spec.max_elements or WARM_ELEMENTS)
+        for spec in system.segments
+    ]
     header = FrameHeader(
         codec, system.header(), WARM_SIDE_PX, WARM_SIDE_PX,
-        tuple(SegmentHeader(kind, WARM_ELEMENTS, ElementCoding.FIXED, 1) for kind in kinds),
+        tuple(SegmentHeader(kind, count, ElementCoding.FIXED, 1) for kind, count in enumerate(counts)),
     )  # fmt: skip
-    segments = tuple(ReceivedSegment(kind, nothing, erased) for kind in kinds)
-    decoders.codec(codec)
+    segments = tuple(
+        ReceivedSegment(kind, np.zeros(count, np.int64), np.zeros(count, bool)) for kind, count in enumerate(counts)
+    )
     try:
-        reconstruct(decoders, DecodeInput((ReceivedMessage(header, segments, len(kinds), 0),), seed=0))
+        reconstruct(decoders, DecodeInput((ReceivedMessage(header, segments, len(counts), 0),), seed=0))
     except Exception as error:
-        # The made-up frame may not suit the codec; even if the codec makes no picture of it, its nets are loaded.
-        log.warning("no warm-up pass", codec=codec, reason=str(error))
+        raise NotReady(f"{codec}: no picture in the warm-up pass ({type(error).__name__}: {error})") from error
 
 
 def picture_to_proto(

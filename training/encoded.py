@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from gocom.common.image_files import Sample, to_float
-from gocom.common.nets.autoencoder import PATCH_PX
+from gocom.common.patch_grid import PATCH_PX
 
 Encode = Callable[[Tensor], Tensor]
 """A picture float32 [1,3,H,W] in [0,1], sides multiples of 8 -> what is kept of it."""

@@ -23,10 +23,10 @@ from torch import Tensor
 from gocom.common.errors import InvalidInput
 from gocom.common.image_files import square_crop, to_float
 from gocom.common.model_files import model_folder
-from gocom.common.nets.autoencoder import PATCH_PX
 from gocom.common.nets.classifier import Classifier
 from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.vae import Vae
+from gocom.common.patch_grid import PATCH_PX
 from gocom.common.samplers.feature_imputation import ImputerSettings, impute, make_scheduler, predict
 from gocom.common.systems.feature_imputing import LATENT_CHANNELS, PacketOrder
 from gocom.training.data import data_terms, find_sources, load_samples

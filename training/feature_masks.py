@@ -10,10 +10,10 @@ from torch import Tensor
 
 from gocom.common.element_order import transmission_order
 from gocom.common.packetizer import packetize
+from gocom.common.patch_grid import PATCH_PX
 from gocom.common.systems.feature_imputing import (
     FEATURES,
     LATENT_CHANNELS,
-    PATCH_PX,
     FeatureImputingHeader,
     PacketOrder,
     element_order,

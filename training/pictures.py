@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gocom.common.nets.autoencoder import PATCH_PX
 from gocom.common.nets.classifier import Classifier
+from gocom.common.patch_grid import PATCH_PX
 from gocom.training.data import MOST_VIVID, VIVID, CropSampler, data_terms, find_sources, load_samples
 
 JUDGED_PX = 256

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gocom.common.errors import InvalidInput, UnknownName
-from gocom.common.nets.autoencoder import PATCH_PX
+from gocom.common.patch_grid import PATCH_PX
 from gocom.evaluation.st_lpips import StLpips
 from gocom.training.discriminator import Adversary
 from gocom.training.perceptual import PerceptualDistance

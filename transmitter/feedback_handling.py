@@ -39,10 +39,7 @@ def count_attempts(frame: Frame, request: feedback_pb2.SendFeedbackRequest) -> N
 
 
 def check_feedback(
-    request: feedback_pb2.SendFeedbackRequest,
-    headers: Sequence[FrameHeader],
-    link: LinkSettings,
-    round_budget_bytes: int,
+    request: feedback_pb2.SendFeedbackRequest, headers: Sequence[FrameHeader], link: LinkSettings
 ) -> Feedback:
     """Return the feedback of a request, checked against the codec's specification. Raises InvalidInput.
 
@@ -50,8 +47,6 @@ def check_feedback(
         request: the message.
         headers: headers of the frame's rounds so far.
         link: link settings of the session.
-        round_budget_bytes: the sender's limit. The budget of the feedback is the smaller of it and the receiver's; 0
-            stands for no limit.
     """
     wanted: dict[int, Ints] = {}
     named: set[int] = set()
@@ -64,14 +59,13 @@ def check_feedback(
             wanted[item.kind] = spans
     if len(request.text) > MAX_TEXT:
         raise InvalidInput(f"text: {len(request.text)} characters are more than {MAX_TEXT}")
-    budgets = [b for b in (request.budget_bytes, round_budget_bytes) if b]
     return Feedback(
         frame_index=request.frame_index,
         round=request.round,
         wanted=wanted,
         label=request.label if request.HasField("label") else None,
         text=request.text if request.HasField("text") else None,
-        budget_bytes=min(budgets, default=0),
+        budget_bytes=request.budget_bytes,
         link=link_report_from_proto(request),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,7 @@ from gocom.transmitter.resources.repair_and_power import (
 from gocom.transmitter.resources.unequal_protection import SegmentProtection
 from gocom.v1 import link_pb2, transmitter_pb2
 
-Encoders = CodecWorker[SemanticEncoder]
+Encoders = CodecWorker[SemanticEncoder[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,29 +100,34 @@ def read_request(request: transmitter_pb2.TransmitRequest, link: LinkSettings) -
     return FrameRequest(to_float(pixels), codec, goal, budget, delivery_from_proto(request))
 
 
+async def adapts_to_channel(encoders: Encoders, frame: FrameRequest) -> bool:
+    """Return whether the rounds of a frame follow from the channel state. Raises NotReady if a model is missing."""
+    return DeliveryEncoder(await encoders.loaded(frame.codec), frame.delivery).adapts_to_channel
+
+
 def encode_first(encoders: Encoders, frame: FrameRequest, csi: Csi) -> tuple[DeliverySession, EncodedRound]:
     """Encode the first round, in the worker's thread. Raises BudgetTooSmall, and any error of the codec."""
-    encoder = encoders.codec(frame.codec)
+    encoder = DeliveryEncoder(encoders.codec(frame.codec), frame.delivery)
     start = time.perf_counter()
-    session = DeliveryEncoder(encoder, frame.delivery).open(frame.image, frame.goal)
+    session = encoder.open(encoder.analyse(frame.image), frame.goal)
     message = session.first(csi, frame.budget)
     message = at_position(message, frame.goal.position)
     return session, _pack(session, message, frame.goal.link, frame.budget.max_bytes, start)
 
 
 def encode_next(
-    session: DeliverySession, feedback: Feedback, link: LinkSettings, csi: Csi, position: StreamPosition | None
-) -> EncodedRound | None:
+    session: DeliverySession, feedback: Feedback, link: LinkSettings, csi: Csi, budget: Budget,
+    position: StreamPosition | None,
+) -> EncodedRound | None:  # fmt: skip
     """Encode a further round; None if the codec has nothing to add. Raises BudgetTooSmall if it costs too much.
 
     The position is that of the frame's first round.
     """
     start = time.perf_counter()
-    session.csi = csi
-    message = session.refine(feedback)
+    message = session.refine(feedback, csi, budget)
     if message is None:
         return None
-    return _pack(session, at_position(message, position), link, feedback.budget_bytes, start)
+    return _pack(session, at_position(message, position), link, budget.max_bytes, start)
 
 
 def for_stream(encoded: EncodedRound, last_frame: int, *, repeated: bool) -> EncodedRound:

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from gocom.common.byte_account import message_bytes
 from gocom.common.rounds import clip_spans, spans_to_positions, thin_spans
-from gocom.common.types import Feedback, GoMessage, LinkSettings, Segment
+from gocom.common.types import Budget, Feedback, Goal, GoMessage, Segment
 
 
-def resend(content: GoMessage, feedback: Feedback, link: LinkSettings) -> GoMessage | None:
+def resend(content: GoMessage, feedback: Feedback, budget: Budget, goal: Goal) -> GoMessage | None:
     """Return a further round with the requested elements of a message, as many as the budget allows.
 
     Elements that the message withholds can be requested, too. Elements that do not fit are left out by a rule that
@@ -19,8 +19,9 @@ def resend(content: GoMessage, feedback: Feedback, link: LinkSettings) -> GoMess
     Args:
         content: everything that there is to send, in segments without spans: the message of round 0, or that of a later
             round with all elements of its segments. Requested segments and elements that it has not got are left out.
-        feedback: the request. Its `budget_bytes` (0: no limit) limits every byte of the new round.
-        link: link settings of the session.
+        feedback: the request.
+        budget: limit on every byte of the new round.
+        goal: the goal that the frame is encoded for, with the packetizer settings.
 
     Returns:
         The message of round `feedback.round + 1`; None if nothing fits.
@@ -36,7 +37,7 @@ def resend(content: GoMessage, feedback: Feedback, link: LinkSettings) -> GoMess
     while low < high:
         middle = (low + high + 1) // 2 if best is not None or high != wanted else high
         message = _select(content, feedback, middle, known)
-        if feedback.budget_bytes and message_bytes(message, link) > feedback.budget_bytes:
+        if budget.max_bytes and message_bytes(message, goal.link) > budget.max_bytes:
             high = middle - 1
         else:
             low, best = middle, message

@@ -20,7 +20,7 @@ from gocom.common.csi import Csi
 from gocom.common.errors import BudgetTooSmall, GoComError, InvalidInput, NotReady
 from gocom.common.logs import get_logger
 from gocom.common.settings import TransmitterSettings
-from gocom.common.types import Feedback, FrameHeader, LinkSettings, StreamPosition
+from gocom.common.types import Budget, Feedback, FrameHeader, LinkSettings, StreamPosition
 from gocom.common.wire.feedback import answer_bytes, check_attempt
 from gocom.common.wire.frame_headers import WIRE_VERSION, defaults_to_proto, stream_position
 from gocom.common.wire.frame_messages import link_to_proto
@@ -30,6 +30,7 @@ from gocom.transmitter.frame_admission import FrameAdmission
 from gocom.transmitter.frame_encoding import (
     EncodedRound,
     Encoders,
+    adapts_to_channel,
     encode_first,
     encode_next,
     for_stream,
@@ -37,7 +38,6 @@ from gocom.transmitter.frame_encoding import (
 from gocom.transmitter.frame_table import INVALID, LINK, UNDECODABLE, ClientStream, Frame, FrameTable
 from gocom.transmitter.link_connection import LinkConnection, is_transient
 from gocom.transmitter.outbox import Outbox
-from gocom.transmitter.resources.repair_and_power import PLAIN, Delivery
 from gocom.transmitter.round_sent_event import count_sent, sent_event
 from gocom.v1 import feedback_pb2, link_pb2, transmitter_pb2
 
@@ -156,7 +156,7 @@ class TransmitSession:
             return refusal(f"round {request.round} is not the last one; that is {frame.last_round}")
         if request.round + 1 >= frame.rounds.max_rounds:
             return refusal(f"the frame has {frame.rounds.max_rounds} rounds at most")
-        feedback = check_feedback(request, frame.headers, self.link, frame.rounds.round_budget_bytes)
+        feedback = check_feedback(request, frame.headers, self.link)
         self._dependencies.channel_state.add_report(feedback.link)
         return await self._answers.make(key, self._refine(frame, feedback))
 
@@ -165,11 +165,10 @@ class TransmitSession:
         if session is None:
             return refusal(f"frame {frame.index} is not open")
         try:
-            csi = await self._channel_state(frame, feedback.round + 1, session.delivery)
-            position = frame.headers[0].position
-            encoded = await self._dependencies.encoders.run(
-                lambda: encode_next(session, feedback, self.link, csi, position)
-            )
+            csi = await self._channel_state(frame, feedback.round + 1, session.adapts_to_channel)
+            budget = Budget.smallest(feedback.budget_bytes, frame.rounds.round_budget_bytes)
+            work = partial(encode_next, session, feedback, self.link, csi, budget, frame.headers[0].position)
+            encoded = await self._dependencies.encoders.run(work)
         except BudgetTooSmall as error:
             return refusal(str(error))
         except Exception as error:
@@ -189,14 +188,14 @@ class TransmitSession:
         await self._send_queue.put((frame, cuts, encoded))
         return feedback_pb2.SendFeedbackResponse(will_send=True)
 
-    async def _channel_state(self, frame: Frame, round_: int, delivery: Delivery) -> Csi:
+    async def _channel_state(self, frame: Frame, round_: int, adapts: bool) -> Csi:
         """Return the channel state for a round of a frame that is about to be encoded.
 
-        The emulator is asked again if powers or repair packets follow from the state, because the channel may have
-        changed since the last answer.
+        The emulator is asked again if the round follows from the state, because the channel may have changed since the
+        last answer.
         """
         payload_bytes = self.link.max_payload_bytes
-        return await self._dependencies.channel_state.get(frame.index, round_, payload_bytes, refresh=delivery != PLAIN)
+        return await self._dependencies.channel_state.get(frame.index, round_, payload_bytes, refresh=adapts)
 
     async def _encode_all(self) -> None:
         encoders = self._dependencies.encoders
@@ -205,7 +204,7 @@ class TransmitSession:
             try:
                 request = request or await self._admission.load(frame)
                 request = replace(request, goal=replace(request.goal, position=self._position))
-                csi = await self._channel_state(frame, 0, request.delivery)
+                csi = await self._channel_state(frame, 0, await adapts_to_channel(encoders, request))
                 work = partial(encode_first, encoders, request, csi)
                 frame.session, encoded = await encoders.run(work)
             except Exception as error:

@@ -17,9 +17,6 @@ from torch.nn import functional as F
 
 from gocom.common.nets.blocks import residual_stack
 
-PATCH_PX = 8
-"""Side in pixels of the patch that a latent position stands for."""
-
 
 def patch_encoder(channels: int, quarter_channels: int, eighth_channels: int, blocks: tuple[int, int]) -> nn.Sequential:
     """Return the encoder, [B,3,H,W] -> [B,channels,H/8,W/8].

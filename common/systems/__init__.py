@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from gocom.common.entropy.coders import ElementCoder, FixedCoder, HuffmanCoder, RangeCoder
 from gocom.common.entropy.context_coder import ContextCoder
@@ -124,8 +125,11 @@ class System:
         header: type of the codec's part of the frame header.
         options: type of the codec's options, which a user may set.
         segments: segments that are sent; the index of a segment is its `kind` on the wire.
-        knowledge: names of the model folders that must be identical at both ends.
+        knowledge: names of the model folders that must be identical at both ends. A codec that names any has nets: the
+            receiver warms it up with a frame of which nothing arrived, and must get a picture.
         summary: description in one line for `gocom codecs`.
+        header_fields: function from the options to those header fields that follow from them, but are not copies of
+            options of the same name; None: there are none.
     """
 
     name: str
@@ -134,11 +138,21 @@ class System:
     segments: tuple[SegmentSpec, ...]
     knowledge: tuple[str, ...] = ()
     summary: str = ""
+    header_fields: Callable[[Any], dict[str, Any]] | None = None
 
     def header_template(self, options: Parameters) -> Parameters:
-        """Return the codec's header as far as it follows from the options alone: fields of the same name are equal."""
-        shared = options.model_dump(include=set(self.header.model_fields), exclude_none=True)
-        return self.header(**shared)
+        """Return the codec header as far as the codec's options determine it.
+
+        Fields that both have are copied, unless the option is None. `header_fields` gives others that follow from the
+        options, and the rest have their defaults.
+        """
+        derived = self.header_fields(options) if self.header_fields else {}
+        return self.header(**shared_values(options, self.header.model_fields) | derived)
+
+
+def shared_values(source: Parameters, names: Collection[str]) -> dict[str, Any]:
+    """Return the values of those fields of a header or of options that have one of the names, and are not None."""
+    return {name: value for name, value in source if name in names and value is not None}
 
 
 SYSTEMS: Registry[System] = Registry("codec", "gocom.common.systems")

@@ -15,6 +15,7 @@ from pydantic import Field
 from gocom.common.counter_rng import CounterRng
 from gocom.common.entropy.frequency_tables import FrequencyTable, load_table
 from gocom.common.model_files import model_folder
+from gocom.common.patch_grid import PATCH_PX, grid_shape, patch_count
 from gocom.common.quantizer import UniformQuantizer, load_quantizer
 from gocom.common.systems import SYSTEMS, SegmentSpec, System
 from gocom.common.types import MAX_SIDE_PX, Bools, ElementCoding, FrameView, Ints, Parameters
@@ -22,7 +23,6 @@ from gocom.common.types import MAX_SIDE_PX, Bools, ElementCoding, FrameView, Int
 FEATURES, ROI = 0, 1
 """Kinds of segments: the features outside the region of interest, and those inside it if there is one."""
 LATENT_CHANNELS = 8
-PATCH_PX = 8
 LEVELS = 128
 """Number of levels of the 7-bit quantizer."""
 MAX_GRID = MAX_SIDE_PX // PATCH_PX
@@ -51,70 +51,63 @@ class Importance(str, Enum):
     UNIFORM = "uniform"
 
 
-Steps = Annotated[int, Field(ge=1, le=1000)]
-Eta = Annotated[float, Field(ge=0, le=1)]
 Patches = Annotated[int, Field(ge=0, le=MAX_GRID)]
 
 
-class FeatureImputingHeader(Parameters):
+class FeatureImputingShared(Parameters):
+    """What header and options have in common: the order, and settings of the receiver's sampler.
+
+    Attributes:
+        packet_order: which features share a packet.
+        num_inference_steps: number of diffusion steps; None: the receiver's default.
+        eta: noise added at each step, from 0 (DDIM) to 1 (DDPM); None: the receiver's default.
+        deterministic: impute without random numbers; None: the receiver's default.
+    """
+
+    packet_order: PacketOrder = PacketOrder.SPATIAL
+    num_inference_steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    eta: Annotated[float, Field(ge=0, le=1)] | None = None
+    deterministic: bool | None = None
+
+
+class FeatureImputingHeader(FeatureImputingShared):
     """Codec header: what the receiver must know in addition to the common frame header.
 
     The region of interest is a rectangle of patches that are sent in packets of their own.
 
     Attributes:
-        packet_order: which features share a packet.
         withheld_permille: share of patches that are not sent, in thousandths. `kept_patches` says which.
-        num_inference_steps: diffusion steps that the sender asks for; None: the receiver's default.
-        eta: noise added at each step, from 0 (DDIM) to 1 (DDPM); None: the receiver's default.
-        deterministic: impute without random numbers; None: the receiver's default.
         roi_top: first row of patches in the region of interest.
         roi_left: its first column of patches.
         roi_rows: its number of rows of patches; 0: there is no region of interest.
         roi_columns: its number of columns of patches.
     """
 
-    packet_order: PacketOrder = PacketOrder.SPATIAL
     withheld_permille: Annotated[int, Field(ge=0, le=950)] = 0
-    num_inference_steps: Steps | None = None
-    eta: Eta | None = None
-    deterministic: bool | None = None
     roi_top: Patches = 0
     roi_left: Patches = 0
     roi_rows: Patches = 0
     roi_columns: Patches = 0
 
 
-class FeatureImputingOptions(Parameters):
+class FeatureImputingOptions(FeatureImputingShared):
     """Options that a user may set.
 
     Attributes:
-        packet_order: which features share a packet.
         withhold: share of patches not to send.
         coding: coding of the features.
-        num_inference_steps: number of diffusion steps; None: the receiver's default.
-        eta: noise added at each step, from 0 (DDIM) to 1 (DDPM); None: the receiver's default.
-        deterministic: impute without random numbers; None: the receiver's default.
         importance: importance of the patches.
         target_class: ImageNet class of the class activation map; None: the likeliest class.
         repair_overhead: RaptorQ repair packets as a share of the source packets.
         roi_share: share of the picture in the region of interest; 0: there is none.
     """
 
-    packet_order: PacketOrder = PacketOrder.SPATIAL
     withhold: Annotated[float, Field(ge=0, le=0.95)] = 0.0
     coding: ElementCoding = ElementCoding.FIXED
-    num_inference_steps: Steps | None = None
-    eta: Eta | None = None
-    deterministic: bool | None = None
     importance: Importance = Importance.CAM
     target_class: Annotated[int, Field(ge=0, le=999)] | None = None
     repair_overhead: Annotated[float, Field(ge=0, le=8)] = 0.0
     roi_share: Annotated[float, Field(ge=0, le=0.9)] = 0.0
-
-
-def grid_shape(width_px: int, height_px: int) -> tuple[int, int]:
-    """Return (rows, columns) of patches of an image, whose sides are padded to multiples of 8 px."""
-    return -(-height_px // PATCH_PX), -(-width_px // PATCH_PX)
 
 
 def element_order(packet_order: PacketOrder, rows: int, columns: int) -> Ints:
@@ -179,16 +172,12 @@ def _unit(frame: FrameView) -> int:
     assert isinstance(frame.header, FeatureImputingHeader)
     if frame.header.packet_order is PacketOrder.SPATIAL:
         return LATENT_CHANNELS
-    return 1 if frame.header.packet_order is PacketOrder.RANDOM else _patch_count(frame.width_px, frame.height_px)
-
-
-def _patch_count(width_px: int, height_px: int) -> int:
-    rows, columns = grid_shape(width_px, height_px)
-    return rows * columns
+    random = frame.header.packet_order is PacketOrder.RANDOM
+    return 1 if random else patch_count(frame.width_px, frame.height_px)
 
 
 def _count(width_px: int, height_px: int) -> int:
-    return _patch_count(width_px, height_px) * LATENT_CHANNELS
+    return patch_count(width_px, height_px) * LATENT_CHANNELS
 
 
 @cache
@@ -214,6 +203,7 @@ SYSTEMS.add(
             for kind, name in ((FEATURES, "features"), (ROI, "region of interest"))
         ),
         knowledge=("vae", "feature_imputer", "feature_quantizer"),
+        header_fields=lambda options: {"withheld_permille": round(1000 * options.withhold)},
         summary="quantized VAE features; what the channel erased is imputed by diffusion (Generative Feature Imputing)",
     ),
 )

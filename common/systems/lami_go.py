@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import Enum
 from functools import cache
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -16,11 +16,11 @@ from pydantic import Field
 from gocom.common.counter_rng import CounterRng
 from gocom.common.entropy.frequency_tables import FrequencyTable, NeighbourTables, load_neighbours, load_table
 from gocom.common.model_files import model_folder
+from gocom.common.patch_grid import grid_shape, patch_count
 from gocom.common.systems import SYSTEMS, SegmentSpec, System
 from gocom.common.types import Bools, ElementCoding, Floats, FrameView, Parameters
 
 CODEBOOK_SIZE = 1024
-PATCH_PX = 8
 CAPTION, TOKENS = 0, 1
 MAX_CAPTION_BYTES = 512
 
@@ -73,45 +73,50 @@ class TokenDraw(str, Enum):
     EXPECTED = "expected"
 
 
-Steps = Annotated[int, Field(ge=1, le=1000)]
-RenoiseSteps = Annotated[int, Field(ge=0, le=1000)]
 MaskSeed = Annotated[int, Field(ge=0, lt=2**32)]
 MaskPattern = Annotated[int, Field(ge=0, lt=len(PDM_PATTERNS))]
 Temperature = Annotated[float, Field(ge=0.001, le=10)]
-Guidance = Annotated[float, Field(ge=0, le=20)]
 
 
-class LamiGoHeader(Parameters):
+class LamiGoSampling(Parameters):
+    """Settings of the receiver's sampler, as the sender asks for them; None: the receiver's default.
+
+    Attributes:
+        num_inference_steps: number of denoising steps T.
+        renoise_steps: tau, re-noising ends before the tau-th step.
+        draw: how codewords are chosen.
+        t_schedule: start of the noise level.
+        temperature: temperature of the draws at the first step.
+        final_temperature: temperature of the draws at the last step.
+        guidance_scale: scale of the classifier-free guidance; 1: no guidance.
+    """
+
+    num_inference_steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    renoise_steps: Annotated[int, Field(ge=0, le=1000)] | None = None
+    draw: TokenDraw | None = None
+    t_schedule: TSchedule | None = None
+    temperature: Temperature | None = None
+    final_temperature: Temperature | None = None
+    guidance_scale: Annotated[float, Field(ge=0, le=20)] | None = None
+
+
+class LamiGoHeader(LamiGoSampling):
     """Codec header: what the receiver must know in addition to the common frame header.
 
     Attributes:
         masking: masking policy.
         mask_ratio_permille: share of withheld tokens in thousandths, for PRM only.
         mask_seed: seed of the mask, for PRM only; None: the frame index.
-        num_inference_steps: denoising steps T that the sender asks for; None: the receiver's default.
-        renoise_steps: tau, re-noising ends before the tau-th step; None: the receiver's default.
-        draw: how codewords are chosen; None: EXPECTED.
         mask_pattern: index into PDM_PATTERNS, for PDM only.
-        t_schedule: start of the noise level; None: MATCHED.
-        temperature: temperature of the draws at the first step; None: 1.
-        final_temperature: temperature of the draws at the last step; None: 0.2.
-        guidance_scale: scale of the classifier-free guidance; None: 1, no guidance.
     """
 
     masking: MaskingPolicy = MaskingPolicy.NONE
     mask_ratio_permille: Annotated[int, Field(ge=0, le=900)] = 0
     mask_seed: MaskSeed | None = None
-    num_inference_steps: Steps | None = None
-    renoise_steps: RenoiseSteps | None = None
-    draw: TokenDraw | None = None
     mask_pattern: MaskPattern = 0
-    t_schedule: TSchedule | None = None
-    temperature: Temperature | None = None
-    final_temperature: Temperature | None = None
-    guidance_scale: Guidance | None = None
 
 
-class LamiGoOptions(Parameters):
+class LamiGoOptions(LamiGoSampling):
     """Options that a user may set.
 
     Attributes:
@@ -124,31 +129,17 @@ class LamiGoOptions(Parameters):
         repair_overhead: RaptorQ repair packets of the tokens as a share of their source packets.
         caption_repair_overhead: the same for the caption; 1 sends a caption of one packet twice.
         mask_pattern: index into PDM_PATTERNS; None: 0.
-        num_inference_steps, renoise_steps, draw, t_schedule, temperature, final_temperature, guidance_scale: settings
-            of the sampler, see LamiGoHeader; None: the receiver's defaults.
     """
 
     masking: MaskingPolicy = MaskingPolicy.PRM
     mask_ratio: Annotated[float, Field(ge=0, le=0.9)] = 0.25
     mask_seed: MaskSeed | None = None
     coding: ElementCoding = ElementCoding.CONTEXT
-    num_inference_steps: Steps | None = None
-    renoise_steps: RenoiseSteps | None = None
     caption: Annotated[str, Field(max_length=400)] | None = None
     send_caption: bool = True
     repair_overhead: Annotated[float, Field(ge=0, le=8)] = 0.0
     caption_repair_overhead: Annotated[float, Field(ge=0, le=8)] = 1.0
-    draw: TokenDraw | None = None
     mask_pattern: MaskPattern | None = None
-    t_schedule: TSchedule | None = None
-    temperature: Temperature | None = None
-    final_temperature: Temperature | None = None
-    guidance_scale: Guidance | None = None
-
-
-def grid_shape(width_px: int, height_px: int) -> tuple[int, int]:
-    """Return (rows, columns) of tokens of an image, whose sides are padded to multiples of 8 px."""
-    return -(-height_px // PATCH_PX), -(-width_px // PATCH_PX)
 
 
 def keep_mask(frame: FrameView) -> Bools | None:
@@ -215,9 +206,14 @@ def _columns(width_px: int, height_px: int) -> int:
     return grid_shape(width_px, height_px)[1]
 
 
-def _count(width_px: int, height_px: int) -> int:
-    rows, columns = grid_shape(width_px, height_px)
-    return rows * columns
+def _header_fields(options: LamiGoOptions) -> dict[str, Any]:
+    """Return the header fields of the masking policy that the options choose."""
+    prm, pdm = options.masking is MaskingPolicy.PRM, options.masking is MaskingPolicy.PDM
+    return {
+        "mask_ratio_permille": round(options.mask_ratio * 1000) if prm else 0,
+        "mask_seed": options.mask_seed if prm else None,
+        "mask_pattern": options.mask_pattern or 0 if pdm else 0,
+    }
 
 
 SYSTEMS.add(
@@ -228,9 +224,10 @@ SYSTEMS.add(
         options=LamiGoOptions,
         segments=(
             SegmentSpec("caption", 256, caption_table, caption_neighbours, max_elements=MAX_CAPTION_BYTES),
-            SegmentSpec("tokens", CODEBOOK_SIZE, token_table, token_neighbours, _columns, _count, keep_mask),
+            SegmentSpec("tokens", CODEBOOK_SIZE, token_table, token_neighbours, _columns, patch_count, keep_mask),
         ),
         knowledge=("vq_tokenizer", "token_denoiser", "lami_go_tables"),
+        header_fields=_header_fields,
         summary="caption and VQ tokens; what the channel ate is denoised back (LaMI-GO)",
     ),
 )

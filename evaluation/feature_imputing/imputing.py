@@ -80,7 +80,7 @@ def _filled(world: World, jobs: Sequence[Job], fill: Fill) -> list[Row]:
     images = []
     for part in chunks(jobs, BATCH):
         frames = [world.frame(job) for job in part]
-        planes = [(f.features.permute(1, 2, 0).numpy(), f.received.permute(1, 2, 0).numpy()) for f in frames]
+        planes = [(f.latent.permute(1, 2, 0).numpy(), f.received.permute(1, 2, 0).numpy()) for f in frames]
         images += world.images_of(torch.from_numpy(np.stack([fill(*both) for both in planes])))
     return world.judge.scores([job.picture.original for job in jobs], images)
 

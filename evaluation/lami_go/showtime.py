@@ -44,7 +44,8 @@ def _timed(world: World, picture: Picture, tau: int, total: int) -> Row:
     options = make_parameters(LamiGoOptions, {"renoise_steps": tau, "num_inference_steps": total})
     goal = Goal(options, picture.index)
     start = time.perf_counter()
-    message = world.real.encoder.open(picture.image, goal).first(Csi(), Budget())
+    encoder = world.real.encoder
+    message = encoder.open(encoder.analyse(picture.image), goal).first(Csi(), Budget())
     encoded = time.perf_counter()
     received, account, _ = transmit(message, lambda header, batch: batch, goal.link)
     seconds = {"encode": encoded - start, "transport": time.perf_counter() - encoded}

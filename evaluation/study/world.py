@@ -108,7 +108,7 @@ class World:
     codec: ClassVar[str]
     main_segment: ClassVar[int] = 0
     unseen: ClassVar[frozenset[str]] = frozenset()
-    encoder: SemanticEncoder
+    encoder: SemanticEncoder[Any]
     decoder: BatchDecoder
 
     def __init__(self, sources: dict[str, Path], device: str = "auto", limit: int | None = None) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from gocom.client.client import Client
 from gocom.client.results import SendResult
-from gocom.common.codec_interfaces import EncoderSession, GenerativeDecoder, SemanticEncoder
+from gocom.common.codec_interfaces import Analysis, EncoderSession, GenerativeDecoder, SemanticEncoder
 from gocom.common.csi import Csi
 from gocom.common.errors import NotReady
 from gocom.common.image_files import ImageArray, to_float, to_uint8
@@ -100,21 +100,28 @@ class PipelineEngine:
 class _KeepingEncoder:
     """Remembers the rounds that it made of the last picture.
 
+    Each of them has the time of an encoder that gets the picture and these options alone, analysis included, so that
+    analyses are not shared.
+
     Attributes:
         seconds: what encoding took; saved: how much of that was not spent again.
     """
 
-    def __init__(self, encoder: SemanticEncoder) -> None:
+    def __init__(self, encoder: SemanticEncoder[Any]) -> None:
         self._encoder = encoder
         self._image: ImageArray | None = None
         self._made: dict[tuple[Goal, Csi, Budget], tuple[GoMessage, float]] = {}
         self.seconds = self.saved = 0.0
 
-    def open(self, image: ImageArray, goal: Goal) -> EncoderSession:
-        """As the encoder's."""
+    def analyse(self, image: ImageArray) -> Analysis:
+        """The picture alone; what the encoder finds in it is part of what `first` does."""
         if image is not self._image:
             self._image, self._made = image, {}
-        return _Session(self, image, goal)
+        return Analysis(image)
+
+    def open(self, analysis: Analysis, goal: Goal) -> EncoderSession:
+        """As the encoder's."""
+        return _Session(self, analysis.image, goal)
 
     def timed(self, work: Callable[[], T]) -> T:
         """Do it; its time is encoding."""
@@ -131,7 +138,7 @@ class _KeepingEncoder:
             message, seconds = self._made[key]
             self.seconds, self.saved = self.seconds + seconds, self.saved + seconds
             return message, None
-        session = self.timed(lambda: self._encoder.open(image, goal))
+        session = self.timed(lambda: self._encoder.open(self._encoder.analyse(image), goal))
         message = self.timed(lambda: session.first(csi, budget))
         if goal.max_rounds > 1:  # a session changes with what it is asked for
             return message, session
@@ -148,9 +155,9 @@ class _Session:
         message, self._inner = self._encoder.first(self._image, self._goal, csi, budget)
         return message
 
-    def refine(self, feedback: Feedback) -> GoMessage | None:
+    def refine(self, feedback: Feedback, csi: Csi, budget: Budget) -> GoMessage | None:
         inner = self._inner
-        return None if inner is None else self._encoder.timed(lambda: inner.refine(feedback))
+        return None if inner is None else self._encoder.timed(lambda: inner.refine(feedback, csi, budget))
 
 
 class _TimedDecoder:

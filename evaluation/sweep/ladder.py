@@ -46,6 +46,7 @@ class Ladder:
         quality_of: QualityOf, scale: Scale = Scale.FULL,
     ) -> None:  # fmt: skip
         self._codec, self._image, self._quality_of = codec, image, quality_of
+        self._analysis = codec.encoder.analyse(image)
         self._goal, self._scale = Goal(SYSTEMS.get(codec.name).options(), frame_index, link=link), scale
         self._any = quality or 0
         self.lowest, self.highest = (0, 100) if quality is None else (quality, quality)
@@ -91,7 +92,7 @@ class Ladder:
     def _message(self, quality: int) -> GoMessage:
         if quality not in self._messages:
             options = make_parameters(type(self._goal.options), {"quality": quality, "scale": self._scale})
-            session = self._codec.encoder.open(self._image, replace(self._goal, options=options))
+            session = self._codec.encoder.open(self._analysis, replace(self._goal, options=options))
             self._messages[quality] = session.first(Csi(), Budget())
         return self._messages[quality]
 

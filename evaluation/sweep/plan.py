@@ -136,7 +136,8 @@ class Planner:
         if method not in self._sessions:
             options = make_parameters(SYSTEMS.get(method.codec).options, dict(method.options))
             goal = Goal(options, self._frame_index, link=self._link)
-            self._sessions[method] = self._codecs[method.codec].encoder.open(self._image, goal)
+            encoder = self._codecs[method.codec].encoder
+            self._sessions[method] = encoder.open(encoder.analyse(self._image), goal)
         try:
             self._sessions[method].first(Csi(), Budget(budget_bytes))
         except BudgetTooSmall as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from gocom.common.systems import SYSTEMS
 from gocom.common.types import Budget, Goal
 from gocom.common.wire.frame_messages import make_parameters
 from gocom.evaluation import optional_metrics
-from gocom.evaluation.codec_setup import Codec, make_codec
+from gocom.evaluation.codec_setup import RememberingEncoder, make_codec
 from gocom.evaluation.judge import Judge, Original, grey_like, imagenet_class
 from gocom.evaluation.kernel_distance import MIN_PICTURES
 from gocom.evaluation.sweep.engine import Engine, PipelineEngine, Sent
@@ -65,8 +65,12 @@ class Worker:
 
     def __init__(self, grid: Grid, device: str, engine: Engine | None = None) -> None:
         self._grid = grid
-        self._codecs: dict[str, Codec] = {method.codec: make_codec(method.codec, device) for method in grid.methods}
-        self._engine = engine or PipelineEngine(self._codecs, grid.link)
+        codecs = {method.codec: make_codec(method.codec, device) for method in grid.methods}
+        self._engine = engine or PipelineEngine(codecs, grid.link)
+        # Plans of a picture, and the bytes of its rounds, need only one analysis for each codec.
+        self._codecs = {
+            name: replace(codec, encoder=RememberingEncoder(codec.encoder, keep=1)) for name, codec in codecs.items()
+        }
         self._planner = Planner(self._codecs, grid.link)
         self._judge = Judge(device)
         self._more = {name: MORE[name] for name in more_metrics() if name in MORE}
@@ -169,7 +173,9 @@ class Worker:
     def _first_round(self, codec: str, picture: _Picture, index: int, settings: Mapping[str, Any]) -> int:
         known = SYSTEMS.get(codec).options
         options = make_parameters(known, {k: v for k, v in settings.items() if k in known.model_fields})
-        session = self._codecs[codec].encoder.open(picture.original.image, Goal(options, index, link=self._grid.link))
+        encoder = self._codecs[codec].encoder
+        goal = Goal(options, index, link=self._grid.link)
+        session = encoder.open(encoder.analyse(picture.original.image), goal)
         return message_bytes(session.first(Csi(), Budget(settings.get("budget"))), self._grid.link)
 
     def _picture(self, task: Task) -> _Picture:

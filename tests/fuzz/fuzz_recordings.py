@@ -36,25 +36,31 @@ def picture() -> ImageArray:
 
 def lami_go_session(image: ImageArray, goal: Goal):
     """The encoder's session, its tokens drawn instead of computed."""
-    from gocom.transmitter.encoders.lami_go import LamiGoSession, cut_caption
+    from gocom.transmitter.encoders.lami_go import LamiGoAnalysis, LamiGoSession
 
     rng = np.random.default_rng(goal.frame_index)
     count = -(-image.shape[1] // 8) * -(-image.shape[2] // 8)
-    text = "a photo of a dog" if goal.options.caption is None else goal.options.caption
-    caption = cut_caption(text) if goal.options.send_caption else b""
     # Some codewords are drawn often, as in a picture: codes of all lengths.
     tokens = (1024 * rng.random(count) ** 3).astype(np.int64)
-    return LamiGoSession(image, tokens, rng.random(count).astype(np.float32), caption, goal)
+    distance = rng.random(count).astype(np.float32)
+    return LamiGoSession(LamiGoAnalysis(image, tokens, distance, lambda: "a photo of a dog"), goal)
 
 
 def feature_imputing_session(image: ImageArray, goal: Goal):
     """The encoder's session, its levels drawn."""
-    from gocom.transmitter.encoders.feature_imputing import FeatureImputingSession
+    from gocom.transmitter.encoders.feature_imputing import FeatureImputingAnalysis, FeatureImputingSession
 
     rng = np.random.default_rng(goal.frame_index)
     shape = -(-image.shape[1] // 8), -(-image.shape[2] // 8)
     levels = np.clip(rng.normal(64, 12, (*shape, LATENT_CHANNELS)), 0, 127).astype(np.int64)
-    return FeatureImputingSession(image, levels, rng.random(shape).astype(np.float32), goal)
+    worth = rng.random(shape).astype(np.float32)
+    return FeatureImputingSession(FeatureImputingAnalysis(image, levels, lambda target: worth), goal)
+
+
+def classical_session(codec: str, image: ImageArray, goal: Goal):
+    """The encoder's session."""
+    encoder = ClassicalEncoder(codec, "cpu")
+    return encoder.open(encoder.analyse(image), goal)
 
 
 class DrawnSession:
@@ -73,9 +79,9 @@ class DrawnSession:
         )
         return self.sent
 
-    def refine(self, feedback: Feedback) -> GoMessage | None:
+    def refine(self, feedback: Feedback, csi: Csi, budget: Budget) -> GoMessage | None:
         """Send the named elements again."""
-        return resend(self.sent, feedback, self.goal.link) if self.sent else None
+        return resend(self.sent, feedback, budget, self.goal) if self.sent else None
 
 
 SESSIONS = {"lami_go": lami_go_session, "feature_imputing": feature_imputing_session}
@@ -106,7 +112,7 @@ def frames() -> dict[str, list[Items]]:
     for codec in ("jpeg", "jpeg2000", "webp", "avif"):
         for overhead in (0, 0.4):
             options = make_parameters(SYSTEMS.get(codec).options, {"repair_overhead": overhead, "quality": 5})
-            found[f"{codec}_{overhead}"] = _rounds(ClassicalEncoder(codec, "cpu").open, options, len(found))
+            found[f"{codec}_{overhead}"] = _rounds(partial(classical_session, codec), options, len(found))
     found["toy"] = [toy_round(len(found), max_rounds=3, count=64)]
     return found
 
@@ -118,17 +124,18 @@ def _rounds(open_session, options, frame_index: int, share: float = 1) -> list[I
         share: of what the first round would cost, and has to do with.
     """
     policy = FeedbackPolicy.UNCERTAIN if frame_index % 2 else FeedbackPolicy.ERASED
-    session = open_session(picture(), Goal(options, frame_index, 3, 200, LINK, policy, 0.5))
+    goal = Goal(options, frame_index, 3, 200, LINK, policy, 0.5)
+    session = open_session(picture(), goal)
     first = session.first(Csi(), Budget())
     if share < 1:
         first = session.first(Csi(), Budget(int(share * message_bytes(first, LINK))))
-    return [frame_items(*packetize(message, LINK), LINK.batch_packets) for message in _messages(first)]
+    return [frame_items(*packetize(message, LINK), LINK.batch_packets) for message in _messages(first, goal)]
 
 
-def _messages(first: GoMessage) -> Iterator[GoMessage]:
+def _messages(first: GoMessage, goal: Goal) -> Iterator[GoMessage]:
     yield first
     wanted = {s.kind: np.array([[1, 2], [5, 9]]) for s in first.segments}
-    asked, named = (resend(first, Feedback(first.frame_index, round_, wanted), LINK) for round_ in (0, 1))
+    asked, named = (resend(first, Feedback(first.frame_index, n, wanted), Budget(), goal) for n in (0, 1))
     assert asked is not None and named is not None
     yield asked
     yield replace(named, segments=tuple(replace(s, as_requested=False) for s in named.segments))

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 
 import grpc
 import numpy as np
@@ -22,13 +21,14 @@ from toy_codec import ToyDecoder
 from toy_world import World, free_port, request
 
 import gocom.channel_emulator.service
+from gocom.common.codec_interfaces import Analysis
 from gocom.common.errors import DecodeFailed
 from gocom.common.rounds import merge_rounds
 from gocom.common.settings import ChannelSettings
-from gocom.common.systems import system_file
 from gocom.common.types import Reconstruction
 from gocom.common.wire.frame_messages import MAX_ROUNDS
 from gocom.receiver.decoders import DECODERS
+from gocom.receiver.sampling_decoder import SamplingDecoder
 from gocom.transmitter.encoders import ENCODERS
 from gocom.v1 import channel_pb2, link_pb2, link_pb2_grpc, receiver_pb2, transmitter_pb2
 
@@ -61,28 +61,28 @@ class Encoder:
     """A codec's, as far as it goes without nets."""
 
     def __init__(self, codec: str) -> None:
-        self.open = open_without_nets(codec)
+        self.analyse, self._open = Analysis, open_without_nets(codec)
+
+    def open(self, analysis, goal):
+        return self._open(analysis.image, goal)
 
 
 class Decoder:
-    """A codec's, as far as it goes without nets: everything that looks at what arrived.
+    """A SamplingDecoder's, as far as it goes without nets: everything that looks at what arrived."""
 
-    Of its file that is `arrived_frame`, which takes rounds apart, and `_wanted`, which says what of them is missing.
-    """
-
-    def __init__(self, codec: str) -> None:
-        self.file = import_module(f"gocom.receiver.decoders.{system_file(codec)}")
+    def __init__(self, decoder: type[SamplingDecoder]) -> None:
+        self.arrived_frame = decoder.arrived_frame
 
     def reconstruct(self, rounds, *, generator, previews=False):
-        frame = self.file.arrived_frame(rounds, generator)
+        frame = self.arrived_frame(rounds, generator)
         provenance = frame.provenance()
         grey = np.full((3, *provenance.shape), 0.5, np.float32)
-        yield Reconstruction(grey, provenance, wanted=self.file._wanted(frame), caption=getattr(frame, "caption", None))
+        yield Reconstruction(grey, provenance, wanted=frame.wanted(), caption=frame.caption)
 
 
-def without_nets(end, codec: str):
+def without_nets(end, of):
     """A class as registries have it."""
-    return lambda device: end(codec)
+    return lambda device: end(of)
 
 
 class CarefulToy(ToyDecoder):
@@ -100,9 +100,10 @@ class CarefulToy(ToyDecoder):
 def codecs_without_nets() -> Iterator[None]:
     """Every codec without its nets, for a while."""
     with contextlib.ExitStack() as stack:
-        for registry, end, others in ((ENCODERS, Encoder, {}), (DECODERS, Decoder, {TOY: CarefulToy})):
+        encoders = {codec: without_nets(Encoder, codec) for codec in GENERATIVE}
+        decoders = {codec: without_nets(Decoder, DECODERS.get(codec)) for codec in GENERATIVE} | {TOY: CarefulToy}
+        for registry, stand_ins in ((ENCODERS, encoders), (DECODERS, decoders)):
             registry.load()
-            stand_ins = others | {codec: without_nets(end, codec) for codec in GENERATIVE}
             real = {name: registry.get(name) for name in stand_ins}
             registry._items.update(stand_ins)
             stack.callback(registry._items.update, real)

@@ -189,7 +189,7 @@ def test_sets_of_nothing_are_read_once(monkeypatch):
     )
     request = feedback_pb2.SendFeedbackRequest(wanted=[{"kind": 0, "in_packet_order": True}] * 1000)
     with pytest.raises(InvalidInput, match=r"^wanted.kind: 0 repeats"):
-        check_feedback(request, header_from_proto(frames()["jpeg_0"][0][0].header), LINK, 0)
+        check_feedback(request, header_from_proto(frames()["jpeg_0"][0][0].header), LINK)
     assert len(read) == 1
 
 

@@ -30,7 +30,7 @@ def send(image, cases):
 
 
 def _sent(encoder, image, kind, options, share):
-    session = encoder.open(image, Goal(make_parameters(kind, options)))
+    session = encoder.open(encoder.analyse(image), Goal(make_parameters(kind, options)))
     message = session.first(Csi(), Budget())
     return session.first(Csi(), Budget(int(share * message_bytes(message, LINK)))) if share else message
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 from test_services import Silent
+from toy_codec import ToyEncoder, ToySession
 from toy_world import LINK, kinds, refused, request
 
 from gocom.channel_emulator.chain import Chain
@@ -12,6 +13,7 @@ from gocom.channel_emulator.channel_state import InstantaneousCsiQuery, compute_
 from gocom.common.channel_spec import parse_spec
 from gocom.common.csi import Csi, CsiSource
 from gocom.common.settings import TransmitterSettings
+from gocom.common.types import Budget
 from gocom.transmitter import transmit_session as session
 from gocom.transmitter.channel_state import CSI_PACKETS, ChannelStateSource
 from gocom.v1 import channel_pb2, channel_pb2_grpc, feedback_pb2, link_pb2_grpc, transmitter_pb2
@@ -162,7 +164,7 @@ async def test_who_goes_by_the_state_is_told_of_it_as_it_is(world):
     assert len(moody.asked) == 4, "one that is away is not asked before each frame"
 
 
-async def test_a_channel_that_was_changed_is_known_at_once_where_it_matters(world, known):
+async def test_a_channel_that_was_changed_is_known_at_once_where_it_matters(world, known, monkeypatch):
     await world.receiver(feedback_address="127.0.0.1:1")
     emulator = await world.emulator()
     await world.transmitter(emulator.address, csi_refresh_s=100)
@@ -176,6 +178,32 @@ async def test_a_channel_that_was_changed_is_known_at_once_where_it_matters(worl
     await control.UpdateProfile(channel_pb2.UpdateProfileRequest(profile=parse_spec("clean")))
     await world.transmit(request(0, session="u"))
     assert known[0, 0].packet_erasure_rate == 0.25, "others do not ask each time"
+    monkeypatch.setattr(ToyEncoder, "adapts_to_channel", True, raising=False)
+    await world.transmit(request(0, session="v"))
+    assert known[0, 0].packet_erasure_rate == 0, "but for a codec that adapts"
+
+
+async def test_a_codec_is_told_of_the_channel_before_each_round(world, known, monkeypatch):
+    told = {}
+    first, refine = ToySession.first, ToySession.refine
+
+    def noting_first(self, csi, budget):
+        told[0] = csi, budget
+        return first(self, csi, budget)
+
+    def noting_refine(self, feedback, csi, budget):
+        told[feedback.round + 1] = csi, budget
+        return refine(self, feedback, csi, budget)
+
+    monkeypatch.setattr(ToySession, "first", noting_first)
+    monkeypatch.setattr(ToySession, "refine", noting_refine)
+    monkeypatch.setattr(ToyEncoder, "adapts_to_channel", True, raising=False)
+    await world.all("packet_erasure:rate=0.4")
+    await world.transmit(request(0, max_rounds=3, round_budget_bytes=2000, budget_bytes=3000))
+    assert told.keys() == {0, 1, 2}
+    assert {round_: csi for round_, (csi, _) in told.items()} == {round_: csi for (_, round_), csi in known.items()}
+    assert all(csi.packet_erasure_rate == pytest.approx(0.4) for csi, _ in told.values())
+    assert [budget for _, budget in told.values()] == [Budget(3000), Budget(2000), Budget(2000)]
 
 
 @pytest.mark.parametrize(

@@ -23,13 +23,15 @@ from gocom.common.systems.feature_imputing import (
     region_of_interest,
 )
 from gocom.common.types import Budget, Goal, LinkSettings, Provenance, ReceivedSegment
-from gocom.receiver.decoders.feature_imputing import arrived_frame
+from gocom.receiver.decoders.feature_imputing import FeatureImputingDecoder
 
 NAME = "feature_imputing"
+arrived_frame = FeatureImputingDecoder.arrived_frame
 
 
 def session(codec, image, **options):
-    return codec(NAME).encoder.open(image, Goal(FeatureImputingOptions(**options)))
+    encoder = codec(NAME).encoder
+    return encoder.open(encoder.analyse(image), Goal(FeatureImputingOptions(**options)))
 
 
 @pytest.mark.parametrize("order", PacketOrder)

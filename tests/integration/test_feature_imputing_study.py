@@ -124,7 +124,7 @@ def test_tasks_judge_either_half(world, monkeypatch):
     both = np.concatenate([picture.image for picture in chosen], axis=2)
     for side, picture in enumerate(chosen):
         options = FeatureImputingOptions(target_class=picture.original.label, roi_share=0.25)
-        box = world.encoder.open(both, Goal(options)).region
+        box = world.encoder.open(world.encoder.analyse(both), Goal(options)).region
         middle = box["roi_left"] + box["roi_columns"] / 2
         assert (middle > 32) == bool(side), "the map of a class lies on the half that shows it"
     assert tasks.B in tasks.report(rows)

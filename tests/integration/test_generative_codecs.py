@@ -26,7 +26,13 @@ every = pytest.mark.parametrize("name", GENERATIVE)
 def message(codec, image, name, **options):
     """A first round."""
     goal = Goal(make_parameters(SYSTEMS.get(name).options, few_steps(name) | options))
-    return codec(name).encoder.open(image, goal).first(Csi(), Budget())
+    return opened(codec, image, name, goal).first(Csi(), Budget())
+
+
+def opened(codec, image, name, goal):
+    """The encoder's session."""
+    encoder = codec(name).encoder
+    return encoder.open(encoder.analyse(image), goal)
 
 
 def received(sent, lost=0.3, seed=0):
@@ -164,7 +170,7 @@ def test_a_batch_gives_the_pictures_of_single_frames(codec, photo, name):
 def test_what_was_lost_is_wanted_and_what_was_withheld_is_not(codec, photo, name):
     free = sum(len(payload) for payload in packetize(message(codec, photo(), name), LINK)[1].payloads())
     goal = Goal(make_parameters(SYSTEMS.get(name).options, few_steps(name)))
-    sent = codec(name).encoder.open(photo(), goal).first(Csi(), Budget(int(0.9 * free)))
+    sent = opened(codec, photo(), name, goal).first(Csi(), Budget(int(0.9 * free)))
     arrived = received(sent)
     wanted = made(codec, [arrived]).wanted
     assert any(s.withheld is not None for s in arrived.segments)

@@ -4,13 +4,14 @@ import time
 
 import numpy as np
 
+from gocom.common.codec_interfaces import Analysis
 from gocom.common.errors import BudgetTooSmall, DecodeFailed
 from gocom.common.rounds import merge_rounds, missing_spans
 from gocom.common.systems import SYSTEMS, SegmentSpec, System
-from gocom.common.types import ElementCoding, GoMessage, Parameters, Provenance, Reconstruction, Segment
+from gocom.common.types import ElementCoding, Parameters, Provenance, Reconstruction, Segment
 from gocom.receiver.decoders import DECODERS
 from gocom.transmitter.encoders import ENCODERS
-from gocom.transmitter.retransmission import resend
+from gocom.transmitter.resending_session import ResendingSession
 
 NAME = "toy"
 
@@ -25,36 +26,35 @@ class ToyOptions(Parameters):
     seconds: float = 0.0
 
 
-class ToySession:
-    def __init__(self, image, goal):
-        self.image, self.goal, self.sent = image, goal, None
+class ToySession(ResendingSession):
+    def __init__(self, analysis, goal):
+        super().__init__(NAME, analysis, goal)
+        self.image = analysis.image
 
     def first(self, csi, budget):
-        options, goal = self.goal.options, self.goal
+        options = self.goal.options
         time.sleep(options.seconds)
         if options.encode == "crash":
             raise RuntimeError("the toy encoder fell over")
         if budget.max_bytes and budget.max_bytes < 100:
             raise BudgetTooSmall(NAME, budget.max_bytes, 100)
-        height, width = self.image.shape[1:]
-        values = (self.image[0, ::8, ::8] * 255).round().astype(np.int64).ravel()
-        segment = Segment(0, values, np.ones(len(values), np.float32), ElementCoding.FIXED)
-        self.sent = GoMessage(
-            NAME, ToyHeader(decode=options.decode), width, height, (segment,),
-            goal.frame_index, 0, goal.rounds,
-        )  # fmt: skip
+        self.sent = self.message()
         return self.sent
 
-    def refine(self, feedback):
-        return resend(self.sent, feedback, self.goal.link)
+    def message(self, operating_point=None):
+        values = (self.image[0, ::8, ::8] * 255).round().astype(np.int64).ravel()
+        return self.compose([Segment(0, values, np.ones(len(values), np.float32), ElementCoding.FIXED)])
 
 
 class ToyEncoder:
     def __init__(self, device):
         self.device = device
 
-    def open(self, image, goal):
-        return ToySession(image, goal)
+    def analyse(self, image):
+        return Analysis(image)
+
+    def open(self, analysis, goal):
+        return ToySession(analysis, goal)
 
 
 class ToyDecoder:

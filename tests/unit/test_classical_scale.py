@@ -14,7 +14,7 @@ from gocom.common.systems.classical import CLASSICAL_CODECS, ClassicalOptions, S
 from gocom.common.types import Goal, Provenance
 from gocom.common.wire.frame_messages import codec_from_proto, codec_to_proto, make_parameters
 from gocom.evaluation.codec_setup import make_codec
-from gocom.transmitter.encoders.classical import ClassicalSession, encode_file
+from gocom.transmitter.encoders.classical import ClassicalEncoder, ClassicalSession, encode_file
 from gocom.v1 import transmitter_pb2
 
 
@@ -70,8 +70,8 @@ def test_the_picture_is_where_it_was(codecs):
 def test_another_size_is_refused(codecs, photo, monkeypatch, name, size):
     """101x77 makes 51x39, 26x20 and 13x10."""
 
-    def other(self, image, goal):
-        session = ClassicalSession(name, image, goal)
+    def other(self, analysis, goal):
+        session = ClassicalSession(name, analysis, goal)
         session.picture = session.picture.resize(size)
         return session
 
@@ -104,4 +104,6 @@ def test_scales_travel_in_a_request(value):
     codec_to_proto("webp", options, request)
     assert request.webp.scale == int(value)
     assert codec_from_proto(request, options=True) == ("webp", options)
-    assert ClassicalSession("webp", np.zeros((3, 64, 64), np.float32), Goal(options, 0)).options.scale is options.scale
+    encoder = ClassicalEncoder("webp", "cpu")
+    opened = encoder.open(encoder.analyse(np.zeros((3, 64, 96), np.float32)), Goal(options, 0))
+    assert opened.picture.size == (96 // options.scale, 64 // options.scale)

@@ -34,7 +34,11 @@ def goal(**options):
 
 
 def session(photo, delivery, **options):
-    return DeliveryEncoder(ClassicalEncoder("jpeg", "cpu"), delivery).open(photo("astronaut", 128), goal(**options))
+    return opened(DeliveryEncoder(ClassicalEncoder("jpeg", "cpu"), delivery), photo, **options)
+
+
+def opened(encoder, photo, **options):
+    return encoder.open(encoder.analyse(photo("astronaut", 128)), goal(**options))
 
 
 @given(st.lists(st.floats(0, 1e4), min_size=1, max_size=400).filter(lambda v: sum(v) > 1e-3))
@@ -152,16 +156,16 @@ def test_later_rounds_are_sent_in_the_same_way(photo, asked, most) -> None:
     one = session(photo, Delivery(SEMANTIC, 0.25), repair_overhead=2.0)
     first = one.first(KNOWN, Budget(4000))
     wanted = {0: np.array([[0, len(first.segments[0].elements) // 2]])}
-    later = one.refine(Feedback(0, 0, wanted, budget_bytes=asked))
+    later = one.refine(Feedback(0, 0, wanted), KNOWN, Budget.smallest(asked))
     header, batch = packetize(later, LinkSettings(64))
     assert header.round == 1 and message_bytes(later, LinkSettings(64)) <= most
     assert header.segments[0].repair_packets == one.protection[0].repair_packets > 0
     assert later.power is not None and batch.power.mean(dtype=np.float64) == pytest.approx(1, abs=1e-6)
-    assert one.refine(Feedback(0, 0, wanted, budget_bytes=20)) is None and one.protection == ()
+    assert one.refine(Feedback(0, 0, wanted), KNOWN, Budget(20)) is None and one.protection == ()
 
 
 def test_nothing_wished_nothing_changed(photo) -> None:
-    plain = ClassicalEncoder("jpeg", "cpu").open(photo("astronaut", 128), goal(repair_overhead=0.5))
+    plain = opened(ClassicalEncoder("jpeg", "cpu"), photo, repair_overhead=0.5)
     message = session(photo, Delivery(), repair_overhead=0.5).first(KNOWN, Budget(5000))
     mine, other = (packetize(m, LinkSettings(64)) for m in (message, plain.first(KNOWN, Budget(5000))))
     assert (mine[1].payload == other[1].payload).all() and mine[0] == other[0]

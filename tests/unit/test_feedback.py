@@ -9,11 +9,20 @@ from gocom.common.errors import InvalidInput
 from gocom.common.packetizer import depacketize, packetize
 from gocom.common.rounds import merge_rounds, missing_spans, spans_to_positions, thin_spans, with_requested_spans
 from gocom.common.settings import ReceiverSettings
-from gocom.common.systems.lami_go import CAPTION, TOKENS, LamiGoHeader, MaskingPolicy, token_table
+from gocom.common.systems.lami_go import (
+    CAPTION,
+    TOKENS,
+    LamiGoHeader,
+    LamiGoOptions,
+    MaskingPolicy,
+    token_table,
+)
 from gocom.common.types import (
+    Budget,
     ElementCoding,
     Feedback,
     FeedbackPolicy,
+    Goal,
     GoMessage,
     LinkSettings,
     Reconstruction,
@@ -36,6 +45,7 @@ from gocom.transmitter.retransmission import resend
 from gocom.v1 import feedback_pb2
 
 LINK = LinkSettings()
+GOAL = Goal(LamiGoOptions(), link=LINK)
 RNG = np.random.default_rng(0)
 VALUES = RNG.choice(1024, 1024, p=token_table().frequencies / TOTAL)
 ROUNDS = RoundSettings(2, 200, FeedbackPolicy.UNCERTAIN)
@@ -146,7 +156,7 @@ def test_attempts_that_did_not_arrive_are_counted_with_the_next_that_does():
 def test_the_answer_repeats_no_positions_and_lands_where_it_was_asked_for():
     message, _, received = lossy()
     asked = {TOKENS: missing_spans(received.segments[0].received)}  # erased and withheld
-    answer = resend(message, Feedback(0, 0, asked, budget_bytes=150), LINK)
+    answer = resend(message, Feedback(0, 0, asked), Budget(150), GOAL)
     later, batch = packetize(answer, LINK)
     assert later.segments[0].as_requested and later.segments[0].spans is None
     count = later.segments[0].element_count
@@ -161,7 +171,7 @@ def test_the_answer_repeats_no_positions_and_lands_where_it_was_asked_for():
 def test_without_the_request_an_answer_is_left_out():
     message, _, received = lossy()
     asked = {TOKENS: missing_spans(received.segments[0].received)}
-    later, batch = packetize(resend(message, Feedback(0, 0, asked, budget_bytes=150), LINK), LINK)
+    later, batch = packetize(resend(message, Feedback(0, 0, asked), Budget(150), GOAL), LINK)
     got = depacketize(with_requested_spans(later, {}), batch, len(batch), LINK)
     assert not got.segments[0].received.any()
     merged = merge_rounds([received, got])[TOKENS]
@@ -193,7 +203,7 @@ def test_the_least_certain_are_asked_for_within_the_budget():
     wanted = wanted_elements([received], shown)
     positions = spans_to_positions(wanted[TOKENS])
     assert set(positions.tolist()) == set(shown.uncertain[TOKENS][: len(positions)].tolist())
-    answer = resend(message, Feedback(0, 0, wanted, budget_bytes=200), LINK)
+    answer = resend(message, Feedback(0, 0, wanted), Budget(200), GOAL)
     assert len(answer.segments[0].elements) > 0.9 * len(positions)  # what was asked for is about what fits
 
 

@@ -1,5 +1,7 @@
 """lami_go's decoder with the bundled nets, on small pictures of which parts are made to be missing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from gocom.common.samplers.latent_mixture import SamplerSettings
 from gocom.common.systems.lami_go import CAPTION, TOKENS, LamiGoHeader, TokenDraw
 from gocom.common.types import ElementCoding, FrameHeader, Provenance, ReceivedMessage, ReceivedSegment, SegmentHeader
 from gocom.receiver.decoders import DECODERS
-from gocom.receiver.decoders.lami_go import TokenGrid, missing_by_uncertainty
+from gocom.receiver.decoders.lami_go import LamiGoDecoder, missing_by_uncertainty
 
 SIDE, COUNT = 64, 64
 TEXT = b"a woman in orange"
@@ -76,8 +78,8 @@ def test_a_token_that_a_later_round_brings_is_received_even_if_it_was_withheld()
     first = message(withheld=np.ones(COUNT, bool))
     segment = first.segments[TOKENS]
     segment.received[5] = True
-    grid = TokenGrid([first], {TOKENS: segment})
-    assert grid.provenance()[0, 40] == Provenance.RECEIVED and grid.provenance()[0, 0] == Provenance.WITHHELD
+    provenance = LamiGoDecoder.arrived_frame([first], generator()).provenance()
+    assert provenance[0, 40] == Provenance.RECEIVED and provenance[0, 0] == Provenance.WITHHELD
 
 
 def test_uncertainty_and_quality_are_those_of_the_last_step(decoder):
@@ -110,14 +112,16 @@ def test_a_grid_of_another_size_is_refused(decoder):
     with pytest.raises(DecodeFailed, match="63 tokens .* 64"):
         final(decoder, message(count=63))
     with pytest.raises(DecodeFailed, match="0 tokens"):
-        TokenGrid([message()], {})
+        final(decoder, replace(message(), segments=()))
 
 
 def test_a_preview_a_step_and_then_the_picture(decoder):
+    """The last step's picture is the final one, and is not made twice."""
     pictures = list(decoder.reconstruct([message()], generator=generator(), previews=True))
-    assert [(p.step, p.final) for p in pictures] == [(1, False), (2, False), (3, False), (0, True)]
-    assert (pictures[-1].image == pictures[-2].image).all() and (pictures[0].image != pictures[-1].image).any()
-    assert pictures[0].quality_estimate is None
+    assert [(p.step, p.final) for p in pictures] == [(1, False), (2, False), (0, True)]
+    assert (pictures[0].image != pictures[1].image).any() and (pictures[1].image != pictures[2].image).any()
+    assert pictures[0].quality_estimate is None and not pictures[0].wanted and pictures[2].wanted
+    assert [p.seconds["sample"] for p in pictures] == sorted(p.seconds["sample"] for p in pictures)
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,12 @@ import pytest
 from gocom.common.byte_account import message_bytes
 from gocom.common.errors import InvalidInput
 from gocom.common.packetizer import depacketize, packetize
+from gocom.common.patch_grid import grid_shape
 from gocom.common.systems.lami_go import (
     TOKENS,
     LamiGoHeader,
     MaskingPolicy,
     ebm_keep_mask,
-    grid_shape,
     keep_mask,
 )
 from gocom.common.types import ElementCoding, GoMessage, LinkSettings, Segment

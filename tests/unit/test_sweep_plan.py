@@ -21,6 +21,7 @@ from sweep_points import (
     sent,
 )
 
+from gocom.common.codec_interfaces import Analysis
 from gocom.common.errors import BudgetTooSmall, InvalidInput
 from gocom.common.image_quality import psnr_db
 from gocom.common.systems.classical import CLASSICAL_CODECS, Scale
@@ -142,7 +143,10 @@ class Degrading:
 
     opened = 0
 
-    def open(self, image, goal):
+    def analyse(self, image):
+        return Analysis(image)
+
+    def open(self, analysis, goal):
         self.opened += 1
         return self
 

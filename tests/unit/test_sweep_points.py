@@ -55,9 +55,10 @@ def test_rounds_take_the_bytes_that_are_sent(codecs, image, name):
 def test_a_later_round_takes_the_bytes_of_an_answer(codecs, image):
     ladder = ladder_of(codecs["jpeg"], image)
     goal = Goal(ClassicalOptions(quality=40), FRAME, 8, link=LINK)
-    first = codecs["jpeg"].encoder.open(image, goal).first(Csi(), Budget())
+    encoder = codecs["jpeg"].encoder
+    first = encoder.open(encoder.analyse(image), goal).first(Csi(), Budget())
     for wanted in (1, 105, 106, 400):
-        answer = resend(first, Feedback(FRAME, 2, {FILE: np.array([[3, wanted]])}), LINK)
+        answer = resend(first, Feedback(FRAME, 2, {FILE: np.array([[3, wanted]])}), Budget(), goal)
         assert ladder.sizes(8).round_bytes(wanted, later=True) == message_bytes(answer, LINK)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from gocom.common.codec_interfaces import SemanticEncoder
 from gocom.common.registry import Registry
 from gocom.common.systems import system_file
 
-ENCODERS: Registry[Callable[[str], SemanticEncoder]] = Registry(
+ENCODERS: Registry[Callable[[str], SemanticEncoder[Any]]] = Registry(
     "codec", "gocom.transmitter.encoders", file_of=system_file
 )
 """Registry of codec names and encoder factories, which take a device such as "cpu"."""

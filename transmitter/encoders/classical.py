@@ -6,20 +6,20 @@ With few bytes a smaller image looks better than a lower quality; see the option
 from __future__ import annotations
 
 import io
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
 
 import numpy as np
 from PIL import Image
 
-from gocom.common.byte_account import message_bytes
+from gocom.common.codec_interfaces import Analysis
 from gocom.common.csi import Csi
-from gocom.common.errors import BudgetTooSmall
 from gocom.common.image_files import ImageArray, to_uint8
-from gocom.common.systems import first_message
-from gocom.common.systems.classical import CLASSICAL_CODECS, FILE, ClassicalHeader, ClassicalOptions, Scale, scaled_size
-from gocom.common.types import Budget, ElementCoding, Feedback, Goal, GoMessage, Segment
+from gocom.common.systems.classical import CLASSICAL_CODECS, FILE, ClassicalOptions, Scale, scaled_size
+from gocom.common.types import Budget, ElementCoding, Goal, GoMessage, Segment
 from gocom.transmitter.encoders import ENCODERS
-from gocom.transmitter.retransmission import resend
+from gocom.transmitter.resending_session import ResendingSession
 
 DEFAULT_QUALITY = 50
 _MAX_J2K_RATIO = 400.0
@@ -40,65 +40,56 @@ def encode_file(codec: str, picture: Image.Image, quality: int) -> bytes:
     return out.getvalue()
 
 
-class ClassicalSession:
-    """One image that is sent as one file."""
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassicalAnalysis(Analysis):
+    """An image, and `scaled`, which returns it in 8 bits and reduced by a Scale; each is made once."""
 
-    def __init__(self, codec: str, image: ImageArray, goal: Goal) -> None:
-        self.codec, self.goal = codec, goal
+    scaled: Callable[[Scale], Image.Image]
+
+
+class ClassicalSession(ResendingSession):
+    """One image that is sent as one file. Its operating points are qualities."""
+
+    def __init__(self, codec: str, analysis: ClassicalAnalysis, goal: Goal) -> None:
+        super().__init__(codec, analysis, goal)
         assert isinstance(goal.options, ClassicalOptions)
         self.options = goal.options
-        self.picture = Image.fromarray(to_uint8(image))
-        self.width_px, self.height_px = self.picture.size
-        if self.options.scale is not Scale.FULL:
-            size = scaled_size(self.width_px, self.height_px, self.options.scale)
-            self.picture = self.picture.resize(size, Image.Resampling.LANCZOS)
-        self.sent: GoMessage | None = None
+        self.picture = analysis.scaled(self.options.scale)
+        fixed = self.options.quality
+        self.operating_points = (0, 100) if fixed is None else (fixed, fixed)
 
     def first(self, csi: Csi, budget: Budget) -> GoMessage:
         """Return the file at the chosen quality, or at the best one within target and budget. Raises BudgetTooSmall."""
-        quality = self.options.quality
-        if quality is None and (self.options.target_bytes or budget.max_bytes):
-            message = self._best(budget)
-        else:
-            message = self._message(
-                encode_file(self.codec, self.picture, DEFAULT_QUALITY if quality is None else quality)
-            )
-            if budget.max_bytes and (need := message_bytes(message, self.goal.link)) > budget.max_bytes:
-                raise BudgetTooSmall(self.codec, budget.max_bytes, need)
+        target, message = self.options.target_bytes, None
+        if target:
+            message = self.largest_within(target, _file_bytes)
+            if budget.max_bytes and self.round_bytes(message) > budget.max_bytes:
+                message = None
+        if message is None and self.options.quality is None and budget.max_bytes:
+            message = self.largest_within(budget.max_bytes, self.round_bytes)
+        if message is None:
+            return super().first(csi, budget)
         self.sent = message
         return message
 
-    def refine(self, feedback: Feedback) -> GoMessage | None:
-        """Resend the missing bytes (selective-repeat ARQ)."""
-        return resend(self.sent, feedback, self.goal.link) if self.sent else None
-
-    def _best(self, budget: Budget) -> GoMessage:
-        """Find the highest quality that fits, by bisection; the file size is nearly monotone in the quality."""
-        target = self.options.target_bytes
-        limit = target or budget.max_bytes or 0
-        low, high, best = 0, 100, None
-        while low <= high:
-            middle = (low + high) // 2
-            data = encode_file(self.codec, self.picture, middle)
-            message = self._message(data)
-            if (len(data) if target else message_bytes(message, self.goal.link)) <= limit:
-                low, best = middle + 1, message
-            else:
-                high = middle - 1
-        if best is None or (target and budget.max_bytes and message_bytes(best, self.goal.link) > budget.max_bytes):
-            floor = encode_file(self.codec, self.picture, 0)
-            need = len(floor) if target else message_bytes(self._message(floor), self.goal.link)
-            raise BudgetTooSmall(self.codec, limit, need)
-        return best
-
-    def _message(self, data: bytes) -> GoMessage:
+    def message(self, operating_point: int | None = None) -> GoMessage:
+        """Return the round with the file of a quality of 0 to 100; None: that of the options, or DEFAULT_QUALITY."""
+        fixed = DEFAULT_QUALITY if self.options.quality is None else self.options.quality
+        data = encode_file(self.codec, self.picture, fixed if operating_point is None else operating_point)
         elements = np.frombuffer(data, np.uint8).astype(np.int64)
-        overhead = self.options.repair_overhead
-        segment = Segment(
-            FILE, elements, np.ones(len(elements), np.float32), ElementCoding.FIXED, overhead,
-            damage_tolerant=overhead == 0,
-        )  # fmt: skip
-        return first_message(self.goal, self.codec, ClassicalHeader(), (self.width_px, self.height_px), (segment,))
+        importance, overhead = np.ones(len(elements), np.float32), self.options.repair_overhead
+        tolerant = overhead == 0
+        return self.compose([Segment(FILE, elements, importance, ElementCoding.FIXED, overhead, tolerant)])
+
+
+def _file_bytes(message: GoMessage) -> int:
+    return len(message.segments[0].elements)
+
+
+def _scaled(picture: Image.Image, scale: Scale) -> Image.Image:
+    if scale is Scale.FULL:
+        return picture
+    return picture.resize(scaled_size(*picture.size, scale), Image.Resampling.LANCZOS)
 
 
 class ClassicalEncoder:
@@ -107,9 +98,13 @@ class ClassicalEncoder:
     def __init__(self, codec: str, device: str) -> None:
         self.codec = codec
 
-    def open(self, image: ImageArray, goal: Goal) -> ClassicalSession:
-        """Start the encoding of an image, float32 [3, H, W] in [0, 1]."""
-        return ClassicalSession(self.codec, image, goal)
+    def analyse(self, image: ImageArray) -> ClassicalAnalysis:
+        """Return an image, float32 [3, H, W] in [0, 1], as the files hold it."""
+        return ClassicalAnalysis(image, cache(partial(_scaled, Image.fromarray(to_uint8(image)))))
+
+    def open(self, analysis: ClassicalAnalysis, goal: Goal) -> ClassicalSession:
+        """Start the encoding of an image."""
+        return ClassicalSession(self.codec, analysis, goal)
 
 
 for _codec in CLASSICAL_CODECS:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from gocom.common.byte_account import message_bytes
-from gocom.common.csi import Csi
-from gocom.common.errors import BudgetTooSmall
+from gocom.common.codec_interfaces import Analysis
 from gocom.common.image_files import ImageArray
 from gocom.common.model_files import model_folder
 from gocom.common.nets.classifier import Classifier
 from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.vae import Vae
-from gocom.common.systems import first_message
+from gocom.common.patch_grid import pad_to_patches
 from gocom.common.systems.feature_imputing import (
     FEATURES,
     LATENT_CHANNELS,
-    PATCH_PX,
     ROI,
     FeatureImputingHeader,
     FeatureImputingOptions,
@@ -27,9 +28,9 @@ from gocom.common.systems.feature_imputing import (
     elements_sent,
     feature_quantizer,
 )
-from gocom.common.types import Budget, Feedback, Floats, Goal, GoMessage, Ints, Segment
+from gocom.common.types import Floats, Goal, GoMessage, Ints, Segment
 from gocom.transmitter.encoders import ENCODERS
-from gocom.transmitter.retransmission import resend
+from gocom.transmitter.resending_session import ResendingSession
 
 MAX_WITHHELD_PERMILLE = 950
 """Maximum share of withheld patches, in thousandths; a twentieth of them is the least to impute from."""
@@ -37,74 +38,51 @@ MIN_IMPORTANCE = 0.05
 """Minimum importance of a patch, in [0, 1]: background without evidence in the class activation map counts, too."""
 
 
-class FeatureImputingSession:
-    """The encoding of one image.
+@dataclass(frozen=True, slots=True, eq=False)
+class FeatureImputingAnalysis(Analysis):
+    """An image and its features.
+
+    Attributes:
+        levels: int64 [h, w, C], quantized features.
+        activation: function from an ImageNet class (None: the likeliest) to its class activation map, as importance of
+            the patches: float32 [h, w] in [0, 1] with a maximum of 1. Each map is computed once.
+    """
+
+    levels: Ints
+    activation: Callable[[int | None], Floats]
+
+
+class FeatureImputingSession(ResendingSession):
+    """The encoding of one image. Its operating points are shares of withheld patches, in thousandths.
 
     Attributes:
         levels: int64 [h, w, C], quantized features.
         worth: float32 [h, w] in [0, 1], importance of each patch.
         region: region of interest, as `roi_*` of the header.
-        sent: message of the first round; None before it is encoded.
     """
 
-    def __init__(self, image: ImageArray, levels: Ints, worth: Floats, goal: Goal) -> None:
+    def __init__(self, analysis: FeatureImputingAnalysis, goal: Goal) -> None:
+        super().__init__("feature_imputing", analysis, goal)
         assert isinstance(goal.options, FeatureImputingOptions)
-        self.goal, self.options = goal, goal.options
-        self.height_px, self.width_px = image.shape[1:]
-        self.levels, self.worth = levels, worth
-        self.region = region(worth, self.options.roi_share)
-        self.sent: GoMessage | None = None
+        self.options, self.levels = goal.options, analysis.levels
+        uniform = self.options.importance is Importance.UNIFORM
+        shape = self.levels.shape[:2]
+        self.worth = np.ones(shape, np.float32) if uniform else analysis.activation(self.options.target_class)
+        self.region = region(self.worth, self.options.roi_share)
+        self.operating_points = (MAX_WITHHELD_PERMILLE, round(1000 * self.options.withhold))
 
-    def first(self, csi: Csi, budget: Budget) -> GoMessage:
-        """Return all patches that the options do not withhold; if they exceed the budget, as many as fit.
-
-        Raises BudgetTooSmall.
-        """
-        permille = round(1000 * self.options.withhold)
-        message = self._message(permille)
-        if budget.max_bytes and message_bytes(message, self.goal.link) > budget.max_bytes:
-            message = self._fit(permille, budget.max_bytes)
-        self.sent = message
-        return message
-
-    def refine(self, feedback: Feedback) -> GoMessage | None:
-        """Resend the requested features."""
-        return resend(self.sent, feedback, self.goal.link) if self.sent else None
-
-    def _fit(self, min_permille: int, max_bytes: int) -> GoMessage:
-        """Find the smallest share of withheld patches that fits, by bisection."""
-        low, high, best = min_permille, MAX_WITHHELD_PERMILLE, None
-        while low <= high:
-            middle = (low + high) // 2
-            message = self._message(middle)
-            if message_bytes(message, self.goal.link) <= max_bytes:
-                high, best = middle - 1, message
-            else:
-                low = middle + 1
-        if best is None:
-            raise BudgetTooSmall(
-                "feature_imputing", max_bytes, message_bytes(self._message(MAX_WITHHELD_PERMILLE), self.goal.link)
-            )
-        return best
-
-    def _message(self, withheld_permille: int) -> GoMessage:
-        options, goal = self.options, self.goal
-        header = FeatureImputingHeader(
-            packet_order=options.packet_order,
-            withheld_permille=withheld_permille,
-            num_inference_steps=options.num_inference_steps,
-            eta=options.eta,
-            deterministic=options.deterministic,
-            **self.region,
-        )
-        order = element_order(options.packet_order, *self.levels.shape[:2])
-        worth = self.worth.ravel().repeat(LATENT_CHANNELS)
-        segments = tuple(
-            Segment(kind, self.levels.ravel()[order], worth[order], options.coding, options.repair_overhead)
-            for kind in (ROI, FEATURES)  # the region of interest first, also in further rounds
-            if elements_sent(header, kind, *self.levels.shape[:2]).any()
-        )
-        return first_message(goal, "feature_imputing", header, (self.width_px, self.height_px), segments)
+    def message(self, operating_point: int | None = None) -> GoMessage:
+        """Return the round without a share of the patches; None: without that which the options withhold."""
+        options, shape = self.options, self.levels.shape[:2]
+        withheld = self.operating_points[1] if operating_point is None else operating_point
+        header = self.header(withheld_permille=withheld, **self.region)
+        assert isinstance(header, FeatureImputingHeader)
+        order = element_order(options.packet_order, *shape)
+        levels, worth = self.levels.ravel()[order], self.worth.ravel().repeat(LATENT_CHANNELS)[order]
+        # The region of interest comes first, also in further rounds.
+        kinds = [kind for kind in (ROI, FEATURES) if elements_sent(header, kind, *shape).any()]
+        coding, overhead = options.coding, options.repair_overhead
+        return self.compose([Segment(kind, levels, worth, coding, overhead) for kind in kinds], header)
 
 
 def region(worth: Floats, share: float) -> dict[str, int]:
@@ -136,20 +114,20 @@ class FeatureImputingEncoder:
         self.classifier = Classifier("lite0", str(self.device))
 
     @torch.inference_mode()
-    def open(self, image: ImageArray, goal: Goal) -> FeatureImputingSession:
-        """Compute an image's quantized features and the importance of its patches."""
-        assert isinstance(goal.options, FeatureImputingOptions)
-        bottom, right = -image.shape[1] % PATCH_PX, -image.shape[2] % PATCH_PX
-        padded = np.pad(image, ((0, 0), (0, bottom), (0, right)), mode="edge")
-        y = self.vae.encode(torch.from_numpy(padded)[None].to(self.device))[0].permute(1, 2, 0).cpu().numpy()
-        return FeatureImputingSession(image, feature_quantizer().quantize(y), self._worth(image, y.shape, goal), goal)
+    def analyse(self, image: ImageArray) -> FeatureImputingAnalysis:
+        """Compute the quantized features of an image, float32 [3, H, W] in [0, 1]."""
+        x = torch.from_numpy(pad_to_patches(image))[None].to(self.device)
+        y = self.vae.encode(x)[0].permute(1, 2, 0).cpu().numpy()
+        activation = cache(partial(self._activation, image, y.shape[:2]))
+        return FeatureImputingAnalysis(image, feature_quantizer().quantize(y), activation)
 
-    def _worth(self, image: ImageArray, shape: tuple[int, ...], goal: Goal) -> Floats:
-        """Return the importance of each patch, float32 [h, w] in [0, 1] with a maximum of 1."""
-        assert isinstance(goal.options, FeatureImputingOptions)
-        if goal.options.importance is Importance.UNIFORM:
-            return np.ones(shape[:2], np.float32)
-        found = self.classifier.activation_map(torch.from_numpy(image)[None], goal.options.target_class)
-        map_ = F.interpolate(found[None], shape[:2], mode="bilinear", align_corners=False)[0, 0]
+    def open(self, analysis: FeatureImputingAnalysis, goal: Goal) -> FeatureImputingSession:
+        """Start the encoding of an image."""
+        return FeatureImputingSession(analysis, goal)
+
+    @torch.inference_mode()
+    def _activation(self, image: ImageArray, shape: tuple[int, int], target: int | None) -> Floats:
+        found = self.classifier.activation_map(torch.from_numpy(image)[None], target)
+        map_ = F.interpolate(found[None], shape, mode="bilinear", align_corners=False)[0, 0]
         worth: Floats = (map_ / map_.max().clamp_min(1e-6)).clamp_min(MIN_IMPORTANCE).cpu().numpy()
         return worth

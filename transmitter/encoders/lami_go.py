@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+
 import numpy as np
 import torch
 
-from gocom.common.byte_account import message_bytes
-from gocom.common.csi import Csi
-from gocom.common.errors import BudgetTooSmall
+from gocom.common.codec_interfaces import Analysis
 from gocom.common.image_files import ImageArray
 from gocom.common.model_files import model_folder
 from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.vq_tokenizer import VQTokenizer
-from gocom.common.systems import first_message
+from gocom.common.patch_grid import pad_to_patches
 from gocom.common.systems.lami_go import (
     CAPTION,
     EBM_POLICIES,
     MAX_CAPTION_BYTES,
-    PATCH_PX,
     TOKENS,
-    LamiGoHeader,
     LamiGoOptions,
     MaskingPolicy,
     ebm_keep_mask,
 )
-from gocom.common.types import Budget, ElementCoding, Feedback, Floats, Goal, GoMessage, Ints, Segment
+from gocom.common.types import ElementCoding, Floats, Goal, GoMessage, Ints, Segment
 from gocom.transmitter.captioner import TagCaptioner
 from gocom.transmitter.encoders import ENCODERS
-from gocom.transmitter.retransmission import resend
+from gocom.transmitter.resending_session import ResendingSession
 
-
-def pad_to_patches(image: ImageArray) -> ImageArray:
-    """Repeat the last row and column until both sides are multiples of 8: float32 [3, H, W] -> [3, H', W']."""
-    bottom, right = -image.shape[1] % PATCH_PX, -image.shape[2] % PATCH_PX
-    return np.pad(image, ((0, 0), (0, bottom), (0, right)), mode="edge") if bottom or right else image
+MAX_MASKED_PERMILLE = 900
+"""Maximum share of masked tokens, in thousandths."""
 
 
 def cut_caption(text: str) -> bytes:
@@ -41,73 +38,55 @@ def cut_caption(text: str) -> bytes:
     return text.encode()[:MAX_CAPTION_BYTES].decode(errors="ignore").encode()
 
 
-class LamiGoSession:
-    """The encoding of one image.
+@dataclass(frozen=True, slots=True, eq=False)
+class LamiGoAnalysis(Analysis):
+    """An image and its tokens.
+
+    Attributes:
+        tokens: int64 [N], in raster order.
+        distance: float32 [N], distance of each token's latent to its codeword.
+        caption: returns the captioner's text, which is made once.
+    """
+
+    tokens: Ints
+    distance: Floats
+    caption: Callable[[], str]
+
+
+class LamiGoSession(ResendingSession):
+    """The encoding of one image. Its operating points are mask ratios, in thousandths.
 
     Attributes:
         tokens: int64 [N], in raster order.
         distance: float32 [N], distance of each token's latent to its codeword.
         caption: UTF-8 bytes; empty if no caption is sent.
-        sent: message of the first round; None before it is encoded.
     """
 
-    def __init__(self, image: ImageArray, tokens: Ints, distance: Floats, caption: bytes, goal: Goal) -> None:
+    def __init__(self, analysis: LamiGoAnalysis, goal: Goal) -> None:
+        super().__init__("lami_go", analysis, goal)
         assert isinstance(goal.options, LamiGoOptions)
-        self.goal, self.options = goal, goal.options
-        self.height_px, self.width_px = image.shape[1:]
-        self.tokens, self.distance, self.caption = tokens, distance, caption
-        self.sent: GoMessage | None = None
+        self.options = options = goal.options
+        self.tokens, self.distance = analysis.tokens, analysis.distance
+        text = analysis.caption() if options.caption is None and options.send_caption else options.caption
+        self.caption = cut_caption(text or "") if options.send_caption else b""
+        own = options.masking in (MaskingPolicy.PRM, *EBM_POLICIES)
+        self.operating_points = (MAX_MASKED_PERMILLE, round(options.mask_ratio * 1000) if own else 0)
 
-    def first(self, csi: Csi, budget: Budget) -> GoMessage:
-        """Return the tokens that the masking policy keeps; over the budget, withhold the smallest ratio that fits.
+    def message(self, operating_point: int | None = None) -> GoMessage:
+        """Return the round with a share of the tokens masked; None: as the options mask them.
 
-        EBM policies stay as they are then, and all others become PRM. Raises BudgetTooSmall.
+        At an operating point EBM policies stay as they are, and all others become PRM.
         """
-        message = self._message(self.options.mask_ratio, self.options.masking)
-        if budget.max_bytes and message_bytes(message, self.goal.link) > budget.max_bytes:
-            message = self._fit(budget.max_bytes)
-        self.sent = message
-        return message
-
-    def refine(self, feedback: Feedback) -> GoMessage | None:
-        """Resend the requested tokens."""
-        return resend(self.sent, feedback, self.goal.link) if self.sent else None
-
-    def _fit(self, max_bytes: int) -> GoMessage:
-        """Find the smallest mask ratio that fits, by bisection in thousandths up to 0.9."""
-        masking = self.options.masking if self.options.masking in EBM_POLICIES else MaskingPolicy.PRM
-        chosen = self.options.mask_ratio if masking is self.options.masking else 0.0
-        low, high, best = round(chosen * 1000), 900, None
-        while low <= high:
-            middle = (low + high) // 2
-            message = self._message(middle / 1000, masking)
-            if message_bytes(message, self.goal.link) <= max_bytes:
-                high, best = middle - 1, message
-            else:
-                low = middle + 1
-        if best is None:
-            floor = message_bytes(self._message(0.9, masking), self.goal.link)
-            raise BudgetTooSmall("lami_go", max_bytes, floor)
-        return best
-
-    def _message(self, ratio: float, masking: MaskingPolicy) -> GoMessage:
-        options, goal = self.options, self.goal
-        prm = masking is MaskingPolicy.PRM
-        header = LamiGoHeader(
-            masking=masking,
-            mask_ratio_permille=round(ratio * 1000) if prm else 0,
-            mask_seed=options.mask_seed if prm else None,
-            num_inference_steps=options.num_inference_steps,
-            renoise_steps=options.renoise_steps,
-            draw=options.draw,
-            mask_pattern=options.mask_pattern or 0 if masking is MaskingPolicy.PDM else 0,
-            t_schedule=options.t_schedule,
-            temperature=options.temperature,
-            final_temperature=options.final_temperature,
-            guidance_scale=options.guidance_scale,
+        options = self.options
+        if operating_point is None:
+            return self.compose(self._segments(options.mask_ratio, options.masking))
+        ratio = operating_point / 1000
+        if options.masking in EBM_POLICIES:
+            return self.compose(self._segments(ratio, options.masking))
+        header = self.header(
+            masking=MaskingPolicy.PRM, mask_ratio_permille=operating_point, mask_seed=options.mask_seed, mask_pattern=0
         )
-        segments = self._segments(ratio, masking)
-        return first_message(goal, "lami_go", header, (self.width_px, self.height_px), segments)
+        return self.compose(self._segments(ratio, MaskingPolicy.PRM), header)
 
     def _segments(self, ratio: float, masking: MaskingPolicy) -> tuple[Segment, ...]:
         options = self.options
@@ -148,15 +127,12 @@ class LamiGoEncoder:
         self.captioner = TagCaptioner(str(self.device))
 
     @torch.inference_mode()
-    def open(self, image: ImageArray, goal: Goal) -> LamiGoSession:
-        """Compute an image's nearest codewords (eq. 9), their distances (eq. 16), and its caption."""
-        assert isinstance(goal.options, LamiGoOptions)
+    def analyse(self, image: ImageArray) -> LamiGoAnalysis:
+        """Compute the nearest codewords (eq. 9) and their distances (eq. 16) of an image, float32 [3, H, W]."""
         x = torch.from_numpy(pad_to_patches(image))[None].to(self.device)
-        tokens, distance = self.tokenizer.encode(x)
-        text = goal.options.caption
-        if text is None and goal.options.send_caption:
-            text = self.captioner(image)
-        caption = cut_caption(text or "") if goal.options.send_caption else b""
-        return LamiGoSession(
-            image, tokens.flatten().cpu().numpy(), distance.flatten().float().cpu().numpy(), caption, goal
-        )
+        tokens, distance = (found.flatten().cpu().numpy() for found in self.tokenizer.encode(x))
+        return LamiGoAnalysis(image, tokens, distance, cache(partial(self.captioner, image)))
+
+    def open(self, analysis: LamiGoAnalysis, goal: Goal) -> LamiGoSession:
+        """Start the encoding of an image."""
+        return LamiGoSession(analysis, goal)

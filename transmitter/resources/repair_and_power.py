@@ -13,13 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Generic
 
 from gocom.common.byte_account import message_bytes
-from gocom.common.codec_interfaces import EncoderSession, SemanticEncoder
+from gocom.common.codec_interfaces import AnalysisT, EncoderSession, SemanticEncoder
 from gocom.common.csi import Csi
 from gocom.common.errors import BudgetTooSmall, InvalidInput
 from gocom.common.image_files import ImageArray
-from gocom.common.types import Budget, Feedback, Goal, GoMessage, LinkSettings, PowerAllocation
+from gocom.common.types import Budget, Feedback, Goal, GoMessage, PowerAllocation
 from gocom.common.wire.enums import enum_to_name
 from gocom.transmitter.resources.packet_power import power_rule
 from gocom.transmitter.resources.unequal_protection import SegmentProtection, protect, without_repair
@@ -72,16 +73,17 @@ class DeliverySession:
     """An encoder session whose rounds are delivered as a Delivery says.
 
     Attributes:
-        csi: channel state that powers and repair packets of the next round are based on.
+        csi: channel state that the last round was encoded for.
         protection: protection of the last round's segments; empty without unequal protection.
         delivery: the wanted delivery.
+        adapts_to_channel: as DeliveryEncoder's.
     """
 
-    def __init__(self, session: EncoderSession, delivery: Delivery, link: LinkSettings) -> None:
+    def __init__(self, session: EncoderSession, delivery: Delivery, goal: Goal, adapts_to_channel: bool) -> None:
         self.csi = Csi()
         self.protection: tuple[SegmentProtection, ...] = ()
-        self.delivery = delivery
-        self._session, self._link = session, link
+        self.delivery, self.adapts_to_channel = delivery, adapts_to_channel
+        self._session, self._link = session, goal.link
         self._budget: int | None = None
 
     def first(self, csi: Csi, budget: Budget) -> GoMessage:
@@ -93,17 +95,15 @@ class DeliverySession:
         assert message is not None
         return message
 
-    def refine(self, feedback: Feedback) -> GoMessage | None:
+    def refine(self, feedback: Feedback, csi: Csi, budget: Budget) -> GoMessage | None:
         """Encode the next round, or return None if there is nothing to send.
 
-        With unequal protection, feedback without a budget gets that of the first round.
+        With unequal protection, a round without a budget gets that of the first round.
         """
-        budget = feedback.budget_bytes or None
-        if budget is None and self.delivery.protection_share is not None:
-            budget = self._budget
-        return self._deliver(
-            lambda max_bytes: self._session.refine(replace(feedback, budget_bytes=max_bytes or 0)), budget
-        )
+        self.csi, limit = csi, budget.max_bytes
+        if limit is None and self.delivery.protection_share is not None:
+            limit = self._budget
+        return self._deliver(lambda max_bytes: self._session.refine(feedback, csi, Budget(max_bytes)), limit)
 
     def _deliver(self, encode: Encode, max_bytes: int | None) -> GoMessage | None:
         self.protection = ()
@@ -155,12 +155,22 @@ class DeliverySession:
         return replace(message, power=power_rule(self.delivery.power, self.csi))
 
 
-class DeliveryEncoder:
-    """A SemanticEncoder whose rounds are delivered as a Delivery says."""
+class DeliveryEncoder(Generic[AnalysisT]):
+    """A SemanticEncoder whose rounds are delivered as a Delivery says.
 
-    def __init__(self, encoder: SemanticEncoder, delivery: Delivery) -> None:
+    Attributes:
+        adapts_to_channel: whether rounds follow from the channel state, by the codec or by the delivery.
+    """
+
+    def __init__(self, encoder: SemanticEncoder[AnalysisT], delivery: Delivery) -> None:
         self._encoder, self._delivery = encoder, delivery
+        self.adapts_to_channel: bool = delivery != PLAIN or getattr(encoder, "adapts_to_channel", False)
 
-    def open(self, image: ImageArray, goal: Goal) -> DeliverySession:
-        """Start the encoding of an image, float32 [3, H, W] in [0, 1]."""
-        return DeliverySession(self._encoder.open(image, goal), self._delivery, goal.link)
+    def analyse(self, image: ImageArray) -> AnalysisT:
+        """Return the encoder's analysis of an image, float32 [3, H, W] in [0, 1]."""
+        return self._encoder.analyse(image)
+
+    def open(self, analysis: AnalysisT, goal: Goal) -> DeliverySession:
+        """Start the encoding of an image."""
+        session = self._encoder.open(analysis, goal)
+        return DeliverySession(session, self._delivery, goal, self.adapts_to_channel)
