@@ -54,8 +54,7 @@ def read_goal(
     """
     if label_names and not task:
         raise InvalidInput("label-name: needs --task, whose labels they are")
-    given = (task, labels, text, target, max_rounds, round_budget_bytes)
-    if all(value in (None, 0) for value in given):
+    if text is None and not any((task, labels, target, max_rounds, round_budget_bytes)):
         return None
     return ConsumerGoal(task, tuple(labels or ()), text, target, max_rounds, round_budget_bytes)
 

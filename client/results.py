@@ -145,7 +145,9 @@ class SendResult:
         if self.goal_revision:
             record["goal_revision"] = self.goal_revision
         if self.task_result is not None:
-            record["task_result"] = asdict(self.task_result)
+            record["task_result"] = task = asdict(self.task_result)
+            for rated in (task, *task["labels"]):
+                rated["confidence"] = round(rated["confidence"], 5)
         if self.outcome == "failed":
             record["reason"] = self.reason
         return record

@@ -141,7 +141,9 @@ class Receiver(link_pb2_grpc.LinkServiceServicer, receiver_pb2_grpc.ReceiverServ
     async def _load_task(self, name: str) -> Task:
         """Return a task, which is loaded in the worker's thread. Raises InvalidInput, NotReady."""
         tasks = self._dependencies.tasks
-        return tasks.loaded(name) or await self._dependencies.decoders.run(partial(tasks.get, name))
+        if (task := tasks.loaded(name)) is not None:
+            return task
+        return await self._dependencies.decoders.run(partial(tasks.get, name))
 
     async def _read_goal(self, message: receiver_pb2.Goal) -> ConsumerGoal:
         """Return the goal of a message, whose task is loaded. Raises InvalidInput, NotReady."""
