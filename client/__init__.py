@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from gocom.client.client import AsyncClient, Client
     from gocom.client.local_stack import LocalStack
     from gocom.client.results import Preview, SendResult
+    from gocom.common.goals import ConsumerGoal
     from gocom.common.types import LinkSettings
 
-__all__ = ["AsyncClient", "Client", "LinkSettings", "LocalStack", "Preview", "SendResult"]
+__all__ = ["AsyncClient", "Client", "ConsumerGoal", "LinkSettings", "LocalStack", "Preview", "SendResult"]
 
 
 def __getattr__(name: str) -> Any:
@@ -31,6 +32,10 @@ def __getattr__(name: str) -> Any:
         from gocom.client import results  # noqa: PLC0415
 
         return getattr(results, name)
+    if name == "ConsumerGoal":
+        from gocom.common.goals import ConsumerGoal  # noqa: PLC0415
+
+        return ConsumerGoal
     if name == "LinkSettings":
         from gocom.common.types import LinkSettings  # noqa: PLC0415
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import typer
 from typer.exceptions import TyperException
 
-from gocom.client.commands import channel, serve
+from gocom.client.commands import channel, goal, serve
 from gocom.client.commands.codecs import codecs
 from gocom.client.commands.demo import demo
 from gocom.client.commands.doctor import doctor
@@ -32,6 +32,7 @@ for _command in (send, stream, demo, up, codecs, doctor, health):
     app.command()(_command)
 app.add_typer(serve.app, name="serve")
 app.add_typer(channel.app, name="channel")
+app.add_typer(goal.app, name="goal")
 _GROUPS = {"": app, "channel": channel.app}
 _OWN = {
     group: {info.name or getattr(info.callback, "__name__", "") for info in typer_app.registered_commands}

@@ -19,10 +19,12 @@ import numpy as np
 
 from gocom.client.channel_control import ChannelControl
 from gocom.client.channel_recording import Recording
+from gocom.client.goal_control import GoalControl
 from gocom.client.picture_input import Source
 from gocom.client.results import SendResult
 from gocom.client.send_options import send_options
 from gocom.client.transfer import Transfer
+from gocom.common.goals import ConsumerGoal, GoalState
 from gocom.common.rpc.client_channels import open_channel
 from gocom.common.rpc.credentials import check_peers
 from gocom.common.settings import ClientSettings
@@ -54,6 +56,7 @@ class AsyncClient(ChannelControl):
         self._channels = [open_channel(address, security=security) for address in given]
         self._transmitter = transmitter_pb2_grpc.TransmitterServiceStub(self._channels[0])
         self._receiver = receiver_pb2_grpc.ReceiverServiceStub(self._channels[1])
+        self._goals = GoalControl(self._receiver, receiver)
         control: Any = None
         if channel is not None:
             control = channel_pb2_grpc.ChannelControlServiceStub(self._channels[2])
@@ -97,7 +100,9 @@ class AsyncClient(ChannelControl):
             feedback_policy: which elements the receiver asks for in later rounds: those "erased" by the channel, or
                 those its decoder is most "uncertain" of, as many as round_budget_bytes pays for.
             quality_target: estimated quality (SendResult.quality_estimate), 0 to 1, at which the receiver stops asking;
-                0: the receiver does not stop for that.
+                0: the receiver does not stop for that. A goal takes its place.
+            goal: what the consumer wants the pictures for (docs/goals.md), set at the receiver before the first picture
+                is sent; it asks in up to max_rounds rounds. None: the receiver asks as feedback_policy says.
             power_allocation: how the power of packets is chosen: "equal", "water_filling" (most capacity) or "semantic"
                 (least importance lost); the mean power is 1.
             unequal_protection: share of the budget, 0 to 0.9, that the codec leaves for repair packets, which are then
@@ -124,6 +129,18 @@ class AsyncClient(ChannelControl):
                 yield result
         finally:
             await transfer.close()
+
+    async def get_goal(self, session_id: str) -> GoalState:
+        """Return the goal of a session at the receiver: see GoalControl.get."""
+        return await self._goals.get(session_id)
+
+    async def set_goal(self, session_id: str, goal: ConsumerGoal | None) -> GoalState:
+        """Replace or clear the goal of a session, such as SendResult.session_id: see GoalControl.set."""
+        return await self._goals.set(session_id, goal)
+
+    async def label_names(self, task: str) -> tuple[str, ...]:
+        """Return the names of the labels of a task at the receiver, by index: see GoalControl.label_names."""
+        return await self._goals.label_names(task)
 
 
 class Client:
@@ -171,6 +188,18 @@ class Client:
                 yield result
         finally:
             self._finish(transfer.close)
+
+    def get_goal(self, session_id: str) -> GoalState:
+        """Return the goal of a session at the receiver: see GoalControl.get."""
+        return self._run(self._inner.get_goal(session_id))
+
+    def set_goal(self, session_id: str, goal: ConsumerGoal | None) -> GoalState:
+        """Replace or clear the goal of a session, such as SendResult.session_id: see GoalControl.set."""
+        return self._run(self._inner.set_goal(session_id, goal))
+
+    def label_names(self, task: str) -> tuple[str, ...]:
+        """Return the names of the labels of a task at the receiver, by index: see GoalControl.label_names."""
+        return self._run(self._inner.label_names(task))
 
     def get_channel(self, reverse: bool = False) -> channel_pb2.ChannelProfile:
         """Return the profile of the channel, or of the reverse channel (which carries feedback). Raises GoComError."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from gocom.client.results import Pixels, SendResult
+from gocom.client.results import Pixels, SendResult, describe_task
 from gocom.common.types import Provenance
 
 INK, PAPER, ABSENT, ON_ABSENT = (24, 24, 24), (255, 255, 255), (150, 150, 150), (255, 255, 255)
@@ -53,7 +53,10 @@ def provenance_picture(image: Pixels, provenance: Pixels) -> Pixels:
 
 
 def comparison_picture(result: SendResult) -> Image.Image:
-    """Draw original, received and provenance side by side, and a legend with the share of pixels of each provenance."""
+    """Draw original, received and provenance side by side.
+
+    Below are a legend with the share of pixels of each provenance and, if there is one, the result of the goal's task.
+    """
     title = f"{result.codec}, {result.bytes_total} B, {result.packets_received}/{result.packets_sent} packets"
     if result.psnr_db is not None:
         title += f", {result.psnr_db:.1f} dB"
@@ -63,9 +66,14 @@ def comparison_picture(result: SendResult) -> Image.Image:
     wall = tile_wall([tiles], (max(result.width_px, 192), max(result.height_px, 64)))
     if result.provenance is None or result.image is None:
         return wall
-    framed = Image.new("RGB", (max(wall.width, 560), wall.height + LINE_PX + GAP_PX), PAPER)
+    lines = 1 if result.task_result is None else 2
+    framed = Image.new("RGB", (max(wall.width, 560), wall.height + lines * LINE_PX + GAP_PX), PAPER)
     framed.paste(wall, (0, 0))
     _draw_legend(framed, result.provenance, wall.height)
+    if result.task_result is not None:
+        font = ImageFont.load_default(TEXT_PX)
+        text = _shortened(describe_task(result.task_result), framed.width - 2 * GAP_PX, font)
+        ImageDraw.Draw(framed).text((GAP_PX, wall.height + LINE_PX), text, INK, font)
     return framed
 
 

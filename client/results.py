@@ -10,6 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from gocom.common.tasks import TaskResult
+
 Pixels = npt.NDArray[np.uint8]
 
 Outcome = Literal["reconstructed", "failed"]
@@ -90,6 +92,8 @@ class SendResult:
         quality_estimate: the decoder's estimate of the share of the picture that is right, 0 to 1, if it makes one.
         protection: repair packets chosen by unequal protection, round by round; empty without it.
         power: least and greatest power of a packet, where the mean of each round is 1; None: all packets had power 1.
+        task_result: result of the goal's task on `image`; None: there is no picture, or the goal has no task.
+        goal_revision: revision of the session's goal under which the picture was made; 0: the session never had one.
     """
 
     frame_id: str
@@ -119,6 +123,13 @@ class SendResult:
     quality_estimate: float | None = None
     protection: tuple[ProtectedSegment, ...] = ()
     power: tuple[float, float] | None = None
+    task_result: TaskResult | None = None
+    goal_revision: int = 0
+
+    @property
+    def session_id(self) -> str:
+        """Session of the frame, for `set_goal`."""
+        return self.frame_id.rpartition("/")[0]
 
     def as_record(self) -> dict[str, Any]:
         """Return what `gocom send --json` prints: plain JSON types, without pixels. An infinite PSNR becomes null."""
@@ -137,6 +148,20 @@ class SendResult:
             record["protection"] = [asdict(segment) for segment in self.protection]
         if self.power is not None:
             record["power"] = {"least": self.power[0], "greatest": self.power[1]}
+        if self.goal_revision:
+            record["goal_revision"] = self.goal_revision
+        if self.task_result is not None:
+            record["task_result"] = task = asdict(self.task_result)
+            for rated in (task, *task["labels"]):
+                rated["confidence"] = round(rated["confidence"], 5)
         if self.outcome == "failed":
             record["reason"] = self.reason
         return record
+
+
+def describe_task(result: TaskResult, most: int = 3) -> str:
+    """Return the result of a task in one line, with up to `most` labels: "classify 83%: tabby 83%, lynx 5%"."""
+    if result.reason:
+        return f"{result.task} failed: {result.reason}"
+    labels = ", ".join(f"{label.name} {label.confidence:.0%}" for label in result.labels[:most])
+    return f"{result.task} {result.confidence:.0%}{': ' if labels else ''}{labels}"

@@ -10,6 +10,7 @@ from gocom.client.picture_input import Size
 from gocom.client.results import Preview
 from gocom.client.transfer import SendOptions
 from gocom.common.errors import InvalidInput
+from gocom.common.goals import ConsumerGoal
 from gocom.common.systems import SYSTEMS
 from gocom.common.types import FeedbackPolicy, LinkSettings, PowerAllocation, RoundSettings
 from gocom.common.wire.frame_messages import check_rounds, make_parameters
@@ -29,6 +30,7 @@ def send_options(
     round_budget_bytes: int | None = None,
     feedback_policy: FeedbackPolicy | str = FeedbackPolicy.ERASED,
     quality_target: float = 0.0,
+    goal: ConsumerGoal | None = None,
     power_allocation: PowerAllocation | str = PowerAllocation.EQUAL,
     unequal_protection: float | None = None,
     link: LinkSettings = LinkSettings(),
@@ -54,7 +56,7 @@ def send_options(
     power = _choice(PowerAllocation, "power_allocation", power_allocation)
     check_rounds(RoundSettings(max_rounds, round_budget_bytes or 0, policy, quality_target))
     return SendOptions(
-        codec, parameters, seed, max_rounds, budget_bytes, round_budget_bytes, policy, quality_target,
+        codec, parameters, seed, max_rounds, budget_bytes, round_budget_bytes, policy, quality_target, goal,
         power, unequal_protection, link, size, first_index, timeout_s, patience_s, on_preview,
     )  # fmt: skip
 

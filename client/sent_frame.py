@@ -15,6 +15,8 @@ from gocom.common.byte_account import ByteAccount
 from gocom.common.image_files import decode_image, to_float
 from gocom.common.image_quality import ms_ssim, psnr_db
 from gocom.common.logs import frame_id
+from gocom.common.tasks import TaskResult
+from gocom.common.wire.goals import task_result_from_proto
 from gocom.v1 import link_pb2, receiver_pb2, transmitter_pb2
 
 _KINDS: dict[int, FailureKind] = {
@@ -206,11 +208,18 @@ class SentFrame:
             quality_estimate=self._quality_estimate(),
             protection=tuple(self.protection),
             power=(min(p[0] for p in self.powers), max(p[1] for p in self.powers)) if self.powers else None,
+            task_result=self._task_result(),
+            goal_revision=self.final.goal_revision if self.final is not None else 0,
         )
 
     def _bytes(self) -> dict[str, int]:
         feedback = {"feedback": self.account.feedback_bytes} if self.account.feedback_bytes else {}
         return {"header": self.account.header_bytes, **self.account.by_segment, **feedback}
+
+    def _task_result(self) -> TaskResult | None:
+        if self.final is None or not self.final.HasField("task_result"):
+            return None
+        return task_result_from_proto(self.final.task_result)
 
     def _quality_estimate(self) -> float | None:
         known = self.final is not None and self.final.HasField("quality_estimate")

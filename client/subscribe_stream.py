@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import grpc
 
 from gocom.client.reconnect_policy import ReconnectPolicy
+from gocom.common.goals import ConsumerGoal
 from gocom.common.rpc.client_channels import STREAM_DEADLINE_S
+from gocom.common.wire.goals import goal_state_from_proto, goal_to_proto
 from gocom.v1 import receiver_pb2
 
 
@@ -23,11 +26,13 @@ class SubscribeStream:
         where: name and address of the receiver, for messages.
         session_id: session whose pictures are read.
         previews: whether to read also the pictures between the steps of the sampler.
+        goal: goal to set for the session; None: it stays as it is.
         on_picture: called with each picture.
         reconnect: when to open the stream again, and when to give up.
 
     Attributes:
         live_since: time.perf_counter() when the current stream was opened; None: no stream is open.
+        subscribed: set once a stream was opened for the first time. Then the goal holds.
     """
 
     def __init__(
@@ -36,13 +41,15 @@ class SubscribeStream:
         where: str,
         session_id: str,
         previews: bool,
+        goal: ConsumerGoal | None,
         on_picture: Callable[[receiver_pb2.Reconstruction], Awaitable[None]],
         reconnect: ReconnectPolicy,
     ) -> None:
         self.live_since: float | None = None
+        self.subscribed = asyncio.Event()
         self._stub, self._where, self._reconnect = stub, where, reconnect
         self._session_id, self._previews, self._on_picture = session_id, previews, on_picture
-        self._cursor = 0
+        self._cursor, self._goal = 0, goal
 
     async def run(self) -> None:
         """Keep the stream open until this task is cancelled.
@@ -61,16 +68,22 @@ class SubscribeStream:
     async def _stream(self) -> grpc.aio.AioRpcError | None:
         """Open one stream, and run it to its end. Return the error that ended it, or None if it ended without one."""
         request = receiver_pb2.SubscribeRequest(
-            session_id=self._session_id, cursor=self._cursor, previews=self._previews
-        )
+            session_id=self._session_id, cursor=self._cursor, previews=self._previews,
+            goal=None if self._goal is None else goal_to_proto(self._goal), goal_if_none=self.subscribed.is_set(),
+        )  # fmt: skip
         call = self._stub.Subscribe(request, timeout=STREAM_DEADLINE_S)
         try:
             await call.initial_metadata()
             self.live_since = time.perf_counter()
+            self.subscribed.set()
             self._reconnect.mark_reached()
             async for response in call:
                 self._cursor = response.cursor
-                await self._on_picture(response.reconstruction)
+                if response.WhichOneof("event") == "goal":
+                    # The goal that a restarted receiver gets again.
+                    self._goal = goal_state_from_proto(response.goal).goal
+                else:
+                    await self._on_picture(response.reconstruction)
         except grpc.aio.AioRpcError as error:
             return error
         finally:

@@ -23,6 +23,7 @@ from gocom.client.results import Preview, SendResult
 from gocom.client.sent_frame import SentFrame
 from gocom.client.subscribe_stream import SubscribeStream
 from gocom.client.transmit_stream import TransmitStream
+from gocom.common.goals import ConsumerGoal
 from gocom.common.image_files import decode_image
 from gocom.common.rpc.client_channels import STREAM_DEADLINE_S
 from gocom.common.types import FeedbackPolicy, LinkSettings, Parameters, PowerAllocation, RoundSettings
@@ -55,6 +56,7 @@ class SendOptions:
     round_budget_bytes: int | None
     feedback_policy: FeedbackPolicy
     quality_target: float
+    goal: ConsumerGoal | None
     power_allocation: PowerAllocation
     unequal_protection: float | None
     link: LinkSettings
@@ -92,7 +94,8 @@ class Transfer:
         )  # fmt: skip
         self._subscribe_stream = SubscribeStream(
             receiver, f"receiver at {addresses['receiver']}", self.session_id, settings.on_preview is not None,
-            self._take_picture, ReconnectPolicy(min(FIRST_PATIENCE_S, settings.patience_s), settings.patience_s),
+            settings.goal, self._take_picture,
+            ReconnectPolicy(min(FIRST_PATIENCE_S, settings.patience_s), settings.patience_s),
         )  # fmt: skip
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._next = settings.first_index
@@ -100,7 +103,7 @@ class Transfer:
         self._input_error: Exception | None = None
         self._error: Exception | None = None
         self._changed = asyncio.Event()
-        self._sending = asyncio.create_task(self._guard(self._transmit_stream.run()))
+        self._sending = asyncio.create_task(self._guard(self._transmit()))
         jobs = (self._feed(), self._subscribe_stream.run(), self._watch_for_lost())
         self._tasks = [self._sending, *(asyncio.create_task(self._guard(job)) for job in jobs)]
 
@@ -135,6 +138,12 @@ class Transfer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _transmit(self) -> None:
+        """Run the Transmit stream. A goal has to hold before the first picture is sent."""
+        if self._settings.goal is not None:
+            await self._subscribe_stream.subscribed.wait()
+        await self._transmit_stream.run()
 
     async def _finish(self) -> None:
         """Half-close the Transmit stream, and wait up to FINISH_S for the transmitter to end it."""

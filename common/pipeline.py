@@ -2,7 +2,7 @@
 
     image -> encoder -> GoMessage -> packets -> wire -> channel -> wire -> received mask -> generative decoder -> image
                 ^                                                                                  |
-                +-------------------------- feedback: requested elements -------------------------+
+                +----------- feedback: labels, a text, requested elements <----- task -------------+
 
 The three services run the same loop with a network in between, and give the same bytes, masks and pictures
 (tests/integration/test_parity.py verifies this). Nothing here depends on the codec.
@@ -18,11 +18,13 @@ from gocom.common.byte_account import ByteAccount, count_bytes, frame_items
 from gocom.common.codec_interfaces import GenerativeDecoder, SemanticEncoder
 from gocom.common.counter_rng import CounterRng
 from gocom.common.csi import Csi
-from gocom.common.errors import DecodeFailed
+from gocom.common.errors import DecodeFailed, InvalidInput
+from gocom.common.goals import ConsumerGoal, PolicyFor, Round, append_round
 from gocom.common.image_files import ImageArray
 from gocom.common.packet_batch import PacketBatch, join_batches
 from gocom.common.packetizer import MAX_PACKETS, depacketize, packetize
 from gocom.common.rounds import with_requested_spans
+from gocom.common.tasks import LoadTask, TaskResult, run_task
 from gocom.common.types import (
     Budget,
     Feedback,
@@ -45,9 +47,6 @@ if TYPE_CHECKING:
 Channel = Callable[[FrameHeader, PacketBatch], PacketBatch]
 """Function from the header and all packets of a round to the packets after the channel. It may set `erased`, change
 payloads, and reorder or duplicate packets."""
-RequestMore = Callable[[Sequence[ReceivedMessage], Reconstruction | None], Feedback | None]
-"""The receiver's feedback policy: a function from the rounds so far and their picture, if any, to feedback; None ends
-the frame."""
 ReverseChannel = Callable[[feedback_pb2.SendFeedbackRequest], bool]
 """Function that says whether an attempt to send a feedback message arrives."""
 
@@ -72,6 +71,7 @@ class PipelineResult:
         rounds: the received rounds, in order.
         bytes: byte account of all rounds and of the feedback.
         items: the messages that went over the link, in all rounds.
+        task_results: result of the goal's task on the picture of each round; None: there is none.
     """
 
     reconstruction: Reconstruction | None
@@ -79,6 +79,7 @@ class PipelineResult:
     rounds: list[ReceivedMessage]
     bytes: ByteAccount
     items: list[link_pb2.SendRequest] = field(default_factory=list)
+    task_results: list[TaskResult | None] = field(default_factory=list)
 
 
 def sampler_generator(seed: int, frame_index: int, round_: int) -> torch.Generator:
@@ -119,7 +120,9 @@ def run(
     encoder: SemanticEncoder[Any],
     decoder: GenerativeDecoder,
     channel: Channel = clean_channel,
-    ask: RequestMore | None = None,
+    ask: PolicyFor | None = None,
+    consumer_goal: ConsumerGoal | None = None,
+    load_task: LoadTask | None = None,
     reverse_channel: ReverseChannel = clean_reverse_channel,
     attempts: int = 1,
     csi: Csi = Csi(),
@@ -133,7 +136,9 @@ def run(
         goal: codec options, limits of further rounds, and packetizer settings.
         encoder, decoder: the two ends of one codec.
         channel: the channel that packets cross.
-        ask: the receiver's feedback policy; None: there is only one round.
+        ask: gives the receiver's feedback policy; None: there is only one round.
+        consumer_goal: what the consumer wants the picture for; None: the sender's policy holds.
+        load_task: loads the goal's task; needed for a goal that has one.
         reverse_channel: the channel that feedback crosses. If all attempts at a feedback message are lost, the frame
             ends with the rounds that it has.
         attempts: largest number of attempts at one feedback message. For the receiver service it follows from
@@ -144,19 +149,27 @@ def run(
 
     Raises:
         BudgetTooSmall: the budget is below the codec's floor.
+        InvalidInput: the goal has a task, and `load_task` is missing.
     """
+    if consumer_goal and consumer_goal.task and load_task is None:
+        raise InvalidInput(f"load_task: missing; the goal has the task {consumer_goal.task!r}")
     session = encoder.open(encoder.analyse(image), goal)
     message: GoMessage | None = at_position(session.first(csi, budget), goal.position)
     result: PipelineResult | None = None
     feedback: Feedback | None = None
+    history: list[Round] = []
     while message is not None:
         position = message.position
         received, cost, items = transmit(message, channel, goal.link, feedback.wanted if feedback else None)
         rounds = [*(result.rounds if result else []), received]
         picture, reason = _decode(decoder, rounds, sampler_generator(seed, goal.frame_index, message.round))
         total = result.bytes + cost if result else cost
-        result = PipelineResult(picture, reason, rounds, total, [*(result.items if result else []), *items])
-        feedback = ask(rounds, picture) if ask and len(rounds) < goal.max_rounds else None
+        judged = _judge(picture, consumer_goal, load_task)
+        append_round(history, Round(received, picture, judged))
+        tasks = [*(result.task_results if result else []), judged]
+        result = PipelineResult(picture, reason, rounds, total, [*(result.items if result else []), *items], tasks)
+        policy = ask(rounds[0].frame.rounds, consumer_goal) if ask and len(rounds) < goal.max_rounds else None
+        feedback = policy.next(history) if policy else None
         message = None
         if feedback:
             request = feedback_to_proto(feedback, [received.frame for received in rounds], goal.link)
@@ -170,6 +183,13 @@ def run(
                 result.bytes.feedback_bytes += answer_bytes(answer)
     assert result is not None
     return result
+
+
+def _judge(picture: Reconstruction | None, goal: ConsumerGoal | None, load_task: LoadTask | None) -> TaskResult | None:
+    """Run the goal's task on the picture of a round. Return None if there is no picture or no task."""
+    if picture is None or goal is None or goal.task is None or load_task is None:
+        return None
+    return run_task(load_task, goal.task, picture.image, goal.labels)
 
 
 def _send_feedback(

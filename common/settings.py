@@ -182,6 +182,9 @@ class ReceiverSettings(ServiceSettings):
     """Largest number of packets of one round."""
     warm_codecs: tuple[str, ...] = ("lami_go",)
     """Codecs that are loaded, and run once, before the service says SERVING."""
+    warm_tasks: tuple[str, ...] = ()
+    """Tasks that are loaded, and run once, before the service says SERVING; others are loaded when a goal names them.
+    """
 
     @field_validator("feedback_try_s")
     @classmethod

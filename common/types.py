@@ -371,8 +371,8 @@ class Feedback:
     Attributes:
         frame_index, round: the frame, and the round that the feedback follows.
         wanted: requested elements by segment kind: int64 [S, 2] of (start, length) in the segment's full grid.
-        label: label from the receiver's task; None: there is none.
-        text: what the receiver wants, in words; None: not given.
+        labels: labels that the consumer wants to know about, or the one that its task finds likeliest, by index.
+        text: what the consumer wants to see, in words; None: not given.
         budget_bytes: bytes that the further round may cost according to the receiver; 0: no limit.
         link: the receiver's estimate of the link; None: not given.
     """
@@ -380,7 +380,7 @@ class Feedback:
     frame_index: int
     round: int
     wanted: Mapping[int, Ints] = field(default_factory=dict)
-    label: int | None = None
+    labels: tuple[int, ...] = ()
     text: str | None = None
     budget_bytes: int = 0
     link: LinkReport | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic
@@ -15,13 +15,15 @@ from gocom.channel_emulator.proxy.feedback_as_packets import arrives
 from gocom.common.channel_spec import parse_spec
 from gocom.common.codec_interfaces import AnalysisT, EncoderSession, GenerativeDecoder, SemanticEncoder
 from gocom.common.csi import Csi
+from gocom.common.goals import ConsumerGoal, Policy, Round
 from gocom.common.image_files import ImageArray, read_samples, square_crop, to_float
 from gocom.common.pipeline import PipelineResult, run
 from gocom.common.systems import SYSTEMS
-from gocom.common.types import Budget, Feedback, FeedbackPolicy, Goal, LinkSettings, ReceivedMessage, Reconstruction
+from gocom.common.tasks import LoadTask
+from gocom.common.types import Budget, Feedback, FeedbackPolicy, Goal, LinkSettings, RoundSettings
 from gocom.common.wire.frame_messages import make_parameters
 from gocom.receiver.decoders import DECODERS
-from gocom.receiver.feedback_policy import feedback_for, wanted_elements
+from gocom.receiver.feedback_policy import policy_for
 from gocom.receiver.link_estimation import LinkEstimate
 from gocom.transmitter.encoders import ENCODERS
 from gocom.transmitter.resources.repair_and_power import PLAIN, Delivery, DeliveryEncoder
@@ -40,13 +42,14 @@ class Codec:
         budget: int | None = None, max_rounds: int = 1, round_budget_bytes: int = 0,
         feedback_policy: FeedbackPolicy = FeedbackPolicy.ERASED, quality_target: float = 0.0,
         sampler_seed: int | None = None, delivery: Delivery = PLAIN, csi: Csi = Csi(), reverse_channel: str = "clean",
-        feedback_attempts: int = 1, **options: Any,
+        feedback_attempts: int = 1, consumer_goal: ConsumerGoal | None = None, load_task: LoadTask | None = None,
+        **options: Any,
     ) -> PipelineResult:  # fmt: skip
         """One image over one channel, the receiver asking for what is missing while rounds are left.
 
         `seed` is the channel's, and the sampler's too unless `sampler_seed` says otherwise. `csi` is what the
         transmitter knows of it. Feedback crosses `reverse_channel` with it, and is sent `feedback_attempts` times at
-        most.
+        most. With a `consumer_goal`, whose task `load_task` loads, the receiver asks until that is reached.
         """
         values = make_parameters(SYSTEMS.get(self.name).options, options)
         goal = Goal(values, frame_index, max_rounds, round_budget_bytes, link, feedback_policy, quality_target)
@@ -54,8 +57,9 @@ class Codec:
         reverse = Chain.from_profile(parse_spec(reverse_channel, seed=seed))
         return run(
             image, goal, encoder=DeliveryEncoder(self.encoder, delivery), decoder=self.decoder, channel=chain,
-            ask=ask_for_missing, reverse_channel=partial(arrives, reverse), attempts=feedback_attempts, csi=csi,
-            budget=Budget(budget), seed=seed if sampler_seed is None else sampler_seed,
+            ask=ReportingPolicy, consumer_goal=consumer_goal, load_task=load_task,
+            reverse_channel=partial(arrives, reverse), attempts=feedback_attempts, csi=csi, budget=Budget(budget),
+            seed=seed if sampler_seed is None else sampler_seed,
         )  # fmt: skip
 
 
@@ -86,12 +90,24 @@ class RememberingEncoder(Generic[AnalysisT]):
         return self._encoder.open(analysis, goal)
 
 
-def ask_for_missing(rounds: Sequence[ReceivedMessage], picture: Reconstruction | None) -> Feedback | None:
-    """The receiver service's policy, without its network; the frame is a session of its own."""
-    wanted, link = wanted_elements(rounds, picture), LinkEstimate()
-    for message in rounds:
-        link.add(message.packet_bytes)
-    return feedback_for(rounds, wanted, link.report()) if wanted else None
+class ReportingPolicy:
+    """The receiver service's policy, without its network, and with its report on the link.
+
+    The frame is a session of its own.
+    """
+
+    def __init__(self, settings: RoundSettings, goal: ConsumerGoal | None) -> None:
+        self._policy: Policy = policy_for(settings, goal)
+
+    def next(self, history: Sequence[Round]) -> Feedback | None:
+        """The request for the next round, or None."""
+        feedback = self._policy.next(history)
+        if feedback is None:
+            return None
+        link = LinkEstimate()
+        for round_ in history:
+            link.add(round_.received.packet_bytes)
+        return replace(feedback, link=link.report())
 
 
 def make_codec(name: str, device: str = "auto") -> Codec:

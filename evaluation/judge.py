@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from gocom.common.image_files import ImageArray
 from gocom.common.image_quality import ms_ssim, psnr_db
-from gocom.common.nets.classifier import Classifier
+from gocom.receiver.tasks.classify import ClassifyTask
 
 Interval = tuple[float, float, float]
 """(mean, low, high)."""
@@ -75,10 +75,11 @@ class Original:
 
 
 class Judge:
-    """EfficientNet-lite2 on one device."""
+    """EfficientNet-lite2 on one device. What it sees in a picture is told by the receiver's task `classify`."""
 
     def __init__(self, device: str = "auto") -> None:
-        self.classifier = Classifier("lite2", device)
+        self.task = ClassifyTask(device, "lite2")
+        self.classifier = self.task.classifier
         self._batch = _CPU_BATCH if self.classifier.device.type == "cpu" else _GPU_BATCH
 
     def features(self, images: Sequence[ImageArray]) -> Tensor:
@@ -105,7 +106,11 @@ class Judge:
 
     def guesses(self, features: Tensor) -> list[int]:
         """Features [B, 1280] -> the first of 1000 classes for each."""
-        return [int(guess) for guess in self.logits(features).argmax(1)]
+        return [self.guess(logits) for logits in self.logits(features)]
+
+    def guess(self, logits: Tensor) -> int:
+        """Logits float32 [1000] -> the first of 1000 classes."""
+        return self.task.rate(logits.numpy()).labels[0].index
 
     def scores(self, originals: Sequence[Original], images: Sequence[ImageArray]) -> list[dict[str, Any]]:
         """How close each picture is to its original, and what the net sees in it.
@@ -123,7 +128,7 @@ class Judge:
         truths = [original.image for original in originals]
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             similarities = list(pool.map(ms_ssim, truths, images))
-        seen = [_seen(original, logits) for original, logits in zip(originals, self.logits(features), strict=True)]
+        seen = [self._seen(original, logits) for original, logits in zip(originals, self.logits(features), strict=True)]
         return [
             {"psnr_db": psnr_db(truth, image), "ms_ssim": similarity, "distance": distance} | classes
             for truth, image, similarity, distance, classes in zip(
@@ -131,13 +136,12 @@ class Judge:
             )
         ]
 
-
-def _seen(original: Original, logits: Tensor) -> dict[str, int]:
-    """Logits [1000] of a reconstruction -> agrees, and what its label allows to say."""
-    guess = int(logits.argmax())
-    found = {"agrees": int(guess == original.guess)}
-    if original.label is not None:
-        found["correct"] = int(guess == original.label)
-    if original.label in IMAGENETTE:
-        found["correct_10"] = int(IMAGENETTE[int(logits[list(IMAGENETTE)].argmax())] == original.label)
-    return found
+    def _seen(self, original: Original, logits: Tensor) -> dict[str, int]:
+        """Logits [1000] of a reconstruction -> agrees, and what its label allows to say."""
+        guess = self.guess(logits)
+        found = {"agrees": int(guess == original.guess)}
+        if original.label is not None:
+            found["correct"] = int(guess == original.label)
+        if original.label in IMAGENETTE:
+            found["correct_10"] = int(IMAGENETTE[int(logits[list(IMAGENETTE)].argmax())] == original.label)
+        return found

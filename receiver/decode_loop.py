@@ -31,7 +31,7 @@ async def process(dependencies: LinkDependencies, jobs: Sequence[DecodeJob]) -> 
         taken = [(job, frame) for job in jobs if (frame := await job.session.unpack_round(job)) is not None]
         frames = [frame for _, frame in taken]
         for indices in await _groups(dependencies, frames):
-            work = partial(decode, dependencies.decoders, [frames[i] for i in indices])
+            work = partial(decode, dependencies.decoders, dependencies.tasks.get, [frames[i] for i in indices])
             for i, outcome in zip(indices, await dependencies.decoders.run(work), strict=True):
                 job, _ = taken[i]
                 job.session.conclude(job, outcome)

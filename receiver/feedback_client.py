@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
 
-from gocom.common.csi import LinkReport
 from gocom.common.errors import Busy, GoComError, NotReady
 from gocom.common.logs import frame_id, get_logger
 from gocom.common.rpc.client_channels import open_channel
 from gocom.common.rpc.status_mapping import error_from_rpc
 from gocom.common.service_metrics import BYTES
 from gocom.common.settings import SecuritySettings
-from gocom.common.types import Ints, LinkSettings, ReceivedMessage
+from gocom.common.types import Feedback, FrameHeader, LinkSettings
 from gocom.common.wire.feedback import MAX_ATTEMPTS, answer_waits, counted_message, feedback_to_proto
-from gocom.receiver.feedback_policy import feedback_for
 from gocom.v1 import feedback_pb2, feedback_pb2_grpc
 
 log = get_logger("receiver")
@@ -54,19 +52,17 @@ class FeedbackClient:
         self._patience_s, self._waits = patience_s, answer_waits(try_s, patience_s)
 
     async def ask(
-        self, session_id: str, rounds: Sequence[ReceivedMessage], wanted: Mapping[int, Ints], link: LinkSettings,
-        report: LinkReport | None = None,
-    ) -> bool:  # fmt: skip
+        self, session_id: str, feedback: Feedback, headers: Sequence[FrameHeader], link: LinkSettings
+    ) -> bool:
         """Send feedback, and return whether a further round will follow; False also if no answer arrived in time.
 
         Args:
             session_id: session of the frame.
-            rounds: all rounds of the frame so far.
-            wanted: requested elements, spans int64 [S, 2] by segment kind.
+            feedback: what to ask for.
+            headers: headers of the frame's rounds so far.
             link: packetizer settings of the session.
-            report: the receiver's estimate of the link; None: it has none.
         """
-        request = feedback_to_proto(feedback_for(rounds, wanted, report), [message.frame for message in rounds], link)
+        request = feedback_to_proto(feedback, headers, link)
         request.session_id = session_id
         exchange = _FeedbackExchange(self._stub, request, self._patience_s)
         try:

@@ -15,11 +15,13 @@ from PIL import Image
 from gocom.common.codec_interfaces import GenerativeDecoder
 from gocom.common.codec_worker import CodecWorker
 from gocom.common.errors import DecodeFailed, NotReady
+from gocom.common.goals import ConsumerGoal
 from gocom.common.image_files import png_bytes, to_uint8
 from gocom.common.logs import get_logger
 from gocom.common.packetizer import depacketize
 from gocom.common.pipeline import sampler_generator
 from gocom.common.systems import SYSTEMS
+from gocom.common.tasks import LoadTask, TaskResult, run_task
 from gocom.common.types import (
     ElementCoding,
     FrameHeader,
@@ -29,6 +31,7 @@ from gocom.common.types import (
     Reconstruction,
     SegmentHeader,
 )
+from gocom.common.wire.goals import task_result_to_proto
 from gocom.receiver.round_assembly import ArrivedRound
 from gocom.v1 import link_pb2, receiver_pb2
 
@@ -39,8 +42,25 @@ log = get_logger("receiver")
 
 Decoders = CodecWorker[GenerativeDecoder]
 OnPreview = Callable[[Reconstruction], None]
-Outcome = tuple[Reconstruction, receiver_pb2.Reconstruction] | Exception
-"""Result of decoding a frame: the final picture and its message for subscribers, or the error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Result of decoding a frame.
+
+    Attributes:
+        picture: the final picture.
+        message: message of the picture for subscribers.
+        task_result: result of the goal's task on the picture; None: the goal has no task.
+    """
+
+    picture: Reconstruction
+    message: receiver_pb2.Reconstruction
+    task_result: TaskResult | None = None
+
+
+Outcome = Decoded | Exception
+"""Result of decoding a frame, or the error."""
 
 
 @runtime_checkable
@@ -66,12 +86,14 @@ class DecodeInput:
         seed: seed of the session, from which the generator follows.
         unpack_s: seconds that it took to unpack the last round.
         on_preview: called with intermediate pictures in the worker's thread; None makes no previews.
+        goal: the consumer's goal, whose task is run on the final picture; None: there is none.
     """
 
     rounds: tuple[ReceivedMessage, ...]
     seed: int
     unpack_s: float = 0.0
     on_preview: OnPreview | None = None
+    goal: ConsumerGoal | None = None
 
     @property
     def codec(self) -> str:
@@ -110,25 +132,39 @@ def group_frames(decoders: Decoders, frames: Sequence[DecodeInput]) -> list[list
     return sorted([*alone, *batches.values()])
 
 
-def decode(decoders: Decoders, frames: Sequence[DecodeInput]) -> list[Outcome]:
-    """Decode a group of frames from `group_frames`, in the worker's thread. A failure affects only its own frame."""
+def decode(decoders: Decoders, load_task: LoadTask, frames: Sequence[DecodeInput]) -> list[Outcome]:
+    """Decode a group of frames from `group_frames`, and run the tasks of their goals, in the worker's thread.
+
+    A failure affects only its own frame. That of a task is told in its result.
+    """
     batch = _batch_decoder(decoders, frames[0].codec) if len(frames) > 1 else None
     if batch is not None:
         try:
             pictures = batch.reconstruct_batch([f.rounds for f in frames], generators=[f.generator() for f in frames])
-            return [(p, picture_to_proto(f.rounds, p, f.unpack_s)) for f, p in zip(frames, pictures, strict=True)]
+            return [_judge(f, p, load_task) for f, p in zip(frames, pictures, strict=True)]
         except Exception as error:
             # Decoding each frame alone finds out which one failed.
             log.warning("batch failed", codec=frames[0].codec, frames=len(frames), reason=str(error))
-    return [_decode_one(decoders, frame) for frame in frames]
+    return [_decode_one(decoders, load_task, frame) for frame in frames]
 
 
-def _decode_one(decoders: Decoders, frame: DecodeInput) -> Outcome:
+def _decode_one(decoders: Decoders, load_task: LoadTask, frame: DecodeInput) -> Outcome:
     try:
-        picture = reconstruct(decoders, frame)
-        return picture, picture_to_proto(frame.rounds, picture, frame.unpack_s)
+        return _judge(frame, reconstruct(decoders, frame), load_task)
     except Exception as error:
         return error
+
+
+def _judge(frame: DecodeInput, picture: Reconstruction, load_task: LoadTask) -> Decoded:
+    """Run the task of a frame's goal on its picture, if the goal has one, and make the message for subscribers."""
+    message = picture_to_proto(frame.rounds, picture, frame.unpack_s)
+    if frame.goal is None or frame.goal.task is None:
+        return Decoded(picture, message)
+    start = time.perf_counter()
+    result = run_task(load_task, frame.goal.task, picture.image, frame.goal.labels)
+    message.stages.add(stage="task", seconds=time.perf_counter() - start)
+    message.task_result.CopyFrom(task_result_to_proto(result))
+    return Decoded(picture, message, result)
 
 
 def _batch_decoder(decoders: Decoders, codec: str) -> BatchDecoder | None:

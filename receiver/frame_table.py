@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from gocom.common.errors import GoComError
+from gocom.common.goals import Round, append_round
 from gocom.common.logs import frame_id, get_logger
 from gocom.common.service_metrics import FRAMES
-from gocom.common.types import FrameHeader, Ints, LinkSettings, Reconstruction
-from gocom.receiver.feedback_policy import wanted_elements
+from gocom.common.tasks import TaskResult
+from gocom.common.types import Feedback, FrameHeader, LinkSettings, Reconstruction
+from gocom.receiver.feedback_policy import policy_for
 from gocom.receiver.frame_decoding import failure_to_proto
 from gocom.receiver.link_state import Frame, LinkDependencies
 from gocom.receiver.session_pictures import SessionRecord
@@ -73,20 +76,29 @@ class FrameTable:
         """Return the frame_id that logs use."""
         return frame_id(self.session_id, index)
 
-    def finish_or_request_round(self, frame: Frame, picture: Reconstruction | None) -> None:
-        """Finish the frame, or request a further round. `picture` is None if decoding failed."""
+    def finish_or_request_round(
+        self, frame: Frame, picture: Reconstruction | None, task_result: TaskResult | None
+    ) -> None:
+        """Finish the frame, or request a further round, as the policy that holds for it says.
+
+        Args:
+            frame: a frame whose latest round was decoded.
+            picture: its picture; None: decoding failed.
+            task_result: result of the goal's task on the picture; None: there is none.
+        """
         if not self.is_open(frame):
             return
-        wanted = wanted_elements(frame.rounds, picture)
-        if not wanted or len(self._waiting()) >= self._dependencies.settings.open_frames:
+        append_round(frame.history, Round(frame.rounds[-1], picture, task_result))
+        feedback = policy_for(frame.header.rounds, frame.goal.goal).next(frame.history)
+        if feedback is None or len(self._waiting()) >= self._dependencies.settings.open_frames:
             self.finish(frame)
         elif self._stream_ended:
             self._publish_later(frame)
         elif self._dependencies.draining.is_set():
             self._remove(frame)
         else:
-            frame.next_round, frame.requested = asyncio.Event(), wanted
-            frame.feedback_task = asyncio.create_task(self._request_round(frame, wanted))
+            frame.next_round, frame.requested = asyncio.Event(), dict(feedback.wanted)
+            frame.feedback_task = asyncio.create_task(self._request_round(frame, feedback))
 
     def finish(self, frame: Frame) -> None:
         """Send the outcome to the sender and the picture to subscribers, unless the frame has ended."""
@@ -153,11 +165,12 @@ class FrameTable:
         for frame in [frame for frame in self._frames.values() if frame.rounds_ended < frame.rounds_begun]:
             self._remove(frame)
 
-    async def _request_round(self, frame: Frame, wanted: dict[int, Ints]) -> None:
+    async def _request_round(self, frame: Frame, feedback: Feedback) -> None:
         start, index = time.perf_counter(), frame.header.frame_index
         try:
-            report = self._record.link.report()
-            if await self._dependencies.feedback_client.ask(self.session_id, frame.rounds, wanted, self.link, report):
+            feedback = replace(feedback, link=self._record.link.report())
+            headers = [message.frame for message in frame.rounds]
+            if await self._dependencies.feedback_client.ask(self.session_id, feedback, headers, self.link):
                 async with asyncio.timeout(self._dependencies.settings.feedback_timeout_s):
                     await frame.next_round.wait()
                 return

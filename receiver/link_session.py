@@ -192,7 +192,8 @@ class LinkSession:
         frame.rounds.append(message)
         rounds = tuple(frame.rounds)
         show = self._preview_callback(rounds, unpack_s) if self._record.preview_subscribers else None
-        return DecodeInput(rounds, self.seed, unpack_s, show)
+        frame.goal = self._record.goal
+        return DecodeInput(rounds, self.seed, unpack_s, show, frame.goal.goal)
 
     def conclude(self, job: DecodeJob, outcome: Outcome) -> None:
         """Finish a frame with the result of decoding all of its rounds so far, or request a further round."""
@@ -202,14 +203,16 @@ class LinkSession:
             if isinstance(outcome, DecodeFailed):
                 # Only for DecodeFailed may more packets help; for missing nets (NotReady) they do not.
                 frame.result = failure_to_proto(frame.header.frame_index, frame.rounds, str(outcome))
-                self.frames.finish_or_request_round(frame, None)
+                frame.result.goal_revision = frame.goal.revision
+                self.frames.finish_or_request_round(frame, None, None)
             elif isinstance(outcome, Exception):
                 self.fail_frame(job, outcome)
             else:
-                picture, frame.result = outcome
+                frame.result = outcome.message
+                frame.result.goal_revision = frame.goal.revision
                 for stage in frame.result.stages:
                     SECONDS.labels(_SERVICE, stage.stage).observe(stage.seconds)
-                self.frames.finish_or_request_round(frame, picture)
+                self.frames.finish_or_request_round(frame, outcome.picture, outcome.task_result)
         except Exception as error:
             self.fail_frame(job, error)
 

@@ -6,11 +6,13 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from gocom.common.goals import GoalState, Round
 from gocom.common.settings import ReceiverSettings
 from gocom.common.types import FrameHeader, Ints, ReceivedMessage
 from gocom.receiver.feedback_client import FeedbackClient
 from gocom.receiver.frame_decoding import DecodeInput, Decoders, Outcome
 from gocom.receiver.round_assembly import ArrivedRound
+from gocom.receiver.tasks import LoadedTasks
 from gocom.v1 import receiver_pb2
 
 
@@ -24,6 +26,8 @@ class Frame:
         rounds_begun: number of rounds whose header arrived.
         rounds_ended: number of rounds whose end mark arrived.
         rounds: the rounds that are unpacked.
+        goal: the session's goal when the latest round was about to be decoded. It holds until the round is concluded.
+        history: the rounds that are decoded, for the feedback policy.
         result: latest message for subscribers; None before the first round is decoded.
         next_round: set when the header of the requested round arrives.
         requested: spans by segment kind that the last feedback requested.
@@ -36,6 +40,8 @@ class Frame:
     rounds_begun: int = 1
     rounds_ended: int = 0
     rounds: list[ReceivedMessage] = field(default_factory=list)
+    goal: GoalState = field(default_factory=GoalState)
+    history: list[Round] = field(default_factory=list)
     result: receiver_pb2.Reconstruction | None = None
     next_round: asyncio.Event = field(default_factory=asyncio.Event)
     requested: dict[int, Ints] = field(default_factory=dict)
@@ -80,7 +86,8 @@ class LinkDependencies:
 
     Attributes:
         settings: settings of the receiver.
-        decoders: worker that runs the decoders.
+        decoders: worker that runs the decoders and the tasks.
+        tasks: the tasks, to be used in that worker's thread.
         feedback_client: client of the transmitter's FeedbackService.
         decode_queue: rounds that wait for the decoder.
         draining: set when the service begins to stop.
@@ -88,6 +95,7 @@ class LinkDependencies:
 
     settings: ReceiverSettings
     decoders: Decoders
+    tasks: LoadedTasks
     feedback_client: FeedbackClient
     decode_queue: asyncio.Queue[DecodeJob]
     draining: asyncio.Event = field(default_factory=asyncio.Event)

@@ -9,23 +9,28 @@ from functools import partial
 from typing import Any
 
 import grpc
+import numpy as np
 
 from gocom.common.codec_worker import CodecWorker
 from gocom.common.errors import InvalidInput, Mismatch, NotReady
+from gocom.common.goals import ConsumerGoal, GoalState
 from gocom.common.logs import get_logger
 from gocom.common.model_files import held_knowledge
 from gocom.common.rpc.server import RunningServer, start_server
 from gocom.common.settings import ReceiverSettings
+from gocom.common.tasks import Task
 from gocom.common.types import LinkSettings
 from gocom.common.wire.frame_headers import check_version, defaults_from_proto
 from gocom.common.wire.frame_messages import check_session_id, link_from_proto
+from gocom.common.wire.goals import goal_from_proto, goal_state_to_proto
 from gocom.receiver.decode_loop import decode_all
 from gocom.receiver.decoders import DECODERS
 from gocom.receiver.feedback_client import FeedbackClient
-from gocom.receiver.frame_decoding import warm_up
+from gocom.receiver.frame_decoding import WARM_SIDE_PX, warm_up
 from gocom.receiver.link_session import LinkSession
 from gocom.receiver.link_state import DecodeJob, LinkDependencies
-from gocom.receiver.session_pictures import SessionStore
+from gocom.receiver.session_pictures import SessionRecord, SessionStore
+from gocom.receiver.tasks import LoadedTasks
 from gocom.v1 import link_pb2, link_pb2_grpc, receiver_pb2, receiver_pb2_grpc
 
 log = get_logger("receiver")
@@ -89,9 +94,18 @@ class Receiver(link_pb2_grpc.LinkServiceServicer, receiver_pb2_grpc.ReceiverServ
     async def Subscribe(
         self, request: receiver_pb2.SubscribeRequest, context: Context
     ) -> AsyncIterator[receiver_pb2.SubscribeResponse]:
-        """Yield the pictures after the cursor, then new ones. Raises InvalidInput, Busy, NotReady."""
+        """Yield the pictures after the cursor, then new ones, and the session's goals. Sets the goal of the request.
+
+        Raises:
+            InvalidInput: the session, the cursor or the goal is invalid, or the goal's task is unknown.
+            NotReady: a net of the goal's task is missing, or the service shuts down.
+            Busy: all session records are in use.
+        """
         check_session_id(request.session_id)
+        goal = await self._read_goal(request.goal) if request.HasField("goal") else None
         record = self._store.hold(request.session_id)
+        if goal is not None and not (request.goal_if_none and record.goal.revision):
+            self._set_goal(request.session_id, record, goal)
         record.preview_subscribers += request.previews
         try:
             # Sent at once, so that the client knows that it is subscribed before there is a picture.
@@ -102,6 +116,53 @@ class Receiver(link_pb2_grpc.LinkServiceServicer, receiver_pb2_grpc.ReceiverServ
         finally:
             record.preview_subscribers -= request.previews
             self._store.release(record)
+
+    async def SetGoal(self, request: receiver_pb2.SetGoalRequest, context: Context) -> receiver_pb2.SetGoalResponse:
+        """Set or clear the goal of a session. Raises InvalidInput, NotReady and Busy like Subscribe."""
+        check_session_id(request.session_id)
+        goal = await self._read_goal(request.goal) if request.HasField("goal") else None
+        record = self._store.hold(request.session_id)
+        try:
+            state = self._set_goal(request.session_id, record, goal)
+        finally:
+            self._store.release(record)
+        return receiver_pb2.SetGoalResponse(state=goal_state_to_proto(state))
+
+    async def GetGoal(self, request: receiver_pb2.GetGoalRequest, context: Context) -> receiver_pb2.GetGoalResponse:
+        """Return the goal of a session, which is none for an unknown session. Raises InvalidInput."""
+        check_session_id(request.session_id)
+        record = self._store.find(request.session_id)
+        state = GoalState() if record is None else record.goal
+        return receiver_pb2.GetGoalResponse(state=goal_state_to_proto(state))
+
+    async def DescribeTask(
+        self, request: receiver_pb2.DescribeTaskRequest, context: Context
+    ) -> receiver_pb2.DescribeTaskResponse:
+        """Return the labels of a task. Raises InvalidInput if it is unknown, NotReady if one of its nets is missing."""
+        return receiver_pb2.DescribeTaskResponse(label_names=(await self._load_task(request.task)).label_names)
+
+    async def _load_task(self, name: str) -> Task:
+        """Return a task, which is loaded in the worker's thread. Raises InvalidInput, NotReady."""
+        tasks = self._dependencies.tasks
+        if (task := tasks.loaded(name)) is not None:
+            return task
+        return await self._dependencies.decoders.run(partial(tasks.get, name))
+
+    async def _read_goal(self, message: receiver_pb2.Goal) -> ConsumerGoal:
+        """Return the goal of a message, whose task is loaded. Raises InvalidInput, NotReady."""
+        goal = goal_from_proto(message)
+        if goal.task is not None:
+            names = (await self._load_task(goal.task)).label_names
+            for label in goal.labels:
+                if label >= len(names):
+                    choices = f"0 to {len(names) - 1}" if names else "none"
+                    raise InvalidInput(f"goal.labels: no {label}; task {goal.task!r} has {choices}")
+        return goal
+
+    def _set_goal(self, session_id: str, record: SessionRecord, goal: ConsumerGoal | None) -> GoalState:
+        state = record.set_goal(goal)
+        log.info("goal set", session_id=session_id, revision=state.revision, goal=goal)
+        return state
 
 
 def check_knowledge(opening: link_pb2.SessionOpen) -> None:
@@ -114,21 +175,26 @@ def check_knowledge(opening: link_pb2.SessionOpen) -> None:
             raise Mismatch(f"knowledge: {item.name} differs: transmitter {theirs}, receiver {mine.hex()[:12]}")
 
 
+def _warm_up_task(tasks: LoadedTasks, name: str) -> None:
+    """Load a task and run it once on a grey picture."""
+    tasks.get(name).run(np.full((3, WARM_SIDE_PX, WARM_SIDE_PX), 0.5, np.float32))
+
+
 async def serve(settings: ReceiverSettings) -> RunningServer:
     """Start the receiver and return when its decoders are warm and its health status is SERVING.
 
     Raises:
-        InvalidInput: the security settings are invalid.
+        InvalidInput: the security settings are invalid, or a task in `warm_tasks` is unknown.
         NotReady: the service cannot listen on its address, or a model is missing.
         UnknownName: a codec in `warm_codecs` is unknown.
     """
     # The hashes are computed before the nets are loaded, so that they belong to the same files.
     await asyncio.to_thread(held_knowledge)
-    decoders = CodecWorker(DECODERS, settings.device, "decode")
+    decoders, tasks = CodecWorker(DECODERS, settings.device, "decode"), LoadedTasks(settings.device)
     feedback = FeedbackClient(settings.feedback_address, settings.feedback_timeout_s, settings.feedback_try_s, settings)
     jobs: asyncio.Queue[DecodeJob] = asyncio.Queue(settings.queue_frames)
     store = SessionStore(settings.keep_sessions, settings.keep_frames, settings.keep_bytes)
-    dependencies = LinkDependencies(settings, decoders, feedback, jobs)
+    dependencies = LinkDependencies(settings, decoders, tasks, feedback, jobs)
     service = Receiver(dependencies, store)
 
     def add(server: grpc.aio.Server) -> list[str]:
@@ -145,6 +211,8 @@ async def serve(settings: ReceiverSettings) -> RunningServer:
         running.on_drain += [dependencies.draining.set, store.close]
         for codec in settings.warm_codecs:
             await decoders.run(partial(warm_up, decoders, codec))
+        for task in settings.warm_tasks:
+            await decoders.run(partial(_warm_up_task, tasks, task))
     except BaseException:
         if running is not None:
             await running.stop(0)
@@ -160,5 +228,5 @@ async def serve(settings: ReceiverSettings) -> RunningServer:
     running.on_stop += [stop_decoding, decoders.close, feedback.close]
     service.ready = True
     await running.set_serving(True)
-    log.info("ready", feedback=settings.feedback_address, warm=list(settings.warm_codecs))
+    log.info("ready", feedback=settings.feedback_address, warm=[*settings.warm_codecs, *settings.warm_tasks])
     return running

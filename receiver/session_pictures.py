@@ -4,7 +4,7 @@ Finished pictures of a session are numbered, and the number of a picture is its 
 the time when it was made. So they are larger than those of a record from before a restart of the receiver, and a
 subscriber that goes on from an old cursor gets all pictures of the new record. Previews are not kept: each replaces the
 previous one of its frame. It carries the cursor of the last finished picture, so no picture is missed by going on from
-it.
+it. The same holds for the goal of the session: subscribers get the latest one, before the pictures made under it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
 from gocom.common.errors import Busy, InvalidInput, NotReady
+from gocom.common.goals import ConsumerGoal, GoalState
+from gocom.common.wire.goals import goal_state_to_proto
 from gocom.receiver.link_estimation import LinkEstimate
 from gocom.v1 import receiver_pb2
 
@@ -50,6 +52,7 @@ class SessionRecord:
         preview_subscribers: number of subscribers that want previews.
         kept_bytes: total size of the pictures.
         link: estimate of the link from the packets of the session's rounds.
+        goal: the goal of the session, with its revision.
     """
 
     def __init__(self, keep: int, on_added: Callable[[SessionRecord], None]) -> None:
@@ -59,6 +62,7 @@ class SessionRecord:
         self.preview_subscribers = 0
         self.kept_bytes = 0
         self.link = LinkEstimate()
+        self.goal = GoalState()
         self._max_pictures, self._on_added = keep, on_added
         self._pictures: deque[tuple[Picture, object]] = deque()
         self._first_cursor = self._last_cursor = time.time_ns() // 1_000_000 * _CURSORS_PER_MS
@@ -103,13 +107,20 @@ class SessionRecord:
         self._previews[picture.frame_index] = (self._preview_number, picture)
         self._notify()
 
+    def set_goal(self, goal: ConsumerGoal | None) -> GoalState:
+        """Replace the goal, and return it with its revision, which grows only if the goal differs from the last one."""
+        if goal != self.goal.goal:
+            self.goal = GoalState(goal, self.goal.revision + 1)
+            self._notify()
+        return self.goal
+
     def close(self) -> None:
         """End all subscriptions, as soon as no link stream holds the record."""
         self._closed = True
         self._notify()
 
     async def follow(self, cursor: int, previews: bool) -> AsyncGenerator[Response, None]:
-        """Yield the finished pictures after the cursor, then new ones and, if wanted, previews.
+        """Yield the finished pictures after the cursor, then new ones and, if wanted, previews; and each new goal.
 
         Raises:
             InvalidInput: the cursor is ahead of the record.
@@ -119,10 +130,14 @@ class SessionRecord:
             raise InvalidInput(
                 f"cursor: {cursor} is ahead of the record, which ends at {self._last_cursor}; 0 is its beginning"
             )
-        cursor, shown = max(cursor, self._first_cursor), 0
+        cursor, shown, revision = max(cursor, self._first_cursor), 0, 0
         while True:
             changed = self._changed
-            while cursor < self._last_cursor:
+            while cursor < self._last_cursor or revision < self.goal.revision:
+                if revision < self.goal.revision:
+                    revision = self.goal.revision
+                    yield Response(cursor=cursor, goal=goal_state_to_proto(self.goal))
+                    continue
                 first = self._last_cursor - len(self._pictures) + 1
                 missed, cursor = max(0, first - cursor - 1), max(cursor + 1, first)
                 yield Response(cursor=cursor, reconstruction=self._pictures[cursor - first][0], missed=missed)
@@ -171,6 +186,10 @@ class SessionStore:
         record.users += 1
         record.writers += writer
         return record
+
+    def find(self, session_id: str) -> SessionRecord | None:
+        """Return the record of a session, or None if there is none."""
+        return self._records.get(session_id)
 
     def release(self, record: SessionRecord, *, writer: bool = False) -> None:
         """Note that the caller does not use the record any more."""

@@ -8,13 +8,13 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from gocom.common.errors import InvalidInput
+from gocom.common.goals import check_labels, check_text
 from gocom.common.types import Feedback, FrameHeader, Ints, LinkSettings
 from gocom.common.wire.feedback import counted_message, link_report_from_proto, wanted_from_proto
 from gocom.common.wire.frame_messages import MAX_ROUNDS
 from gocom.transmitter.frame_table import Frame
 from gocom.v1 import feedback_pb2
 
-MAX_TEXT = 400
 KEPT_ANSWERS = 1024
 
 Key = tuple[int, int]
@@ -57,14 +57,15 @@ def check_feedback(
         spans = wanted_from_proto(item, headers, link)
         if len(spans):
             wanted[item.kind] = spans
-    if len(request.text) > MAX_TEXT:
-        raise InvalidInput(f"text: {len(request.text)} characters are more than {MAX_TEXT}")
+    check_labels(request.labels, "labels")
+    if request.text:
+        check_text(request.text, "text")
     return Feedback(
         frame_index=request.frame_index,
         round=request.round,
         wanted=wanted,
-        label=request.label if request.HasField("label") else None,
-        text=request.text if request.HasField("text") else None,
+        labels=tuple(request.labels),
+        text=request.text or None,
         budget_bytes=request.budget_bytes,
         link=link_report_from_proto(request),
     )

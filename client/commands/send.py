@@ -19,15 +19,18 @@ from gocom.client import console
 from gocom.client.channel_recording import FileRecording, PendingTrace
 from gocom.client.comparison_pictures import comparison_picture
 from gocom.client.console import CHANNEL, FAILURE, RECEIVER, TRANSMITTER, command, emit, parse_options
+from gocom.client.goal_flags import Label, LabelName, Task, TaskTarget, Text, add_labels, read_goal
 from gocom.client.noise_setups import SendSettings, combine_flags
 from gocom.client.open_client import Target, open_client
 from gocom.client.picture_input import Size, load_picture
-from gocom.client.results import SendResult
+from gocom.client.results import SendResult, describe_task
 from gocom.client.send_options import send_options
 from gocom.common.errors import InvalidInput
 from gocom.common.image_files import list_images
 from gocom.common.types import FeedbackPolicy, LinkSettings, PowerAllocation
 
+GOAL_ROUNDS = 3
+"""Largest number of transmissions of a picture that is sent for a goal, where --rounds is not given."""
 PROTECT_SHARE = 0.25
 """Share of the budget that --protect leaves for repair packets."""
 SizeText = Annotated[
@@ -63,8 +66,19 @@ Record = Annotated[
 Out = Annotated[Path | None, typer.Option("--out", help="Folder for received pictures and comparisons.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help=console.SEED_HELP)]
 MaxRounds = Annotated[
-    int, typer.Option(min=1, max=64, help="Largest number of transmissions of a picture, the first included.")
-]
+    int,
+    typer.Option(
+        "--max-rounds", "--rounds", min=1, max=64,
+        help="Largest number of transmissions of a picture, the first included.",
+    ),
+]  # fmt: skip
+MaxRoundsOrGoal = Annotated[
+    int | None,
+    typer.Option(
+        "--max-rounds", "--rounds", min=1, max=64,
+        help="Largest number of transmissions of a picture, the first included (default: 1; with --task or --text 3).",
+    ),
+]  # fmt: skip
 AskFor = Annotated[
     FeedbackPolicy,
     typer.Option(
@@ -114,7 +128,7 @@ def send(
     seed: Seed = None,
     option: console.Options = None,
     size: SizeText = "fit",
-    max_rounds: MaxRounds = 1,
+    max_rounds: MaxRoundsOrGoal = None,
     budget_bytes: Annotated[
         int | None, typer.Option(min=1, help="Largest size of the first round in bytes, everything counted.")
     ] = None,
@@ -123,6 +137,11 @@ def send(
     ] = None,
     ask_for: AskFor = FeedbackPolicy.ERASED,
     quality_target: QualityTarget = 0.0,
+    task: Task = None,
+    label: Label = None,
+    label_name: LabelName = None,
+    text: Text = None,
+    target: TaskTarget = 0.0,
     power: Power = PowerAllocation.EQUAL,
     protect: Protect = False,
     protect_share: ProtectShare = None,
@@ -146,21 +165,26 @@ def send(
     _, options = parse_options(codec, option)
     paths, resize = list_images(images), parse_size(size)
     settings = combine_flags(codec, options, channel, interleave, noise_setup, noise_level, bursty)
+    goal = read_goal(task, label, label_name, text, target)
+    if max_rounds is None:
+        max_rounds = 1 if goal is None else GOAL_ROUNDS
     arguments: dict[str, Any] = {
         "options": settings.options, "seed": seed or 0, "max_rounds": max_rounds, "budget_bytes": budget_bytes,
         "round_budget_bytes": round_budget_bytes, "feedback_policy": ask_for, "quality_target": quality_target,
-        "power_allocation": power, "size": resize, "timeout_s": timeout_s,
+        "goal": goal, "power_allocation": power, "size": resize, "timeout_s": timeout_s,
         "unequal_protection": PROTECT_SHARE if protect and protect_share is None else protect_share,
         "link": LinkSettings(max_payload_bytes=payload_bytes, interleave=settings.interleave),
     }  # fmt: skip
     send_options(codec, **arguments)  # raises for invalid arguments, before a channel is changed
     for path in paths:
         _report_resizing(path, load_picture(path, resize).pixels.shape, as_json)
-    target = Target(transmitter, receiver, channel_address, local, device)
+    services = Target(transmitter, receiver, channel_address, local, device)
     report_noise_setup(settings, as_json)
     with ExitStack() as stack:
         file = stack.enter_context(PendingTrace(record)) if record else None
-        client = stack.enter_context(open_client(target, settings.channel, seed, (codec,), reverse_channel))
+        client = stack.enter_context(open_client(services, settings.channel, seed, (codec,), reverse_channel))
+        if goal is not None:
+            arguments["goal"] = add_labels(goal, label_name, client)
         recording = stack.enter_context(FileRecording(client.record_channel(), file)) if file else None
         if not local:
             report_channel_change(settings.channel, reverse_channel, as_json)
@@ -212,6 +236,8 @@ def _print_results(results: Sequence[tuple[str, SendResult]], out: Path | None) 
         if result.power is not None:
             least, greatest = result.power
             console.out.print(f"{name}: power of packets {least:.3g} to {greatest:.3g}, mean 1", markup=False)
+        if result.task_result is not None:
+            console.out.print(f"{name}: {describe_task(result.task_result)}", markup=False, soft_wrap=True)
         if result.reason:
             console.out.print(f"{name}: {result.reason}", markup=False)
     if out is not None:

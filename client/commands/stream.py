@@ -129,5 +129,6 @@ class Meter:
         table.add_row("no picture", str(sum(r.outcome == "failed" for r in frames)), str(self._failed))
         if frames:
             last = frames[-1]
+            table.add_row("session", last.session_id, "")
             table.add_row("last", f"{last.frame_id[-8:]} {last.outcome}", escape(last.reason))
         return table

@@ -39,8 +39,8 @@ def feedback_to_proto(
         link: link settings that the frame was packetized with.
     """
     request = feedback_pb2.SendFeedbackRequest(
-        frame_index=feedback.frame_index, round=feedback.round, label=feedback.label, text=feedback.text,
-        budget_bytes=feedback.budget_bytes,
+        frame_index=feedback.frame_index, round=feedback.round, labels=feedback.labels,
+        text=feedback.text or "", budget_bytes=feedback.budget_bytes,
     )  # fmt: skip
     if (report := feedback.link) is not None:
         snr_db = report.effective_snr_db

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import grpc
 import numpy as np
+import toy_tasks  # noqa: F401 - registers the tasks
 from fuzz_recordings import SESSION, open_without_nets
 from generative_codecs import GENERATIVE
 from google.protobuf.message import Message

@@ -52,6 +52,7 @@ def images() -> st.SearchStrategy[bytes]:
 SETS = st.sampled_from([pack_spans(np.array(s)) for s in ([[0, 1]], [[1, 2], [5, 9]], [[0, 64]], [[60, 9]])])
 SIDES = st.sampled_from([SIDE_PX, SIDE_PX, 128, 63, 1024, 1025])
 SESSIONS = st.sampled_from(["fuzz", "fuzz", "other", "", "no spaces", "x" * 64, "x" * 65])
+TASK_NAMES = st.sampled_from(["lit", "lit", "", "nobody"])
 NUMBERS = [*range(6), *range(6), 9, 40, 100, 65535, 65536, 1 << 24, (1 << 32) - 1]
 COUNTS = st.sampled_from([1, 0, 2, 16, 64, 351, 1 << 12, 1 << 24, 1 << 31])
 
@@ -86,6 +87,8 @@ def any_messages() -> Messages:
     fields = {
         "TransmitRequest.session_id": SESSIONS, "SessionOpen.session_id": SESSIONS,
         "SubscribeRequest.session_id": SESSIONS, "SendFeedbackRequest.session_id": SESSIONS,
+        "SetGoalRequest.session_id": SESSIONS, "GetGoalRequest.session_id": SESSIONS, "Goal.task": TASK_NAMES,
+        "Goal.labels": st.lists(st.integers(0, 3), max_size=3), "DescribeTaskRequest.task": TASK_NAMES,
         "TransmitRequest.image": images(), "LinkSettings.max_payload_bytes": link,
         "LinkSettings.batch_packets": st.sampled_from([4, 128, 0, 4097]),
         "FrameHeader.width_px": SIDES, "FrameHeader.height_px": SIDES, "FrameHeader.round": small,

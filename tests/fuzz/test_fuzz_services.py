@@ -20,10 +20,14 @@ from gocom.common.entropy.element_set_code import pack_spans
 from gocom.v1 import channel_pb2, feedback_pb2, link_pb2, receiver_pb2, transmitter_pb2
 
 FEEDBACK = "/gocom.v1.FeedbackService/SendFeedback"
+PICTURES = "/gocom.v1.ReceiverService"
 CONTROL = "/gocom.v1.ChannelControlService"
 SINGLE = {
     FEEDBACK: ("waiting", feedback_pb2.SendFeedbackRequest),
     SUBSCRIBE: ("receiver", receiver_pb2.SubscribeRequest),
+    f"{PICTURES}/SetGoal": ("receiver", receiver_pb2.SetGoalRequest),
+    f"{PICTURES}/GetGoal": ("receiver", receiver_pb2.GetGoalRequest),
+    f"{PICTURES}/DescribeTask": ("receiver", receiver_pb2.DescribeTaskRequest),
     f"{CONTROL}/GetProfile": ("emulator", channel_pb2.GetProfileRequest),
     f"{CONTROL}/UpdateProfile": ("emulator", channel_pb2.UpdateProfileRequest),
     f"{CONTROL}/GetChannelState": ("emulator", channel_pb2.GetChannelStateRequest),

@@ -16,6 +16,7 @@ from gocom.receiver.decoders import DECODERS
 from gocom.receiver.link_session import LinkSession
 from gocom.receiver.link_state import LinkDependencies
 from gocom.receiver.session_pictures import SessionStore
+from gocom.receiver.tasks import LoadedTasks
 from gocom.v1 import link_pb2
 
 
@@ -45,8 +46,8 @@ class Ends:
 
     def __init__(self, **settings):
         self.dependencies = LinkDependencies(
-            ReceiverSettings(**{"queue_frames": 8} | settings), CodecWorker(DECODERS, "cpu", "decode"), None,
-            asyncio.Queue(settings.get("queue_frames", 8)),
+            ReceiverSettings(**{"queue_frames": 8} | settings), CodecWorker(DECODERS, "cpu", "decode"),
+            LoadedTasks("cpu"), None, asyncio.Queue(settings.get("queue_frames", 8)),
         )  # fmt: skip
         self.store = SessionStore(8, 64, 1 << 28)
         self.tasks = []

@@ -10,6 +10,8 @@ import sys
 
 import numpy as np
 import pytest
+import toy_codec
+import toy_tasks  # noqa: F401 - registers the tasks
 from PIL import Image
 
 from gocom.channel_emulator import service as channel_service
@@ -17,6 +19,7 @@ from gocom.channel_emulator.chain import Chain
 from gocom.channel_emulator.channel_state import compute_csi
 from gocom.client.client import AsyncClient
 from gocom.common.channel_spec import parse_spec
+from gocom.common.goals import ConsumerGoal
 from gocom.common.image_files import to_float, to_uint8
 from gocom.common.rpc.client_channels import open_channel
 from gocom.common.rpc.server import start_server
@@ -24,6 +27,7 @@ from gocom.common.settings import ChannelSettings, ReceiverSettings, ServiceSett
 from gocom.common.types import FeedbackPolicy, PowerAllocation
 from gocom.common.wire.feedback import answer_waits
 from gocom.receiver import service as receiver_service
+from gocom.receiver.tasks import LoadedTasks
 from gocom.transmitter import service as transmitter_service
 from gocom.transmitter.resources.repair_and_power import Delivery
 from gocom.v1 import channel_pb2_grpc, link_pb2_grpc
@@ -179,6 +183,61 @@ async def test_feedback_rounds_agree(codec, photo):
             estimate = local.reconstruction and local.reconstruction.quality_estimate
             assert result.quality_estimate == (None if estimate is None else pytest.approx(estimate))
             same_picture(result, local)
+
+
+GOALS = [
+    # codec, channel, the sender's limits, goal
+    ("jpeg", "packet_erasure:rate=0.4", {"max_rounds": 20}, ConsumerGoal("classify", target=0.02, max_rounds=16)),
+    ("jpeg", "packet_erasure:rate=0.4", {"max_rounds": 2}, ConsumerGoal("classify", (652, 834), "a face")),
+    (
+        "lami_go", "packet_erasure:rate=0.4",
+        {"max_rounds": 4, "round_budget_bytes": 200, "feedback_policy": "uncertain"},
+        ConsumerGoal("classify", (652, 834), target=0.97, round_budget_bytes=120),
+    ),
+    ("lami_go", "clean", {"max_rounds": 3}, ConsumerGoal("classify", target=0.99)),
+    ("feature_imputing", "packet_erasure:rate=0.4", {"max_rounds": 3}, ConsumerGoal(text="a face", max_rounds=2)),
+    ("toy", "packet_erasure:rate=0.2", {"max_rounds": 6}, ConsumerGoal("classify", (5,), target=1)),
+    ("toy", "packet_erasure:rate=0.6", {"max_rounds": 20, "round_budget_bytes": 150}, ConsumerGoal("lit", target=0.5)),
+    ("toy", "clean", {"max_rounds": 3}, ConsumerGoal("lit", (2,), "by row", target=1)),
+    ("toy", "clean", {"max_rounds": 3}, ConsumerGoal("broken", target=0.5)),
+]  # fmt: skip
+
+
+@pytest.mark.timeout(220)
+async def test_goals_agree(codec, photo):
+    pixels, load_task = to_uint8(photo("astronaut", 128)), LoadedTasks("cpu").get
+    reached = set()
+    async with stack() as (client, recorder):
+        for name, spec, limits, goal in GOALS:
+            await client.set_channel(spec, seed=3)
+            recorder.sent.clear()
+            toy_codec.ToySession.feedback.clear()
+            (result,) = [r async for r in client.send([pixels], name, goal=goal, timeout_s=100, **limits)]
+            asked = list(toy_codec.ToySession.feedback)
+            toy_codec.ToySession.feedback.clear()
+            local = codec(name).send(
+                to_float(pixels), spec, seed=3, sampler_seed=0, consumer_goal=goal, load_task=load_task,
+                **limits | {"feedback_policy": FeedbackPolicy(limits.get("feedback_policy", "erased"))},
+            )  # fmt: skip
+            assert result.rounds == len(local.rounds) == len(local.task_results)
+            assert recorder.sent == [i.SerializeToString() for i in local.items], (name, goal)
+            assert result.bytes_by_segment.get("feedback", 0) == local.bytes.feedback_bytes
+            assert result.bytes_total == local.bytes.total_bytes
+            same_picture(result, local)
+            assert result.task_result == local.task_results[-1] and result.goal_revision == 1
+            wishes = [(f.labels, f.text, f.budget_bytes, {k: s.tolist() for k, s in f.wanted.items()}) for f in asked]
+            assert wishes == [
+                (f.labels, f.text, f.budget_bytes, {k: s.tolist() for k, s in f.wanted.items()})
+                for f in toy_codec.ToySession.feedback
+            ]
+            if name == "toy" and not result.task_result.reason:
+                assert asked and all(f.labels in (goal.labels, (0,), (1,)) and f.text == goal.text for f in asked)
+            if goal.target and not result.task_result.reason:
+                *before, last = [task and task.confidence for task in local.task_results]
+                assert all(confidence is None or confidence < goal.target for confidence in before)
+                reached |= {name} if last >= goal.target else set()
+            assert (result.task_result is None) == (goal.task is None or result.image is None)
+    assert reached == {"jpeg", "toy"}, "others have nothing to add, or rounds end before"
 
 
 @pytest.mark.timeout(220)

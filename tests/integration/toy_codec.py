@@ -1,6 +1,11 @@
-"""A codec without nets for tests of the services: one value of 0 to 255 a patch of 8x8, resent when asked."""
+"""A codec without nets for tests of the services: one value of 0 to 255 a patch of 8x8, resent when asked.
+
+Feedback that names no elements but a label or a text gets the row of patches of that number, or of the text's length.
+"""
 
 import time
+from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,6 +32,9 @@ class ToyOptions(Parameters):
 
 
 class ToySession(ResendingSession):
+    feedback: ClassVar = []
+    """What all sessions were asked; a test that looks at it empties it first."""
+
     def __init__(self, analysis, goal):
         super().__init__(NAME, analysis, goal)
         self.image = analysis.image
@@ -44,6 +52,17 @@ class ToySession(ResendingSession):
     def message(self, operating_point=None):
         values = (self.image[0, ::8, ::8] * 255).round().astype(np.int64).ravel()
         return self.compose([Segment(0, values, np.ones(len(values), np.float32), ElementCoding.FIXED)])
+
+    def refine(self, feedback, csi, budget):
+        self.feedback.append(feedback)
+        if feedback.wanted or not (feedback.labels or feedback.text):
+            return super().refine(feedback, csi, budget)
+        (first,), width = self.sent.segments, self.image.shape[2] // 8
+        row = [*feedback.labels, len(feedback.text or "")][0] % (len(first.elements) // width)
+        spans = np.array([[row * width, width]])
+        part = first.elements[row * width : (row + 1) * width]
+        segment = replace(first, elements=part, importance=np.ones(width, np.float32), spans=spans)
+        return replace(self.sent, segments=(segment,), round=feedback.round + 1)
 
 
 class ToyEncoder:

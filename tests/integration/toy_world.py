@@ -87,10 +87,10 @@ class World:
         self.stack.push_async_callback(running.stop, 0)
         return running
 
-    async def receiver(self, **settings):
+    async def receiver(self, port=0, **settings):
         settings = {"feedback_address": f"127.0.0.1:{free_port()}", "feedback_timeout_s": 3, **settings}
         self.receiving = await self.start(
-            gocom.receiver.service, ReceiverSettings(port=0, warm_codecs=(NAME,), **settings)
+            gocom.receiver.service, ReceiverSettings(port=port, warm_codecs=(NAME,), **settings)
         )
         channel = await self.channel(self.receiving.address)
         self.link, self.pictures = (

@@ -3,6 +3,7 @@
 import json
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,11 +13,14 @@ from gocom.client import open_client as targets
 from gocom.client.channel_recording import PendingTrace
 from gocom.client.cli import app
 from gocom.client.commands.send import parse_size, unique_names
-from gocom.client.comparison_pictures import Tile, provenance_picture, tile_wall
+from gocom.client.comparison_pictures import Tile, comparison_picture, provenance_picture, tile_wall
 from gocom.client.picture_input import load_picture
+from gocom.client.results import SendResult, describe_task
 from gocom.common.errors import InvalidInput
+from gocom.common.goals import ConsumerGoal
 from gocom.common.image_files import decode_image, png_bytes
 from gocom.common.packet_trace_file import read_trace_file
+from gocom.common.tasks import LabelConfidence, TaskResult
 from gocom.v1 import channel_pb2
 
 
@@ -81,6 +85,11 @@ def test_doctor_says_what_is_there():
         (["--protect"], "budget_bytes: unequal protection needs one"),
         (["--protect-share", "0.1"], "budget_bytes: unequal protection needs one"),
         (["--bursty", "--channel", "lossy"], "bursty: goes with --noise-setup only"),
+        (["--target", "0.5"], "goal: has neither a task nor a text"),
+        (["--text", "a car", "--label", "3"], "goal.labels: needs a task"),
+        (["--text", "é" * 101], "goal.text: 202 bytes of UTF-8 are not in 1 to 200"),
+        (["--label-name", "tabby"], "label-name: needs --task"),
+        (["--task", "classify", "--label", "-1"], "goal.labels: -1 to -1 are not in 0 to 4294967295"),
     ],
 )
 @pytest.mark.parametrize("local", [[], ["--local"]])
@@ -109,7 +118,11 @@ class Recorder:
 
     def send(self, images, codec, *, options, link, **others):
         self.asked += [options, link.interleave]
+        self.others = others
         return iter(())
+
+    def label_names(self, task):
+        return ("tabby", "Tiger cat", "crane", "lynx", "crane")
 
 
 @pytest.mark.parametrize("name", ["send", "stream"])
@@ -138,6 +151,73 @@ def test_a_noise_setup_reaches_channel_link_and_codec(photo_file, monkeypatch, n
     assert recorder.asked == asked
     assert ("noise setup" in result.stderr) == bool(words)
     assert gocom(name, photo_file, *words, *extra, "--json").output == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "rounds", "goal"),
+    [
+        ([], 1, None),
+        (["--rounds", "5"], 5, None),
+        (["--task", "classify"], 3, ConsumerGoal("classify")),
+        (["--text", "a car", "--max-rounds", "2"], 2, ConsumerGoal(text="a car")),
+        (
+            ["--task", "classify", "--target", "0.8", "--label", "3", "--label-name", "tiger cat",
+             "--label-name", "CRANE"],
+            3, ConsumerGoal("classify", (3, 1, 2, 4), target=0.8),
+        ),
+    ],
+)  # fmt: skip
+def test_a_goal_reaches_the_client_with_three_rounds(photo_file, monkeypatch, words, rounds, goal):
+    recorder = Recorder()
+    monkeypatch.setattr(sys.modules["gocom.client.commands.send"], "open_client", recorder.open)
+    result = gocom("send", photo_file, *words)
+    assert result.exit_code == 0, result.output
+    assert (recorder.others["max_rounds"], recorder.others["goal"]) == (rounds, goal)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("lynks", "label-name: no 'lynks'; similar are lynx"),
+        ("cat", "label-name: no 'cat'; similar are tiger cat"),
+        ("zzz", "label-name: no 'zzz'; there are 5 others"),
+    ],
+)
+def test_an_unknown_label_is_told_its_neighbours(photo_file, monkeypatch, name, words):
+    monkeypatch.setattr(sys.modules["gocom.client.commands.send"], "open_client", Recorder().open)
+    result = gocom("send", photo_file, "--task", "classify", "--label-name", name, "--json")
+    assert result.exit_code == 2 and json.loads(result.stdout)["error"] == words
+
+
+def test_a_goal_command_says_what_it_lacks():
+    result = gocom("goal", "set", "s", "--json")
+    assert result.exit_code == 2 and "goal: no flag is given; --task or --text" in json.loads(result.stdout)["error"]
+    result = gocom("goal", "set", "s", "--rounds", "3", "--json")
+    assert result.exit_code == 2 and "neither a task nor a text" in json.loads(result.stdout)["error"]
+    result = gocom("goal", "get", "s", "--receiver", "127.0.0.1:1", "--json")
+    assert result.exit_code == 1 and "receiver at 127.0.0.1:1: " in json.loads(result.stdout)["error"]
+
+
+def test_the_result_of_a_task_is_below_the_comparison():
+    pixels = np.full((64, 80, 3), 90, np.uint8)
+    sent = SendResult(
+        "s/0", 0, "jpeg", 80, 64, 9, {}, 0, 1.0, 1, 1, 1, 30.0, None, {}, "reconstructed", "", "", pixels, pixels,
+        np.zeros((64, 80), np.uint8),
+    )  # fmt: skip
+    labels = tuple(LabelConfidence(i, name, 0.5 - i / 10) for i, name in enumerate(("tabby", "lynx", "crane", "egg")))
+    rated = replace(sent, task_result=TaskResult("classify", labels, 0.512344), goal_revision=2)
+    assert describe_task(rated.task_result) == "classify 51%: tabby 50%, lynx 40%, crane 30%"
+    assert describe_task(TaskResult("classify", reason="no net")) == "classify failed: no net"
+    plain, drawn = (np.asarray(comparison_picture(result)).astype(int) for result in (sent, rated))
+    more = drawn.shape[0] - plain.shape[0]
+    assert more > 10 and (drawn[: -more - 4] == plain[:-4]).all()
+    line = drawn[-more - 4 :]
+    assert (line.min(2) < 60).sum() > 200, "the text is there"
+    assert (line[-1] == 255).all() and (line[:, -3:] == 255).all() and (line[:, :4] == 255).all(), "and is not cut off"
+    record = rated.as_record()
+    assert record["goal_revision"] == 2 and record["task_result"]["confidence"] == 0.51234
+    assert record["task_result"]["labels"][1] == {"index": 1, "name": "lynx", "confidence": 0.4}
+    assert not {"goal_revision", "task_result"} & set(sent.as_record())
 
 
 def test_stream_refuses_what_send_refuses(photo_file):

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from gocom.common.entropy.frequency_tables import TOTAL
 from gocom.common.errors import InvalidInput
+from gocom.common.goals import Round
 from gocom.common.packetizer import depacketize, packetize
 from gocom.common.rounds import merge_rounds, missing_spans, spans_to_positions, thin_spans, with_requested_spans
 from gocom.common.settings import ReceiverSettings
@@ -38,7 +39,8 @@ from gocom.common.wire.feedback import (
     wanted_from_proto,
 )
 from gocom.common.wire.frame_messages import MAX_ROUNDS
-from gocom.receiver.feedback_policy import feedback_for, wanted_elements
+from gocom.receiver.element_policy import feedback_for
+from gocom.receiver.feedback_policy import policy_for
 from gocom.transmitter.feedback_handling import count_attempts
 from gocom.transmitter.frame_table import Frame
 from gocom.transmitter.retransmission import resend
@@ -79,11 +81,11 @@ def test_what_only_a_later_round_had_is_not_named():
     caption = Segment(CAPTION, np.arange(20), np.ones(20, np.float32), ElementCoding.CONTEXT)
     later, batch = packetize(GoMessage("lami_go", header.header, 256, 256, (caption,), 0, 1, ROUNDS), LINK)
     lost = depacketize(later, batch.select(np.zeros(len(batch), bool)), len(batch), LINK)
-    spans = missing_spans(np.zeros(20, bool))
+    spans, history = missing_spans(np.zeros(20, bool)), [Round(message, None) for message in (received, lost)]
     beyond = np.array([[1000, 90]])
     for kind, wanted in ((CAPTION, spans), (TOKENS, beyond)):
-        assert not feedback_for([received, lost], {kind: wanted}).wanted
-    kept = feedback_for([received, lost], {CAPTION: spans, TOKENS: spans})
+        assert not feedback_for(history, {kind: wanted}, 0).wanted
+    kept = feedback_for(history, {CAPTION: spans, TOKENS: spans}, 0)
     assert list(kept.wanted) == [TOKENS] and feedback_to_proto(kept, header, LINK).wanted
 
 
@@ -197,10 +199,16 @@ def picture(quality=0.5):
     )  # fmt: skip
 
 
+def ask(received, shown):
+    """What the sender's policy asks for after one round: spans by segment kind; empty if it does not ask."""
+    feedback = policy_for(received.frame.rounds, None).next([Round(received, shown)])
+    return feedback.wanted if feedback else {}
+
+
 def test_the_least_certain_are_asked_for_within_the_budget():
     message, _, received = lossy()
     shown = picture()
-    wanted = wanted_elements([received], shown)
+    wanted = ask(received, shown)
     positions = spans_to_positions(wanted[TOKENS])
     assert set(positions.tolist()) == set(shown.uncertain[TOKENS][: len(positions)].tolist())
     answer = resend(message, Feedback(0, 0, wanted), Budget(200), GOAL)
@@ -210,7 +218,7 @@ def test_the_least_certain_are_asked_for_within_the_budget():
 def test_a_quality_target_or_the_last_round_ends_it():
     _, header, batch = frame(RoundSettings(2, 200, FeedbackPolicy.UNCERTAIN, 0.8))
     received = depacketize(header, batch, len(batch), LINK)
-    assert wanted_elements([received], picture(0.79))
-    assert not wanted_elements([received], picture(0.8))
+    assert ask(received, picture(0.79))
+    assert not ask(received, picture(0.8))
     _, header, batch = frame(RoundSettings(1))
-    assert not wanted_elements([depacketize(header, batch, len(batch), LINK)], picture())
+    assert not ask(depacketize(header, batch, len(batch), LINK), picture())

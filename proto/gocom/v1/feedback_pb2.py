@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17gocom/v1/feedback.proto\x12\x08gocom.v1\"\xf8\x01\n\x13SendFeedbackRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0b\x66rame_index\x18\x02 \x01(\r\x12\r\n\x05round\x18\x03 \x01(\r\x12\x12\n\x05label\x18\x04 \x01(\rH\x00\x88\x01\x01\x12\x11\n\x04text\x18\x05 \x01(\tH\x01\x88\x01\x01\x12$\n\x06wanted\x18\x06 \x03(\x0b\x32\x14.gocom.v1.ElementSet\x12\x14\n\x0c\x62udget_bytes\x18\x07 \x01(\r\x12\"\n\x04link\x18\x08 \x01(\x0b\x32\x14.gocom.v1.LinkReport\x12\x0f\n\x07\x61ttempt\x18\t \x01(\rB\x08\n\x06_labelB\x07\n\x05_text\"\x84\x01\n\nLinkReport\x12\x0f\n\x07packets\x18\x01 \x01(\r\x12\x0c\n\x04lost\x18\x02 \x01(\r\x12\x1b\n\x13mean_burst_permille\x18\x03 \x01(\r\x12!\n\x14\x65\x66\x66\x65\x63tive_snr_decidb\x18\x04 \x01(\x11H\x00\x88\x01\x01\x42\x17\n\x15_effective_snr_decidb\"E\n\nElementSet\x12\x0c\n\x04kind\x18\x01 \x01(\r\x12\x10\n\x08\x65lements\x18\x02 \x01(\x0c\x12\x17\n\x0fin_packet_order\x18\x03 \x01(\x08\"9\n\x14SendFeedbackResponse\x12\x11\n\twill_send\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t2`\n\x0f\x46\x65\x65\x64\x62\x61\x63kService\x12M\n\x0cSendFeedback\x12\x1d.gocom.v1.SendFeedbackRequest\x1a\x1e.gocom.v1.SendFeedbackResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17gocom/v1/feedback.proto\x12\x08gocom.v1\"\xdc\x01\n\x13SendFeedbackRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0b\x66rame_index\x18\x02 \x01(\r\x12\r\n\x05round\x18\x03 \x01(\r\x12\x0e\n\x06labels\x18\x04 \x03(\r\x12\x0c\n\x04text\x18\x05 \x01(\t\x12$\n\x06wanted\x18\x06 \x03(\x0b\x32\x14.gocom.v1.ElementSet\x12\x14\n\x0c\x62udget_bytes\x18\x07 \x01(\r\x12\"\n\x04link\x18\x08 \x01(\x0b\x32\x14.gocom.v1.LinkReport\x12\x0f\n\x07\x61ttempt\x18\t \x01(\r\"\x84\x01\n\nLinkReport\x12\x0f\n\x07packets\x18\x01 \x01(\r\x12\x0c\n\x04lost\x18\x02 \x01(\r\x12\x1b\n\x13mean_burst_permille\x18\x03 \x01(\r\x12!\n\x14\x65\x66\x66\x65\x63tive_snr_decidb\x18\x04 \x01(\x11H\x00\x88\x01\x01\x42\x17\n\x15_effective_snr_decidb\"E\n\nElementSet\x12\x0c\n\x04kind\x18\x01 \x01(\r\x12\x10\n\x08\x65lements\x18\x02 \x01(\x0c\x12\x17\n\x0fin_packet_order\x18\x03 \x01(\x08\"9\n\x14SendFeedbackResponse\x12\x11\n\twill_send\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t2`\n\x0f\x46\x65\x65\x64\x62\x61\x63kService\x12M\n\x0cSendFeedback\x12\x1d.gocom.v1.SendFeedbackRequest\x1a\x1e.gocom.v1.SendFeedbackResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,13 +32,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gocom.v1.feedback_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SENDFEEDBACKREQUEST']._serialized_start=38
-  _globals['_SENDFEEDBACKREQUEST']._serialized_end=286
-  _globals['_LINKREPORT']._serialized_start=289
-  _globals['_LINKREPORT']._serialized_end=421
-  _globals['_ELEMENTSET']._serialized_start=423
-  _globals['_ELEMENTSET']._serialized_end=492
-  _globals['_SENDFEEDBACKRESPONSE']._serialized_start=494
-  _globals['_SENDFEEDBACKRESPONSE']._serialized_end=551
-  _globals['_FEEDBACKSERVICE']._serialized_start=553
-  _globals['_FEEDBACKSERVICE']._serialized_end=649
+  _globals['_SENDFEEDBACKREQUEST']._serialized_end=258
+  _globals['_LINKREPORT']._serialized_start=261
+  _globals['_LINKREPORT']._serialized_end=393
+  _globals['_ELEMENTSET']._serialized_start=395
+  _globals['_ELEMENTSET']._serialized_end=464
+  _globals['_SENDFEEDBACKRESPONSE']._serialized_start=466
+  _globals['_SENDFEEDBACKRESPONSE']._serialized_end=523
+  _globals['_FEEDBACKSERVICE']._serialized_start=525
+  _globals['_FEEDBACKSERVICE']._serialized_end=621
 # @@protoc_insertion_point(module_scope)

@@ -27,7 +27,7 @@ class SendFeedbackRequest(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     FRAME_INDEX_FIELD_NUMBER: _builtins.int
     ROUND_FIELD_NUMBER: _builtins.int
-    LABEL_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     WANTED_FIELD_NUMBER: _builtins.int
     BUDGET_BYTES_FIELD_NUMBER: _builtins.int
@@ -39,16 +39,20 @@ class SendFeedbackRequest(_message.Message):
     """The frame."""
     round: _builtins.int
     """The round after which this is sent."""
-    label: _builtins.int
-    """Label that the receiver's task gave, if any. No bundled codec asks by label yet."""
     text: _builtins.str
-    """Request of the receiver in words, if any. No bundled codec asks in words yet."""
+    """What the consumer wants to see, in words, at most 200 bytes; empty: not given. No bundled codec answers to it yet."""
     budget_bytes: _builtins.int
     """Largest cost of the further round in bytes; 0: no limit."""
     attempt: _builtins.int
     """Number of earlier attempts at this message that were not answered, 0 to 31. The channel decides the fate of each
     attempt separately, and a transmitter that receives one knows how many came before.
     """
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Labels that the consumer wants to know about, or else the one that its task finds likeliest; at most 16, by index
+        among the task's labels. No bundled codec answers by label yet.
+        """
+
     @_builtins.property
     def wanted(self) -> _containers.RepeatedCompositeFieldContainer[Global___ElementSet]:
         """Elements that the receiver asks for, by segment."""
@@ -63,25 +67,18 @@ class SendFeedbackRequest(_message.Message):
         session_id: _builtins.str = ...,
         frame_index: _builtins.int = ...,
         round: _builtins.int = ...,
-        label: _builtins.int | None = ...,
-        text: _builtins.str | None = ...,
+        labels: _abc.Iterable[_builtins.int] | None = ...,
+        text: _builtins.str = ...,
         wanted: _abc.Iterable[Global___ElementSet] | None = ...,
         budget_bytes: _builtins.int = ...,
         link: Global___LinkReport | None = ...,
         attempt: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_text", b"_text", "label", b"label", "link", b"link", "text", b"text"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["link", b"link"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_text", b"_text", "attempt", b"attempt", "budget_bytes", b"budget_bytes", "frame_index", b"frame_index", "label", b"label", "link", b"link", "round", b"round", "session_id", b"session_id", "text", b"text", "wanted", b"wanted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "budget_bytes", b"budget_bytes", "frame_index", b"frame_index", "labels", b"labels", "link", b"link", "round", b"round", "session_id", b"session_id", "text", b"text", "wanted", b"wanted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__label: _TypeAlias = _typing.Literal["label"]  # noqa: Y015
-    _WhichOneofArgType__label: _TypeAlias = _typing.Literal["_label", b"_label"]  # noqa: Y015
-    _WhichOneofReturnType__text: _TypeAlias = _typing.Literal["text"]  # noqa: Y015
-    _WhichOneofArgType__text: _TypeAlias = _typing.Literal["_text", b"_text"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__label) -> _WhichOneofReturnType__label | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__text) -> _WhichOneofReturnType__text | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SendFeedbackRequest: _TypeAlias = SendFeedbackRequest  # noqa: Y015
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from gocom.v1 import link_pb2 as gocom_dot_v1_dot_link__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17gocom/v1/receiver.proto\x12\x08gocom.v1\x1a\x13gocom/v1/link.proto\"H\n\x10SubscribeRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x04\x12\x10\n\x08previews\x18\x03 \x01(\x08\"e\n\x11SubscribeResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x04\x12\x30\n\x0ereconstruction\x18\x02 \x01(\x0b\x32\x18.gocom.v1.Reconstruction\x12\x0e\n\x06missed\x18\x03 \x01(\x04\"\xd1\x02\n\x0eReconstruction\x12\x13\n\x0b\x66rame_index\x18\x01 \x01(\r\x12\x0e\n\x06rounds\x18\x02 \x01(\r\x12\x0c\n\x04step\x18\x03 \x01(\r\x12\r\n\x05\x66inal\x18\x04 \x01(\x08\x12%\n\x06status\x18\x05 \x01(\x0e\x32\x15.gocom.v1.FrameStatus\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x11\n\timage_png\x18\x07 \x01(\x0c\x12\x16\n\x0eprovenance_png\x18\x08 \x01(\x0c\x12\x18\n\x10packets_received\x18\t \x01(\r\x12\x14\n\x0cpackets_sent\x18\n \x01(\r\x12&\n\x06stages\x18\x0b \x03(\x0b\x32\x16.gocom.v1.StageSeconds\x12\x0f\n\x07\x63\x61ption\x18\x0c \x01(\t\x12\x1d\n\x10quality_estimate\x18\r \x01(\x02H\x00\x88\x01\x01\x42\x13\n\x11_quality_estimate\".\n\x0cStageSeconds\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\x32Y\n\x0fReceiverService\x12\x46\n\tSubscribe\x12\x1a.gocom.v1.SubscribeRequest\x1a\x1b.gocom.v1.SubscribeResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17gocom/v1/receiver.proto\x12\x08gocom.v1\x1a\x13gocom/v1/link.proto\"|\n\x10SubscribeRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x04\x12\x10\n\x08previews\x18\x03 \x01(\x08\x12\x1c\n\x04goal\x18\x04 \x01(\x0b\x32\x0e.gocom.v1.Goal\x12\x14\n\x0cgoal_if_none\x18\x05 \x01(\x08\"r\n\x04Goal\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x0e\n\x06labels\x18\x02 \x03(\r\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x0e\n\x06target\x18\x04 \x01(\x01\x12\x12\n\nmax_rounds\x18\x05 \x01(\r\x12\x1a\n\x12round_budget_bytes\x18\x06 \x01(\r\";\n\tGoalState\x12\x1c\n\x04goal\x18\x01 \x01(\x0b\x32\x0e.gocom.v1.Goal\x12\x10\n\x08revision\x18\x02 \x01(\x04\"B\n\x0eSetGoalRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x1c\n\x04goal\x18\x02 \x01(\x0b\x32\x0e.gocom.v1.Goal\"5\n\x0fSetGoalResponse\x12\"\n\x05state\x18\x01 \x01(\x0b\x32\x13.gocom.v1.GoalState\"$\n\x0eGetGoalRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\"5\n\x0fGetGoalResponse\x12\"\n\x05state\x18\x01 \x01(\x0b\x32\x13.gocom.v1.GoalState\"#\n\x13\x44\x65scribeTaskRequest\x12\x0c\n\x04task\x18\x01 \x01(\t\"+\n\x14\x44\x65scribeTaskResponse\x12\x13\n\x0blabel_names\x18\x01 \x03(\t\"\x95\x01\n\x11SubscribeResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x04\x12\x32\n\x0ereconstruction\x18\x02 \x01(\x0b\x32\x18.gocom.v1.ReconstructionH\x00\x12#\n\x04goal\x18\x04 \x01(\x0b\x32\x13.gocom.v1.GoalStateH\x00\x12\x0e\n\x06missed\x18\x03 \x01(\x04\x42\x07\n\x05\x65vent\"\x93\x03\n\x0eReconstruction\x12\x13\n\x0b\x66rame_index\x18\x01 \x01(\r\x12\x0e\n\x06rounds\x18\x02 \x01(\r\x12\x0c\n\x04step\x18\x03 \x01(\r\x12\r\n\x05\x66inal\x18\x04 \x01(\x08\x12%\n\x06status\x18\x05 \x01(\x0e\x32\x15.gocom.v1.FrameStatus\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x11\n\timage_png\x18\x07 \x01(\x0c\x12\x16\n\x0eprovenance_png\x18\x08 \x01(\x0c\x12\x18\n\x10packets_received\x18\t \x01(\r\x12\x14\n\x0cpackets_sent\x18\n \x01(\r\x12&\n\x06stages\x18\x0b \x03(\x0b\x32\x16.gocom.v1.StageSeconds\x12\x0f\n\x07\x63\x61ption\x18\x0c \x01(\t\x12\x1d\n\x10quality_estimate\x18\r \x01(\x02H\x00\x88\x01\x01\x12)\n\x0btask_result\x18\x0e \x01(\x0b\x32\x14.gocom.v1.TaskResult\x12\x15\n\rgoal_revision\x18\x0f \x01(\x04\x42\x13\n\x11_quality_estimate\"i\n\nTaskResult\x12\x0c\n\x04task\x18\x01 \x01(\t\x12)\n\x06labels\x18\x02 \x03(\x0b\x32\x19.gocom.v1.LabelConfidence\x12\x12\n\nconfidence\x18\x03 \x01(\x01\x12\x0e\n\x06reason\x18\x04 \x01(\t\"B\n\x0fLabelConfidence\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\nconfidence\x18\x03 \x01(\x01\".\n\x0cStageSeconds\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\x32\xa8\x02\n\x0fReceiverService\x12\x46\n\tSubscribe\x12\x1a.gocom.v1.SubscribeRequest\x1a\x1b.gocom.v1.SubscribeResponse0\x01\x12>\n\x07SetGoal\x12\x18.gocom.v1.SetGoalRequest\x1a\x19.gocom.v1.SetGoalResponse\x12>\n\x07GetGoal\x12\x18.gocom.v1.GetGoalRequest\x1a\x19.gocom.v1.GetGoalResponse\x12M\n\x0c\x44\x65scribeTask\x12\x1d.gocom.v1.DescribeTaskRequest\x1a\x1e.gocom.v1.DescribeTaskResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,13 +33,33 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gocom.v1.receiver_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SUBSCRIBEREQUEST']._serialized_start=58
-  _globals['_SUBSCRIBEREQUEST']._serialized_end=130
-  _globals['_SUBSCRIBERESPONSE']._serialized_start=132
-  _globals['_SUBSCRIBERESPONSE']._serialized_end=233
-  _globals['_RECONSTRUCTION']._serialized_start=236
-  _globals['_RECONSTRUCTION']._serialized_end=573
-  _globals['_STAGESECONDS']._serialized_start=575
-  _globals['_STAGESECONDS']._serialized_end=621
-  _globals['_RECEIVERSERVICE']._serialized_start=623
-  _globals['_RECEIVERSERVICE']._serialized_end=712
+  _globals['_SUBSCRIBEREQUEST']._serialized_end=182
+  _globals['_GOAL']._serialized_start=184
+  _globals['_GOAL']._serialized_end=298
+  _globals['_GOALSTATE']._serialized_start=300
+  _globals['_GOALSTATE']._serialized_end=359
+  _globals['_SETGOALREQUEST']._serialized_start=361
+  _globals['_SETGOALREQUEST']._serialized_end=427
+  _globals['_SETGOALRESPONSE']._serialized_start=429
+  _globals['_SETGOALRESPONSE']._serialized_end=482
+  _globals['_GETGOALREQUEST']._serialized_start=484
+  _globals['_GETGOALREQUEST']._serialized_end=520
+  _globals['_GETGOALRESPONSE']._serialized_start=522
+  _globals['_GETGOALRESPONSE']._serialized_end=575
+  _globals['_DESCRIBETASKREQUEST']._serialized_start=577
+  _globals['_DESCRIBETASKREQUEST']._serialized_end=612
+  _globals['_DESCRIBETASKRESPONSE']._serialized_start=614
+  _globals['_DESCRIBETASKRESPONSE']._serialized_end=657
+  _globals['_SUBSCRIBERESPONSE']._serialized_start=660
+  _globals['_SUBSCRIBERESPONSE']._serialized_end=809
+  _globals['_RECONSTRUCTION']._serialized_start=812
+  _globals['_RECONSTRUCTION']._serialized_end=1215
+  _globals['_TASKRESULT']._serialized_start=1217
+  _globals['_TASKRESULT']._serialized_end=1322
+  _globals['_LABELCONFIDENCE']._serialized_start=1324
+  _globals['_LABELCONFIDENCE']._serialized_end=1390
+  _globals['_STAGESECONDS']._serialized_start=1392
+  _globals['_STAGESECONDS']._serialized_end=1438
+  _globals['_RECEIVERSERVICE']._serialized_start=1441
+  _globals['_RECEIVERSERVICE']._serialized_end=1737
 # @@protoc_insertion_point(module_scope)

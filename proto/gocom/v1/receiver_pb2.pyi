@@ -28,35 +28,266 @@ class SubscribeRequest(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     PREVIEWS_FIELD_NUMBER: _builtins.int
+    GOAL_FIELD_NUMBER: _builtins.int
+    GOAL_IF_NONE_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """The session."""
     cursor: _builtins.int
     """Last cursor that the client has seen; 0: start from the oldest picture still kept."""
     previews: _builtins.bool
     """Whether to send also the intermediate pictures after single steps of the sampler."""
+    goal_if_none: _builtins.bool
+    """Set `goal` only if the session never had one. For a subscriber that goes on after a cut: a goal that was set
+    meanwhile stays, and a receiver that was restarted gets the goal again.
+    """
+    @_builtins.property
+    def goal(self) -> Global___Goal:
+        """Goal to set for the session; absent: the session's goal stays as it is."""
+
     def __init__(
         self,
         *,
         session_id: _builtins.str = ...,
         cursor: _builtins.int = ...,
         previews: _builtins.bool = ...,
+        goal: Global___Goal | None = ...,
+        goal_if_none: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["goal", b"goal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "previews", b"previews", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "goal", b"goal", "goal_if_none", b"goal_if_none", "previews", b"previews", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SubscribeRequest: _TypeAlias = SubscribeRequest  # noqa: Y015
 
 @_typing.final
+class Goal(_message.Message):
+    """What the consumer of a session's pictures wants them for. It has a task, a text or both. A session has one goal: that
+    of whoever set it last. Without one the sender's feedback policy holds.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    MAX_ROUNDS_FIELD_NUMBER: _builtins.int
+    ROUND_BUDGET_BYTES_FIELD_NUMBER: _builtins.int
+    task: _builtins.str
+    """Task that the receiver runs on each picture, such as "classify"; empty: none."""
+    text: _builtins.str
+    """What the consumer wants to see, in words, at most 200 bytes; empty: not given."""
+    target: _builtins.float
+    """Confidence of the task, 0 to 1, at which the receiver stops asking; 0: it does not stop for that."""
+    max_rounds: _builtins.int
+    """Largest number of rounds, the first one included; 0: the sender's limit. The smaller of the two holds."""
+    round_budget_bytes: _builtins.int
+    """Bytes a later round may cost; 0: the sender's limit. The smaller of the two holds."""
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Labels of the task that the consumer wants to know about, by index, at most 16; empty: the task decides."""
+
+    def __init__(
+        self,
+        *,
+        task: _builtins.str = ...,
+        labels: _abc.Iterable[_builtins.int] | None = ...,
+        text: _builtins.str = ...,
+        target: _builtins.float = ...,
+        max_rounds: _builtins.int = ...,
+        round_budget_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "max_rounds", b"max_rounds", "round_budget_bytes", b"round_budget_bytes", "target", b"target", "task", b"task", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Goal: _TypeAlias = Goal  # noqa: Y015
+
+@_typing.final
+class GoalState(_message.Message):
+    """The goal of a session."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GOAL_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """Number of the last change, from 1; 0: the session never had a goal."""
+    @_builtins.property
+    def goal(self) -> Global___Goal:
+        """The goal; absent: there is none."""
+
+    def __init__(
+        self,
+        *,
+        goal: Global___Goal | None = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["goal", b"goal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["goal", b"goal", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GoalState: _TypeAlias = GoalState  # noqa: Y015
+
+@_typing.final
+class SetGoalRequest(_message.Message):
+    """Sets or clears a goal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    GOAL_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """The session. It need not have begun."""
+    @_builtins.property
+    def goal(self) -> Global___Goal:
+        """The goal; absent: the session has none from now on."""
+
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        goal: Global___Goal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["goal", b"goal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["goal", b"goal", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetGoalRequest: _TypeAlias = SetGoalRequest  # noqa: Y015
+
+@_typing.final
+class SetGoalResponse(_message.Message):
+    """The goal was set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def state(self) -> Global___GoalState:
+        """The goal that holds now."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___GoalState | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetGoalResponse: _TypeAlias = SetGoalResponse  # noqa: Y015
+
+@_typing.final
+class GetGoalRequest(_message.Message):
+    """Asks for a goal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """The session."""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetGoalRequest: _TypeAlias = GetGoalRequest  # noqa: Y015
+
+@_typing.final
+class GetGoalResponse(_message.Message):
+    """The goal of a session."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def state(self) -> Global___GoalState:
+        """The goal that holds now."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___GoalState | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetGoalResponse: _TypeAlias = GetGoalResponse  # noqa: Y015
+
+@_typing.final
+class DescribeTaskRequest(_message.Message):
+    """Names a task."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    task: _builtins.str
+    """Its name, such as "classify"."""
+    def __init__(
+        self,
+        *,
+        task: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeTaskRequest: _TypeAlias = DescribeTaskRequest  # noqa: Y015
+
+@_typing.final
+class DescribeTaskResponse(_message.Message):
+    """A task."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABEL_NAMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def label_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of its labels, by index."""
+
+    def __init__(
+        self,
+        *,
+        label_names: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label_names", b"label_names"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribeTaskResponse: _TypeAlias = DescribeTaskResponse  # noqa: Y015
+
+@_typing.final
 class SubscribeResponse(_message.Message):
-    """One picture."""
+    """One picture, or a change of the goal."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CURSOR_FIELD_NUMBER: _builtins.int
     RECONSTRUCTION_FIELD_NUMBER: _builtins.int
+    GOAL_FIELD_NUMBER: _builtins.int
     MISSED_FIELD_NUMBER: _builtins.int
     cursor: _builtins.int
     """Position in the session's record, for continuing from here. It only grows, also across restarts of the receiver."""
@@ -64,20 +295,27 @@ class SubscribeResponse(_message.Message):
     """Number of pictures after the requested cursor and before this one that were dropped, because retention is bounded."""
     @_builtins.property
     def reconstruction(self) -> Global___Reconstruction:
-        """The picture."""
+        """A picture."""
+
+    @_builtins.property
+    def goal(self) -> Global___GoalState:
+        """The session's goal: first of all if the session has had one, then each time that it changes."""
 
     def __init__(
         self,
         *,
         cursor: _builtins.int = ...,
         reconstruction: Global___Reconstruction | None = ...,
+        goal: Global___GoalState | None = ...,
         missed: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["reconstruction", b"reconstruction"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "goal", b"goal", "reconstruction", b"reconstruction"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "missed", b"missed", "reconstruction", b"reconstruction"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "event", b"event", "goal", b"goal", "missed", b"missed", "reconstruction", b"reconstruction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["reconstruction", "goal"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___SubscribeResponse: _TypeAlias = SubscribeResponse  # noqa: Y015
 
@@ -100,6 +338,8 @@ class Reconstruction(_message.Message):
     STAGES_FIELD_NUMBER: _builtins.int
     CAPTION_FIELD_NUMBER: _builtins.int
     QUALITY_ESTIMATE_FIELD_NUMBER: _builtins.int
+    TASK_RESULT_FIELD_NUMBER: _builtins.int
+    GOAL_REVISION_FIELD_NUMBER: _builtins.int
     frame_index: _builtins.int
     """Which frame."""
     rounds: _builtins.int
@@ -124,9 +364,15 @@ class Reconstruction(_message.Message):
     """Caption that arrived, if the codec sends one."""
     quality_estimate: _builtins.float
     """The decoder's own estimate of the share of the picture that is right, 0 to 1; absent: the decoder has no estimate."""
+    goal_revision: _builtins.int
+    """Revision of the goal under which the picture was made; 0: the session never had a goal."""
     @_builtins.property
     def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___StageSeconds]:
         """Seconds by stage."""
+
+    @_builtins.property
+    def task_result(self) -> Global___TaskResult:
+        """Result of the goal's task on the final picture of the rounds so far; absent: the goal has no task."""
 
     def __init__(
         self,
@@ -144,16 +390,84 @@ class Reconstruction(_message.Message):
         stages: _abc.Iterable[Global___StageSeconds] | None = ...,
         caption: _builtins.str = ...,
         quality_estimate: _builtins.float | None = ...,
+        task_result: Global___TaskResult | None = ...,
+        goal_revision: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_quality_estimate", b"_quality_estimate", "quality_estimate", b"quality_estimate"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_quality_estimate", b"_quality_estimate", "quality_estimate", b"quality_estimate", "task_result", b"task_result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quality_estimate", b"_quality_estimate", "caption", b"caption", "final", b"final", "frame_index", b"frame_index", "image_png", b"image_png", "packets_received", b"packets_received", "packets_sent", b"packets_sent", "provenance_png", b"provenance_png", "quality_estimate", b"quality_estimate", "reason", b"reason", "rounds", b"rounds", "stages", b"stages", "status", b"status", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quality_estimate", b"_quality_estimate", "caption", b"caption", "final", b"final", "frame_index", b"frame_index", "goal_revision", b"goal_revision", "image_png", b"image_png", "packets_received", b"packets_received", "packets_sent", b"packets_sent", "provenance_png", b"provenance_png", "quality_estimate", b"quality_estimate", "reason", b"reason", "rounds", b"rounds", "stages", b"stages", "status", b"status", "step", b"step", "task_result", b"task_result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__quality_estimate: _TypeAlias = _typing.Literal["quality_estimate"]  # noqa: Y015
     _WhichOneofArgType__quality_estimate: _TypeAlias = _typing.Literal["_quality_estimate", b"_quality_estimate"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__quality_estimate) -> _WhichOneofReturnType__quality_estimate | None: ...
 
 Global___Reconstruction: _TypeAlias = Reconstruction  # noqa: Y015
+
+@_typing.final
+class TaskResult(_message.Message):
+    """Result of a task on a picture."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    task: _builtins.str
+    """The task."""
+    confidence: _builtins.float
+    """Confidence of the task in its whole result, 0 to 1."""
+    reason: _builtins.str
+    """Why the task failed, for a person; empty if it did not."""
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelConfidence]:
+        """Labels that the task found, the most confident first."""
+
+    def __init__(
+        self,
+        *,
+        task: _builtins.str = ...,
+        labels: _abc.Iterable[Global___LabelConfidence] | None = ...,
+        confidence: _builtins.float = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence", b"confidence", "labels", b"labels", "reason", b"reason", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskResult: _TypeAlias = TaskResult  # noqa: Y015
+
+@_typing.final
+class LabelConfidence(_message.Message):
+    """A label that a task found in a picture."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Index of the label among those of the task."""
+    name: _builtins.str
+    """Name of the label."""
+    confidence: _builtins.float
+    """Confidence that the label is right, 0 to 1."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        name: _builtins.str = ...,
+        confidence: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence", b"confidence", "index", b"index", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelConfidence: _TypeAlias = LabelConfidence  # noqa: Y015
 
 @_typing.final
 class StageSeconds(_message.Message):

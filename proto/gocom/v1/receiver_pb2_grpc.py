@@ -40,6 +40,21 @@ class ReceiverServiceStub:
                 request_serializer=gocom_dot_v1_dot_receiver__pb2.SubscribeRequest.SerializeToString,
                 response_deserializer=gocom_dot_v1_dot_receiver__pb2.SubscribeResponse.FromString,
                 _registered_method=True)
+        self.SetGoal = channel.unary_unary(
+                '/gocom.v1.ReceiverService/SetGoal',
+                request_serializer=gocom_dot_v1_dot_receiver__pb2.SetGoalRequest.SerializeToString,
+                response_deserializer=gocom_dot_v1_dot_receiver__pb2.SetGoalResponse.FromString,
+                _registered_method=True)
+        self.GetGoal = channel.unary_unary(
+                '/gocom.v1.ReceiverService/GetGoal',
+                request_serializer=gocom_dot_v1_dot_receiver__pb2.GetGoalRequest.SerializeToString,
+                response_deserializer=gocom_dot_v1_dot_receiver__pb2.GetGoalResponse.FromString,
+                _registered_method=True)
+        self.DescribeTask = channel.unary_unary(
+                '/gocom.v1.ReceiverService/DescribeTask',
+                request_serializer=gocom_dot_v1_dot_receiver__pb2.DescribeTaskRequest.SerializeToString,
+                response_deserializer=gocom_dot_v1_dot_receiver__pb2.DescribeTaskResponse.FromString,
+                _registered_method=True)
 
 
 class ReceiverServiceServicer:
@@ -53,6 +68,27 @@ class ReceiverServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetGoal(self, request, context):
+        """Sets or clears the goal of a session: what its pictures are for. It holds from the next decoded round on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetGoal(self, request, context):
+        """Returns the goal of a session.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DescribeTask(self, request, context):
+        """Returns the labels of a task.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ReceiverServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +96,21 @@ def add_ReceiverServiceServicer_to_server(servicer, server):
                     servicer.Subscribe,
                     request_deserializer=gocom_dot_v1_dot_receiver__pb2.SubscribeRequest.FromString,
                     response_serializer=gocom_dot_v1_dot_receiver__pb2.SubscribeResponse.SerializeToString,
+            ),
+            'SetGoal': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetGoal,
+                    request_deserializer=gocom_dot_v1_dot_receiver__pb2.SetGoalRequest.FromString,
+                    response_serializer=gocom_dot_v1_dot_receiver__pb2.SetGoalResponse.SerializeToString,
+            ),
+            'GetGoal': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetGoal,
+                    request_deserializer=gocom_dot_v1_dot_receiver__pb2.GetGoalRequest.FromString,
+                    response_serializer=gocom_dot_v1_dot_receiver__pb2.GetGoalResponse.SerializeToString,
+            ),
+            'DescribeTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeTask,
+                    request_deserializer=gocom_dot_v1_dot_receiver__pb2.DescribeTaskRequest.FromString,
+                    response_serializer=gocom_dot_v1_dot_receiver__pb2.DescribeTaskResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +141,87 @@ class ReceiverService:
             '/gocom.v1.ReceiverService/Subscribe',
             gocom_dot_v1_dot_receiver__pb2.SubscribeRequest.SerializeToString,
             gocom_dot_v1_dot_receiver__pb2.SubscribeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetGoal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gocom.v1.ReceiverService/SetGoal',
+            gocom_dot_v1_dot_receiver__pb2.SetGoalRequest.SerializeToString,
+            gocom_dot_v1_dot_receiver__pb2.SetGoalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetGoal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gocom.v1.ReceiverService/GetGoal',
+            gocom_dot_v1_dot_receiver__pb2.GetGoalRequest.SerializeToString,
+            gocom_dot_v1_dot_receiver__pb2.GetGoalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gocom.v1.ReceiverService/DescribeTask',
+            gocom_dot_v1_dot_receiver__pb2.DescribeTaskRequest.SerializeToString,
+            gocom_dot_v1_dot_receiver__pb2.DescribeTaskResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,12 @@ class ReceiverServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ReceiverServiceAsyncStub: ...
     Subscribe: _grpc.UnaryStreamMultiCallable[_receiver_pb2.SubscribeRequest, _receiver_pb2.SubscribeResponse]
     """Sends all pictures of a session that are kept after the cursor, then new ones as they come, until cancelled."""
+    SetGoal: _grpc.UnaryUnaryMultiCallable[_receiver_pb2.SetGoalRequest, _receiver_pb2.SetGoalResponse]
+    """Sets or clears the goal of a session: what its pictures are for. It holds from the next decoded round on."""
+    GetGoal: _grpc.UnaryUnaryMultiCallable[_receiver_pb2.GetGoalRequest, _receiver_pb2.GetGoalResponse]
+    """Returns the goal of a session."""
+    DescribeTask: _grpc.UnaryUnaryMultiCallable[_receiver_pb2.DescribeTaskRequest, _receiver_pb2.DescribeTaskResponse]
+    """Returns the labels of a task."""
 
 @_typing.type_check_only
 class ReceiverServiceAsyncStub(ReceiverServiceStub):
@@ -43,6 +49,12 @@ class ReceiverServiceAsyncStub(ReceiverServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Subscribe: _aio.UnaryStreamMultiCallable[_receiver_pb2.SubscribeRequest, _receiver_pb2.SubscribeResponse]  # type: ignore[assignment]
     """Sends all pictures of a session that are kept after the cursor, then new ones as they come, until cancelled."""
+    SetGoal: _aio.UnaryUnaryMultiCallable[_receiver_pb2.SetGoalRequest, _receiver_pb2.SetGoalResponse]  # type: ignore[assignment]
+    """Sets or clears the goal of a session: what its pictures are for. It holds from the next decoded round on."""
+    GetGoal: _aio.UnaryUnaryMultiCallable[_receiver_pb2.GetGoalRequest, _receiver_pb2.GetGoalResponse]  # type: ignore[assignment]
+    """Returns the goal of a session."""
+    DescribeTask: _aio.UnaryUnaryMultiCallable[_receiver_pb2.DescribeTaskRequest, _receiver_pb2.DescribeTaskResponse]  # type: ignore[assignment]
+    """Returns the labels of a task."""
 
 class ReceiverServiceServicer(metaclass=_abc_1.ABCMeta):
     """Hands out the pictures the receiver re-created."""
@@ -54,5 +66,29 @@ class ReceiverServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_receiver_pb2.SubscribeResponse], _abc.AsyncIterator[_receiver_pb2.SubscribeResponse]]:
         """Sends all pictures of a session that are kept after the cursor, then new ones as they come, until cancelled."""
+
+    @_abc_1.abstractmethod
+    def SetGoal(
+        self,
+        request: _receiver_pb2.SetGoalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_receiver_pb2.SetGoalResponse, _abc.Awaitable[_receiver_pb2.SetGoalResponse]]:
+        """Sets or clears the goal of a session: what its pictures are for. It holds from the next decoded round on."""
+
+    @_abc_1.abstractmethod
+    def GetGoal(
+        self,
+        request: _receiver_pb2.GetGoalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_receiver_pb2.GetGoalResponse, _abc.Awaitable[_receiver_pb2.GetGoalResponse]]:
+        """Returns the goal of a session."""
+
+    @_abc_1.abstractmethod
+    def DescribeTask(
+        self,
+        request: _receiver_pb2.DescribeTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_receiver_pb2.DescribeTaskResponse, _abc.Awaitable[_receiver_pb2.DescribeTaskResponse]]:
+        """Returns the labels of a task."""
 
 def add_ReceiverServiceServicer_to_server(servicer: ReceiverServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,65 @@
+"""The goal of a session at a receiver, from asyncio programs: read, set or cleared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+
+from gocom.client.reconnect_policy import service_error
+from gocom.common.goals import ConsumerGoal, GoalState
+from gocom.common.rpc.client_channels import RPC_DEADLINE_S
+from gocom.common.wire.goals import goal_state_from_proto, goal_to_proto
+from gocom.v1 import receiver_pb2
+
+LOAD_S = 60.0
+"""Deadline, in seconds, of a call for which the receiver may have to load the net of a task."""
+
+
+class GoalControl:
+    """A client of the calls of ReceiverService that are about goals.
+
+    Args:
+        stub: ReceiverServiceStub.
+        address: host:port of the receiver, for messages.
+    """
+
+    def __init__(self, stub: Any, address: str) -> None:
+        self._stub, self._where = stub, f"receiver at {address}"
+
+    async def get(self, session_id: str) -> GoalState:
+        """Return the goal of a session; none, with revision 0, for a session that the receiver does not know.
+
+        Raises:
+            InvalidInput: the session id is invalid.
+            GoComError: the receiver is out of reach.
+        """
+        request = receiver_pb2.GetGoalRequest(session_id=session_id)
+        response = await self._answer(self._stub.GetGoal(request, timeout=RPC_DEADLINE_S))
+        return goal_state_from_proto(response.state)
+
+    async def set(self, session_id: str, goal: ConsumerGoal | None) -> GoalState:
+        """Replace the goal of a session from its next round on, and return it with its revision.
+
+        Args:
+            session_id: the session, which need not have begun.
+            goal: the goal; None: clear it, so that the sender's policy holds.
+
+        Raises:
+            InvalidInput: the session id is invalid, or the task or one of its labels is unknown.
+            NotReady: a net of the task is missing, or the receiver is out of reach.
+        """
+        request = receiver_pb2.SetGoalRequest(session_id=session_id, goal=None if goal is None else goal_to_proto(goal))
+        response = await self._answer(self._stub.SetGoal(request, timeout=LOAD_S))
+        return goal_state_from_proto(response.state)
+
+    async def label_names(self, task: str) -> tuple[str, ...]:
+        """Return the names of a task's labels, by index. Raises InvalidInput for an unknown task, and NotReady."""
+        request = receiver_pb2.DescribeTaskRequest(task=task)
+        return tuple((await self._answer(self._stub.DescribeTask(request, timeout=LOAD_S))).label_names)
+
+    async def _answer(self, call: Any) -> Any:
+        try:
+            return await call
+        except grpc.aio.AioRpcError as error:
+            raise service_error(error, self._where) from error

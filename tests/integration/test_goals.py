@@ -1,0 +1,438 @@
+"""The consumer's goal through the services: who says it, what reaches the encoder, and when the receiver stops."""
+
+import asyncio
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+import toy_tasks
+from PIL import Image
+from toy_codec import NAME, ToySession
+from toy_world import free_port, kinds, opening, png, refused, request, toy_round
+
+from gocom.client.client import AsyncClient
+from gocom.common.errors import InvalidInput, NotReady
+from gocom.common.goals import ConsumerGoal, GoalState
+from gocom.v1 import feedback_pb2, feedback_pb2_grpc, link_pb2, receiver_pb2
+
+Goal = receiver_pb2.Goal
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "goals.md"
+WHOLE = 15 / 16
+"""What the task `lit` says of the whole ramp."""
+
+
+@pytest.fixture(autouse=True)
+def asked():
+    """What encoders were asked in this test."""
+    ToySession.feedback.clear()
+    return ToySession.feedback
+
+
+def set_goal(world, session="s", **goal):
+    message = receiver_pb2.SetGoalRequest(session_id=session, goal=Goal(**goal) if goal else None)
+    return world.pictures.SetGoal(message, timeout=20)
+
+
+async def get_goal(world, session="s"):
+    return (await world.pictures.GetGoal(receiver_pb2.GetGoalRequest(session_id=session), timeout=20)).state
+
+
+async def picture(world, session="s"):
+    """The latest picture that the receiver keeps of a session."""
+    call = world.pictures.Subscribe(receiver_pb2.SubscribeRequest(session_id=session), timeout=20)
+    found = None
+    while found is None:
+        response = await call.read()
+        found = response.reconstruction if response.HasField("reconstruction") else None
+    call.cancel()
+    return found
+
+
+async def test_labels_and_a_text_reach_the_encoder(world, asked):
+    await world.all()
+    await set_goal(world, task="lit", labels=[2, 1], text="a car", target=0.99)
+    events = await world.transmit(request(0, max_rounds=2))
+    (feedback,) = asked
+    assert feedback.labels == (2, 1) and feedback.text == "a car" and not feedback.wanted
+    assert kinds(events) == ["accepted", "sent", "received", "feedback", "sent", "received", "completed"]
+    named = next(e.feedback for e in events if e.HasField("feedback"))
+    assert named.elements_named == 0
+    cost = events[-1].completed.feedback_bytes
+    assert cost > len("a car") + 2 + 4, "label and text are counted"
+    got = await picture(world)
+    assert got.rounds == 2 and got.goal_revision == 1
+
+
+async def test_without_labels_the_likeliest_one_is_asked_for(world, asked):
+    await world.all()
+    await set_goal(world, task="lit", target=0.99)
+    await world.transmit(request(0, max_rounds=2))
+    assert [f.labels for f in asked] == [(1,)]
+    result = (await picture(world)).task_result
+    assert result.task == "lit" and result.confidence == pytest.approx(WHOLE)
+    assert [(label.index, label.name) for label in result.labels] == [(1, "something"), (0, "nothing")]
+
+
+async def test_a_target_that_is_reached_needs_no_feedback(world, asked):
+    await world.all()
+    await set_goal(world, task="lit", labels=[1], text="a car", target=0.9)
+    events = await world.transmit(request(0, max_rounds=5))
+    assert kinds(events) == ["accepted", "sent", "received", "completed"] and not asked
+    assert events[-1].completed.feedback_bytes == 0
+    got = await picture(world)
+    stages = [stage.stage for stage in got.stages]
+    assert stages.count("task") == 1 and got.task_result.confidence == pytest.approx(WHOLE)
+
+
+async def test_it_stops_as_soon_as_the_target_is_reached(world, asked):
+    await world.all("packet_erasure:rate=0.6")
+    await set_goal(world, task="lit", target=0.7)
+    await world.transmit(request(0, max_rounds=30), request(1, session="s", max_rounds=30))
+    (goal_rounds,), result = {(await picture(world)).rounds}, (await picture(world)).task_result
+    assert result.confidence >= 0.7
+    assert all(f.wanted for f in asked), "elements are named too, as the sender's policy names them"
+    await world.transmit(request(0, session="free", max_rounds=30))
+    free = await picture(world, "free")
+    assert free.rounds > goal_rounds and not free.HasField("task_result") and free.goal_revision == 0
+
+
+async def test_the_smaller_limits_hold(world, asked):
+    await world.all("packet_erasure:rate=0.7")
+    await set_goal(world, task="lit", target=1, max_rounds=3, round_budget_bytes=110)
+    events = await world.transmit(request(0, max_rounds=9, round_budget_bytes=200))
+    assert kinds(events).count("sent") == 3
+    assert [f.budget_bytes for f in asked] == [110, 110]
+    later = [e.sent.bytes.total_bytes for e in events if e.HasField("sent") and e.sent.round]
+    assert later and all(size <= 110 for size in later)
+    asked.clear()
+    await set_goal(world, task="lit", target=1, max_rounds=9, round_budget_bytes=900)
+    events = await world.transmit(request(1, max_rounds=2, round_budget_bytes=150))
+    assert kinds(events).count("sent") == 2 and [f.budget_bytes for f in asked] == [150]
+    # The task is run although the sender allows no feedback at all.
+    asked.clear()
+    await world.transmit(request(2))
+    assert not asked and (await picture(world)).HasField("task_result")
+
+
+async def test_a_goal_changed_in_mid_stream_changes_the_next_feedback(world, asked):
+    await world.all()
+    await set_goal(world, task="lit", labels=[1], target=0.99)
+
+    async def images():
+        yield request(0, max_rounds=2)
+        while not asked:
+            await asyncio.sleep(0.01)
+        await world.subscribe(2)  # the goal, and the picture
+        assert (await set_goal(world, task="lit", labels=[2], text="now", target=0.99)).state.revision == 2
+        yield request(1, max_rounds=2)
+
+    events = [event async for event in world.images.Transmit(images(), timeout=20)]
+    assert kinds(events, 1)[-1] == "completed"
+    assert [(f.frame_index, f.labels, f.text) for f in asked] == [(0, (1,), None), (1, (2,), "now")]
+    got = await world.subscribe(3)
+    assert [p.WhichOneof("event") for p in got] == ["goal", "reconstruction", "reconstruction"]
+    assert [p.reconstruction.goal_revision for p in got[1:]] == [1, 2]
+
+
+class Taker(feedback_pb2_grpc.FeedbackServiceServicer):
+    """Takes feedback, and lets the next round come when the test says so."""
+
+    def __init__(self):
+        self.arrived, self.proceed = [], asyncio.Queue()
+
+    async def SendFeedback(self, request, context):
+        self.arrived.append(request)
+        self.proceed.put_nowait(len(self.arrived))
+        return feedback_pb2.SendFeedbackResponse(will_send=True)
+
+
+async def test_a_goal_changed_in_mid_frame_holds_from_the_next_round(world):
+    taker = Taker()
+    address = await world.bare(feedback_pb2_grpc.add_FeedbackServiceServicer_to_server, taker)
+    await world.receiver(feedback_address=address)
+    await set_goal(world, task="lit", labels=[1], target=1)
+
+    async def items():
+        yield opening()
+        for item in toy_round(max_rounds=3):
+            yield item
+        await taker.proceed.get()
+        await set_goal(world, text="now")
+        for round_ in (1, 2):
+            for item in toy_round(0, round_, max_rounds=3, count=5, spans=np.array([[0, 5]])):
+                yield item
+            if round_ == 1:
+                await taker.proceed.get()
+
+    got = [response async for response in world.link.Send(items(), timeout=20)]
+    assert got[-1].outcome.rounds == 3
+    assert [(list(f.labels), f.text, f.round) for f in taker.arrived] == [([1], "", 0), ([], "now", 1)]
+    end = await picture(world)
+    assert end.goal_revision == 2 and not end.HasField("task_result")
+
+
+async def test_two_subscribers_see_one_goal_and_the_last_writer_wins(world):
+    await world.receiver()
+    first = Goal(task="lit", labels=[1], target=0.5)
+
+    def subscribe(**fields):
+        return world.pictures.Subscribe(receiver_pb2.SubscribeRequest(session_id="s", **fields), timeout=20)
+
+    one = subscribe(goal=first)
+    assert (await one.read()).goal == receiver_pb2.GoalState(goal=first, revision=1)
+    two = subscribe()
+    assert (await two.read()).goal == receiver_pb2.GoalState(goal=first, revision=1), "first of all"
+    three = subscribe(goal=Goal(text="a car"))
+    expected = receiver_pb2.GoalState(goal=Goal(text="a car"), revision=2)
+    assert [(await call.read()).goal for call in (one, two, three)] == [expected] * 3
+    assert await get_goal(world) == expected
+    # The same goal again is no change.
+    assert (await set_goal(world, text="a car")).state.revision == 2
+    assert (await set_goal(world)).state == receiver_pb2.GoalState(revision=3)
+    assert [(await call.read()).goal for call in (one, two, three)] == [receiver_pb2.GoalState(revision=3)] * 3
+    await world.send(opening(), *toy_round())
+    for call in (one, two, three):
+        response = await call.read()
+        assert response.reconstruction.final and response.reconstruction.goal_revision == 3
+        call.cancel()
+
+
+async def test_a_goal_for_the_case_that_there_is_none(world):
+    await world.receiver()
+
+    async def resume(text):
+        call = world.pictures.Subscribe(
+            receiver_pb2.SubscribeRequest(session_id="s", goal=Goal(text=text), goal_if_none=True), timeout=20
+        )
+        state = (await call.read()).goal
+        call.cancel()
+        return state.goal.text, state.revision
+
+    assert await resume("mine") == ("mine", 1)
+    await set_goal(world, text="theirs")
+    assert await resume("mine") == ("theirs", 2)
+    await set_goal(world)
+    assert await resume("mine") == ("", 3), "cleared is not none"
+
+
+@pytest.mark.parametrize(
+    ("goal", "words"),
+    [
+        (Goal(task="segmentation"), "task: no 'segmentation'; there are broken, classify, lit"),
+        (Goal(task="lit", labels=[3]), "goal.labels: no 3; task 'lit' has 0 to 2"),
+        (Goal(), "goal: has neither a task nor a text"),
+        (Goal(text="é" * 101), "goal.text: 202 bytes"),
+        (Goal(task="lit", target=1.1), "goal.target: 1.1"),
+    ],
+)
+async def test_a_goal_that_cannot_be_is_refused(world, goal, words):
+    await world.receiver()
+    subscribing = world.pictures.Subscribe(receiver_pb2.SubscribeRequest(session_id="s", goal=goal), timeout=20)
+    setting = world.pictures.SetGoal(receiver_pb2.SetGoalRequest(session_id="s", goal=goal), timeout=20)
+    for call in (setting, subscribing.read()):
+        code, details = await refused(call)
+        assert code == grpc.StatusCode.INVALID_ARGUMENT and details.startswith(words), details
+    assert await get_goal(world) == receiver_pb2.GoalState()
+
+
+async def test_a_missing_net_and_bad_names(world):
+    await world.receiver()
+    code, details = await refused(set_goal(world, task="missing"))
+    assert code == grpc.StatusCode.UNAVAILABLE and "its net is not installed" in details
+    for call in (set_goal(world, session="no spaces", text="x"), get_goal(world, "no spaces")):
+        code, details = await refused(call)
+        assert code == grpc.StatusCode.INVALID_ARGUMENT and details.startswith("session_id")
+    describe = world.pictures.DescribeTask
+    code, details = await refused(describe(receiver_pb2.DescribeTaskRequest(task="none"), timeout=20))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT and details.startswith("task: no 'none'; there are")
+    answer = await describe(receiver_pb2.DescribeTaskRequest(task="lit"), timeout=20)
+    assert list(answer.label_names) == list(toy_tasks.LABELS)
+
+
+async def test_reading_the_goal_of_an_unknown_session_takes_no_record(world):
+    await world.receiver(keep_sessions=1)
+    await set_goal(world, text="kept")
+    assert await get_goal(world, "other") == receiver_pb2.GoalState()
+    assert (await get_goal(world)).revision == 1, "the one record is still that of the first session"
+
+
+async def test_a_task_that_fails_costs_no_picture(world, asked):
+    await world.all()
+    await set_goal(world, task="broken", target=0.5)
+    events = await world.transmit(request(0, max_rounds=3))
+    assert kinds(events)[-1] == "completed" and not asked
+    got = await picture(world)
+    assert got.status == link_pb2.FRAME_STATUS_RECONSTRUCTED
+    assert Image.open(io.BytesIO(got.image_png)).size == (128, 128)
+    assert got.task_result == receiver_pb2.TaskResult(task="broken", reason="internal error (RuntimeError)")
+
+
+async def test_frames_that_were_not_decoded_have_a_goal_too(world, asked):
+    await world.all("packet_erasure:rate=0.3")
+    await set_goal(world, task="lit", labels=[2], target=0.9)
+    await world.transmit(request(0, max_rounds=20, options={"decode": "all"}))
+    assert len(asked) > 0 and all(f.labels == (2,) and f.wanted for f in asked)
+    got = await picture(world)
+    assert got.task_result.confidence == pytest.approx(WHOLE), "in the round in which there was a picture"
+
+
+async def test_tasks_in_a_batch(world):
+    await world.receiver(batch_frames=4)
+    await set_goal(world, task="lit")
+    await world.send(opening(), *(item for index in range(4) for item in toy_round(index)))
+    got = await world.subscribe(5)
+    assert all(p.reconstruction.task_result.confidence == 255 / 256 for p in got[1:])
+
+
+async def test_tasks_can_be_loaded_at_the_start(world):
+    await world.receiver(warm_tasks=("lit",))
+    with pytest.raises(InvalidInput, match="task: no 'none'; there are"):
+        await world.receiver(warm_tasks=("none",))
+    with pytest.raises(NotReady, match="its net is not installed"):
+        await world.receiver(warm_tasks=("missing",))
+
+
+async def all_with_client(world, profile="clean"):
+    """The three services and a client of them."""
+    port = free_port()
+    world.feedback_address = f"127.0.0.1:{port}"
+    await world.receiver(feedback_address=world.feedback_address)
+    emulator = await world.emulator(profile)
+    await world.transmitter(emulator.address, port=port)
+    return await world.stack.enter_async_context(AsyncClient(world.transmitting.address, world.receiving.address))
+
+
+async def test_the_client_says_and_changes_the_goal(world, asked):
+    client = await all_with_client(world)
+    pixels = np.asarray(Image.open(io.BytesIO(png())))
+    goal = ConsumerGoal("lit", (1,), target=0.99)
+    results = []
+
+    async def images():
+        yield pixels
+        while not results:
+            await asyncio.sleep(0.01)
+        yield pixels
+
+    async for result in client.send(images(), NAME, max_rounds=2, goal=goal):
+        results.append(result)
+        if len(results) == 1:
+            assert await client.get_goal(result.session_id) == GoalState(goal, 1)
+            changed = await client.set_goal(result.session_id, ConsumerGoal(text="now"))
+            assert changed.revision == 2
+    assert [(f.labels, f.text) for f in asked] == [((1,), None), ((), "now")]
+    first, second = results
+    assert first.goal_revision == 1 and second.goal_revision == 2
+    assert first.task_result.task == "lit" and first.task_result.labels[0].name == "something"
+    assert first.task_result.confidence == pytest.approx(WHOLE) and second.task_result is None
+    record = first.as_record()
+    assert record["goal_revision"] == 1 and json.loads(json.dumps(record["task_result"]))["confidence"] > 0.9
+    assert first.seconds["task"] >= 0 and "task" not in second.seconds
+    assert await client.label_names("lit") == toy_tasks.LABELS
+    assert await client.set_goal(first.session_id, None) == GoalState(None, 3)
+
+
+async def test_the_client_is_told_of_a_goal_that_cannot_be(world):
+    client = await all_with_client(world)
+    with pytest.raises(InvalidInput, match="task: no 'none'; there are"):
+        async for _ in client.send([png()], NAME, goal=ConsumerGoal("none")):
+            pass
+    with pytest.raises(InvalidInput, match="task: no 'none'; there are"):
+        await client.set_goal("s", ConsumerGoal("none"))
+    with pytest.raises(InvalidInput, match="task: no 'none'; there are"):
+        await client.label_names("none")
+
+
+async def test_a_restarted_receiver_gets_the_goal_again(world, asked):
+    client = await all_with_client(world)
+    port, results = world.receiving.port, []
+
+    async def images():
+        yield png()
+        while not results:
+            await asyncio.sleep(0.01)
+        await client.set_goal(results[0].session_id, ConsumerGoal("lit", (2,), target=0.99))
+        await asyncio.sleep(0.2)  # until the subscriber has it
+        await world.receiving.stop(0)
+        await world.receiver(port, feedback_address=world.feedback_address)
+        while not (await client.get_goal(results[0].session_id)).revision:
+            await asyncio.sleep(0.02)
+        yield png()
+
+    async for result in client.send(images(), NAME, max_rounds=2, goal=ConsumerGoal("lit", (1,), target=0.99)):
+        results.append(result)
+    assert [f.labels for f in asked] == [(1,), (2,)], "the goal that held last, not that of the send"
+    assert [r.task_result.task for r in results] == ["lit", "lit"]
+
+
+def gocom(folder, *words):
+    environment = {
+        **os.environ, "GOCOM_PLUGINS": "my_plugins", "GOCOM_TRANSMITTER_WARM_CODECS": "[]",
+        "PYTHONPATH": os.pathsep.join([str(folder), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]),
+        "GOCOM_RECEIVER_WARM_CODECS": "[]",
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "gocom.client.cli", *words], env=environment, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plugin")
+    ((name, code),) = re.findall(r"```python file=(\S+)\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    path = folder / "my_plugins" / name
+    path.parent.mkdir(parents=True)
+    path.write_text(code)
+    return folder
+
+
+@pytest.mark.timeout(200)
+def test_the_task_from_the_page_by_the_command_line(plugin, tmp_path):
+    Image.fromarray(np.full((96, 96, 3), 51, np.uint8)).save(tmp_path / "dim.png")
+    words = ["send", str(tmp_path / "dim.png"), "--codec", "jpeg", "--local", "--task", "bright", "--target", "0.5"]
+    status, output, errors = gocom(plugin, *words, "--label-name", "Bright", "--out", str(tmp_path / "out"), "--json")
+    assert status == 0, errors + output
+    (line,) = map(json.loads, output.splitlines())
+    found = line["task_result"]
+    assert found["task"] == "bright" and found["confidence"] == pytest.approx(0.2, abs=0.02)
+    assert [label["name"] for label in found["labels"]] == ["dark", "bright"] and not found["reason"]
+    # The label was asked for, and jpeg has no answer to it: one round, and feedback that was paid for.
+    assert line["rounds"] == 1 and line["bytes_by_segment"]["feedback"] > 0 and line["seconds"]["task"] >= 0
+    assert (tmp_path / "out" / "dim.jpeg.compare.png").exists()
+    status, output, _ = gocom(plugin, *words, "--label-name", "brigth", "--json")
+    assert status == 2 and "label-name: no 'brigth'; similar are bright" in json.loads(output)["error"]
+
+
+async def test_the_goal_command_on_running_services(world):
+    await world.receiver()
+    address = ["--receiver", world.receiving.address]
+
+    async def run(*words):
+        environment = os.environ | {"COLUMNS": "200"}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "gocom.client.cli", "goal", *words, *address, env=environment,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        output, errors = await process.communicate()
+        return process.returncode, output.decode(), errors.decode()
+
+    status, output, _ = await run("set", "s", "--task", "lit", "--label-name", "anything", "--target", "0.7",
+                                  "--rounds", "4", "--round-budget-bytes", "90", "--json")  # fmt: skip
+    goal = {"task": "lit", "labels": [2], "text": None, "target": 0.7, "max_rounds": 4, "round_budget_bytes": 90}
+    assert status == 0 and json.loads(output) == {"session_id": "s", "revision": 1, "goal": goal}
+    assert (await get_goal(world)).goal.labels == [2]
+    status, output, _ = await run("get", "s")
+    assert output.split("   ")[0] == "task lit, labels 2, target 0.7, rounds 4, bytes a round 90"
+    status, output, errors = await run("set", "s", "--task", "none")
+    assert status == 2 and "task: no 'none'; there are" in errors
+    status, output, _ = await run("clear", "s", "--json")
+    assert json.loads(output) == {"session_id": "s", "revision": 2, "goal": None}
