@@ -358,16 +358,22 @@ async def test_a_restarted_receiver_gets_the_goal_again(world, asked):
         yield png()
         while not results:
             await asyncio.sleep(0.01)
-        await client.set_goal(results[0].session_id, ConsumerGoal("lit", (2,), target=0.99))
-        await asyncio.sleep(0.2)  # until the subscriber has it
+        changed = await client.set_goal(results[0].session_id, ConsumerGoal("lit", (2,), target=0.99))
+        while transfer._subscribe_stream._goal != changed.goal:
+            await asyncio.sleep(0.01)
         await world.receiving.stop(0)
         await world.receiver(port, feedback_address=world.feedback_address)
         while not (await client.get_goal(results[0].session_id)).revision:
             await asyncio.sleep(0.02)
         yield png()
 
-    async for result in client.send(images(), NAME, max_rounds=2, goal=ConsumerGoal("lit", (1,), target=0.99)):
-        results.append(result)
+    goal = ConsumerGoal("lit", (1,), target=0.99)
+    transfer = client.open_transfer(images(), NAME, max_rounds=2, goal=goal)
+    try:
+        while (result := await transfer.next()) is not None:
+            results.append(result)
+    finally:
+        await transfer.close()
     assert [f.labels for f in asked] == [(1,), (2,)], "the goal that held last, not that of the send"
     assert [r.task_result.task for r in results] == ["lit", "lit"]
 
