@@ -86,7 +86,8 @@ def test_every_fault_and_every_parameter_is_in_some_case():
         "packet_erasure.rate", "gilbert_elliott.p", "gilbert_elliott.r", "gilbert_elliott.loss_bad",
         "gilbert_elliott.loss_good", "bit_flip.rate", "burst_bit_flip.p", "burst_bit_flip.r", "burst_bit_flip.rate_bad",
         "burst_bit_flip.rate_good", "block_fading.snr_db", "block_fading.k_factor_db", "coded_fading.snr_db",
-        "coded_fading.code_rate", "coded_fading.code_length", "coded_fading.k_factor_db", "reorder.rate",
+        "coded_fading.code_rate", "coded_fading.code_length", "coded_fading.k_factor_db",
+        "coded_fading.symbols_per_round", "block_fading.symbols_per_round", "reorder.rate",
         "duplicate.rate", "delay.delay_ms", "delay.jitter_ms", "delay.deadline_ms", "rate_limit.rate_kbps",
         "rate_limit.queue_ms", "rate_limit.overhead_bytes", "periodic_outage.period", "periodic_outage.length",
     }  # fmt: skip
