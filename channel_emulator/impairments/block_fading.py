@@ -92,7 +92,7 @@ class BlockFading(FadingFault, BitFault):
         return _bit_error_rate(self)
 
     def symbols(self, bits: Ints) -> Doubles:
-        return np.ceil(bits / self._modulation.bits)
+        return np.asarray(np.ceil(bits / self._modulation.bits))
 
     def draw(self, batch: PacketBatch, rng: CounterRng) -> npt.NDArray[Any]:
         drawn = self._draw(batch, rng)

@@ -68,8 +68,9 @@ def state(
     """Print what a transmitter may know of the channel in the long run."""
     with Client(channel=address, security=console.security()) as client:
         response = client.get_channel_state(payload_bytes, outage_target)
+    given = {field.name: value for field, value in response.ListFields()}
     known: dict[str, float | None] = {
-        field.name: getattr(response, field.name) if not field.has_presence or response.HasField(field.name) else None
+        field.name: given.get(field.name, None if field.has_presence else 0.0)
         for field in response.DESCRIPTOR.fields
         if field.name != "snr_db"  # belongs to one round
     }

@@ -65,7 +65,7 @@ def closed_form(limit: str, target: float, snr_db: float) -> float:
     return float(brentq(excess, 1e-3, 20))
 
 
-def rounds_with_losses(chain: Chain, size_bytes: int, frames: int = _FRAMES) -> int:
+def rounds_with_losses(chain: Chain, size_bytes: int, frames: int) -> int:
     """How many of so many rounds of that size do not arrive whole."""
     batch = filled(size_bytes)
     return sum(bool(chain.apply(batch, FrameInfo(frame)).erased.any()) for frame in range(frames))
@@ -93,7 +93,7 @@ def figure(path: Path) -> list[float]:
             rate, expected = 8 * size / SYMBOLS, closed_form(limit, target, snr_db)
             axes[0].plot(snr_db, rate, "o", color=f"C{number}", markersize=4)
             zs.append((rate / expected - 1) / (TOLERANCE / _PASS_Z))
-            lost = rounds_with_losses(chain, size)
+            lost = rounds_with_losses(chain, size, _FRAMES)
             shares.append(lost / _FRAMES)
             zs.append((lost - _FRAMES * target) / math.sqrt(_FRAMES * target * (1 - target)))
         axes[1].axhline(target, color=f"C{number}", linewidth=1)
@@ -102,10 +102,10 @@ def figure(path: Path) -> list[float]:
     axes[0].set_yscale("log")
     axes[1].set_ylabel("share of filled rounds with losses")
     axes[1].set_yscale("log")
-    for axis in axes:
+    for axis, place in zip(axes, ("lower right", "center right"), strict=True):
         axis.set_xlabel("mean SNR Es/N0, dB")
         axis.grid(alpha=0.3, which="both")
-        axis.legend(fontsize=8)
+        axis.legend(fontsize=8, loc=place)
     drawn.suptitle(
         "coded_fading, code_rate=auto, one Rayleigh gain a round; lines: closed forms and targets", fontsize=11
     )

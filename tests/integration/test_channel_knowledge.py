@@ -83,7 +83,7 @@ async def test_statistical_knowledge_is_for_the_sessions_payloads(world, known):
 
 
 async def test_the_capacity_of_a_round_is_known_to_its_encoder(world, known):
-    spec = "coded_fading:snr_db=6,code_rate=auto,coherence=2,limit=outage,symbols_per_round=5000"
+    spec = "coded_fading:snr_db=6,code_rate=auto,coherence=2,limit=outage,symbols_per_round=800"
     perfect, chain = (
         await world.all(spec, csi_kind="instantaneous", csi_outage_target=0.3),
         Chain.from_profile(parse_spec(spec)),
