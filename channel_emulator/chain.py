@@ -9,9 +9,9 @@ emulator behind H others the stream is "hop H/i:name": two hops with the same se
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from gocom.channel_emulator.fault_bases.fault import EventCounts, Fault, FrameIn
 from gocom.channel_emulator.fault_bases.timed_fault import TimedBatch, TimedFault, join_timed_batches
 from gocom.channel_emulator.impairments import IMPAIRMENTS
 from gocom.common.channel_spec import MAX_IMPAIRMENTS, PRESETS
-from gocom.common.csi import Csi
+from gocom.common.csi import DEFAULT_OUTAGE_TARGET, Csi
 from gocom.common.errors import InvalidInput, UnknownName
 from gocom.common.packet_batch import PacketBatch, join_batches
 from gocom.common.packetizer import MAX_ELEMENTS, MAX_PACKETS
@@ -61,12 +61,14 @@ class Chain:
     Attributes:
         timed: whether a fault delays, reorders or duplicates packets; such a chain is applied with
             RoundImpairer.apply_timed.
+        needs_whole_round: whether all packets of a round must be impaired in one call.
     """
 
     def __init__(self, faults: Sequence[NamedFault], seed: int = 0) -> None:
         self.faults = tuple(faults)
         self.seed = seed
         self.timed = any(isinstance(named.fault, TimedFault) for named in self.faults)
+        self.needs_whole_round = any(named.fault.needs_whole_round for named in self.faults)
 
     @classmethod
     def from_profile(cls, profile: channel_pb2.ChannelProfile) -> Chain:
@@ -93,6 +95,8 @@ class Chain:
     def apply(self, batch: PacketBatch, frame: FrameInfo) -> PacketBatch:
         """Impair some packets of a frame. For several batches of one round, RoundImpairer.apply is faster.
 
+        If the chain needs whole rounds, the packets are taken to be a whole round.
+
         Raises:
             InvalidInput: a sequence number is out of range.
         """
@@ -105,17 +109,22 @@ class Chain:
         """Return a RoundImpairer for the batches of one round of a frame; see there for the arguments."""
         return RoundImpairer(self, frame, model or self, stream, copies=copies)
 
-    def csi(self, payload_bytes: int) -> Csi:
-        """Return the long-run channel state for payloads of this size, in bytes.
+    def csi(self, payload_bytes: int, outage_target: float = DEFAULT_OUTAGE_TARGET) -> Csi:
+        """Return the long-run channel state for payloads of this size, without SNR and capacity.
 
         The faults are independent of each other, so the values are exact.
+
+        Args:
+            payload_bytes: payload size of each packet.
+            outage_target: a fault whose rate follows from the size of a round is taken as it acts in rounds that are
+                filled to its capacity at this probability of outage.
         """
-        bits = 8 * payload_bytes
-        rates = [named.fault.packet_erasure_rate(bits) for named in self.faults]
-        pairs = [named.fault.pair_erasure_rate(bits) for named in self.faults]
+        bits, faults = 8 * payload_bytes, [_filled(named.fault, payload_bytes, outage_target) for named in self.faults]
+        rates = [fault.packet_erasure_rate(bits) for fault in faults]
+        pairs = [fault.pair_erasure_rate(bits) for fault in faults]
         rate = 1 - math.prod(1 - q for q in rates)
         pair = 1 - 2 * (1 - rate) + math.prod(1 - 2 * q + both for q, both in zip(rates, pairs, strict=True))
-        bit_error_rate = _combined_bit_error_rate(named.fault.bit_error_rate for named in self.faults)
+        bit_error_rate = _combined_bit_error_rate(fault.bit_error_rate for fault in faults)
         return Csi(rate, bit_error_rate, _mean_burst(rate, pair))
 
 
@@ -151,37 +160,54 @@ class RoundImpairer:
         return sum(named.fault.work(batch) for named in self._faults)
 
     def apply(self, batch: PacketBatch) -> PacketBatch:
-        """Impair some packets of the round; the caller has checked their sequence numbers with check_sequence."""
-        if len(batch.payload) <= _CHUNK_BYTES:
-            return self._apply(batch)
-        return join_batches([self._apply(chunk) for chunk in _chunks(batch)])
+        """Impair some packets of the round; the caller has checked their sequence numbers with check_sequence.
+
+        If the chain needs whole rounds, they are all packets of the round.
+        """
+        return self.apply_each([batch])[0]
 
     def apply_timed(self, batch: PacketBatch) -> TimedBatch:
         """Impair packets like `apply`, and return their departure times, their order and their copies as well."""
-        chunks = [batch] if len(batch.payload) <= _CHUNK_BYTES else _chunks(batch)
-        return join_timed_batches([self._apply_timed(TimedBatch.of(chunk)) for chunk in chunks])
+        return self.apply_timed_each([batch])[0]
+
+    def apply_each(self, batches: Sequence[PacketBatch]) -> list[PacketBatch]:
+        """Impair packets like `apply`, which come in several batches, and return them in the same batches."""
+        chunks = [_chunks(batch) for batch in batches]
+        impaired = iter(self._apply([chunk for each in chunks for chunk in each]))
+        return [join_batches(list(islice(impaired, len(each)))) for each in chunks]
+
+    def apply_timed_each(self, batches: Sequence[PacketBatch]) -> list[TimedBatch]:
+        """Impair packets like `apply_timed`, which come in several batches, and return them in the same batches."""
+        chunks = [_chunks(batch) for batch in batches]
+        impaired = iter(self._apply_timed([TimedBatch.of(chunk) for each in chunks for chunk in each]))
+        return [join_timed_batches(list(islice(impaired, len(each)))) for each in chunks]
 
     def event_counts(self) -> list[EventCounts]:
         """Return, for each fault, the events counted so far and those that its closed form expects."""
         return [tally.event_counts() for tally in self._tallies]
 
-    def _apply(self, batch: PacketBatch) -> PacketBatch:
-        first_copies = self._first_copies(batch)
+    def _apply(self, parts: list[PacketBatch]) -> list[PacketBatch]:
+        """Impair the parts in place of those in the list, and return the list."""
+        first_copies = [self._first_copies(part) for part in parts]
         for named, rng, tally in zip(self._faults, self.rngs, self._tallies, strict=True):
-            drawn = named.fault.draw(batch, rng)
-            _count(tally, named.fault, rng, batch, drawn, first_copies)
-            batch = named.fault.apply(batch, drawn, self._frame)
-        return batch
+            _begin_round(named.fault, parts, rng)
+            for index, part in enumerate(parts):
+                drawn = named.fault.draw(part, rng)
+                _count(tally, named.fault, rng, part, drawn, first_copies[index])
+                parts[index] = named.fault.apply(part, drawn, self._frame)
+        return parts
 
-    def _apply_timed(self, timed_batch: TimedBatch) -> TimedBatch:
-        first_copies = self._first_copies(timed_batch.batch)
+    def _apply_timed(self, parts: list[TimedBatch]) -> list[TimedBatch]:
+        first_copies = [self._first_copies(part.batch) for part in parts]
         for named, rng, tally in zip(self._faults, self.rngs, self._tallies, strict=True):
-            drawn = named.fault.draw(timed_batch.batch, rng)
-            _count(tally, named.fault, rng, timed_batch.batch, drawn, first_copies)
-            if isinstance(named.fault, TimedFault):
-                timed_batch = named.fault.apply_timed(timed_batch, drawn)
-            timed_batch = replace(timed_batch, batch=named.fault.apply(timed_batch.batch, drawn, self._frame))
-        return timed_batch
+            _begin_round(named.fault, [part.batch for part in parts], rng)
+            for index, part in enumerate(parts):
+                drawn = named.fault.draw(part.batch, rng)
+                _count(tally, named.fault, rng, part.batch, drawn, first_copies[index])
+                if isinstance(named.fault, TimedFault):
+                    part = named.fault.apply_timed(part, drawn)
+                parts[index] = replace(part, batch=named.fault.apply(part.batch, drawn, self._frame))
+        return parts
 
     def _first_copies(self, batch: PacketBatch) -> Bools | None:
         """Return bool [P], True for the first copy of each packet; None if there are no other copies."""
@@ -192,6 +218,22 @@ class RoundImpairer:
         first_copies: Bools = first & ~self._seen[batch.sequence]
         self._seen[batch.sequence] = True
         return None if bool(first_copies.all()) else first_copies
+
+
+def _begin_round(fault: Fault, batches: Sequence[PacketBatch], rng: CachedRng) -> None:
+    """Tell a fault that needs to know of all packets of the round, those that an earlier fault erased left out."""
+    if fault.needs_whole_round:
+        assert not rng.fault_state, "a chain that needs whole rounds gets each in one call"
+        sequences, lengths = (
+            [getattr(part, name)[~part.erased] for part in batches] for name in ("sequence", "length")
+        )
+        fault.begin_round(np.concatenate(sequences), np.concatenate(lengths), rng)
+
+
+def _filled(fault: Fault, payload_bytes: int, outage_target: float) -> Fault:
+    """Return a fault as it acts in rounds that are filled to its capacity, if it has one."""
+    capacity = fault.capacity_bytes(payload_bytes, outage_target)
+    return fault if capacity is None else fault.filled_to(capacity)
 
 
 def _count(
@@ -216,11 +258,12 @@ def check_sequence(batch: PacketBatch) -> None:
         raise InvalidInput(f"batch.sequence: {int(batch.sequence.max())} is not in 0 to {MAX_ELEMENTS - 1}")
 
 
-def _chunks(batch: PacketBatch) -> Iterator[PacketBatch]:
-    """Yield the packets in order, in chunks whose payloads end within the same _CHUNK_BYTES."""
+def _chunks(batch: PacketBatch) -> list[PacketBatch]:
+    """Return the packets in order, in chunks whose payloads end within the same _CHUNK_BYTES."""
+    if len(batch.payload) <= _CHUNK_BYTES:
+        return [batch]
     chunk = np.cumsum(batch.length) // _CHUNK_BYTES
-    for number in np.unique(chunk):
-        yield batch.select(chunk == number)
+    return [batch.select(chunk == number) for number in np.unique(chunk)]
 
 
 def _mean_burst(rate: float, pair: float) -> float:

@@ -1,8 +1,8 @@
 """Channel state information: what a transmitter may know of the channel before it sends packets.
 
-    statistical      long-run erasure rate, bit error rate and burst length, mean SNR, and the SNR at which half of the
-                     packets are lost
-    instantaneous    the same, and the SNR of each packet of a future round:
+    statistical      long-run erasure rate, bit error rate and burst length, mean SNR, the SNR at which half of the
+                     packets are lost, and the capacity of a round
+    instantaneous    the same, with the capacity for the gains of a future round, and the SNR of each of its packets:
 
     gain h of packet s, as the fault will draw it --+-- error e --> h + e --delay--> |h + e|^2 * snr of packet s + age
 
@@ -27,7 +27,7 @@ from gocom.channel_emulator.chain import Chain
 from gocom.channel_emulator.fault_bases.fading_fault import FadingFault
 from gocom.channel_emulator.fault_bases.fault import FrameInfo, check_range
 from gocom.common.counter_rng import CounterRng
-from gocom.common.csi import Csi, CsiKind, CsiSource
+from gocom.common.csi import DEFAULT_OUTAGE_TARGET, Csi, CsiKind, CsiSource
 from gocom.common.errors import InvalidInput
 from gocom.common.types import MAX_PAYLOAD_BYTES, Ints
 from gocom.common.wire.enums import enum_to_name
@@ -40,8 +40,8 @@ _MIN_DB, _MAX_DB = -100.0, 100.0
 """Range of the search for the threshold SNR."""
 _BISECTION_STEPS = 60
 _KIND = channel_pb2.CsiKind.DESCRIPTOR
-_MIN_POWER_GAIN = 1e-30
-"""Smallest power gain that is converted to dB; avoids the logarithm of 0."""
+_MIN_SNR = 1e-30
+"""Smallest linear SNR that is converted to dB; avoids the logarithm of 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +81,24 @@ def read_csi_query(request: channel_pb2.GetChannelStateRequest) -> Instantaneous
     kind = enum_to_name(_KIND, request.kind, "kind") or CsiKind.STATISTICAL
     if kind == CsiKind.STATISTICAL:
         for field, _ in request.ListFields():
-            if field.name not in ("kind", "payload_bytes"):
+            if field.name not in ("kind", "payload_bytes", "outage_target"):
                 raise InvalidInput(f"{field.name}: is for kind instantaneous, and this is {CsiKind.STATISTICAL.value}")
         return None
     nmse_db = request.nmse_db if request.HasField("nmse_db") else None
     return InstantaneousCsiQuery(request.frame_index, request.round, request.packets, request.age_packets, nmse_db)
 
 
-def compute_csi(chain: Chain, payload_bytes: int, query: InstantaneousCsiQuery | None = None, stream: str = "") -> Csi:
-    """Return the state of a channel for packets of power 1: erasure and bit error rates, and SNRs if it fades.
+def compute_csi(
+    chain: Chain,
+    payload_bytes: int,
+    query: InstantaneousCsiQuery | None = None,
+    stream: str = "",
+    outage_target: float = DEFAULT_OUTAGE_TARGET,
+) -> Csi:
+    """Return the state of a channel for packets of power 1: erasure and bit error rates, capacity, SNRs if it fades.
 
-    The rates are those of all faults together. The SNRs are those of the first fault that fades: several links in
-    series have no SNR in common. Equal arguments give equal results.
+    The rates are those of all faults together, and the capacity is the smallest one of all faults. The SNRs are those
+    of the first fault that fades: several links in series have no SNR in common. Equal arguments give equal results.
 
     Args:
         chain: the channel.
@@ -100,25 +106,46 @@ def compute_csi(chain: Chain, payload_bytes: int, query: InstantaneousCsiQuery |
         query: the packets whose instantaneous state is wanted; None: the statistical state.
         stream: prefix of the names of the random streams. The packets of the round are impaired with the same one (see
             RoundImpairer), so the gains are those that they will meet; each emulator in a row has another prefix.
+        outage_target: probability of an outage that the capacity allows, above 0, below 1. A fault whose code rate
+            follows from the round is taken as it acts in a round that is filled to its capacity.
 
     Raises:
-        InvalidInput: the payload size is out of range.
+        InvalidInput: the payload size or the outage target is out of range.
     """
     check_range("payload_bytes", payload_bytes, 1, MAX_PAYLOAD_BYTES)
-    csi = replace(chain.csi(payload_bytes), source=CsiSource.EMULATOR)
+    if not 0 < outage_target < 1:
+        raise InvalidInput(f"outage_target: {outage_target!r} is not between 0 and 1")
+    csi = replace(chain.csi(payload_bytes, outage_target), source=CsiSource.EMULATOR)
+    capacities: list[int] = []
     for position, named in enumerate(chain.faults):
-        if isinstance(named.fault, FadingFault):
-            threshold = threshold_snr_db(named.fault, 8 * payload_bytes)
-            csi = replace(csi, mean_snr_db=named.fault.snr_db, threshold_snr_db=threshold)
-            if query is None:
-                return csi
+        fault, snr = named.fault, None
+        if (
+            isinstance(fault, FadingFault)
+            and query is not None
+            and (csi.mean_snr_db is None or fault.needs_whole_round)
+        ):
             # The random numbers that the fault will draw in this round.
             rng = chain.impairer(FrameInfo(query.frame_index, query.round), stream=stream).rngs[position]
-            power = np.abs(estimated_gains(named.fault, rng, query)) ** 2
-            snr_db = 10 * np.log10(np.maximum(power, _MIN_POWER_GAIN)) + named.fault.snr_db
-            # Single precision, as on the wire: codecs adapt in the same way in one process and across services.
-            return replace(csi, snr_db=tuple(snr_db.astype(np.float32).tolist()))
-    return csi
+            snr = np.abs(estimated_gains(fault, rng, query)) ** 2 * fault.snr
+        capacity = fault.capacity_bytes(payload_bytes, outage_target, snr)
+        if capacity is not None:
+            capacities.append(capacity)
+            fault = fault.filled_to(capacity)
+        if isinstance(fault, FadingFault) and csi.mean_snr_db is None:
+            threshold = threshold_snr_db(fault, 8 * payload_bytes)
+            csi = replace(csi, mean_snr_db=fault.snr_db, threshold_snr_db=threshold, snr_db=_in_db(snr))
+    return replace(csi, capacity_bytes=min(capacities, default=None))
+
+
+def _in_db(snr: Doubles | None) -> tuple[float, ...]:
+    """Return linear SNRs, float64 [P], in dB; empty if they are unknown.
+
+    In single precision, as on the wire: codecs adapt in the same way in one process and across services.
+    """
+    if snr is None:
+        return ()
+    snr_db: list[float] = (10 * np.log10(np.maximum(snr, _MIN_SNR))).astype(np.float32).tolist()
+    return tuple(snr_db)
 
 
 def estimated_gains(fault: FadingFault, rng: CounterRng, query: InstantaneousCsiQuery) -> npt.NDArray[np.complex128]:

@@ -21,6 +21,7 @@ from gocom.channel_emulator.proxy.feedback_proxy import FEEDBACK_SERVICE, Feedba
 from gocom.channel_emulator.proxy.hops import hop_of, hop_stream
 from gocom.channel_emulator.proxy.link_proxy import LINK_SERVICE, LinkProxy
 from gocom.common.channel_spec import format_spec, parse_spec
+from gocom.common.csi import DEFAULT_OUTAGE_TARGET
 from gocom.common.errors import InvalidInput
 from gocom.common.logs import get_logger
 from gocom.common.rpc.client_channels import open_channel
@@ -90,6 +91,7 @@ class ChannelControl(channel_pb2_grpc.ChannelControlServiceServicer):
             request.payload_bytes or LinkSettings().max_payload_bytes,
             query,
             hop_stream(hop_of(context)),
+            request.outage_target if request.HasField("outage_target") else DEFAULT_OUTAGE_TARGET,
         )
         return channel_pb2.GetChannelStateResponse(
             packet_erasure_rate=csi.packet_erasure_rate,
@@ -98,6 +100,7 @@ class ChannelControl(channel_pb2_grpc.ChannelControlServiceServicer):
             mean_snr_db=csi.mean_snr_db,
             threshold_snr_db=csi.threshold_snr_db,
             snr_db=csi.snr_db,
+            capacity_bytes=csi.capacity_bytes,
         )
 
     async def WatchStatistics(

@@ -62,6 +62,26 @@ class ChannelControl:
         response = await self._retried(lambda: stub.UpdateProfile(request, timeout=RPC_DEADLINE_S))
         return int(response.revision)
 
+    async def get_channel_state(
+        self, payload_bytes: int | None = None, outage_target: float | None = None
+    ) -> channel_pb2.GetChannelStateResponse:
+        """Return what a transmitter may know of the channel in the long run.
+
+        Args:
+            payload_bytes: payload size of the packets that rates are for, 1 to 65000; None: the link's default.
+            outage_target: probability of outage that the capacity is for, between 0 and 1; None: 0.1.
+
+        Raises:
+            InvalidInput: an argument is out of range, or this client has no channel.
+            GoComError: the emulator is out of reach.
+        """
+        stub = self._channel_stub()
+        request = channel_pb2.GetChannelStateRequest(payload_bytes=payload_bytes or 0, outage_target=outage_target)
+        response: channel_pb2.GetChannelStateResponse = await self._retried(
+            lambda: stub.GetChannelState(request, timeout=RPC_DEADLINE_S)
+        )
+        return response
+
     async def watch_channel(
         self, interval_ms: int = 1000, reverse: bool = False
     ) -> AsyncIterator[channel_pb2.WatchStatisticsResponse]:

@@ -211,6 +211,12 @@ class Client:
         """Replace the profile, and return its revision: see AsyncClient.set_channel."""
         return self._run(self._inner.set_channel(profile, seed, reverse))
 
+    def get_channel_state(
+        self, payload_bytes: int | None = None, outage_target: float | None = None
+    ) -> channel_pb2.GetChannelStateResponse:
+        """Return what a transmitter may know of the channel in the long run: see AsyncClient.get_channel_state."""
+        return self._run(self._inner.get_channel_state(payload_bytes, outage_target))
+
     def watch_channel(
         self, interval_ms: int = 1000, reverse: bool = False
     ) -> Iterator[channel_pb2.WatchStatisticsResponse]:

@@ -38,6 +38,10 @@ from gocom.v1 import channel_pb2
 MAX_IMPAIRMENTS = 32
 """Largest number of impairments in a profile."""
 TRACE_REPLAY = "trace_replay"
+AUTO = "auto"
+_AUTO_PARAMETERS = {("coded_fading", "code_rate")}
+"""Parameters that the word `auto` leaves unset on the wire, so that the channel chooses them. Otherwise they are
+required."""
 
 PRESETS: dict[str, str] = {
     "clean": "",
@@ -126,6 +130,9 @@ def _format_impairment(impairment: channel_pb2.Impairment) -> str:
         given = {field.name for field, _ in fault.ListFields()}
         fields = [field for field in fault.DESCRIPTOR.fields if field.name in given or _is_required(field)]
         words = [f"{field.name}={_format_value(field, getattr(fault, field.name))}" for field in fields]
+        words += [
+            f"{field}={AUTO}" for fault_name, field in _AUTO_PARAMETERS if fault_name == case and field not in given
+        ]
     return f"{name}:{','.join(words)}" if words else name
 
 
@@ -230,9 +237,11 @@ def _add_impairment(
     for key, value in parameters.items():
         if key not in fields:
             raise InvalidInput(f"{where}.{key}: no such parameter; there are {', '.join(fields)}")
+        if value == AUTO and (name, key) in _AUTO_PARAMETERS:
+            continue
         setattr(target, key, _parse_value(fields[key], value, f"{where}.{key}"))
     for field in fields.values():
-        if _is_required(field) and field.name not in parameters:
+        if (_is_required(field) or (name, field.name) in _AUTO_PARAMETERS) and field.name not in parameters:
             raise InvalidInput(f"{where}.{field.name}: not set")
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+DEFAULT_OUTAGE_TARGET = 0.1
+"""Outage probability that `Csi.capacity_bytes` is computed for if none is given."""
+
 
 class CsiKind(str, Enum):
     """Kind of channel state: long-run statistics only, or also the SNR of each packet of a round."""
@@ -33,6 +36,10 @@ class Csi:
         threshold_snr_db: SNR in dB at which half of the packets are lost without fading; None: unknown.
         snr_db: SNR in dB of each packet of the round at power 1, by sequence number; empty: unknown. It may be shorter
             than the round; the SNR of the packets beyond it is unknown.
+        capacity_bytes: number of payload bytes that the channel takes in one round, in packets of power 1 and of the
+            session's payload size: the rate at the outage target that was asked for, times the symbols of a round, or
+            the bytes that a queue takes. docs/channel.md has the formulas. The smallest bound of all faults; None: no
+            bound is known, as from a receiver.
         source: source of the state; None: there is no source, and the channel is taken for perfect.
     """
 
@@ -42,6 +49,7 @@ class Csi:
     mean_snr_db: float | None = None
     threshold_snr_db: float | None = None
     snr_db: tuple[float, ...] = ()
+    capacity_bytes: int | None = None
     source: CsiSource | None = None
 
 

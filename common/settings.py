@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from gocom.common.csi import CsiKind, CsiSource
+from gocom.common.csi import DEFAULT_OUTAGE_TARGET, CsiKind, CsiSource
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
@@ -124,6 +124,8 @@ class TransmitterSettings(ServiceSettings):
     """Age of the instantaneous channel state, in packets."""
     csi_nmse_db: Annotated[float, Field(ge=-60, le=20)] | None = None
     """Mean squared error of the instantaneous gains relative to their mean power, in dB. Without it they are exact."""
+    csi_outage_target: Annotated[float, Field(gt=0, lt=1)] = DEFAULT_OUTAGE_TARGET
+    """Outage probability at which the emulator is asked for the capacity of a round, for codecs that adapt to it."""
     csi_refresh_s: Seconds = 2.0
     """Seconds after which the statistical channel state, or an emulator that did not answer, is asked again."""
     warm_codecs: tuple[str, ...] = ("lami_go",)
@@ -134,6 +136,13 @@ class TransmitterSettings(ServiceSettings):
     def _check_kind_has_source(cls, value: CsiKind, info: ValidationInfo) -> CsiKind:
         if value is CsiKind.INSTANTANEOUS and info.data.get("csi_source") is not CsiSource.EMULATOR:
             raise ValueError("is for csi_source=emulator; a receiver sees only what came")
+        return value
+
+    @field_validator("csi_outage_target")
+    @classmethod
+    def _check_target_has_source(cls, value: float, info: ValidationInfo) -> float:
+        if value != DEFAULT_OUTAGE_TARGET and info.data.get("csi_source") is not CsiSource.EMULATOR:
+            raise ValueError("is for csi_source=emulator; a receiver knows no capacity")
         return value
 
     @field_validator("csi_age_packets", "csi_nmse_db")

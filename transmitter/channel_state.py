@@ -43,8 +43,9 @@ class ChannelStateSource:
     """Source of channel state information, as the settings `csi_...` choose it.
 
     The emulator is asked if the link's address is one; otherwise the channel is taken for perfect. While the emulator
-    is out of reach its last state holds, except for the SNR of single packets, which belongs to one round. With
-    csi_source=receiver the latest report of any receiver session holds for all sessions, since they share the link.
+    is out of reach its last state holds, except for what belongs to one round: the SNR of single packets, and a
+    capacity that follows from them. With csi_source=receiver the latest report of any receiver session holds for all
+    sessions, since they share the link.
 
     Args:
         channel: gRPC channel to the link's next hop.
@@ -86,7 +87,9 @@ class ChannelStateSource:
         """
         if self._settings.csi_source is CsiSource.RECEIVER:
             return self._reported
-        request = channel_pb2.GetChannelStateRequest(payload_bytes=payload_bytes)
+        request = channel_pb2.GetChannelStateRequest(
+            payload_bytes=payload_bytes, outage_target=self._settings.csi_outage_target
+        )
         instantaneous = self._settings.csi_kind is CsiKind.INSTANTANEOUS
         if instantaneous:
             request.kind = channel_pb2.CSI_KIND_INSTANTANEOUS
@@ -100,7 +103,8 @@ class ChannelStateSource:
             return known.csi
         csi, answered = await self._ask(request, known.csi)
         until = time.monotonic() + self._settings.csi_refresh_s
-        self._cache_state(payload_bytes, _CachedState(replace(csi, snr_db=()), answered, until))
+        kept = replace(csi, snr_db=(), capacity_bytes=None) if instantaneous else csi
+        self._cache_state(payload_bytes, _CachedState(kept, answered, until))
         return csi
 
     async def _ask(self, request: channel_pb2.GetChannelStateRequest, known: Csi) -> tuple[Csi, bool]:
@@ -131,6 +135,7 @@ def _csi_from_proto(state: channel_pb2.GetChannelStateResponse) -> Csi:
         mean_snr_db=state.mean_snr_db if state.HasField("mean_snr_db") else None,
         threshold_snr_db=state.threshold_snr_db if state.HasField("threshold_snr_db") else None,
         snr_db=tuple(state.snr_db),
+        capacity_bytes=state.capacity_bytes if state.HasField("capacity_bytes") else None,
         source=CsiSource.EMULATOR,
     )
 

@@ -2,25 +2,31 @@
 
 The packets of a block share a gain, so their fates are not independent: the variance of a count is that of the sum over
 a block, averaged over the gain. Nothing is redrawn within a block.
+
+A link may have a bounded number of symbols for a round. They carry the payloads; packet headers, like frame headers,
+take none. Packets that an earlier fault erased take no symbols, and copies of a packet take none of their own.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gocom.channel_emulator.fault_bases.cached_rng import draw_cached, value_if_all_equal
-from gocom.channel_emulator.fault_bases.fault import EventCounts, Fault, Tally, check_range
+from gocom.channel_emulator.fault_bases.cached_rng import CachedRng, draw_cached, value_if_all_equal
+from gocom.channel_emulator.fault_bases.fault import EventCounts, Fault, Tally, check_range, check_whole
 from gocom.channel_emulator.physical.fading import Fading, blocks_of
 from gocom.common.counter_rng import CounterRng
 from gocom.common.errors import InvalidInput, UnknownName
 from gocom.common.packet_batch import PacketBatch
+from gocom.common.packetizer import MAX_ELEMENTS, MAX_PACKETS
 from gocom.common.types import Bools, Floats, Ints
+from gocom.v1 import channel_pb2
 
 Doubles = npt.NDArray[np.float64]
 
@@ -37,6 +43,23 @@ ErrorRate = Callable[[Ints, Doubles], Doubles]
 """Function from bits int64 [P] and linear SNRs float64 [P] to packet error rates float64 [P]."""
 _MAX_KINDS = 256
 """Largest number of pairs of size and power of a round that is counted; each pair costs an integral."""
+_MAX_SYMBOLS = 10**9
+_ROUNDING = 1e-9
+"""Share of the symbols by which a round may exceed them, as the sum of many fractions is not exact."""
+_SHARE = "symbol_share"
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolShare:
+    """What the packets of one round get of a link.
+
+    Attributes:
+        link: the link as this round meets it, with the code rate of the round.
+        end: the packets from this sequence number on get no symbols.
+    """
+
+    link: FadingFault
+    end: int = MAX_ELEMENTS
 
 
 class FadingFault(Fault):
@@ -47,12 +70,14 @@ class FadingFault(Fault):
         coherence: number of consecutive packets that share a gain; each round begins with a new gain.
         fading: "none", "rayleigh" or "rician".
         k_factor_db: power of the line of sight over the scattered power in dB; for "rician" only.
+        symbols_per_round: number of complex symbols that the payloads of a round can take, 1 to 1e9; None: no bound.
     """
 
     snr_db: float
     coherence: int
     fading: str
     k_factor_db: float | None
+    symbols_per_round: int | None
 
     @property
     @abstractmethod
@@ -77,6 +102,55 @@ class FadingFault(Fault):
             bits: payload size in bits.
             snr: float64 [N], linear.
         """
+
+    @abstractmethod
+    def symbols(self, bits: Ints) -> Doubles:
+        """Return the number of symbols that packets take, float64 [P], from their payload sizes in bits, int64 [P]."""
+
+    @property
+    def needs_whole_round(self) -> bool:
+        return self.symbols_per_round is not None
+
+    def begin_round(self, sequence: Ints, length: Ints, rng: CachedRng) -> None:
+        rng.fault_state[_SHARE] = self.share_symbols(sequence, length)
+
+    def share_symbols(self, sequence: Ints, length: Ints) -> SymbolShare:
+        """Return what the packets of a round get of the link's symbols.
+
+        Args:
+            sequence: int64 [P], sequence numbers in any order. Of packets with the same number the first counts.
+            length: int64 [P], payload sizes in bytes.
+        """
+        if self.symbols_per_round is None:
+            return SymbolShare(self)
+        numbers, first = np.unique(sequence, return_index=True)
+        taken = np.cumsum(self.symbols(8 * length[first]))
+        too_many = np.flatnonzero(taken > self.symbols_per_round * (1 + _ROUNDING))
+        return SymbolShare(self, int(numbers[too_many[0]])) if len(too_many) else SymbolShare(self)
+
+    def symbol_share(self, batch: PacketBatch, rng: CounterRng) -> SymbolShare:
+        """Return what `begin_round` noted; if there is nothing, the batch is taken to be a whole round."""
+        if self.symbols_per_round is None:
+            return SymbolShare(self)
+        if isinstance(rng, CachedRng) and _SHARE in rng.fault_state:
+            share: SymbolShare = rng.fault_state[_SHARE]
+            return share
+        return self.share_symbols(batch.sequence[~batch.erased], batch.length[~batch.erased])
+
+    def capacity_bytes(self, payload_bytes: int, outage_target: float, snr: Doubles | None = None) -> int | None:
+        """Return the number of payload bytes that the symbols of a round carry; the rate does not depend on the target.
+
+        For the arguments see Fault.capacity_bytes.
+        """
+        if self.symbols_per_round is None:
+            return None
+        room, whole = self.symbols_per_round * (1 + _ROUNDING), float(self.symbols(np.array([8 * payload_bytes]))[0])
+
+        def fits(size_bytes: int) -> bool:
+            packets, rest = divmod(size_bytes, payload_bytes)
+            return packets * whole + float(self.symbols(np.array([8 * rest]))[0]) <= room
+
+        return largest_size(fits, payload_bytes)
 
     @property
     def snr(self) -> float:
@@ -160,7 +234,7 @@ class FadingTally(Tally):
         super().__init__(fault)
         self._fading_fault = fault
         self._count = 0
-        self._packets: list[tuple[Ints, Ints, Floats]] = []
+        self._packets: list[tuple[Ints, Ints, Floats, Bools]] = []
 
     def add(self, batch: PacketBatch, drawn: npt.NDArray[Any]) -> None:
         trials, events = self._fault.count(batch, drawn)
@@ -170,12 +244,19 @@ class FadingTally(Tally):
         if self._count > _MAX_PACKETS:
             self._packets.clear()
         else:
-            self._packets.append((batch.sequence, batch.length, batch.power))
+            self._packets.append((batch.sequence, batch.length, batch.power, batch.erased))
 
     def event_counts(self) -> EventCounts:
         if not self._trials or self._count > _MAX_PACKETS:
             return _NOT_COUNTED
-        sequence, length, power = (np.concatenate(column) for column in zip(*self._packets, strict=True))
+        sequence, length, power, erased = (np.concatenate(column) for column in zip(*self._packets, strict=True))
+        share = self._fading_fault.share_symbols(sequence[~erased], length[~erased])
+        # Flipped bits are counted in packets without symbols, too, as in those that an earlier fault erased.
+        in_air = sequence < (share.end if self._fault.unit == channel_pb2.TRIAL_UNIT_PACKET else MAX_ELEMENTS)
+        refused = int(np.count_nonzero(~in_air))
+        if refused == len(sequence):
+            return EventCounts(self._trials, self._events, float(refused), 0.0)
+        sequence, length, power = sequence[in_air], length[in_air], power[in_air]
         lengths, of_length = _unique_values(length)
         powers, of_power = _unique_values(power)
         pairs, kind = _unique_values(of_length * len(powers) + of_power)
@@ -183,9 +264,9 @@ class FadingTally(Tally):
         if len(pairs) > _MAX_KINDS or (int(block.max()) + 1) * len(pairs) > _MAX_CELLS:
             return _NOT_COUNTED
         bits, powers = 8 * lengths[pairs // len(powers)], powers[pairs % len(powers)].astype(float)
-        weights, means, variances = self._fading_fault.moments_over_gain(bits, powers)
+        weights, means, variances = share.link.moments_over_gain(bits, powers)
         variance_given_gain = np.bincount(kind) @ (variances @ weights)
-        expected, variance_of_gain_means, step = 0.0, 0.0, max(1, _CELLS // len(pairs))
+        expected, variance_of_gain_means, step = float(refused), 0.0, max(1, _CELLS // len(pairs))
         for start in range(0, int(block.max()) + 1, step):
             inside = (block >= start) & (block < start + step)
             cell = (block[inside] - start) * len(pairs) + kind[inside]
@@ -197,6 +278,20 @@ class FadingTally(Tally):
             expected += float(times @ mean)
             variance_of_gain_means += float(times @ ((sums - mean[:, None]) ** 2 @ weights))
         return EventCounts(self._trials, self._events, expected, float(variance_given_gain) + variance_of_gain_means)
+
+
+def largest_size(fits: Callable[[int], bool], payload_bytes: int) -> int:
+    """Return a size in bytes that fits while one byte more does not; 0 if a single byte does not fit.
+
+    Args:
+        fits: whether a round of so many payload bytes fits.
+        payload_bytes: payload size of each packet; the result is at most that of a round of MAX_PACKETS packets.
+    """
+    low, high = 0, MAX_PACKETS * payload_bytes + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
 
 
 def _packet_uniform(sequence: Ints, rng: CounterRng) -> Doubles:
@@ -230,6 +325,8 @@ def check_fading(fault: FadingFault) -> None:
     check_range("coherence", fault.coherence, 1, _MAX_COHERENCE)
     if not float(fault.coherence).is_integer():
         raise InvalidInput(f"coherence: {fault.coherence!r} is not a whole number of packets")
+    if fault.symbols_per_round is not None:
+        check_whole("symbols_per_round", fault.symbols_per_round, 1, _MAX_SYMBOLS)
     if fault.fading not in (NONE, RAYLEIGH, RICIAN):
         raise UnknownName("fading", str(fault.fading)[:80], (NONE, RAYLEIGH, RICIAN))
     if fault.fading == RICIAN:

@@ -19,12 +19,15 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import Message
 
+from gocom.channel_emulator.fault_bases.cached_rng import CachedRng
 from gocom.common.counter_rng import CounterRng
 from gocom.common.errors import InvalidInput
 from gocom.common.packet_batch import PacketBatch
-from gocom.common.types import Bools
+from gocom.common.types import Bools, Ints
 from gocom.common.wire.enums import enum_to_name
 from gocom.v1 import channel_pb2
+
+Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,26 @@ class Fault(ABC):
         """Return (trials, events) of a draw; `batch` is the batch before the fault."""
 
     @property
+    def needs_whole_round(self) -> bool:
+        """Whether the fate of a packet depends on the sizes of the round's other packets.
+
+        Then an emulator holds the packets of a round until its end, and calls `begin_round` before the first `draw`.
+        """
+        return False
+
+    def begin_round(self, sequence: Ints, length: Ints, rng: CachedRng) -> None:
+        """Take note of all packets of a round that no earlier fault erased; only if `needs_whole_round`.
+
+        What is noted is kept in `rng.fault_state`.
+
+        Args:
+            sequence: int64 [P], sequence numbers in any order; copies of a packet have the same.
+            length: int64 [P], payload sizes in bytes.
+            rng: the generator that the draws of the round get.
+        """
+        raise NotImplementedError(f"{type(self).__name__} needs whole rounds, and takes no note of them")
+
+    @property
     def counts_copies(self) -> bool:
         """Whether copies made by an earlier hop are trials of their own; not if they share the first copy's fate."""
         return False
@@ -142,6 +165,20 @@ class Fault(ABC):
     def bit_error_rate(self) -> float:
         """Long-run share of flipped bits in delivered packets, 0 to 0.5."""
         return 0.0
+
+    def capacity_bytes(self, payload_bytes: int, outage_target: float, snr: Doubles | None = None) -> int | None:
+        """Return the number of payload bytes that one round can have; None: there is no bound.
+
+        Args:
+            payload_bytes: payload size of each packet but the last, 1 or more. The power of all packets is 1.
+            outage_target: largest probability of outage, above 0, below 1; for faults that choose a rate by it.
+            snr: float64 [P], SNR of the first packets of the round, linear, if it is known; for faults that fade.
+        """
+        return None
+
+    def filled_to(self, size_bytes: int) -> Fault:
+        """Return the fault as it acts in a round of so many payload bytes, if its closed forms depend on that."""
+        return self
 
 
 class PacketFault(Fault):

@@ -55,6 +55,9 @@ class BlockFading(FadingFault, BitFault):
         modulation: "bpsk", "qpsk", "qam16" or "qam64".
         damage: "erase" or "deliver"; see BitFault.
         noise: "flips" or "symbols", how errors are drawn for damage=deliver.
+        symbols_per_round: see FadingFault. A packet takes as many symbols as its payload fills, the last one perhaps
+            in part. The packets from the first one that does not fit on are lost. With damage=deliver a draw begins
+            with -1 - i for each such packet i of the batch.
     """
 
     snr_db: float
@@ -64,6 +67,7 @@ class BlockFading(FadingFault, BitFault):
     modulation: str = "bpsk"
     damage: str = ERASE
     noise: str = FLIPS
+    symbols_per_round: int | None = None
 
     def __post_init__(self) -> None:
         check_fading(self)
@@ -87,7 +91,18 @@ class BlockFading(FadingFault, BitFault):
         """Bit error rate of packets of power 1."""
         return _bit_error_rate(self)
 
+    def symbols(self, bits: Ints) -> Doubles:
+        return np.asarray(np.ceil(bits / self._modulation.bits))
+
     def draw(self, batch: PacketBatch, rng: CounterRng) -> npt.NDArray[Any]:
+        drawn = self._draw(batch, rng)
+        if self.symbols_per_round is None:
+            return drawn
+        refused = batch.sequence >= self.symbol_share(batch, rng).end
+        return drawn | refused if self.damage == ERASE else np.append(-1 - np.flatnonzero(refused)[::-1], drawn)
+
+    def _draw(self, batch: PacketBatch, rng: CounterRng) -> npt.NDArray[Any]:
+        """Draw what happens to packets as if there were symbols for all."""
         if self.damage == ERASE:
             return self.draw_losses(batch, rng, self._packet_error_rate)
         if self.noise == SYMBOLS:
@@ -98,12 +113,17 @@ class BlockFading(FadingFault, BitFault):
     def apply(self, batch: PacketBatch, drawn: npt.NDArray[Any], frame: FrameInfo) -> PacketBatch:
         if self.damage == ERASE:
             return batch.erase(drawn)
-        return BitFault.apply(self, batch, drawn, frame)
+        refused = -1 - drawn[drawn < 0]
+        if not len(refused):
+            return BitFault.apply(self, batch, drawn, frame)
+        lost = np.zeros(len(batch), bool)
+        lost[refused] = True
+        return BitFault.apply(self, batch, drawn[len(refused) :], frame).erase(lost)
 
     def count(self, batch: PacketBatch, drawn: npt.NDArray[Any]) -> tuple[int, int]:
         if self.damage == ERASE:
             return len(batch), int(np.count_nonzero(drawn))
-        return 8 * len(batch.payload), len(drawn)
+        return 8 * len(batch.payload), int(np.count_nonzero(drawn >= 0))
 
     def work(self, batch: PacketBatch) -> float:
         if self.damage == ERASE:

@@ -20,6 +20,8 @@ from gocom.common.counter_rng import CounterRng
 from gocom.common.packet_batch import PacketBatch
 
 _SENT = "sent_bits"
+_ROUNDING = 1e-12
+"""Keeps a product that is a whole number of bytes from being rounded below it."""
 
 
 @IMPAIRMENTS.register("rate_limit")
@@ -56,6 +58,18 @@ class RateLimit(TimedFault):
     def counts_copies(self) -> bool:
         """Whether copies are trials of their own: yes, as they take time on the link."""
         return True
+
+    def capacity_bytes(self, payload_bytes: int, outage_target: float, snr: Doubles | None = None) -> int | None:
+        """Return the number of payload bytes that the link sends within `queue_ms`; None if the queue is unbounded.
+
+        So no packet is erased, whatever the target. rate_kbps * queue_ms bits, less the overhead of each packet.
+        """
+        if self.queue_ms is None:
+            return None
+        room = int(self.rate_kbps * self.queue_ms / 8 * (1 + _ROUNDING))
+        overhead = int(self.overhead_bytes)
+        packets, rest = divmod(room, payload_bytes + overhead)
+        return packets * payload_bytes + max(0, rest - overhead)
 
     def draw(self, batch: PacketBatch, rng: CounterRng) -> Doubles:
         state = rng.fault_state if isinstance(rng, CachedRng) else {}

@@ -1,7 +1,7 @@
 """Loss of packets under a channel code, without a decoder: how often a block of a good code fails.
 
-A packet of L bits takes ceil(L / (n R)) blocks of n complex symbols with R bits per symbol. It is lost if any of its
-blocks fails. All blocks of a packet have the same gain.
+A packet is sent in blocks of n complex symbols with R bits per symbol. It is lost if any of its blocks fails. All
+blocks of a packet have the same gain.
 """
 
 from __future__ import annotations
@@ -34,15 +34,18 @@ def outage(snr: Doubles, rate: float) -> Doubles:
     return np.asarray(capacity(snr) < rate).astype(float)
 
 
-def normal_approximation(snr: Doubles, rate: float, length: int) -> Doubles:
+def normal_approximation(snr: Doubles, rate: float, length: npt.ArrayLike) -> Doubles:
     """Return the block error rate of the best code of `length` symbols and `rate` bits per symbol, float64 [...].
+
+    `snr` and `length` [...], above 0, are broadcast together; a length may be a fraction.
 
     Q((nC - nR + log2(n)/2) / sqrt(nV)): Polyanskiy, Poor, Verdu, "Channel coding rate in the finite blocklength
     regime", IEEE Trans. Inf. Theory 56(5), 2010, equation 223 (real) for the complex channel.
     """
-    margin = length * (capacity(snr) - rate) + 0.5 * np.log2(length)
+    symbols = np.asarray(length, float)
+    margin = symbols * (capacity(snr) - rate) + 0.5 * np.log2(symbols)
     with np.errstate(divide="ignore"):
-        return np.asarray(np.exp(log_ndtr(-margin / np.sqrt(length * dispersion(snr)))))
+        return np.asarray(np.exp(log_ndtr(-margin / np.sqrt(symbols * dispersion(snr)))))
 
 
 def packet_error_rate(block_error_rate: Doubles, blocks: npt.ArrayLike) -> Doubles:

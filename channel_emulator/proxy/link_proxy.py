@@ -2,7 +2,8 @@
 
 Session open, frame headers and frame ends are forwarded unchanged. Erased packets are removed from a batch, and a batch
 without packets is not forwarded. Two items at a time are in progress, so a slow next hop holds back the sender by flow
-control. From the first round with a timed chain on, everything in a session goes through a DelayLine.
+control. If the chain needs whole rounds, the batches of a round are held until its end. From the first round with a
+timed chain on, everything in a session goes through a DelayLine.
 """
 
 from __future__ import annotations
@@ -106,15 +107,15 @@ async def _forward(session: _Session, requests: AsyncIterator[WireItem], call: A
     try:
         async for item in requests:
             session.between_rounds.clear()
-            forwarded = await session.process(item)
-            if writing is not None:
-                await writing
-                writing = None
-            if forwarded is not None and session.line is not None:
-                await session.line.put(forwarded)
-            elif forwarded is not None:
-                # While one batch is being written, the next one is read and impaired.
-                writing = asyncio.create_task(call.write(forwarded))
+            for forwarded in await session.process(item):
+                if writing is not None:
+                    await writing
+                    writing = None
+                if session.line is not None:
+                    await session.line.put(forwarded)
+                elif isinstance(forwarded, bytes):
+                    # While one batch is being written, the next one is read and impaired.
+                    writing = asyncio.create_task(call.write(forwarded))
             if not session.in_round:
                 if writing is not None:
                     await writing
@@ -190,11 +191,12 @@ class _Session:
         """Whether a round is open."""
         return self._round is not None
 
-    async def process(self, item: WireItem) -> bytes | TimedBatch | None:
-        """Return what to forward for an item; None if nothing is left of it.
+    async def process(self, item: WireItem) -> list[bytes | TimedBatch]:
+        """Return what to forward for an item: nothing if no packet of a batch is left, or if the batch is held.
 
         Raises:
             InvalidInput: the item is out of order, or not valid.
+            TooLarge: the round has to be held until its end, and is too long for that.
         """
         kind, message = item.kind, item.message
         if kind is None:
@@ -204,19 +206,24 @@ class _Session:
         if kind == "open":
             check_version(message.open)
             self._session_id, self._headers = message.open.session_id, HeaderReader(message.open)
-            return item.raw
+            return [item.raw]
         if kind == "header":
             assert self._headers is not None
             self._begin(message.header, self._headers)
-            return item.raw
+            return [item.raw]
         if self._round is None:
             raise InvalidInput(f"{kind}: comes before the frame's header")
         if kind == "end":
+            held = await self._round.impair_held()
             await self._end(self._round)
-            return item.raw
+            return [*held, item.raw]
+        if self._round.profile_revision.chain.needs_whole_round:
+            self._round.hold(item)
+            return []
         if self._round.profile_revision.chain.timed:
-            return await self._round.apply_timed(item)
-        return await self._round.impair(item)
+            return [await self._round.apply_timed(item)]
+        impaired = await self._round.impair(item)
+        return [] if impaired is None else [impaired]
 
     def close(self) -> None:
         """Check the session after its last item.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -20,7 +20,7 @@ from gocom.channel_emulator.fault_bases.timed_fault import TimedBatch
 from gocom.channel_emulator.proxy.wire_items import WireItem
 from gocom.channel_emulator.statistics import RoundCounts
 from gocom.channel_emulator.trace_recording import RoundRecorder
-from gocom.common.errors import InvalidInput
+from gocom.common.errors import InvalidInput, TooLarge
 from gocom.common.packet_batch import PacketBatch
 from gocom.common.service_metrics import SECONDS
 
@@ -30,6 +30,10 @@ MAX_PACKETS_COUNTED_INLINE = 512
 """Largest number of packets of a round whose event counts are computed on the event loop."""
 _BYTES_PER_DRAW = 128
 """Payload bytes that can be copied in the time of drawing a random number."""
+MAX_HELD_BYTES = 32 << 20
+"""Largest number of bytes of a round that is held until its end."""
+_HELD_BATCH_BYTES = 2048
+"""Memory that a batch takes beyond its own bytes while it is held."""
 _SECONDS = SECONDS.labels("channel_emulator", "impair")
 _Impaired = TypeVar("_Impaired", PacketBatch, TimedBatch)
 
@@ -45,6 +49,7 @@ class RoundInTransit:
         counts: packet counts so far.
         codec: name of the codec's field in the frame header, for metrics.
         recorder: recorder of the round; None: nobody records.
+        held: the batches so far, if the chain needs the whole round; see `hold`.
     """
 
     info: FrameInfo
@@ -53,6 +58,36 @@ class RoundInTransit:
     counts: RoundCounts
     codec: str
     recorder: RoundRecorder | None
+    held: list[tuple[WireItem, PacketBatch]] = field(default_factory=list)
+    _held_bytes: int = 0
+
+    def hold(self, item: WireItem) -> None:
+        """Keep a batch until the end of the round.
+
+        Raises:
+            InvalidInput: the batch is not valid.
+            TooLarge: the round has too many bytes.
+        """
+        batch = item.batch()
+        self._check_announced(batch)
+        self.held.append((item, batch))
+        self._held_bytes += len(item.raw) + _HELD_BATCH_BYTES
+        if self._held_bytes > MAX_HELD_BYTES:
+            raise TooLarge(f"batch: the channel needs the whole round, and holds {MAX_HELD_BYTES} bytes of it at most")
+
+    async def impair_held(self) -> list[bytes | TimedBatch]:
+        """Apply the chain to all batches that are held, and return them as `impair` or `apply_timed` does."""
+        if not self.held:
+            return []
+        items, arrived = [item for item, _ in self.held], [batch for _, batch in self.held]
+        if self.profile_revision.chain.timed:
+            timed_batches = await self._run(arrived, self._apply_timed)
+            for batch, timed_batch in zip(arrived, timed_batches, strict=True):
+                self.counts.add(batch, timed_batch.batch, timed_batch.copies)
+            return list(timed_batches)
+        impaired = await self._run(arrived, self._apply)
+        serialized = [self._serialize(*each) for each in zip(items, arrived, impaired, strict=True)]
+        return [raw for raw in serialized if raw is not None]
 
     async def impair(self, item: WireItem) -> bytes | None:
         """Apply the chain to a batch and return it as an item; None if all packets are erased.
@@ -61,10 +96,8 @@ class RoundInTransit:
             InvalidInput: the batch is not valid.
         """
         arrived = item.batch()
-        impaired = await self._run(arrived, self._apply)
-        erased = np.flatnonzero(impaired.erased)
-        self.counts.add(arrived, impaired)
-        return None if len(erased) == len(arrived) else item.serialize_with(arrived, impaired, erased)
+        (impaired,) = await self._run([arrived], self._apply)
+        return self._serialize(item, arrived, impaired)
 
     async def apply_timed(self, item: WireItem) -> TimedBatch:
         """Apply a timed chain to a batch.
@@ -73,7 +106,7 @@ class RoundInTransit:
             InvalidInput: the batch is not valid.
         """
         arrived = item.batch()
-        timed_batch = await self._run(arrived, self._apply_timed)
+        (timed_batch,) = await self._run([arrived], self._apply_timed)
         self.counts.add(arrived, timed_batch.batch, timed_batch.copies)
         return timed_batch
 
@@ -86,30 +119,43 @@ class RoundInTransit:
             return self.impairer.event_counts()
         return await asyncio.to_thread(self.impairer.event_counts)
 
-    async def _run(self, arrived: PacketBatch, apply: Callable[[PacketBatch], _Impaired]) -> _Impaired:
-        if arrived.sequence_range.last >= self.info.packets:
-            # A trace cannot hold such a packet, and no receiver takes it.
+    def _check_announced(self, batch: PacketBatch) -> None:
+        """Raise InvalidInput if the header did not announce a packet: no trace can hold it, and no receiver takes it."""
+        if (last := batch.sequence_range.last) >= self.info.packets:
             raise InvalidInput(
-                f"batch.sequence: {arrived.sequence_range.last} is not below {self.info.packets}, the number of "
-                "packets that the header announced"
+                f"batch.sequence: {last} is not below {self.info.packets}, the number of packets that the header "
+                "announced"
             )
+
+    def _serialize(self, item: WireItem, arrived: PacketBatch, impaired: PacketBatch) -> bytes | None:
+        """Count a batch and return it as an item; None if all packets are erased."""
+        erased = np.flatnonzero(impaired.erased)
+        self.counts.add(arrived, impaired)
+        return None if len(erased) == len(arrived) else item.serialize_with(arrived, impaired, erased)
+
+    async def _run(
+        self, arrived: list[PacketBatch], apply: Callable[[list[PacketBatch]], list[_Impaired]]
+    ) -> list[_Impaired]:
+        work = 0.0
+        for batch in arrived:
+            self._check_announced(batch)
+            work += self.impairer.work(batch) + len(batch.payload) / _BYTES_PER_DRAW
         began = time.perf_counter()
-        if self.impairer.work(arrived) + len(arrived.payload) / _BYTES_PER_DRAW <= MAX_WORK:
-            impaired = apply(arrived)
-        else:
-            # A large batch with many flips takes long enough to starve other sessions, so it is impaired in a thread.
-            impaired = await asyncio.to_thread(apply, arrived)
+        # A large batch with many flips takes long enough to starve other sessions, so it is impaired in a thread.
+        impaired = apply(arrived) if work <= MAX_WORK else await asyncio.to_thread(apply, arrived)
         _SECONDS.observe(time.perf_counter() - began)
         return impaired
 
-    def _apply(self, arrived: PacketBatch) -> PacketBatch:
-        impaired = self.impairer.apply(arrived)
+    def _apply(self, arrived: list[PacketBatch]) -> list[PacketBatch]:
+        impaired = self.impairer.apply_each(arrived)
         if self.recorder is not None:
-            self.recorder.add(arrived, impaired)
+            for before, after in zip(arrived, impaired, strict=True):
+                self.recorder.add(before, after)
         return impaired
 
-    def _apply_timed(self, arrived: PacketBatch) -> TimedBatch:
-        timed_batch = self.impairer.apply_timed(arrived)
+    def _apply_timed(self, arrived: list[PacketBatch]) -> list[TimedBatch]:
+        timed_batches = self.impairer.apply_timed_each(arrived)
         if self.recorder is not None:
-            self.recorder.add(arrived, timed_batch.batch)
-        return timed_batch
+            for before, after in zip(arrived, timed_batches, strict=True):
+                self.recorder.add(before, after.batch)
+        return timed_batches

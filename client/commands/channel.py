@@ -1,8 +1,9 @@
-"""`gocom channel get | set | watch | record | play`: a channel's profile, live counts, recordings, timed scripts."""
+"""`gocom channel get | set | state | watch | record | play`: profile, state, live counts, recordings, timed scripts."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,6 +51,38 @@ def set_profile(
     with Client(channel=address, security=console.security()) as client:
         client.set_channel(profile, reverse=reverse)
     _print_profile(profile, as_json)
+
+
+@app.command("state")
+@command
+def state(
+    payload_bytes: Annotated[
+        int | None, typer.Option(min=1, max=65_000, help="Payload size of the packets; default: the link's default.")
+    ] = None,
+    outage_target: Annotated[
+        float | None, typer.Option(help="Probability of outage that the capacity is for, between 0 and 1; default 0.1.")
+    ] = None,
+    address: console.ChannelAddress = CHANNEL,
+    as_json: console.Json = False,
+) -> None:
+    """Print what a transmitter may know of the channel in the long run."""
+    with Client(channel=address, security=console.security()) as client:
+        response = client.get_channel_state(payload_bytes, outage_target)
+    given = {field.name: value for field, value in response.ListFields()}
+    known: dict[str, float | None] = {
+        field.name: given.get(field.name, None if field.has_presence else 0.0)
+        for field in response.DESCRIPTOR.fields
+        if field.name != "snr_db"  # belongs to one round
+    }
+    if as_json:
+        # JSON has no infinity, which is the mean burst if all packets are lost.
+        emit({name: value if value is None or math.isfinite(value) else None for name, value in known.items()})
+        return
+    table = Table.grid(padding=(0, 2))
+    for name, value in known.items():
+        text = "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+        table.add_row(name, text)
+    console.out.print(table)
 
 
 @app.command("watch")

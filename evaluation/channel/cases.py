@@ -45,6 +45,10 @@ CASES = (
     Case("coded_fading:snr_db=10,code_rate=1,coherence=4"),
     Case("coded_fading:snr_db=0.6,code_rate=1,fading=none,code_length=420"),
     Case("coded_fading:snr_db=8,code_rate=1,fading=rician,k_factor_db=2,limit=outage"),
+    Case("block_fading:snr_db=20,modulation=qpsk,symbols_per_round=25000000"),
+    Case("coded_fading:snr_db=10,code_rate=1.5,coherence=4,limit=outage,symbols_per_round=35000000"),
+    Case("coded_fading:snr_db=10,code_rate=auto,coherence=4,limit=outage,symbols_per_round=50000000"),
+    Case("coded_fading:snr_db=3,code_rate=auto,fading=none,code_length=272,symbols_per_round=36000000"),
     Case("reorder:rate=0.1,distance=3", 1),
     Case("duplicate:rate=0.1", 1),
     Case("delay:delay_ms=50,jitter_ms=20,deadline_ms=65", 1),
@@ -57,7 +61,7 @@ CASES = (
 _DECIBELS = ("snr_db", "k_factor_db")
 _WHOLE = ("coherence", "segment", "distance", "copies")
 """Counts, of which 2 % is no number; how gains hang together in blocks shows in the variance, see test_scores."""
-_ROUNDED = ("code_length", "period", "length", "overhead_bytes")
+_ROUNDED = ("code_length", "period", "length", "overhead_bytes", "symbols_per_round")
 """Counts of which 2 % is one or more."""
 
 

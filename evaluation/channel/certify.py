@@ -116,9 +116,8 @@ def _round(chain: Chain, case: Case, frame: int, models: Sequence[Chain]) -> lis
     """Scores of each fault, by model, of one round."""
     passages = [chain.impairer(FrameInfo(frame, 0, (True,)), model) for model in models]
     for _, round_ in batches(_packets(case), case.payload_bytes):
-        for batch in round_:
-            for impairer in passages:
-                impairer.apply(batch)
+        for impairer in passages:
+            impairer.apply_each(round_)
     return [impairer.event_counts() for impairer in passages]
 
 

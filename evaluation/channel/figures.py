@@ -15,7 +15,7 @@ from gocom.channel_emulator.fault_bases.fault import FrameInfo
 from gocom.common import fec
 from gocom.common.channel_spec import parse_spec
 from gocom.common.counter_rng import CounterRng
-from gocom.evaluation.channel import curves
+from gocom.evaluation.channel import capacity_figure, curves
 from gocom.evaluation.channel.curves import Series
 from gocom.evaluation.channel.power_figure import power
 from gocom.evaluation.channel.trial import batch_of
@@ -230,6 +230,7 @@ FIGURES: dict[str, Callable[[Path], list[float]]] = {
     "rician": rician,
     "packet_errors": packet_errors,
     "outage": outage,
+    "capacity": capacity_figure.figure,
     "amplitudes": amplitudes,
     "bursts": bursts,
     "interleaver": interleaver,

@@ -36,6 +36,7 @@ class Fates:
         self._chains = [Chain(chain.faults, FIRST_SEED + draw) for draw in range(DRAWS)]
         self._frame_index = frame_index
         self.idle, self._timed = not chain.faults, chain.timed
+        self._by_round = chain.timed or chain.needs_whole_round
         self._counts: dict[tuple[int, int], Ints] = {}
         self._undamaged: dict[tuple[int, ...], list[Ints]] = {}
 
@@ -70,8 +71,8 @@ class Fates:
     def alone(self, sequence: Ints, lengths: Ints, before: Ints) -> Bools:
         """bool [DRAWS, P]: whether packets of a first round arrive undamaged, each with a number and size of its own.
 
-        Numbers int64 [P] may repeat: a fate follows from number and size alone. Only where there is a queue it follows
-        from the packets before too; there a packet is taken to be as large as they are.
+        Numbers int64 [P] may repeat: a fate follows from number and size alone. Only where there is a queue, or where a
+        round shares symbols, it follows from other packets too; there a packet is taken to be as large as they are.
 
         Args:
             sequence: int64 [P], numbers.
@@ -79,7 +80,7 @@ class Fates:
             before: int64 [P], payload bytes of those before each of them.
         """
         info = FrameInfo(self._frame_index, 0, (False,))
-        if not self._timed:
+        if not self._by_round:
             return np.stack([self._passed(draw, sequence, lengths, info) for draw in range(DRAWS)])
         came = np.zeros((DRAWS, len(sequence)), bool)
         for size in np.unique(before):

@@ -15,6 +15,7 @@ from gocom.channel_emulator.impairments.gilbert_elliott import GilbertElliott
 from gocom.channel_emulator.impairments.packet_erasure import PacketErasure
 from gocom.channel_emulator.impairments.rate_limit import RateLimit
 from gocom.client.cli import app
+from gocom.evaluation.channel import capacity_figure
 from gocom.evaluation.channel.cases import CASES, Case, chain_of, wrong_models
 from gocom.evaluation.channel.certify import SHOWS, certify
 from gocom.evaluation.channel.curves import burst_lengths, run_lengths
@@ -86,7 +87,8 @@ def test_every_fault_and_every_parameter_is_in_some_case():
         "packet_erasure.rate", "gilbert_elliott.p", "gilbert_elliott.r", "gilbert_elliott.loss_bad",
         "gilbert_elliott.loss_good", "bit_flip.rate", "burst_bit_flip.p", "burst_bit_flip.r", "burst_bit_flip.rate_bad",
         "burst_bit_flip.rate_good", "block_fading.snr_db", "block_fading.k_factor_db", "coded_fading.snr_db",
-        "coded_fading.code_rate", "coded_fading.code_length", "coded_fading.k_factor_db", "reorder.rate",
+        "coded_fading.code_rate", "coded_fading.code_length", "coded_fading.k_factor_db",
+        "coded_fading.symbols_per_round", "block_fading.symbols_per_round", "reorder.rate",
         "duplicate.rate", "delay.delay_ms", "delay.jitter_ms", "delay.deadline_ms", "rate_limit.rate_kbps",
         "rate_limit.queue_ms", "rate_limit.overhead_bytes", "periodic_outage.period", "periodic_outage.length",
     }  # fmt: skip
@@ -98,6 +100,18 @@ def test_figures_that_take_seconds(tmp_path, name):
     scores = FIGURES[name](tmp_path / "figure.png")
     assert max(abs(z) for z in scores) < 4
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_figure_of_capacity(monkeypatch, tmp_path):
+    monkeypatch.setattr(capacity_figure, "_FRAMES", 300)
+    monkeypatch.setattr(capacity_figure, "SNR_DB", (0.0, 12.0, 30.0))
+    scores = FIGURES["capacity"](tmp_path / "figure.png")
+    assert len(scores) == 2 * 3 * 4 and max(abs(z) for z in scores) < 4
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+    # A capacity that is 3 % too large is not within 1 %, and shows.
+    capacity = capacity_figure.capacity
+    monkeypatch.setattr(capacity_figure, "capacity", lambda *a: (capacity(*a)[0], int(1.03 * capacity(*a)[1])))
+    assert max(abs(z) for z in FIGURES["capacity"](tmp_path / "figure.png")) > 8
 
 
 def test_burst_lengths():

@@ -84,6 +84,23 @@ async def test_statistical_knowledge_is_for_the_sessions_payloads(world, known):
     assert known[0, 0].packet_erasure_rate == pytest.approx(1 - 0.999**256)  # 32 bytes
 
 
+async def test_the_capacity_of_a_round_is_known_to_its_encoder(world, known):
+    spec = "coded_fading:snr_db=6,code_rate=auto,coherence=2,limit=outage,symbols_per_round=800"
+    perfect, chain = (
+        await world.all(spec, csi_kind="instantaneous", csi_outage_target=0.3),
+        Chain.from_profile(parse_spec(spec)),
+    )
+    await world.transmit(request(0, max_rounds=20), request(1, max_rounds=20))
+    assert len(known) > 2
+    for key, csi in known.items():
+        query = InstantaneousCsiQuery(*key, CSI_PACKETS)
+        assert csi == compute_csi(chain, LINK.max_payload_bytes, query, outage_target=0.3)
+    assert len({csi.capacity_bytes for csi in known.values()}) > 1
+    await perfect.all(spec, csi_outage_target=0.02)
+    await world.transmit(request(0))
+    assert known[0, 0] == compute_csi(chain, LINK.max_payload_bytes, outage_target=0.02)
+
+
 async def test_the_receiver_reports_what_it_saw(world, known):
     await world.all("packet_erasure:rate=0.4", csi_source="receiver")
     events = await world.transmit(request(0, max_rounds=20))
@@ -131,22 +148,29 @@ class Moody(channel_pb2_grpc.ChannelControlServiceServicer):
         if self.away:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
         snr_db = [float(request.round)] * request.packets
-        return channel_pb2.GetChannelStateResponse(packet_erasure_rate=0.25, mean_burst_packets=2, snr_db=snr_db)
+        return channel_pb2.GetChannelStateResponse(
+            packet_erasure_rate=0.25, mean_burst_packets=2, snr_db=snr_db, capacity_bytes=1000 + request.round
+        )
 
 
 async def test_an_emulator_that_went_away_leaves_what_holds_in_the_long_run(world):
     moody = Moody()
     channel = await world.channel(await world.bare(channel_pb2_grpc.add_ChannelControlServiceServicer_to_server, moody))
-    settings = TransmitterSettings(csi_kind="instantaneous", csi_age_packets=3, csi_nmse_db=-10, csi_refresh_s=100)
+    settings = TransmitterSettings(
+        csi_kind="instantaneous", csi_age_packets=3, csi_nmse_db=-10, csi_outage_target=0.02, csi_refresh_s=100
+    )
     source = ChannelStateSource(channel, settings)
-    assert (await source.get(7, 1, 60, packets=5)).snr_db == (1.0,) * 5
+    first = await source.get(7, 1, 60, packets=5)
+    assert (first.snr_db, first.capacity_bytes) == ((1.0,) * 5, 1001)
     asked = moody.asked[0]
+    assert asked.outage_target == 0.02
     assert (asked.frame_index, asked.payload_bytes, asked.age_packets, asked.nmse_db) == (7, 60, 3, -10)
     assert (await source.get(7, 2, 60, packets=5)).snr_db == (2.0,) * 5
     moody.away = True
     for _ in range(3):
         left = await source.get(8, 0, 60)
         assert (left.packet_erasure_rate, left.mean_burst_packets, left.snr_db) == (0.25, 2.0, ())
+        assert left.capacity_bytes is None, "it followed from the gains of another round"
     assert len(moody.asked) == 3, "one that is away is not asked before each frame"
     assert await source.get(8, 0, 70) == Csi()
 
@@ -160,7 +184,8 @@ async def test_who_goes_by_the_state_is_told_of_it_as_it_is(world):
         assert len(moody.asked) == asked
     moody.away = True
     for _ in range(3):
-        assert (await source.get(0, 0, 60, refresh=True)).packet_erasure_rate == 0.25
+        left = await source.get(0, 0, 60, refresh=True)
+        assert (left.packet_erasure_rate, left.capacity_bytes) == (0.25, 1000)
     assert len(moody.asked) == 4, "one that is away is not asked before each frame"
 
 
@@ -215,6 +240,9 @@ async def test_a_codec_is_told_of_the_channel_before_each_round(world, known, mo
         ({"csi_kind": "instantaneous", "csi_age_packets": 65537}, "csi_age_packets"),
         ({"csi_kind": "instantaneous", "csi_nmse_db": 21}, "csi_nmse_db"),
         ({"csi_kind": "perfect"}, "csi_kind"),
+        ({"csi_outage_target": 0.0}, "csi_outage_target"),
+        ({"csi_outage_target": 1.0}, "csi_outage_target"),
+        ({"csi_outage_target": 0.2, "csi_source": "receiver"}, "csi_outage_target"),
         ({"csi_source": "oracle"}, "csi_source"),
     ],
 )

@@ -38,6 +38,8 @@ CASES = [
     ("webp", "packet_erasure:rate=0.1", {"scale": 2, "quality": 30, "repair_overhead": 0.5}),
     ("jpeg", "reorder:rate=0.3,distance=9+duplicate:rate=0.4,copies=3+delay:delay_ms=30,jitter_ms=25", {}),
     ("webp", "delay:delay_ms=30,jitter_ms=20,deadline_ms=45+rate_limit:rate_kbps=900,queue_ms=40", {}),
+    ("webp", "coded_fading:snr_db=12,code_rate=auto,coherence=4,symbols_per_round=4000", {"repair_overhead": 0.5}),
+    ("jpeg", "block_fading:snr_db=25,symbols_per_round=20000+delay:delay_ms=20,jitter_ms=15", {}),
     ("lami_go", "clean", {"masking": "none"}),
     ("lami_go", "packet_erasure:rate=0.3", {"mask_ratio": 0.35}),
     ("lami_go", "gilbert_elliott:p=0.1,r=0.3+bit_flip:rate=1e-4", {"coding": "huffman"}),

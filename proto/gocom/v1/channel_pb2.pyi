@@ -534,6 +534,7 @@ class BlockFading(_message.Message):
     MODULATION_FIELD_NUMBER: _builtins.int
     DAMAGE_FIELD_NUMBER: _builtins.int
     NOISE_FIELD_NUMBER: _builtins.int
+    SYMBOLS_PER_ROUND_FIELD_NUMBER: _builtins.int
     snr_db: _builtins.float
     """Mean SNR over the fading of a packet of power 1, Es/N0 in dB, -40 to 60."""
     coherence: _builtins.int
@@ -548,6 +549,10 @@ class BlockFading(_message.Message):
     """What becomes of a damaged packet."""
     noise: Global___FadingNoise.ValueType
     """How the flipped bits of delivered packets are drawn."""
+    symbols_per_round: _builtins.int
+    """Number of symbols that the link has for one round, 1 to 1000000000; default: no bound. Packets take symbols in order
+    of sequence number, each as many as its payload fills; those from the first one that does not fit on are erased.
+    """
     def __init__(
         self,
         *,
@@ -558,10 +563,11 @@ class BlockFading(_message.Message):
         modulation: Global___Modulation.ValueType = ...,
         damage: Global___DamagePolicy.ValueType = ...,
         noise: Global___FadingNoise.ValueType = ...,
+        symbols_per_round: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_coherence", b"_coherence", "_k_factor_db", b"_k_factor_db", "_snr_db", b"_snr_db", "coherence", b"coherence", "k_factor_db", b"k_factor_db", "snr_db", b"snr_db"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_coherence", b"_coherence", "_k_factor_db", b"_k_factor_db", "_snr_db", b"_snr_db", "_symbols_per_round", b"_symbols_per_round", "coherence", b"coherence", "k_factor_db", b"k_factor_db", "snr_db", b"snr_db", "symbols_per_round", b"symbols_per_round"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_coherence", b"_coherence", "_k_factor_db", b"_k_factor_db", "_snr_db", b"_snr_db", "coherence", b"coherence", "damage", b"damage", "fading", b"fading", "k_factor_db", b"k_factor_db", "modulation", b"modulation", "noise", b"noise", "snr_db", b"snr_db"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_coherence", b"_coherence", "_k_factor_db", b"_k_factor_db", "_snr_db", b"_snr_db", "_symbols_per_round", b"_symbols_per_round", "coherence", b"coherence", "damage", b"damage", "fading", b"fading", "k_factor_db", b"k_factor_db", "modulation", b"modulation", "noise", b"noise", "snr_db", b"snr_db", "symbols_per_round", b"symbols_per_round"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__coherence: _TypeAlias = _typing.Literal["coherence"]  # noqa: Y015
     _WhichOneofArgType__coherence: _TypeAlias = _typing.Literal["_coherence", b"_coherence"]  # noqa: Y015
@@ -569,12 +575,16 @@ class BlockFading(_message.Message):
     _WhichOneofArgType__k_factor_db: _TypeAlias = _typing.Literal["_k_factor_db", b"_k_factor_db"]  # noqa: Y015
     _WhichOneofReturnType__snr_db: _TypeAlias = _typing.Literal["snr_db"]  # noqa: Y015
     _WhichOneofArgType__snr_db: _TypeAlias = _typing.Literal["_snr_db", b"_snr_db"]  # noqa: Y015
+    _WhichOneofReturnType__symbols_per_round: _TypeAlias = _typing.Literal["symbols_per_round"]  # noqa: Y015
+    _WhichOneofArgType__symbols_per_round: _TypeAlias = _typing.Literal["_symbols_per_round", b"_symbols_per_round"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__coherence) -> _WhichOneofReturnType__coherence | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__k_factor_db) -> _WhichOneofReturnType__k_factor_db | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__snr_db) -> _WhichOneofReturnType__snr_db | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__symbols_per_round) -> _WhichOneofReturnType__symbols_per_round | None: ...
 
 Global___BlockFading: _TypeAlias = BlockFading  # noqa: Y015
 
@@ -591,10 +601,13 @@ class CodedFading(_message.Message):
     K_FACTOR_DB_FIELD_NUMBER: _builtins.int
     CODE_LENGTH_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    SYMBOLS_PER_ROUND_FIELD_NUMBER: _builtins.int
     snr_db: _builtins.float
     """As in BlockFading."""
     code_rate: _builtins.float
-    """Code rate in bits per complex symbol, above 0, to 12."""
+    """Code rate in bits per complex symbol, above 0, to 12. Without it the rate is that at which the payloads of a round
+    take all of symbols_per_round, which is required then.
+    """
     coherence: _builtins.int
     """As in BlockFading."""
     fading: Global___Fading.ValueType
@@ -602,9 +615,13 @@ class CodedFading(_message.Message):
     k_factor_db: _builtins.float
     """As in BlockFading."""
     code_length: _builtins.int
-    """Number of symbols in a code block, 50 to 10000; default 500. A packet takes as many blocks as it needs."""
+    """Number of symbols in a code block, 50 to 10000; default 500. A packet takes as many blocks as it needs. Without
+    code_rate the blocks of a packet are equally long, and this is their largest length.
+    """
     limit: Global___CodeLimit.ValueType
     """When a block fails."""
+    symbols_per_round: _builtins.int
+    """As in BlockFading. Without code_rate every packet fits: its share of the symbols is that of its payload."""
     def __init__(
         self,
         *,
@@ -615,10 +632,11 @@ class CodedFading(_message.Message):
         k_factor_db: _builtins.float | None = ...,
         code_length: _builtins.int | None = ...,
         limit: Global___CodeLimit.ValueType = ...,
+        symbols_per_round: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_code_length", b"_code_length", "_code_rate", b"_code_rate", "_coherence", b"_coherence", "_k_factor_db", b"_k_factor_db", "_snr_db", b"_snr_db", "code_length", b"code_length", "code_rate", b"code_rate", "coherence", b"coherence", "k_factor_db", b"k_factor_db", "snr_db", b"snr_db"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_code_length", b"_code_length", "_code_rate", b"_code_rate", "_coherence", b"_coherence", "_k_factor_db", b"_k_factor_db", "_snr_db", b"_snr_db", "_symbols_per_round", b"_symbols_per_round", "code_length", b"code_length", "code_rate", b"code_rate", "coherence", b"coherence", "k_factor_db", b"k_factor_db", "snr_db", b"snr_db", "symbols_per_round", b"symbols_per_round"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_code_length", b"_code_length", "_code_rate", b"_code_rate", "_coherence", b"_coherence", "_k_factor_db", b"_k_factor_db", "_snr_db", b"_snr_db", "code_length", b"code_length", "code_rate", b"code_rate", "coherence", b"coherence", "fading", b"fading", "k_factor_db", b"k_factor_db", "limit", b"limit", "snr_db", b"snr_db"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_code_length", b"_code_length", "_code_rate", b"_code_rate", "_coherence", b"_coherence", "_k_factor_db", b"_k_factor_db", "_snr_db", b"_snr_db", "_symbols_per_round", b"_symbols_per_round", "code_length", b"code_length", "code_rate", b"code_rate", "coherence", b"coherence", "fading", b"fading", "k_factor_db", b"k_factor_db", "limit", b"limit", "snr_db", b"snr_db", "symbols_per_round", b"symbols_per_round"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__code_length: _TypeAlias = _typing.Literal["code_length"]  # noqa: Y015
     _WhichOneofArgType__code_length: _TypeAlias = _typing.Literal["_code_length", b"_code_length"]  # noqa: Y015
@@ -630,6 +648,8 @@ class CodedFading(_message.Message):
     _WhichOneofArgType__k_factor_db: _TypeAlias = _typing.Literal["_k_factor_db", b"_k_factor_db"]  # noqa: Y015
     _WhichOneofReturnType__snr_db: _TypeAlias = _typing.Literal["snr_db"]  # noqa: Y015
     _WhichOneofArgType__snr_db: _TypeAlias = _typing.Literal["_snr_db", b"_snr_db"]  # noqa: Y015
+    _WhichOneofReturnType__symbols_per_round: _TypeAlias = _typing.Literal["symbols_per_round"]  # noqa: Y015
+    _WhichOneofArgType__symbols_per_round: _TypeAlias = _typing.Literal["_symbols_per_round", b"_symbols_per_round"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__code_length) -> _WhichOneofReturnType__code_length | None: ...
     @_typing.overload
@@ -640,6 +660,8 @@ class CodedFading(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__k_factor_db) -> _WhichOneofReturnType__k_factor_db | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__snr_db) -> _WhichOneofReturnType__snr_db | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__symbols_per_round) -> _WhichOneofReturnType__symbols_per_round | None: ...
 
 Global___CodedFading: _TypeAlias = CodedFading  # noqa: Y015
 
@@ -1044,6 +1066,7 @@ class GetChannelStateRequest(_message.Message):
     PACKETS_FIELD_NUMBER: _builtins.int
     AGE_PACKETS_FIELD_NUMBER: _builtins.int
     NMSE_DB_FIELD_NUMBER: _builtins.int
+    OUTAGE_TARGET_FIELD_NUMBER: _builtins.int
     kind: Global___CsiKind.ValueType
     """Kind of channel state."""
     payload_bytes: _builtins.int
@@ -1062,6 +1085,8 @@ class GetChannelStateRequest(_message.Message):
     """Instantaneous: mean squared error of the estimated gains relative to their mean power, -60 to 20 dB; default: no
     error.
     """
+    outage_target: _builtins.float
+    """Probability of outage for which the capacity is computed, between 0 and 1; default 0.1."""
     def __init__(
         self,
         *,
@@ -1072,14 +1097,20 @@ class GetChannelStateRequest(_message.Message):
         packets: _builtins.int = ...,
         age_packets: _builtins.int = ...,
         nmse_db: _builtins.float | None = ...,
+        outage_target: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_nmse_db", b"_nmse_db", "nmse_db", b"nmse_db"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_nmse_db", b"_nmse_db", "_outage_target", b"_outage_target", "nmse_db", b"nmse_db", "outage_target", b"outage_target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_nmse_db", b"_nmse_db", "age_packets", b"age_packets", "frame_index", b"frame_index", "kind", b"kind", "nmse_db", b"nmse_db", "packets", b"packets", "payload_bytes", b"payload_bytes", "round", b"round"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_nmse_db", b"_nmse_db", "_outage_target", b"_outage_target", "age_packets", b"age_packets", "frame_index", b"frame_index", "kind", b"kind", "nmse_db", b"nmse_db", "outage_target", b"outage_target", "packets", b"packets", "payload_bytes", b"payload_bytes", "round", b"round"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__nmse_db: _TypeAlias = _typing.Literal["nmse_db"]  # noqa: Y015
     _WhichOneofArgType__nmse_db: _TypeAlias = _typing.Literal["_nmse_db", b"_nmse_db"]  # noqa: Y015
+    _WhichOneofReturnType__outage_target: _TypeAlias = _typing.Literal["outage_target"]  # noqa: Y015
+    _WhichOneofArgType__outage_target: _TypeAlias = _typing.Literal["_outage_target", b"_outage_target"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__nmse_db) -> _WhichOneofReturnType__nmse_db | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__outage_target) -> _WhichOneofReturnType__outage_target | None: ...
 
 Global___GetChannelStateRequest: _TypeAlias = GetChannelStateRequest  # noqa: Y015
 
@@ -1095,6 +1126,7 @@ class GetChannelStateResponse(_message.Message):
     MEAN_SNR_DB_FIELD_NUMBER: _builtins.int
     THRESHOLD_SNR_DB_FIELD_NUMBER: _builtins.int
     SNR_DB_FIELD_NUMBER: _builtins.int
+    CAPACITY_BYTES_FIELD_NUMBER: _builtins.int
     packet_erasure_rate: _builtins.float
     """Expected share of erased packets, for payloads of the requested size."""
     bit_error_rate: _builtins.float
@@ -1105,6 +1137,10 @@ class GetChannelStateResponse(_message.Message):
     """Mean SNR of a packet of power 1, Es/N0 in dB; absent without a fading impairment."""
     threshold_snr_db: _builtins.float
     """SNR in dB at which half of the packets of that size are lost without fading; absent like mean_snr_db."""
+    capacity_bytes: _builtins.int
+    """Number of payload bytes that a round can have, in packets of the requested size, at the requested outage; absent
+    without a bound. Instantaneous: for the gains that are known.
+    """
     @_builtins.property
     def snr_db(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Instantaneous: SNR of each packet at power 1, in dB; empty without a fading impairment."""
@@ -1118,15 +1154,20 @@ class GetChannelStateResponse(_message.Message):
         mean_snr_db: _builtins.float | None = ...,
         threshold_snr_db: _builtins.float | None = ...,
         snr_db: _abc.Iterable[_builtins.float] | None = ...,
+        capacity_bytes: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_mean_snr_db", b"_mean_snr_db", "_threshold_snr_db", b"_threshold_snr_db", "mean_snr_db", b"mean_snr_db", "threshold_snr_db", b"threshold_snr_db"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_capacity_bytes", b"_capacity_bytes", "_mean_snr_db", b"_mean_snr_db", "_threshold_snr_db", b"_threshold_snr_db", "capacity_bytes", b"capacity_bytes", "mean_snr_db", b"mean_snr_db", "threshold_snr_db", b"threshold_snr_db"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mean_snr_db", b"_mean_snr_db", "_threshold_snr_db", b"_threshold_snr_db", "bit_error_rate", b"bit_error_rate", "mean_burst_packets", b"mean_burst_packets", "mean_snr_db", b"mean_snr_db", "packet_erasure_rate", b"packet_erasure_rate", "snr_db", b"snr_db", "threshold_snr_db", b"threshold_snr_db"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_capacity_bytes", b"_capacity_bytes", "_mean_snr_db", b"_mean_snr_db", "_threshold_snr_db", b"_threshold_snr_db", "bit_error_rate", b"bit_error_rate", "capacity_bytes", b"capacity_bytes", "mean_burst_packets", b"mean_burst_packets", "mean_snr_db", b"mean_snr_db", "packet_erasure_rate", b"packet_erasure_rate", "snr_db", b"snr_db", "threshold_snr_db", b"threshold_snr_db"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__capacity_bytes: _TypeAlias = _typing.Literal["capacity_bytes"]  # noqa: Y015
+    _WhichOneofArgType__capacity_bytes: _TypeAlias = _typing.Literal["_capacity_bytes", b"_capacity_bytes"]  # noqa: Y015
     _WhichOneofReturnType__mean_snr_db: _TypeAlias = _typing.Literal["mean_snr_db"]  # noqa: Y015
     _WhichOneofArgType__mean_snr_db: _TypeAlias = _typing.Literal["_mean_snr_db", b"_mean_snr_db"]  # noqa: Y015
     _WhichOneofReturnType__threshold_snr_db: _TypeAlias = _typing.Literal["threshold_snr_db"]  # noqa: Y015
     _WhichOneofArgType__threshold_snr_db: _TypeAlias = _typing.Literal["_threshold_snr_db", b"_threshold_snr_db"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__capacity_bytes) -> _WhichOneofReturnType__capacity_bytes | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__mean_snr_db) -> _WhichOneofReturnType__mean_snr_db | None: ...
     @_typing.overload
