@@ -137,18 +137,18 @@ class RoundImpairer:
     """
 
     def __init__(self, chain: Chain, frame: FrameInfo, model: Chain, stream: str = "", *, copies: bool = False) -> None:
-        self._faults = chain.faults
+        self._faults = [named.fault.for_frame(frame) for named in chain.faults]
         self._frame = frame
         self.rngs = [
             CachedRng(chain.seed, f"{stream}{position}:{named.name}", frame.frame_index, frame.round)
             for position, named in enumerate(chain.faults)
         ]
-        self._tallies = [named.fault.tally() for named in model.faults]
+        self._tallies = [named.fault.for_frame(frame).tally() for named in model.faults]
         self._seen = np.zeros(MAX_PACKETS if copies else 0, bool)
 
     def work(self, batch: PacketBatch) -> float:
         """Return about how many random numbers `apply` will draw; infinity if a fault does not tell."""
-        return sum(named.fault.work(batch) for named in self._faults)
+        return sum(fault.work(batch) for fault in self._faults)
 
     def apply(self, batch: PacketBatch) -> PacketBatch:
         """Impair some packets of the round; the caller has checked their sequence numbers with check_sequence."""
@@ -167,20 +167,20 @@ class RoundImpairer:
 
     def _apply(self, batch: PacketBatch) -> PacketBatch:
         first_copies = self._first_copies(batch)
-        for named, rng, tally in zip(self._faults, self.rngs, self._tallies, strict=True):
-            drawn = named.fault.draw(batch, rng)
-            _count(tally, named.fault, rng, batch, drawn, first_copies)
-            batch = named.fault.apply(batch, drawn, self._frame)
+        for fault, rng, tally in zip(self._faults, self.rngs, self._tallies, strict=True):
+            drawn = fault.draw(batch, rng)
+            _count(tally, fault, rng, batch, drawn, first_copies)
+            batch = fault.apply(batch, drawn, self._frame)
         return batch
 
     def _apply_timed(self, timed_batch: TimedBatch) -> TimedBatch:
         first_copies = self._first_copies(timed_batch.batch)
-        for named, rng, tally in zip(self._faults, self.rngs, self._tallies, strict=True):
-            drawn = named.fault.draw(timed_batch.batch, rng)
-            _count(tally, named.fault, rng, timed_batch.batch, drawn, first_copies)
-            if isinstance(named.fault, TimedFault):
-                timed_batch = named.fault.apply_timed(timed_batch, drawn)
-            timed_batch = replace(timed_batch, batch=named.fault.apply(timed_batch.batch, drawn, self._frame))
+        for fault, rng, tally in zip(self._faults, self.rngs, self._tallies, strict=True):
+            drawn = fault.draw(timed_batch.batch, rng)
+            _count(tally, fault, rng, timed_batch.batch, drawn, first_copies)
+            if isinstance(fault, TimedFault):
+                timed_batch = fault.apply_timed(timed_batch, drawn)
+            timed_batch = replace(timed_batch, batch=fault.apply(timed_batch.batch, drawn, self._frame))
         return timed_batch
 
     def _first_copies(self, batch: PacketBatch) -> Bools | None:
