@@ -15,8 +15,8 @@ from gocom.common.errors import BudgetTooSmall
 from gocom.common.image_files import ImageArray, decode_image, to_float
 from gocom.common.packetizer import packetize
 from gocom.common.systems import SYSTEMS
-from gocom.common.types import MAX_SIDE_PX, Budget, Feedback, FrameHeader, Goal, GoMessage, LinkSettings
-from gocom.common.wire.frame_headers import header_to_proto, stream_position
+from gocom.common.types import MAX_SIDE_PX, Budget, Feedback, FrameHeader, Goal, GoMessage, LinkSettings, StreamPosition
+from gocom.common.wire.frame_headers import header_to_proto
 from gocom.common.wire.frame_messages import check_side, codec_from_proto, rounds_from_proto
 from gocom.transmitter.resources.repair_and_power import (
     PLAIN,
@@ -107,15 +107,18 @@ def encode_next(session: DeliverySession, feedback: Feedback, link: LinkSettings
     return None if message is None else _pack(session, message, link, feedback.budget_bytes, start)
 
 
-def for_stream(encoded: EncodedRound, last_frame: int, *, repeated: bool) -> EncodedRound:
-    """Return a round as it goes over a stream: its header names the frame if its index does not follow by itself.
+def for_stream(encoded: EncodedRound, position: StreamPosition, *, repeated: bool) -> EncodedRound:
+    """Return a round as it goes over a stream: its header says what does not follow from the stream's position.
 
     Args:
-        encoded: the round, encoded for the frame after `encoded.header.position.last_frame`.
-        last_frame: index of the frame whose first round was sent last on the stream; -1 if there is none.
+        encoded: the round. An encoder may have ignored the position that its goal gave.
+        position: what the stream's opening says, and the frame whose first round was sent last on the stream.
         repeated: the receiver may have seen the frame before.
+
+    Raises:
+        InvalidInput: the round has no segments, but the session's frames have.
     """
-    header = replace(encoded.header, position=replace(stream_position(encoded.header), last_frame=last_frame))
+    header = replace(encoded.header, position=position)
     item = link_pb2.SendRequest(header=header_to_proto(header))
     item.header.repeated = repeated
     more = item.ByteSize() - encoded.items[0].ByteSize()

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from pydantic import ValidationError
+
 from gocom.common.entropy.coders import ElementCoder, FixedCoder, HuffmanCoder, RangeCoder
 from gocom.common.entropy.context_coder import ContextCoder
 from gocom.common.entropy.frequency_tables import FrequencyTable, NeighbourTables
@@ -135,10 +137,18 @@ class System:
     knowledge: tuple[str, ...] = ()
     summary: str = ""
 
-    def header_template(self, options: Parameters) -> Parameters:
-        """Return the codec's header as far as it follows from the options alone: fields of the same name are equal."""
-        shared = options.model_dump(include=set(self.header.model_fields), exclude_none=True)
-        return self.header(**shared)
+    def header_template(self, header: Parameters, options: Parameters | None = None) -> Parameters:
+        """Return the codec's header as far as it follows from the options alone: fields of the same name are equal.
+
+        Args:
+            header: the codec's header of a frame, which is returned if there cannot be one without its other fields.
+            options: options of the codec; None: the codec's header without options.
+        """
+        shared = {} if options is None else options.model_dump(include=set(self.header.model_fields), exclude_none=True)
+        try:
+            return self.header(**shared)
+        except ValidationError:
+            return header
 
 
 SYSTEMS: Registry[System] = Registry("codec", "gocom.common.systems")
@@ -159,7 +169,7 @@ def first_message(
     position = goal.position
     if position is None:
         forms = tuple(SegmentForm(s.kind, s.coding, s.damage_tolerant) for s in segments)
-        template = SYSTEMS.get(codec).header_template(goal.options)
+        template = SYSTEMS.get(codec).header_template(header, goal.options)
         position = StreamPosition(FrameDefaults(codec, template, *size_px, forms, goal.rounds), goal.frame_index - 1)
     return GoMessage(codec, header, *size_px, tuple(segments), goal.frame_index, 0, goal.rounds, position=position)
 
