@@ -146,18 +146,18 @@ class RoundImpairer:
     """
 
     def __init__(self, chain: Chain, frame: FrameInfo, model: Chain, stream: str = "", *, copies: bool = False) -> None:
-        self._faults = chain.faults
+        self._faults = [named.fault.for_frame(frame) for named in chain.faults]
         self._frame = frame
         self.rngs = [
             CachedRng(chain.seed, f"{stream}{position}:{named.name}", frame.frame_index, frame.round)
             for position, named in enumerate(chain.faults)
         ]
-        self._tallies = [named.fault.tally() for named in model.faults]
+        self._tallies = [named.fault.for_frame(frame).tally() for named in model.faults]
         self._seen = np.zeros(MAX_PACKETS if copies else 0, bool)
 
     def work(self, batch: PacketBatch) -> float:
         """Return about how many random numbers `apply` will draw; infinity if a fault does not tell."""
-        return sum(named.fault.work(batch) for named in self._faults)
+        return sum(fault.work(batch) for fault in self._faults)
 
     def apply(self, batch: PacketBatch) -> PacketBatch:
         """Impair some packets of the round; the caller has checked their sequence numbers with check_sequence.
@@ -189,24 +189,24 @@ class RoundImpairer:
     def _apply(self, parts: list[PacketBatch]) -> list[PacketBatch]:
         """Impair the parts in place of those in the list, and return the list."""
         first_copies = [self._first_copies(part) for part in parts]
-        for named, rng, tally in zip(self._faults, self.rngs, self._tallies, strict=True):
-            _begin_round(named.fault, parts, rng)
+        for fault, rng, tally in zip(self._faults, self.rngs, self._tallies, strict=True):
+            _begin_round(fault, parts, rng)
             for index, part in enumerate(parts):
-                drawn = named.fault.draw(part, rng)
-                _count(tally, named.fault, rng, part, drawn, first_copies[index])
-                parts[index] = named.fault.apply(part, drawn, self._frame)
+                drawn = fault.draw(part, rng)
+                _count(tally, fault, rng, part, drawn, first_copies[index])
+                parts[index] = fault.apply(part, drawn, self._frame)
         return parts
 
     def _apply_timed(self, parts: list[TimedBatch]) -> list[TimedBatch]:
         first_copies = [self._first_copies(part.batch) for part in parts]
-        for named, rng, tally in zip(self._faults, self.rngs, self._tallies, strict=True):
-            _begin_round(named.fault, [part.batch for part in parts], rng)
+        for fault, rng, tally in zip(self._faults, self.rngs, self._tallies, strict=True):
+            _begin_round(fault, [part.batch for part in parts], rng)
             for index, part in enumerate(parts):
-                drawn = named.fault.draw(part.batch, rng)
-                _count(tally, named.fault, rng, part.batch, drawn, first_copies[index])
-                if isinstance(named.fault, TimedFault):
-                    part = named.fault.apply_timed(part, drawn)
-                parts[index] = replace(part, batch=named.fault.apply(part.batch, drawn, self._frame))
+                drawn = fault.draw(part.batch, rng)
+                _count(tally, fault, rng, part.batch, drawn, first_copies[index])
+                if isinstance(fault, TimedFault):
+                    part = fault.apply_timed(part, drawn)
+                parts[index] = replace(part, batch=fault.apply(part.batch, drawn, self._frame))
         return parts
 
     def _first_copies(self, batch: PacketBatch) -> Bools | None:

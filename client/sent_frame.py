@@ -60,7 +60,7 @@ class SentFrame:
     handed_over: bool = False
     bytes_resent: int = 0
     handshake_bytes: int = 0
-    account: ByteAccount = field(default_factory=lambda: ByteAccount(0, {}, {}))
+    account: ByteAccount = field(default_factory=lambda: ByteAccount(0, {}, {}, 0))
     packets_sent: int = 0
     encode_seconds: float = 0.0
     rounds: int = 0
@@ -150,7 +150,7 @@ class SentFrame:
     def _reset_counts(self, bytes_resent: int) -> None:
         """Begin to count a new transmission; bytes_resent: bytes of all before it."""
         self.bytes_resent = bytes_resent
-        self.account = ByteAccount(0, {}, {})
+        self.account = ByteAccount(0, {}, {}, 0)
         self.packets_sent = self.rounds = 0
         self.encode_seconds = 0.0
         self.failure, self.completed = None, False

@@ -109,11 +109,10 @@ def count_bytes(header: FrameHeader, batch: PacketBatch, items: Sequence[link_pb
     segment = np.searchsorted(ends, batch.sequence, side="right")
     bases = np.array([end - s.repair_packets for end, s in zip(ends, header.segments, strict=True)], np.int64)
     repairs = batch.sequence >= bases[segment] if len(bases) else np.zeros(len(batch), bool)
-    per_packet = batch.length + sum(varint_bytes(c) for c in _varint_columns(batch)) + 4  # 4: the checksum
+    per_packet = batch.length + _column_bytes(batch, [item.batch for item in items if item.HasField("batch")])
     per_segment = np.bincount(segment, weights=per_packet, minlength=len(names)).astype(np.int64)
     repair = np.bincount(segment, weights=per_packet * repairs, minlength=len(names))
-    # The rest of a batch (field tags, field lengths, columns that are left out, the power column) is charged to the
-    # largest segment.
+    # The rest of a batch (field tags, field lengths, the power column) is charged to the largest segment.
     if names:
         per_segment[int(per_segment.argmax())] += packet_bytes - int(per_segment.sum())
     return ByteAccount(
@@ -124,8 +123,24 @@ def count_bytes(header: FrameHeader, batch: PacketBatch, items: Sequence[link_pb
     )
 
 
-def _varint_columns(batch: PacketBatch) -> list[Ints]:
-    return [batch.length, batch.sequence, batch.first_element, batch.element_count]
+def _column_bytes(batch: PacketBatch, parts: Sequence[link_pb2.PacketBatch]) -> Ints:
+    """Return the bytes that each packet of a round takes in the columns of the batches that carry it, int64 [P].
+
+    Args:
+        batch: the packets of the round.
+        parts: batches of some of them, in order.
+    """
+    if not parts:
+        return np.zeros(0, np.int64)
+    sizes = [len(part.sequence) for part in parts]
+    size = varint_bytes(batch.sequence) + 4  # 4: the checksum
+    for name in ("first_element", "element_count"):
+        present = np.repeat([len(getattr(part, name)) > 0 for part in parts], sizes)
+        size += varint_bytes(getattr(batch, name)) * present
+    has_length = np.ones(len(batch), bool)
+    has_length[np.cumsum(sizes) - 1] = False  # the last packet of a batch has what the others leave of the payload
+    size += varint_bytes(batch.length) * has_length
+    return size
 
 
 def varint_bytes(values: Ints) -> Ints:

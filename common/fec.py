@@ -94,7 +94,7 @@ def recover(
         received: source packets that arrived, by number in the segment.
         repair: repair payloads that arrived, by number.
         source_packets: number of source packets that were sent.
-        size: symbol size in bytes, from the frame header.
+        size: symbol size in bytes.
     """
     have = dict(received)
     if len(have) == source_packets or not repair or source_packets > MAX_SOURCE_PACKETS:

@@ -43,6 +43,8 @@ MAX_ELEMENTS = 1 << 24
 """Largest number of elements of a segment."""
 MAX_PACKETS = 1 << 16
 """Largest number of packets of one round, at the sender and at the receiver."""
+MAX_SEGMENTS = 256
+"""Largest number of segments of one round."""
 MAX_PACKET_ELEMENTS = 0xFFFF
 """Largest number of elements of one packet."""
 _FRACTION_BITS = 16

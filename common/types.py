@@ -351,7 +351,7 @@ class ReceivedMessage:
     Attributes:
         frame: header of the round.
         segments: the segments, in wire order.
-        packets_sent: number of packets that were sent, from the end mark.
+        packets_sent: number of packets that were sent, from the header.
         packets_received: number of different packets that arrived undamaged.
         packet_bytes: int64 [packets_sent], payload size of each packet in bytes, by sequence number; -1 for a packet
             that was lost or damaged. It may be empty if nothing needs it.

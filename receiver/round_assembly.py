@@ -87,9 +87,14 @@ class RoundAssembler:
         if packets > self._max_packets:
             raise TooLarge(f"header.segments: {packets} packets are more than {self._max_packets} a round")
         elements = sum(s.element_count for s in header.segments)
-        # A small header must not make the receiver allocate more memory than a round may bring.
+        # A small header must not make the receiver allocate more memory than a round may bring. Elements that are named
+        # take the memory of all those before them.
         if elements > self._max_bytes:
             raise TooLarge(f"header.segments: {elements} elements are more than {self._max_bytes} a round")
+        named = [s.spans for s in header.segments if s.spans is not None and len(s.spans)]
+        reach = max((int(spans[-1].sum()) for spans in named), default=0)
+        if reach > self._max_bytes:
+            raise TooLarge(f"segments.resent: element {reach - 1} is not below {self._max_bytes}")
         self._header, self._batches, self._bytes, self._packets = header, [], 0, 0
         self._checksum = np.full(packets, -1, np.int64)
         return header

@@ -45,7 +45,7 @@ def packets_of_elements(packet_order: PacketOrder, rows: int, columns: int, payl
     frame, batch = packetize(message, link)
     numbers = np.empty(count, np.int64)
     order = element_order(packet_order, rows, columns)[transmission_order(frame, frame.segments[0], link)]
-    numbers[order] = batch.sequence.repeat(batch.element_count)
+    numbers[order] = batch.sequence.repeat(batch.element_count) if len(batch) > 1 else 0
     return numbers.reshape(rows, columns, LATENT_CHANNELS)
 
 

@@ -26,7 +26,7 @@ from gocom.common.types import (
     LinkSettings,
     StreamPosition,
 )
-from gocom.common.wire.frame_headers import at_position, header_to_proto, stream_position
+from gocom.common.wire.frame_headers import at_position, header_to_proto
 from gocom.common.wire.frame_messages import check_side, codec_from_proto, rounds_from_proto
 from gocom.transmitter.resources.repair_and_power import (
     PLAIN,
@@ -130,15 +130,18 @@ def encode_next(
     return _pack(session, at_position(message, position), link, budget.max_bytes, start)
 
 
-def for_stream(encoded: EncodedRound, last_frame: int, *, repeated: bool) -> EncodedRound:
-    """Return a round as it goes over a stream: its header names the frame if its index does not follow by itself.
+def for_stream(encoded: EncodedRound, position: StreamPosition, *, repeated: bool) -> EncodedRound:
+    """Return a round as it goes over a stream: its header says what does not follow from the stream's position.
 
     Args:
-        encoded: the round, encoded for the frame after `encoded.header.position.last_frame`.
-        last_frame: index of the frame whose first round was sent last on the stream; -1 if there is none.
+        encoded: the round. An encoder may have ignored the position that its goal gave.
+        position: what the stream's opening says, and the frame whose first round was sent last on the stream.
         repeated: the receiver may have seen the frame before.
+
+    Raises:
+        InvalidInput: the round has no segments, but the session's frames have.
     """
-    header = replace(encoded.header, position=replace(stream_position(encoded.header), last_frame=last_frame))
+    header = replace(encoded.header, position=position)
     item = link_pb2.SendRequest(header=header_to_proto(header))
     item.header.repeated = repeated
     more = item.ByteSize() - encoded.items[0].ByteSize()

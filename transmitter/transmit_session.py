@@ -19,6 +19,7 @@ from typing import Any
 from gocom.common.csi import Csi
 from gocom.common.errors import BudgetTooSmall, GoComError, InvalidInput, NotReady
 from gocom.common.logs import get_logger
+from gocom.common.rounds import with_requested_spans
 from gocom.common.settings import TransmitterSettings
 from gocom.common.types import Budget, Feedback, FrameHeader, LinkSettings, StreamPosition
 from gocom.common.wire.feedback import answer_bytes, check_attempt
@@ -181,7 +182,7 @@ class TransmitSession:
         if frame.cuts != cuts:
             raise NotReady(f"frame {frame.index} begins again")
         frame.last_round = encoded.header.round
-        frame.headers.append(encoded.header)
+        frame.headers.append(with_requested_spans(encoded.header, feedback.wanted))
         self._restart_timer(frame)
         named = sum(int(spans[:, 1].sum()) for spans in feedback.wanted.values())
         self.frames.emit(frame, feedback=transmitter_pb2.FeedbackTaken(round=feedback.round, elements_named=named))
@@ -231,10 +232,16 @@ class TransmitSession:
                 continue
             if not self.frames.is_open(frame) or frame.cuts != cuts:
                 continue
+            first = not encoded.header.round
+            assert self._position is not None
+            position = replace(self._position, last_frame=link.last_frame)
+            try:
+                encoded = for_stream(encoded, position, repeated=first and frame.repeated)
+            except GoComError as error:
+                self.frames.fail_with(frame, error)
+                continue
             self._sending, frame.on_link = frame, True
             self._restart_timer(frame)
-            first = not encoded.header.round
-            encoded = for_stream(encoded, link.last_frame, repeated=first and frame.repeated)
             try:
                 if first:
                     link.last_frame = frame.index

@@ -207,4 +207,5 @@ def _tolerant(batch: PacketBatch, frame: FrameInfo) -> Bools:
 
 @lru_cache(maxsize=64)
 def _tolerance_table(ends: tuple[int, ...], segments: tuple[bool, ...]) -> tuple[Ints, Bools]:
-    return np.array(ends, np.int64), np.array([*segments[: len(ends)], False], bool)
+    known = segments[: len(ends)] if ends else segments[:1]
+    return np.array(ends, np.int64), np.array([*known, False], bool)

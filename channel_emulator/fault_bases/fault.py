@@ -23,6 +23,7 @@ from gocom.channel_emulator.fault_bases.cached_rng import CachedRng
 from gocom.common.counter_rng import CounterRng
 from gocom.common.errors import InvalidInput
 from gocom.common.packet_batch import PacketBatch
+from gocom.common.packetizer import MAX_ELEMENTS
 from gocom.common.types import Bools, Ints
 from gocom.common.wire.enums import enum_to_name
 from gocom.v1 import channel_pb2
@@ -40,7 +41,7 @@ class FrameInfo:
         round: number of the feedback round.
         damage_tolerant: for each segment of the header, whether damaged payloads are useful.
         segment_ends: for each segment, the number of packets up to its end; a packet belongs to the first segment whose
-            end is beyond its sequence number.
+            end is beyond its sequence number. Empty: all packets belong to the first segment.
     """
 
     frame_index: int = 0
@@ -52,6 +53,17 @@ class FrameInfo:
     def packets(self) -> int:
         """Number of packets of the round, as its header announces them."""
         return self.segment_ends[-1] if self.segment_ends else 0
+
+    def packets_of(self, segment: int) -> tuple[int, int]:
+        """Return the sequence number of a segment's first packet, and one more than that of its last packet.
+
+        Both are equal if the segment has no packets, or if the header does not have the segment.
+        """
+        if not self.segment_ends:
+            return 0, 0 if segment else MAX_ELEMENTS
+        if segment >= len(self.segment_ends):
+            return self.packets, self.packets
+        return self.segment_ends[segment - 1] if segment else 0, self.segment_ends[segment]
 
 
 class Fault(ABC):
@@ -107,6 +119,10 @@ class Fault(ABC):
     @abstractmethod
     def count(self, batch: PacketBatch, drawn: npt.NDArray[Any]) -> tuple[int, int]:
         """Return (trials, events) of a draw; `batch` is the batch before the fault."""
+
+    def for_frame(self, frame: FrameInfo) -> Fault:
+        """Return the fault as it acts on a round; overridden by faults that depend on what the round consists of."""
+        return self
 
     @property
     def needs_whole_round(self) -> bool:

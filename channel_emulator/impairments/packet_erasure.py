@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gocom.channel_emulator.fault_bases.cached_rng import draw_cached
-from gocom.channel_emulator.fault_bases.fault import PacketFault, check_range
+from gocom.channel_emulator.fault_bases.fault import Fault, FrameInfo, PacketFault, check_range
 from gocom.channel_emulator.impairments import IMPAIRMENTS
 from gocom.common.counter_rng import CounterRng
 from gocom.common.errors import InvalidInput
@@ -22,7 +22,8 @@ _UINT32 = 1 << 32
 class PacketErasure(PacketFault):
     """Binary erasure channel over packets, with capacity 1 - rate.
 
-    If a segment is given, packets of other segments always pass; the fates of its own packets do not change.
+    If a segment is given, packets of other segments always pass; the fates of its own packets do not change. Only
+    `for_frame` knows which these are: without it, all packets are those of the segment.
 
     Attributes:
         rate: probability of erasure, 0 to 1.
@@ -56,14 +57,33 @@ class PacketErasure(PacketFault):
         return len(batch)
 
     def draw(self, batch: PacketBatch, rng: CounterRng) -> Bools:
-        lost = draw_cached(rng, batch, "lost", lambda sequence, rng: rng.uniform(sequence) < self.rate)
-        return lost if self.segment is None else lost & self._in_segment(batch)
+        return draw_cached(rng, batch, "lost", lambda sequence, rng: rng.uniform(sequence) < self.rate)
+
+    def for_frame(self, frame: FrameInfo) -> Fault:
+        if self.segment is None:
+            return self
+        return _SegmentErasure(self.rate, self.segment, *frame.packets_of(int(self.segment)))
+
+
+@dataclass(frozen=True, slots=True)
+class _SegmentErasure(PacketErasure):
+    """Erasures of the packets of one segment of a round.
+
+    Attributes:
+        first: sequence number of the first packet of the segment.
+        end: one more than that of its last packet.
+    """
+
+    first: int = 0
+    end: int = 0
+
+    def draw(self, batch: PacketBatch, rng: CounterRng) -> Bools:
+        return PacketErasure.draw(self, batch, rng) & self._in_segment(batch)
 
     def count(self, batch: PacketBatch, drawn: Bools) -> tuple[int, int]:
-        trials = len(batch) if self.segment is None else int(np.count_nonzero(self._in_segment(batch)))
-        return trials, int(np.count_nonzero(drawn))
+        return int(np.count_nonzero(self._in_segment(batch))), int(np.count_nonzero(drawn))
 
     def _in_segment(self, batch: PacketBatch) -> Bools:
         """Return which packets belong to the segment, bool [P]."""
-        chosen: Bools = batch.segment == self.segment
+        chosen: Bools = (batch.sequence >= self.first) & (batch.sequence < self.end)
         return chosen

@@ -120,7 +120,7 @@ class RoundInTransit:
         return await asyncio.to_thread(self.impairer.event_counts)
 
     def _check_announced(self, batch: PacketBatch) -> None:
-        """Raise InvalidInput for a packet that the header did not announce: no trace can hold it, no receiver takes it."""
+        """Raise InvalidInput for a packet that the header did not announce: no trace can hold it."""
         if (last := batch.sequence_range.last) >= self.info.packets:
             raise InvalidInput(
                 f"batch.sequence: {last} is not below {self.info.packets}, the number of packets that the header "

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from pydantic import ValidationError
+
 from gocom.common.entropy.coders import ElementCoder, FixedCoder, HuffmanCoder, RangeCoder
 from gocom.common.entropy.context_coder import ContextCoder
 from gocom.common.entropy.frequency_tables import FrequencyTable, NeighbourTables
@@ -149,6 +151,18 @@ class System:
         derived = self.header_fields(options) if self.header_fields else {}
         return self.header(**shared_values(options, self.header.model_fields) | derived)
 
+    def opening_header(self, header: Parameters, options: Parameters | None = None) -> Parameters:
+        """Return what the opening of a session says of the codec's header.
+
+        Args:
+            header: the header of a frame, which is returned if there cannot be one without its other fields.
+            options: options of the codec; None: all fields of the header have their defaults.
+        """
+        try:
+            return self.header() if options is None else self.header_template(options)
+        except ValidationError:
+            return header
+
 
 def shared_values(source: Parameters, names: Collection[str]) -> dict[str, Any]:
     """Return the values of those fields of a header or of options that have one of the names, and are not None."""
@@ -173,7 +187,7 @@ def first_message(
     position = goal.position
     if position is None:
         forms = tuple(SegmentForm(s.kind, s.coding, s.damage_tolerant) for s in segments)
-        template = SYSTEMS.get(codec).header_template(goal.options)
+        template = SYSTEMS.get(codec).opening_header(header, goal.options)
         position = StreamPosition(FrameDefaults(codec, template, *size_px, forms, goal.rounds), goal.frame_index - 1)
     return GoMessage(codec, header, *size_px, tuple(segments), goal.frame_index, 0, goal.rounds, position=position)
 

@@ -41,6 +41,8 @@ from gocom.v1 import codecs_pb2, link_pb2
 
 WIRE_VERSION = 2
 """Version of the protocol, SessionOpen.wire_version."""
+_MAX_INDEX = (1 << 32) - 1
+"""Largest frame index."""
 _CODING = codecs_pb2.ElementCoding.DESCRIPTOR
 
 
@@ -61,7 +63,7 @@ def stream_position(frame: FrameView) -> StreamPosition:
     """
     if frame.position is not None:
         return frame.position
-    header = SYSTEMS.get(frame.codec).header()
+    header = SYSTEMS.get(frame.codec).opening_header(frame.header)
     forms = tuple(segment.form for segment in frame.segments)
     defaults = FrameDefaults(frame.codec, header, frame.width_px, frame.height_px, forms, frame.rounds)
     return StreamPosition(defaults, frame.frame_index - 1)
@@ -102,7 +104,11 @@ def defaults_from_proto(message: link_pb2.FrameDefaults) -> FrameDefaults:
 
 
 def header_to_proto(header: FrameHeader) -> link_pb2.FrameHeader:
-    """Return a frame header as a message, without what the defaults of its session say (see `stream_position`)."""
+    """Return a frame header as a message, without what the defaults of its session say (see `stream_position`).
+
+    Raises:
+        InvalidInput: the header has no segments, but the session's frames have.
+    """
     position = stream_position(header)
     defaults = position.defaults
     message = link_pb2.FrameHeader(round=header.round)
@@ -112,14 +118,17 @@ def header_to_proto(header: FrameHeader) -> link_pb2.FrameHeader:
         message.width_px = header.width_px
     if header.height_px != defaults.height_px:
         message.height_px = header.height_px
-    if (header.codec, header.header) != (defaults.codec, defaults.header):
+    if (header.codec, header.header) != (defaults.codec, defaults.header):  # codecs may share a type of header
         codec_to_proto(header.codec, header.header, message.codec)
     if header.rounds != defaults.rounds:
         message.rounds.CopyFrom(rounds_to_proto(header.rounds))
         message.rounds.SetInParent()
     segments = header.segments
+    other_codec = header.codec != defaults.codec
+    if not segments and (defaults.segments or other_codec):
+        raise InvalidInput("segments: none, which a header cannot say in a session whose frames have some")
     special = any(s.spans is not None or s.as_requested or s.withheld_count for s in segments)
-    if special or tuple(s.form for s in segments) != defaults.segments:
+    if special or other_codec or tuple(s.form for s in segments) != defaults.segments:
         for segment in segments:
             item = message.segments.add(as_requested=segment.as_requested, withheld_count=segment.withheld_count)
             _form_to_proto(segment.form, item)
@@ -143,12 +152,14 @@ def frame_index_of(message: link_pb2.FrameHeader, last_frame: int) -> int:
         last_frame: index of the frame of the last first round on the stream; -1 if there is none.
 
     Raises:
-        InvalidInput: the header of a further round has no frame index.
+        InvalidInput: the header of a further round has no frame index, or the last frame had the largest index.
     """
     if message.HasField("frame_index"):
         return message.frame_index
     if message.round:
         raise InvalidInput(f"header.frame_index: missing in round {message.round}; only a first round may leave it out")
+    if last_frame >= _MAX_INDEX:
+        raise InvalidInput(f"header.frame_index: missing after frame {last_frame}, the last that there can be")
     return last_frame + 1
 
 
@@ -230,9 +241,10 @@ def _forms(codec: str, messages: Sequence[link_pb2.SegmentHeader]) -> tuple[Segm
 
 def _column(message: link_pb2.FrameHeader, name: str, count: int, absent: int, limit: int) -> list[int]:
     """Return a column of the header with one entry for each segment; an empty one stands for `absent` everywhere."""
-    values = list(getattr(message, name)) or [absent] * count
-    if len(values) != count:
-        raise InvalidInput(f"header.{name}: {len(values)} entries for {count} segments")
+    column = getattr(message, name)
+    if column and len(column) != count:
+        raise InvalidInput(f"header.{name}: {len(column)} entries for {count} segments")
+    values = list(column) or [absent] * count
     if max(values, default=0) > limit:
         raise InvalidInput(f"header.{name}: {max(values)} is more than {limit}")
     return values

@@ -68,9 +68,12 @@ def update_columns(message: link_pb2.PacketBatch, original: PacketBatch, batch: 
             if quick:
                 for index in _missing_lengths(batch) if name == "length" else erased[::-1].tolist():
                     del column[index]
+                if name in _ABSENT and all(value == _ABSENT[name] for value in column):
+                    del column[:]
                 continue
+        values = getattr(batch, name)[~batch.erased]  # before deleting: the batch may decode its columns only now
         del column[:]
-        _fill(column, name, getattr(batch, name)[~batch.erased])
+        _fill(column, name, values)
 
 
 def _missing_lengths(batch: PacketBatch) -> list[int]:
@@ -82,7 +85,8 @@ def _missing_lengths(batch: PacketBatch) -> list[int]:
     kept = np.flatnonzero(~gone)
     if len(kept):
         gone[kept[-1]] = True
-    return np.flatnonzero(gone[:-1])[::-1].tolist()
+    indices: list[int] = np.flatnonzero(gone[:-1])[::-1].tolist()
+    return indices
 
 
 def batch_from_proto(message: link_pb2.PacketBatch, payload: memoryview | None = None) -> PacketBatch:

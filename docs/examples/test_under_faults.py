@@ -80,17 +80,16 @@ class MyLinkService(link_pb2_grpc.LinkServiceServicer):
 
 def my_frame(index, packets):
     """One frame of so many packets of 10 bytes."""
-    segment = link_pb2.SegmentHeader(element_count=10 * packets, coding=1, source_packets=packets)
-    header = link_pb2.FrameHeader(frame_index=index, width_px=64, height_px=64, segments=[segment])
-    header.jpeg.SetInParent()
-    batch = link_pb2.PacketBatch(payload=bytes(10 * packets), length_bytes=[10] * packets, sequence=range(packets))
-    batch.segment.extend([0] * packets)
+    header = link_pb2.FrameHeader(frame_index=index, element_count=[10 * packets], source_packets=[packets])
+    batch = link_pb2.PacketBatch(
+        payload=bytes(10 * packets), length_bytes=[10] * (packets - 1), sequence=range(packets)
+    )
     batch.first_element.extend(range(0, 10 * packets, 10))
     batch.element_count.extend([10] * packets)
     batch.checksum.extend([0] * packets)
     yield link_pb2.SendRequest(header=header)
     yield link_pb2.SendRequest(batch=batch)
-    yield link_pb2.SendRequest(end=link_pb2.FrameEnd(packet_count=packets))
+    yield link_pb2.SendRequest(end=link_pb2.FrameEnd())
 
 
 def test_a_link_service_of_my_own(channel):
@@ -98,7 +97,9 @@ def test_a_link_service_of_my_own(channel):
     link_pb2_grpc.add_LinkServiceServicer_to_server(service, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    items = [link_pb2.SendRequest(open=link_pb2.SessionOpen(session_id="mine"))]
+    defaults = link_pb2.FrameDefaults(width_px=64, height_px=64, codec={"jpeg": {}}, segments=[{"kind": 0}])
+    opening = link_pb2.SessionOpen(session_id="mine", wire_version=2, defaults=defaults)
+    items = [link_pb2.SendRequest(open=opening)]
     items += [item for index in range(100) for item in my_frame(index, packets=50)]
     with (
         channel.in_front_of(f"127.0.0.1:{port}", "gilbert_elliott:p=0.05,r=0.2") as mine,

@@ -18,8 +18,8 @@ def batch_of(count: int, payload_bytes: int, first: int = 0) -> PacketBatch:
     """Packets of one segment, with sequence numbers from `first` on."""
     index, ones = np.arange(first, first + count, dtype=np.int64), np.ones(count, np.int64)
     return PacketBatch(
-        np.zeros(count * payload_bytes, np.uint8), ones * payload_bytes, index, ones * 0, index, ones,
-        np.zeros(count, np.uint32), np.ones(count, np.float32), np.zeros(count, bool),
+        np.zeros(count * payload_bytes, np.uint8), ones * payload_bytes, index, index, ones, np.zeros(count, np.uint32),
+        np.ones(count, np.float32), np.zeros(count, bool),
     )  # fmt: skip
 
 

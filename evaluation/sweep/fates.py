@@ -94,7 +94,7 @@ class Fates:
         count, chain = len(sequence), self._chains[draw]
         none = np.zeros(count, np.int64)
         batch = PacketBatch(
-            payload=np.zeros(int(lengths.sum()), np.uint8), length=lengths, sequence=sequence, segment=none,
+            payload=np.zeros(int(lengths.sum()), np.uint8), length=lengths, sequence=sequence,
             first_element=none, element_count=none + 1, checksum=np.zeros(count, np.uint32),
             power=np.ones(count, np.float32), erased=np.zeros(count, bool),
         )  # fmt: skip

@@ -86,7 +86,9 @@ class Ladder:
         """What rounds cost, where there may be so many."""
         if max_rounds not in self._sizes:
             goal = replace(self._goal, max_rounds=max_rounds)
-            self._sizes[max_rounds] = Sizes(replace(self._message(self._any), rounds=goal.rounds), goal.link)
+            # Without a position, the opening of the session says what every round of this frame is like.
+            like = replace(self._message(self._any), rounds=goal.rounds, position=None)
+            self._sizes[max_rounds] = Sizes(like, goal.link)
         return self._sizes[max_rounds]
 
     def _message(self, quality: int) -> GoMessage:

@@ -77,7 +77,7 @@ class Resending:
             missing = np.sort(missing[_interleaver(len(missing), link)[np.repeat(~came, lengths)]])
             estimate.add(np.where(came, lengths, -1))
             wanted = Feedback(first.frame_index, round_, {FILE: positions_to_spans(missing)}, link=estimate.report())
-            spent += len(counted_message(feedback_to_proto(wanted, first, link))) + _ANSWER
+            spent += len(counted_message(feedback_to_proto(wanted, [first], link))) + _ANSWER
         return spent
 
     def _share(self, file_bytes: int) -> float:
