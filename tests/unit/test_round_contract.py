@@ -16,8 +16,10 @@ from gocom.common.rounds import merge_rounds, positions_to_spans, spans_to_posit
 from gocom.common.systems import SYSTEMS
 from gocom.common.types import (
     Bools,
+    Budget,
     Feedback,
     FrameHeader,
+    Goal,
     GoMessage,
     Ints,
     LinkSettings,
@@ -117,7 +119,7 @@ def test_any_element_can_be_named_and_brought(codec: str, kind: int, coding: str
         request = feedback_to_proto(feedback, headers, LINK)
         named = wanted_from_proto(request.wanted[0], headers, LINK)
         assert (named == wanted).all()
-        answer = resend(whole, Feedback(7, 0, {kind: named}), LINK)
+        answer = resend(whole, Feedback(7, 0, {kind: named}), Budget(), Goal(SYSTEMS.get(codec).options(), link=LINK))
         assert answer is not None
         received, _, _ = transmit(answer, clean_channel, LINK, {kind: wanted})
         merged = merge_rounds([*before, received])[kind]
