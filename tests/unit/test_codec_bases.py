@@ -40,10 +40,12 @@ def options_and_header(name, **options):
 def test_a_header_has_what_the_options_say():
     header = options_and_header("feature_imputing", packet_order="channel", eta=0.5, withhold=0.25, roi_share=0.1)
     assert (header.packet_order, header.eta, header.num_inference_steps) == ("channel", 0.5, None)
-    assert (header.withheld_permille, header.roi_rows) == (0, 0), "of another name, as they are in other units"
+    assert header.withheld_permille == 250, "it follows from an option of another name and unit"
+    assert header.roi_rows == 0, "the region follows from the image"
     header = options_and_header("lami_go", masking="pdm", mask_pattern=2, temperature=0.5, coding="fixed")
     assert (header.masking, header.mask_pattern, header.temperature) == ("pdm", 2, 0.5)
-    assert header.mask_seed == 0, "an option that is not set leaves the header's default"
+    assert header.mask_seed is None, "an option that is not set leaves the header's default"
+    assert options_and_header("lami_go", mask_ratio=0.35, mask_seed=4).mask_ratio_permille == 350
     assert options_and_header("webp", quality=3) == SYSTEMS.get("webp").header()
 
 
@@ -114,13 +116,13 @@ def test_what_fits_is_left_as_it_was_wanted():
     assert session.asked == [None, None]
 
 
-@pytest.mark.parametrize(("points", "floor_count"), [((100, 800), 100), ((0, 0), 0)])
+@pytest.mark.parametrize(("points", "floor_count"), [((100, 800), 100), ((1, 1), 1)])
 def test_a_budget_below_the_smallest_names_that(points, floor_count):
     session = Sized(points)
     with pytest.raises(BudgetTooSmall) as caught:
-        session.first(Csi(), Budget(20))
-    assert (caught.value.codec, caught.value.budget_bytes) == ("webp", 20)
-    assert caught.value.floor_bytes == message_bytes(session.message(floor_count), LINK) > 20
+        session.first(Csi(), Budget(12))
+    assert (caught.value.codec, caught.value.budget_bytes) == ("webp", 12)
+    assert caught.value.floor_bytes == message_bytes(session.message(floor_count), LINK) > 12
 
 
 def test_a_target_and_a_budget_both_hold(photo):
