@@ -8,6 +8,7 @@ import contextlib
 import json
 import sys
 
+import growing_codec  # noqa: F401 - registers its codec
 import numpy as np
 import pytest
 import toy_codec
@@ -202,6 +203,7 @@ GOALS = [
     ("toy", "packet_erasure:rate=0.6", {"max_rounds": 20, "round_budget_bytes": 150}, ConsumerGoal("lit", target=0.5)),
     ("toy", "clean", {"max_rounds": 3}, ConsumerGoal("lit", (2,), "by row", target=1)),
     ("toy", "clean", {"max_rounds": 3}, ConsumerGoal("broken", target=0.5)),
+    ("growing", "packet_erasure:rate=0.2", {"max_rounds": 6}, ConsumerGoal("classify", (7, 9), "a face", target=1)),
 ]  # fmt: skip
 
 
@@ -226,6 +228,7 @@ async def test_goals_agree(codec, photo):
             assert result.bytes_by_segment.get("feedback", 0) == local.bytes.feedback_bytes
             assert result.bytes_total == local.bytes.total_bytes
             same_picture(result, local)
+            assert result.caption == (local.reconstruction and local.reconstruction.caption)
             assert result.task_result == local.task_results[-1] and result.goal_revision == 1
             wishes = [(f.labels, f.text, f.budget_bytes, {k: s.tolist() for k, s in f.wanted.items()}) for f in asked]
             assert wishes == [
