@@ -81,7 +81,9 @@ class MyLinkService(link_pb2_grpc.LinkServiceServicer):
 def my_frame(index, packets):
     """One frame of so many packets of 10 bytes."""
     header = link_pb2.FrameHeader(frame_index=index, element_count=[10 * packets], source_packets=[packets])
-    batch = link_pb2.PacketBatch(payload=bytes(10 * packets), length_bytes=[10] * (packets - 1), sequence=range(packets))
+    batch = link_pb2.PacketBatch(
+        payload=bytes(10 * packets), length_bytes=[10] * (packets - 1), sequence=range(packets)
+    )
     batch.first_element.extend(range(0, 10 * packets, 10))
     batch.element_count.extend([10] * packets)
     batch.checksum.extend([0] * packets)

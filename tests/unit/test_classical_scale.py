@@ -101,7 +101,7 @@ def test_scales_travel_in_a_request(value):
     options = make_parameters(ClassicalOptions, {"scale": value})
     assert options.scale == int(value)
     request = transmitter_pb2.TransmitRequest()
-    codec_to_proto("webp", options, request)
-    assert request.webp.scale == int(value)
-    assert codec_from_proto(request, options=True) == ("webp", options)
+    codec_to_proto("webp", options, request.codec)
+    assert request.codec.webp.scale == int(value)
+    assert codec_from_proto(request.codec) == ("webp", options)
     assert ClassicalSession("webp", np.zeros((3, 64, 64), np.float32), Goal(options, 0)).options.scale is options.scale
