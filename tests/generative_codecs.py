@@ -5,6 +5,7 @@ A codec is under those suites as soon as it is registered. Whoever asks here wha
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -137,8 +138,9 @@ def drawn_message(
     """
     system, segments = SYSTEMS.get(name), []
     header = drawn_header(system.header, rng)
+    bare = GoMessage(name, header, *side_px, (), **rounds)
     for kind, spec in enumerate(system.segments):
-        sent = None if spec.keep is None else spec.keep(header, *side_px)
+        sent = None if spec.keep is None else spec.keep(bare)
         if sent is not None and not sent.any():
             continue  # a segment with nothing in it is not announced
         count = _count(spec, *side_px)
@@ -147,7 +149,7 @@ def drawn_message(
         elements = (spec.alphabet_size * rng.random(count) ** 3).astype(np.int64)
         chosen = coding if coding in spec.codings else ElementCoding.FIXED
         segments.append(Segment(kind, elements, rng.random(count).astype(np.float32), chosen, overhead, keep=keep))
-    return GoMessage(name, header, *side_px, tuple(segments), **rounds)
+    return replace(bare, segments=tuple(segments))
 
 
 def _count(spec: SegmentSpec, width_px: int, height_px: int) -> int:

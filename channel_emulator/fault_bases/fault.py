@@ -121,7 +121,7 @@ class Fault(ABC):
         """Return (trials, events) of a draw; `batch` is the batch before the fault."""
 
     def for_frame(self, frame: FrameInfo) -> Fault:
-        """Return the fault as it acts on a round; overridden by faults that depend on what the round consists of."""
+        """Return the fault as it acts on a round; overridden by faults that depend on the segments of the round."""
         return self
 
     @property

@@ -8,7 +8,7 @@ from functools import cache, partial
 
 import numpy as np
 from generative_codecs import CODINGS, GENERATIVE, choice_name, choices, drawn_message
-from toy_world import toy_round
+from toy_world import DEFAULTS, NAMED, toy_round
 
 from gocom.common.byte_account import frame_items, message_bytes
 from gocom.common.csi import Csi
@@ -16,7 +16,18 @@ from gocom.common.image_files import ImageArray, png_bytes, to_uint8
 from gocom.common.packetizer import packetize
 from gocom.common.systems import SYSTEMS
 from gocom.common.systems.feature_imputing import LATENT_CHANNELS
-from gocom.common.types import Budget, ElementCoding, Feedback, FeedbackPolicy, Goal, GoMessage, LinkSettings
+from gocom.common.types import (
+    Budget,
+    ElementCoding,
+    Feedback,
+    FeedbackPolicy,
+    FrameDefaults,
+    Goal,
+    GoMessage,
+    LinkSettings,
+    StreamPosition,
+)
+from gocom.common.wire.frame_headers import WIRE_VERSION, defaults_to_proto, stream_position
 from gocom.common.wire.frame_messages import codec_to_proto, link_to_proto, make_parameters
 from gocom.transmitter.encoders.classical import ClassicalEncoder
 from gocom.transmitter.retransmission import resend
@@ -95,8 +106,24 @@ def open_without_nets(codec: str):
 
 @cache
 def frames() -> dict[str, list[Items]]:
-    """Rounds of one frame of each codec, coding and choice of its options, by name; some within a budget."""
-    found: dict[str, list[Items]] = {}
+    """Rounds of one frame of each codec, coding and choice of its options, by name; some within a budget.
+
+    Their headers say everything, so that they may be put into any session.
+    """
+    found = {name: [_items(message, NAMED) for message in rounds] for name, rounds in messages().items()}
+    found["toy"] = [toy_round(len(found), max_rounds=3, count=64)]
+    return found
+
+
+def _items(message: GoMessage, position: StreamPosition) -> Items:
+    header, batch = packetize(replace(message, position=position), LINK)
+    return frame_items(header, batch, LINK.batch_packets)
+
+
+@cache
+def messages() -> dict[str, list[GoMessage]]:
+    """The same as messages, without those of the toy."""
+    found: dict[str, list[GoMessage]] = {}
     for codec, coding in CODINGS:
         kind, fixed = SYSTEMS.get(codec).options, coding is ElementCoding.FIXED
         common = {"coding": coding.value, "repair_overhead": 0.0 if fixed else 0.5}
@@ -113,11 +140,10 @@ def frames() -> dict[str, list[Items]]:
         for overhead in (0, 0.4):
             options = make_parameters(SYSTEMS.get(codec).options, {"repair_overhead": overhead, "quality": 5})
             found[f"{codec}_{overhead}"] = _rounds(partial(classical_session, codec), options, len(found))
-    found["toy"] = [toy_round(len(found), max_rounds=3, count=64)]
     return found
 
 
-def _rounds(open_session, options, frame_index: int, share: float = 1) -> list[Items]:
+def _rounds(open_session, options, frame_index: int, share: float = 1) -> list[GoMessage]:
     """A first round, one of what was asked for, and one that says itself what it brings.
 
     Args:
@@ -129,7 +155,7 @@ def _rounds(open_session, options, frame_index: int, share: float = 1) -> list[I
     first = session.first(Csi(), Budget())
     if share < 1:
         first = session.first(Csi(), Budget(int(share * message_bytes(first, LINK))))
-    return [frame_items(*packetize(message, LINK), LINK.batch_packets) for message in _messages(first, goal)]
+    return list(_messages(first, goal))
 
 
 def _messages(first: GoMessage, goal: Goal) -> Iterator[GoMessage]:
@@ -141,35 +167,53 @@ def _messages(first: GoMessage, goal: Goal) -> Iterator[GoMessage]:
     yield replace(named, segments=tuple(replace(s, as_requested=False) for s in named.segments))
 
 
-def opening() -> link_pb2.SendRequest:
+def opening(defaults: FrameDefaults = DEFAULTS) -> link_pb2.SendRequest:
     """Opens a session with the settings of these recordings."""
-    return link_pb2.SendRequest(open=link_pb2.SessionOpen(session_id=SESSION, link=link_to_proto(LINK), seed=3))
+    return link_pb2.SendRequest(open=link_pb2.SessionOpen(
+        session_id=SESSION, link=link_to_proto(LINK), seed=3, wire_version=WIRE_VERSION,
+        defaults=defaults_to_proto(defaults),
+    ))  # fmt: skip
+
+
+def _short_session(rounds: list[GoMessage]) -> Items:
+    """A session of two frames whose headers leave out what the opening says, which is what the first frame is like."""
+    header, _ = packetize(rounds[0], LINK)
+    defaults, items, last = stream_position(header).defaults, [], -1
+    for index in (0, 1):
+        for message in rounds:
+            items += _items(replace(message, frame_index=index), StreamPosition(defaults, last))
+            last = index
+    return [opening(defaults), *items]
 
 
 @cache
 def conversations() -> list[Items]:
-    """Sessions on the link: one of a frame each, one of several codecs, and some whose rounds nobody asked for."""
+    """Sessions on the link: one of a frame each, one of several codecs, some whose rounds nobody asked for, and some
+    whose headers say only what differs.
+    """
     first = [rounds[0] for rounds in frames().values()]
     together = [[item for items in first[::5] for item in items]]
     for codec, coding in CODINGS:
         together.append([item for items in frames()[f"{codec}_{coding.value}_drawn"] for item in items])
-    return [[opening(), *items] for items in (*first, *together)]
+    short = [_short_session(messages()[f"{codec}_{coding.value}_drawn"]) for codec, coding in CODINGS]
+    short += [_short_session(messages()[name][:1]) for name in ("jpeg_0.4", "webp_0")]
+    return [*([opening(), *items] for items in (*first, *together)), *short]
 
 
 @cache
 def uploads() -> list[list[transmitter_pb2.TransmitRequest]]:
     """Streams of images: one for each codec and choice of its options, and one for several codecs."""
     few = [_upload(index, codec) for index, codec in enumerate(("jpeg", "webp", "toy", "jpeg2000", *GENERATIVE))]
-    few[0].jpeg.quality = 20
-    few[1].webp.target_bytes = 2000
-    few[3].jpeg2000.repair_overhead = 0.5
+    few[0].codec.jpeg.quality = 20
+    few[1].codec.webp.target_bytes = 2000
+    few[3].codec.jpeg2000.repair_overhead = 0.5
     streams = [few, *([request] for request in few)]
     for codec in GENERATIVE:
         for choice in choices(codec):
             request = _upload(len(streams), codec)
-            codec_to_proto(codec, make_parameters(SYSTEMS.get(codec).options, choice), request)
-            request.max_rounds, request.round_budget_bytes = 3, 200
-            request.feedback_policy = link_pb2.FEEDBACK_POLICY_UNCERTAIN
+            codec_to_proto(codec, make_parameters(SYSTEMS.get(codec).options, choice), request.codec)
+            request.rounds.max_rounds, request.rounds.round_budget_bytes = 3, 200
+            request.rounds.feedback_policy = link_pb2.FEEDBACK_POLICY_UNCERTAIN
             streams.append([request])
     return streams
 
@@ -178,5 +222,5 @@ def _upload(index: int, codec: str) -> transmitter_pb2.TransmitRequest:
     request = transmitter_pb2.TransmitRequest(
         session_id=SESSION, frame_index=index, image=png_bytes(to_uint8(picture())), link=link_to_proto(LINK), seed=3
     )
-    codec_to_proto(codec, SYSTEMS.get(codec).options(), request)
+    codec_to_proto(codec, SYSTEMS.get(codec).options(), request.codec)
     return request

@@ -63,9 +63,10 @@ def batches(draw) -> link_pb2.PacketBatch:
     count = draw(st.integers(0, 4))
     column = st.lists(st.sampled_from(NUMBERS), min_size=count, max_size=count)
     lengths = draw(st.lists(st.integers(0, 60), min_size=count, max_size=count))
-    names = ("sequence", "segment", "first_element", "element_count", "checksum")
+    absent = draw(st.sampled_from([(), (), ("first_element",), ("first_element", "element_count")]))
+    names = [name for name in ("sequence", "first_element", "element_count", "checksum") if name not in absent]
     return link_pb2.PacketBatch(
-        payload=bytes(sum(lengths)), length_bytes=lengths, **{name: draw(column) for name in names}
+        payload=bytes(sum(lengths)), length_bytes=lengths[:-1], **{name: draw(column) for name in names}
     )
 
 
@@ -84,6 +85,7 @@ def any_messages() -> Messages:
     """Messages of this protocol."""
     link = st.sampled_from([LINK.max_payload_bytes, 105, 1200, 65000, 31, 65001, 0])
     small = st.one_of(st.integers(0, 5), st.integers(0, (1 << 32) - 1))
+    counts = st.lists(COUNTS, max_size=3)
     fields = {
         "TransmitRequest.session_id": SESSIONS, "SessionOpen.session_id": SESSIONS,
         "SubscribeRequest.session_id": SESSIONS, "SendFeedbackRequest.session_id": SESSIONS,
@@ -92,10 +94,12 @@ def any_messages() -> Messages:
         "TransmitRequest.image": images(), "LinkSettings.max_payload_bytes": link,
         "LinkSettings.batch_packets": st.sampled_from([4, 128, 0, 4097]),
         "FrameHeader.width_px": SIDES, "FrameHeader.height_px": SIDES, "FrameHeader.round": small,
-        "SegmentHeader.kind": small, "SegmentHeader.element_count": COUNTS, "SegmentHeader.source_packets": COUNTS,
-        "SegmentHeader.repair_packets": COUNTS, "SegmentHeader.resent": st.one_of(SETS, damaged(SETS)),
+        "FrameHeader.frame_index": small, "FrameDefaults.width_px": SIDES, "FrameDefaults.height_px": SIDES,
+        "SessionOpen.wire_version": st.sampled_from([2, 2, 2, 2, 0, 3]),
+        "FrameHeader.element_count": counts, "FrameHeader.source_packets": counts, "FrameHeader.repair_packets": counts,
+        "SegmentHeader.kind": small, "SegmentHeader.resent": st.one_of(SETS, damaged(SETS)),
         "SegmentHeader.withheld_count": small, "ElementSet.elements": st.one_of(SETS, damaged(SETS)),
-        "ElementSet.kind": small, "SendRequest.batch": batches(), "FrameEnd.packet_count": small,
+        "ElementSet.kind": small, "SendRequest.batch": batches(),
         "SendFeedbackRequest.frame_index": st.integers(0, 1), "SendFeedbackRequest.round": st.integers(0, 2),
         "ExtensionHeader.codec": st.sampled_from(["toy", "toy", "jpeg", "nobody", ""]),
         "ExtensionOptions.codec": st.sampled_from(["toy", "toy", "jpeg", "nobody", ""]),

@@ -23,9 +23,9 @@ CORPUS = Path(__file__).resolve().parent / "corpus"
 FOUND = ROOT / "build" / "fuzz"
 MAX_INPUT = 1 << 13
 
-sys.path[:0] = [str(path) for path in (ROOT, ROOT / "proto", ROOT / "tests", ROOT / "tests" / "integration")]
-with atheris.instrument_imports(include=["common", "receiver"]):
-    from fuzz_recordings import frames, opening
+sys.path[:0] = [str(path) for path in (ROOT / "tests", ROOT / "tests" / "integration")]
+with atheris.instrument_imports(include=["gocom.channel_emulator", "gocom.common", "gocom.receiver"]):
+    from fuzz_recordings import conversations, frames, opening
     from packet_target import one_input, pack_items, unpack_items
 
 
@@ -104,6 +104,8 @@ def main() -> None:
     if not flags:
         for name, rounds in frames().items():
             (FOUND / name).write_bytes(pack_items([opening(), *(item for items in rounds for item in items)]))
+        for number, items in enumerate(conversations()):
+            (FOUND / f"session_{number}").write_bytes(pack_items(items))
         flags = [f"-max_len={MAX_INPUT}", "-rss_limit_mb=2048", "-timeout=10", f"-artifact_prefix={FOUND}/"]
         if arguments.keep:
             flags += ["-merge=1", "-use_counters=0", str(CORPUS), str(FOUND)]

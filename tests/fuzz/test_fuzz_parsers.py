@@ -1,24 +1,36 @@
 """Any message, and any file, through everything that reads them: a typed error, or what was promised."""
 
+import contextlib
+import itertools
+
 import numpy as np
 import pytest
 from fuzz_messages import damaged
-from fuzz_recordings import LINK, SIDE_PX, frames
+from fuzz_recordings import LINK, SIDE_PX, conversations, frames
 from fuzz_traffic import any_messages, batches, changed, files, images, sessions
 from google.protobuf.message import DecodeError
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from packet_target import play
+from packet_target import grid_limit, play
+from toy_world import NAMED
 from yaml_text import as_yaml
 
 from gocom.channel_emulator.chain import Chain, check_sequence, frame_info
+from gocom.channel_emulator.proxy.header_reader import HeaderReader
 from gocom.common.channel_spec import PRESETS, format_spec, parse_spec
-from gocom.common.errors import DecodeFailed, InvalidInput, UnknownName
+from gocom.common.errors import DecodeFailed, InvalidInput, Mismatch, UnknownName
 from gocom.common.image_files import decode_image
 from gocom.common.packet_trace_file import TraceWriter, read_trace_file
 from gocom.common.rounds import spans_to_positions
-from gocom.common.types import ReceivedMessage, ReceivedSegment
-from gocom.common.wire.frame_messages import header_from_proto, header_to_proto
+from gocom.common.types import ReceivedMessage, ReceivedSegment, StreamPosition
+from gocom.common.wire.frame_headers import (
+    check_version,
+    defaults_from_proto,
+    defaults_to_proto,
+    frame_index_of,
+    header_from_proto,
+    header_to_proto,
+)
 from gocom.common.wire.packet_batches import batch_from_proto, batch_to_proto
 from gocom.receiver.decoders.classical import ClassicalDecoder
 from gocom.transmitter.feedback_handling import check_feedback
@@ -26,6 +38,12 @@ from gocom.transmitter.frame_encoding import read_request
 from gocom.v1 import channel_pb2, feedback_pb2, link_pb2, transmitter_pb2
 
 HEADERS = [items[0].header for rounds in frames().values() for items in rounds]
+SHORT = [item.header for items in conversations()[-20:] for item in items if item.HasField("header")]
+OPENINGS = [items[0].open for items in conversations()]
+POSITIONS = [
+    StreamPosition(defaults_from_proto(opening.defaults), last)
+    for opening, last in zip(OPENINGS, itertools.cycle((-2, -1, 0, 300, (1 << 32) - 1)), strict=False)
+]
 LONGEST = 2000
 """Characters of an error's text: statuses travel in HTTP/2 headers, whose size is bounded."""
 
@@ -36,15 +54,74 @@ def short(error):
     return error
 
 
-@given(st.one_of(any_messages().of(link_pb2.FrameHeader.DESCRIPTOR), st.sampled_from(HEADERS).flatmap(changed)))
-def test_frame_headers(message):
+ANY_HEADER = st.one_of(
+    any_messages().of(link_pb2.FrameHeader.DESCRIPTOR), st.sampled_from(HEADERS).flatmap(changed),
+    st.sampled_from(SHORT).flatmap(changed),
+)  # fmt: skip
+
+
+@given(ANY_HEADER, st.sampled_from(POSITIONS))
+def test_frame_headers(message, position):
     try:
-        header = header_from_proto(message)
+        header = header_from_proto(message, position)
     except (InvalidInput, UnknownName) as error:
         short(error)
         return
     again = header_to_proto(header)
-    assert header_to_proto(header_from_proto(again)) == again
+    assert header_to_proto(header_from_proto(again, position)) == again
+
+
+ANY_OPENING = st.one_of(any_messages().of(link_pb2.SessionOpen.DESCRIPTOR), st.sampled_from(OPENINGS).flatmap(changed))
+
+
+@given(ANY_OPENING)
+def test_openings(message):
+    try:
+        check_version(message)
+        defaults = defaults_from_proto(message.defaults)
+    except (InvalidInput, Mismatch, UnknownName) as error:
+        short(error)
+        return
+    again = defaults_to_proto(defaults)
+    assert defaults_from_proto(again) == defaults and defaults_to_proto(defaults_from_proto(again)) == again
+
+
+@given(any_messages().of(link_pb2.FrameDefaults.DESCRIPTOR))
+def test_defaults(message):
+    try:
+        defaults = defaults_from_proto(message)
+    except (InvalidInput, UnknownName) as error:
+        short(error)
+        return
+    assert defaults_from_proto(defaults_to_proto(defaults)) == defaults
+
+
+@given(ANY_OPENING, st.lists(ANY_HEADER, max_size=4))
+def test_what_the_emulator_reads_of_headers(opening, headers):
+    """Of any codec, and the same as a receiver where that takes a header."""
+    try:
+        reader = HeaderReader(opening)
+    except InvalidInput as error:
+        short(error)
+        return
+    last = -1
+    for header in headers:
+        assert isinstance(reader.codec(header), str) and 0 <= reader.max_rounds(header) < 1 << 32
+        try:
+            info = reader.read(header)
+        except InvalidInput as error:
+            short(error)
+            info = None
+        try:
+            position = StreamPosition(defaults_from_proto(opening.defaults), last)
+            assert info in (None, frame_info(header_from_proto(header, position)))
+        except (InvalidInput, UnknownName):
+            pass
+        with contextlib.suppress(InvalidInput):
+            last = last if header.round else frame_index_of(header, last)
+        if info is not None:
+            assert len(info.damage_tolerant) == len(info.segment_ends) <= 256 and info.packets <= 1 << 16
+            assert list(info.segment_ends) == sorted(info.segment_ends)
 
 
 @given(sessions())
@@ -68,22 +145,22 @@ def test_batches(message):
     again = batch_to_proto(batch)
     assert batch_to_proto(batch_from_proto(again)) == again
     assert b"".join(batch.payloads()) == message.payload
+    assert again.ByteSize() <= message.ByteSize()
 
 
-FIRST = [header_from_proto(items[0][0].header) for items in frames().values()]
+FIRST = [header_from_proto(items[0][0].header, NAMED) for items in frames().values()]
 
 
 @given(st.sampled_from(FIRST), any_messages().of(feedback_pb2.SendFeedbackRequest.DESCRIPTOR))
 def test_feedback(first, request):
     try:
-        feedback = check_feedback(request, first, LINK)
+        feedback = check_feedback(request, [first], LINK)
     except InvalidInput as error:
         short(error)
         return
-    counts = {segment.kind: segment.element_count for segment in first.segments}
     for kind, spans in feedback.wanted.items():
         there = spans_to_positions(spans)
-        assert len(there) and (np.diff(there) > 0).all() and 0 <= there[0] <= there[-1] < counts[kind]
+        assert len(there) and (np.diff(there) > 0).all() and 0 <= there[0] <= there[-1] < grid_limit(first, kind)
 
 
 @given(any_messages().of(transmitter_pb2.TransmitRequest.DESCRIPTOR))
@@ -109,7 +186,7 @@ def test_pictures(data):
 
 @pytest.mark.parametrize("codec", ["jpeg", "jpeg2000", "webp", "avif"])
 def test_files(codec):
-    first = header_from_proto(frames()[f"{codec}_0"][0][0].header)
+    first = header_from_proto(frames()[f"{codec}_0"][0][0].header, NAMED)
 
     @given(st.one_of(damaged(st.sampled_from([files()[codec.upper()], files()["PNG"]])), images()), st.integers(0, 9))
     def check(data, lost):
@@ -147,7 +224,7 @@ def test_channels(profile, message):
     except InvalidInput as error:
         short(error)
         return
-    assert len(batch) == len(message.length_bytes) and all(
+    assert len(batch) == len(message.sequence) and all(
         0 <= score.events <= score.trials and score.variance >= 0 for score in impairer.event_counts()
     )
 

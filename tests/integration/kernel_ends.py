@@ -16,7 +16,8 @@ from gocom.common.packetizer import depacketize, packetize
 from gocom.common.pipeline import sampler_generator
 from gocom.common.systems import SYSTEMS
 from gocom.common.types import Budget, Goal, LinkSettings
-from gocom.common.wire.frame_messages import header_to_proto, make_parameters
+from gocom.common.wire.frame_headers import header_to_proto
+from gocom.common.wire.frame_messages import make_parameters
 
 LINK = LinkSettings(max_payload_bytes=64)
 
@@ -45,7 +46,7 @@ def receive(messages):
 
 def _received(message, decoder):
     header, batch = packetize(message, LINK)
-    arrived = depacketize(header, batch.select(np.arange(len(batch)) % 5 != 3), len(batch), LINK)
+    arrived = depacketize(header, batch.select(np.arange(len(batch)) % 5 != 3), LINK)
     *_, final = decoder.reconstruct([arrived], generator=sampler_generator(0, 0, 0))
     exact = {
         "header": header_to_proto(header).SerializeToString(deterministic=True), "payload": batch.payload,

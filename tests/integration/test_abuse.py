@@ -10,9 +10,10 @@ import grpc
 import numpy as np
 import pytest
 from PIL import Image
-from toy_world import kinds, opening, png, refused, request, toy_round
+from toy_world import NAMED, kinds, opening, png, refused, request, toy_round
 
 from gocom.common.byte_account import frame_items
+from gocom.common.entropy.element_set_code import pack_spans
 from gocom.common.packetizer import packetize
 from gocom.common.systems.classical import ClassicalHeader
 from gocom.common.types import ElementCoding, GoMessage, LinkSettings, Segment
@@ -20,6 +21,7 @@ from gocom.common.wire.frame_messages import link_to_proto
 from gocom.v1 import (
     feedback_pb2,
     link_pb2,
+    link_pb2_grpc,
     receiver_pb2,
     transmitter_pb2,
 )
@@ -142,30 +144,86 @@ def outcomes(responses):
     return {r.outcome.frame_index: r.outcome for r in responses if r.HasField("outcome")}
 
 
-@pytest.mark.parametrize(
-    "field", [{"element_count": 1 << 31}, {"source_packets": 1 << 31}, {"repair_packets": 1 << 31},
-              {"element_count": 8 << 20, "source_packets": 129}, {"source_packets": 1 << 16, "element_count": 1 << 16},
-              {"withheld_count": 1 << 31}, {"resent": b"\xff" * 60_000}],
-    ids=["elements", "packets", "repair", "8 Mi elements", "64 Ki packets", "withheld", "set"],
-)  # fmt: skip
-async def test_headers_that_announce_too_much(world, field):
+LAST = pack_spans(np.array([[(1 << 24) - 1, 1]]))
+"""A set of the last element that a segment can have, in five bytes."""
+HUGE_HEADERS = {
+    "elements": {"element_count": [1 << 31]},
+    "packets": {"source_packets": [1 << 31]},
+    "repair": {"repair_packets": [1 << 31]},
+    "8 Mi elements": {"element_count": [8 << 20], "source_packets": [129]},
+    "64 Ki packets": {"source_packets": [1 << 16], "element_count": [1 << 16]},
+    "withheld": {"segments": [{"withheld_count": 1 << 31}]},
+    "set": {"segments": [{"resent": b"\xff" * 60_000}], "element_count": []},
+    "far element": {"segments": [{"resent": LAST}], "element_count": [], "source_packets": [1]},
+    "many columns": {"element_count": [1] * (2 << 20)},
+    "many packets": {"source_packets": [1] * (2 << 20)},
+    "many segments": {"segments": [{}] * (1 << 18)},
+    "requested": {"segments": [{"as_requested": True}], "element_count": [8 << 20], "source_packets": [129]},
+}
+
+
+@pytest.mark.parametrize("name", HUGE_HEADERS)
+async def test_headers_that_announce_too_much(world, name):
     """The frame is refused by itself, before anything is set aside for it."""
     await world.receiver(max_frame_packets=1 << 15, max_frame_bytes=1 << 22)
     await world.send(opening("before"), *toy_round(0))
-    header = link_pb2.SendRequest()
-    header.CopyFrom(toy_round(0)[0])
-    for name, value in field.items():
-        setattr(header.header.segments[0], name, value)
-    end = link_pb2.SendRequest(end=link_pb2.FrameEnd(packet_count=header.header.segments[0].source_packets))
-    with memory_at_most(16):
+    header = huge(name)
+    end = link_pb2.SendRequest(end=link_pb2.FrameEnd())
+    with memory_at_most(16 + 3 * header.ByteSize() / MIB):
         ended = outcomes(await world.send(opening(), header, end, *toy_round(1)))
     assert ended[0].status == REFUSED and ended[0].reason
     assert ended[1].status == link_pb2.FRAME_STATUS_RECONSTRUCTED
 
 
+def huge(name):
+    """A header of frame 0 with some of its fields replaced."""
+    header = link_pb2.SendRequest()
+    header.CopyFrom(toy_round(0)[0])
+    for field in HUGE_HEADERS[name]:
+        header.header.ClearField(field)
+    header.header.MergeFrom(link_pb2.FrameHeader(**HUGE_HEADERS[name]))
+    return header
+
+
+@pytest.mark.parametrize("name", ["packets", "many columns", "many packets", "many segments"])
+async def test_headers_that_announce_too_much_at_an_emulator(world, name):
+    """It sets nothing aside either, and refuses what it has to count."""
+    await world.receiver(max_frame_packets=1 << 15, max_frame_bytes=1 << 22)
+    emulator = await world.emulator()
+    link = link_pb2_grpc.LinkServiceStub(await world.channel(emulator.address))
+    [response async for response in link.Send(iter([opening("before"), *toy_round(0)]), timeout=20)]
+    header = huge(name)
+    end = link_pb2.SendRequest(end=link_pb2.FrameEnd())
+    with memory_at_most(24 + 5 * header.ByteSize() / MIB):
+        call = link.Send(iter([opening(), header, end]), timeout=20)
+        if name == "many columns":  # of elements, which are no matter to it
+            ended = outcomes([response async for response in call])
+            assert ended[0].status == REFUSED
+        else:
+            code, details = await refused(_read(call))
+            assert code == grpc.StatusCode.INVALID_ARGUMENT and details.startswith("header"), details
+    responses = [r async for r in link.Send(iter([opening("after"), *toy_round(0)]), timeout=20)]
+    assert responses[-1].outcome.status == link_pb2.FRAME_STATUS_RECONSTRUCTED
+
+
+async def _read(call):
+    return [response async for response in call]
+
+
+async def test_an_opening_of_many_segments_does_not_slow_down_its_headers(world):
+    """Each header, of no more than its frame index, would take up all of them again."""
+    await world.receiver()
+    emulator = await world.emulator()
+    many = opening(defaults=link_pb2.FrameDefaults(segments=[{}] * (1 << 18)))
+    for stub in (world.link, link_pb2_grpc.LinkServiceStub(await world.channel(emulator.address))):
+        code, details = await refused(_read(stub.Send(iter([many, *toy_round(0)]), timeout=20)))
+        assert code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNIMPLEMENTED)
+        assert details.startswith(("defaults.segments: 262144", "codec: no '(none)'")), details
+
+
 def both_options():
     message = request(0)
-    message.jpeg.quality, message.jpeg.target_bytes = 50, 3000
+    message.codec.jpeg.quality, message.codec.jpeg.target_bytes = 50, 3000
     return message
 
 
@@ -173,7 +231,7 @@ def newer_codec():
     """A request whose codec only a newer protocol knows."""
     message = request(0)
     message.ClearField("codec")
-    return transmitter_pb2.TransmitRequest.FromString(message.SerializeToString() + b"\xaa\x02\x00")
+    return transmitter_pb2.TransmitRequest.FromString(message.SerializeToString() + b"\xfa\x01\x03\xc2\x02\x00")
 
 
 CONTRADICTIONS = {
@@ -210,11 +268,19 @@ async def test_streams_cut_and_spliced(world):
     (ack,) = (r.ack for r in responses if r.HasField("ack") and r.ack.frame_index == 0)
     assert ack.packets_received == 0
     assert outcomes(responses)[1].status == link_pb2.FRAME_STATUS_RECONSTRUCTED
-    # The end of another frame, and a frame in the middle of another.
-    short_end = link_pb2.SendRequest(end=link_pb2.FrameEnd(packet_count=1))
-    responses = await world.send(opening("u"), header, *batches, short_end, toy_round(2)[0], *toy_round(1))
+    # Frames in the middle of others.
+    responses = await world.send(opening("u"), header, *batches, toy_round(2)[0], *toy_round(1))
     assert outcomes(responses)[0].status == outcomes(responses)[2].status == REFUSED
     assert outcomes(responses)[1].status == link_pb2.FRAME_STATUS_RECONSTRUCTED
+    # Packets beyond those that the header announced, and an end before the last ones came.
+    beyond = link_pb2.SendRequest()
+    beyond.CopyFrom(batches[-1])
+    beyond.batch.sequence[:] = [number + 8 for number in batches[-1].batch.sequence]
+    for sent, received in (([*batches, beyond], 8), (batches[:1], 4)):
+        responses = await world.send(opening(f"v{received}"), header, *sent, end, *toy_round(1))
+        (ack,) = (r.ack for r in responses if r.HasField("ack") and r.ack.frame_index == 0)
+        assert ack.packets_received == received
+        assert [outcomes(responses)[index].status for index in (0, 1)] == 2 * [link_pb2.FRAME_STATUS_RECONSTRUCTED]
 
 
 async def test_a_client_that_reads_no_events_costs_what_is_open(world):
@@ -238,13 +304,14 @@ def noisy_file(index):
     """A frame of a jpeg whose picture makes a PNG of 0.7 MiB."""
     data = np.frombuffer(saved(Image.fromarray(NOISE), "JPEG", quality=30), np.uint8).astype(np.int64)
     segment = Segment(0, data, np.ones(len(data), np.float32), ElementCoding.FIXED)
-    return frame_items(*packetize(GoMessage("jpeg", ClassicalHeader(), 512, 512, (segment,), index), WIDE), 4)
+    message = GoMessage("jpeg", ClassicalHeader(), 512, 512, (segment,), index, position=NAMED)
+    return frame_items(*packetize(message, WIDE), 4)
 
 
 async def test_a_subscriber_that_does_not_read_costs_what_is_kept(world):
     """48 MiB of pictures, of which eight are kept."""
     await world.receiver(keep_frames=8)
-    start = link_pb2.SendRequest(open=link_pb2.SessionOpen(session_id="s", link=link_to_proto(WIDE)))
+    start = opening(link=link_to_proto(WIDE))
     call = world.pictures.Subscribe(receiver_pb2.SubscribeRequest(session_id="s", previews=True), timeout=60)
     await call.initial_metadata()
     await world.send(start, *noisy_file(0))

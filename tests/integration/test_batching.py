@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from toy_codec import ToyDecoder
-from toy_world import LINK, opening, toy_round
+from toy_world import DEFAULTS, LINK, opening, toy_round
 
 from gocom.common.codec_worker import CodecWorker
 from gocom.common.settings import ReceiverSettings
@@ -60,7 +60,7 @@ class Ends:
                 yield item
 
         record = self.store.hold(name, writer=True)
-        session = LinkSession(name, LINK, 0, record, self.dependencies)
+        session = LinkSession(name, LINK, DEFAULTS, 0, record, self.dependencies)
         self.tasks.append(asyncio.create_task(session.read(requests())))
         return session, record
 

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from gocom.channel_emulator.chain import Chain, frame_info
+from gocom.channel_emulator.chain import Chain
+from gocom.channel_emulator.fault_bases.fault import FrameInfo
+from gocom.channel_emulator.proxy.header_reader import HeaderReader
 from gocom.channel_emulator.service import serve
 from gocom.common.channel_spec import parse_spec
 from gocom.common.crc32c import checksums
@@ -24,11 +26,12 @@ from gocom.common.rpc.call_status import CallStatus
 from gocom.common.rpc.client_channels import open_channel
 from gocom.common.rpc.server import RunningServer
 from gocom.common.settings import ChannelSettings
+from gocom.common.wire.frame_headers import WIRE_VERSION
 from gocom.common.wire.packet_batches import batch_from_proto, batch_to_proto
-from gocom.v1 import channel_pb2, channel_pb2_grpc, link_pb2, link_pb2_grpc
+from gocom.v1 import channel_pb2, channel_pb2_grpc, codecs_pb2, link_pb2, link_pb2_grpc
 
 PACKETS = 300
-OPEN = link_pb2.SendRequest(open=link_pb2.SessionOpen(session_id="s1"))
+OPEN = link_pb2.SendRequest(open=link_pb2.SessionOpen(session_id="s1", wire_version=WIRE_VERSION))
 
 
 class Sink(link_pb2_grpc.LinkServiceServicer):
@@ -125,19 +128,25 @@ async def net() -> AsyncIterator[Net]:
 def packets(frame_index: int, count: int = PACKETS) -> PacketBatch:
     index, ones = np.arange(count, dtype=np.int64), np.ones(count, np.int64)
     batch = PacketBatch(
-        (np.arange(count * 40) % 256).astype(np.uint8), ones * 40, index, index % 2, index, ones,
+        (np.arange(count * 40) % 256).astype(np.uint8), ones * 40, index, index, ones,
         np.zeros(count, np.uint32), np.ones(count, np.float32), np.zeros(count, bool),
     )  # fmt: skip
     batch.checksum = checksums(batch, frame_index, 0)
     return batch
 
 
-def header(frame_index: int) -> link_pb2.FrameHeader:
+def header(frame_index: int, count: int = PACKETS) -> link_pb2.FrameHeader:
+    """Of two segments, the first of which tolerates damage, with half of the packets each."""
     segments = [link_pb2.SegmentHeader(kind=0, damage_tolerant=True), link_pb2.SegmentHeader(kind=1)]
     # A codec the emulator has never heard of.
-    extension = link_pb2.FrameHeader().extension
-    extension.codec = "somebody_elses"
-    return link_pb2.FrameHeader(frame_index=frame_index, segments=segments, extension=extension)
+    codec = codecs_pb2.CodecHeader(extension={"codec": "somebody_elses"})
+    packets = [count // 2, count - count // 2]
+    return link_pb2.FrameHeader(frame_index=frame_index, segments=segments, codec=codec, source_packets=packets)
+
+
+def info(frame_index: int) -> FrameInfo:
+    """What faults know of such a frame."""
+    return HeaderReader(OPEN.open).read(header(frame_index))
 
 
 def frame(frame_index: int, batch_packets: int = 64) -> list[link_pb2.SendRequest]:
@@ -145,7 +154,7 @@ def frame(frame_index: int, batch_packets: int = 64) -> list[link_pb2.SendReques
     return [
         link_pb2.SendRequest(header=header(frame_index)),
         *(link_pb2.SendRequest(batch=batch_to_proto(part)) for part in parts),
-        link_pb2.SendRequest(end=link_pb2.FrameEnd(packet_count=PACKETS)),
+        link_pb2.SendRequest(end=link_pb2.FrameEnd()),
     ]
 
 
@@ -165,7 +174,7 @@ async def test_wire_and_in_process_chain_agree_whatever_the_batching(profile: st
         await net.send(OPEN, *frame(0), *frame(1, batch_packets=7))
         chain = Chain.from_profile(parse_spec(profile, 5))
         for index, arrived in enumerate(net.sink.frames()):
-            left = chain.apply(packets(index), frame_info(header(index)))
+            left = chain.apply(packets(index), info(index))
             expected = left.select(~left.erased)
             assert np.array_equal(arrived.sequence, expected.sequence)
             assert np.array_equal(arrived.payload, expected.payload)
@@ -198,6 +207,11 @@ async def test_a_frame_keeps_the_profile_it_began_with(net: Net) -> None:
 HEADER, BATCH, *_, END = frame(0)
 
 
+def with_packets(count: int) -> link_pb2.SendRequest:
+    """A header that announces so many packets."""
+    return link_pb2.SendRequest(header=header(0, count))
+
+
 @pytest.mark.parametrize(
     ("items", "message"),
     [
@@ -211,7 +225,26 @@ HEADER, BATCH, *_, END = frame(0)
         ([OPEN, link_pb2.SendRequest()], "item: not set; there are open, header, batch, end"),
         (
             [OPEN, HEADER, link_pb2.SendRequest(batch=link_pb2.PacketBatch(payload=b"x", length_bytes=[1]))],
-            "batch.sequence: 0 entries for 1 packets",
+            "batch.length_bytes: 1 entries for 0 packets",
+        ),
+        (
+            [OPEN, with_packets(PACKETS - 1), *frame(0)[1:]],
+            "batch.sequence: 299 is not below 299, the number of packets",
+        ),
+        ([OPEN, with_packets(0), *frame(0)[1:]], "batch.sequence: 63 is not below 0, the number of packets that the"),
+        ([OPEN, with_packets(65_537)], "header: 65537 packets are more than 65536"),
+        ([OPEN, with_packets(2**32)], "header: 4294967296 packets are more than 65536"),
+        (
+            [OPEN, link_pb2.SendRequest(header=link_pb2.FrameHeader(source_packets=[1]))],
+            "header.source_packets: 1 entries for 0 segments",
+        ),
+        (
+            [OPEN, link_pb2.SendRequest(header=link_pb2.FrameHeader(round=3))],
+            "header.frame_index: missing in round 3; only a first round may leave it out",
+        ),
+        (
+            [OPEN, link_pb2.SendRequest(header=link_pb2.FrameHeader(segments=257 * [{}]))],
+            "header.segments: 257 are more than 256",
         ),
     ],
 )
@@ -219,6 +252,40 @@ async def test_items_out_of_order_are_named(net: Net, items: list[link_pb2.SendR
     with pytest.raises(grpc.aio.AioRpcError, match=message) as caught:
         await net.send(*items)
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("version", [0, 1, 3])
+async def test_another_version_of_the_wire_is_refused_by_name(net: Net, version: int) -> None:
+    opening = link_pb2.SendRequest(open=link_pb2.SessionOpen(session_id="s1", wire_version=version))
+    words = f"wire_version: the transmitter speaks 0.{version or 1}, this end 0.2; run the same version of gocom"
+    with pytest.raises(grpc.aio.AioRpcError, match=words) as caught:
+        await net.send(opening, *frame(0))
+    assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+    assert not net.sink.items
+
+
+async def test_what_headers_leave_out_is_in_the_opening(net: Net) -> None:
+    """The fate of packets is that of frames whose headers say everything, and so is what is counted."""
+    await net.set("bit_flip:rate=1e-3,damage=deliver+packet_erasure:rate=0.5,segment=1", 5)
+    said = [OPEN, *frame(0), *frame(1), *frame(5)]
+    await net.send(*said)
+    expected = net.sink.frames()
+    assert [len(batch) > PACKETS // 2 for batch in expected] == [True] * 3
+    net.sink.items.clear()
+    full = header(0)
+    defaults = link_pb2.FrameDefaults(segments=full.segments, codec=full.codec)
+    opening = link_pb2.SessionOpen(session_id="s1", wire_version=WIRE_VERSION, defaults=defaults)
+    left_out = [link_pb2.SendRequest(open=opening)]
+    for index in (0, 1, 5):
+        short = link_pb2.FrameHeader(source_packets=full.source_packets)
+        if index == 5:
+            short.frame_index = 5
+        left_out += [link_pb2.SendRequest(header=short), *frame(index)[1:]]
+    responses = await net.send(*left_out)
+    assert len(responses) == 4
+    for one, other in zip(net.sink.frames(), expected, strict=True):
+        assert np.array_equal(one.sequence, other.sequence) and np.array_equal(one.payload, other.payload)
+        assert np.array_equal(one.checksum, other.checksum)
 
 
 async def test_the_next_hops_error_comes_through(net: Net) -> None:

@@ -8,9 +8,9 @@ import time
 import grpc
 import numpy as np
 import pytest
-from test_channel_service import OPEN, PACKETS, Net, frame, header, packets, rest_of, start_net
+from test_channel_service import OPEN, PACKETS, Net, frame, info, packets, rest_of, start_net
 
-from gocom.channel_emulator.chain import Chain, frame_info
+from gocom.channel_emulator.chain import Chain
 from gocom.channel_emulator.fault_bases.timed_fault import TimedBatch
 from gocom.channel_emulator.proxy import delay_line, delayed_batch
 from gocom.common.channel_spec import parse_spec
@@ -39,7 +39,7 @@ def batches(net: Net) -> list[tuple[float, PacketBatch]]:
 
 def expected(spec: str, seed: int, index: int) -> TimedBatch:
     chain = Chain.from_profile(parse_spec(spec, seed))
-    return chain.impairer(frame_info(header(index))).apply_timed(packets(index))
+    return chain.impairer(info(index)).apply_timed(packets(index))
 
 
 async def test_packets_take_the_time_drawn_for_them() -> None:
@@ -239,7 +239,7 @@ async def test_copies_of_large_batches_fit_the_next_hop() -> None:
     count, size = 46, 65_000
     index, ones = np.arange(count, dtype=np.int64), np.ones(count, np.int64)
     large = PacketBatch(
-        np.zeros(count * size, np.uint8), ones * size, index, ones * 0, index, ones,
+        np.zeros(count * size, np.uint8), ones * size, index, index, ones,
         np.ones(count, np.uint32), (index / 3).astype(np.float32), np.zeros(count, bool),
     )  # fmt: skip
     async with start_net("duplicate:rate=1,copies=8") as net:

@@ -14,6 +14,7 @@ import pytest
 from gocom.client.local_stack import LocalStack
 from gocom.common.packet_batch import PacketBatch
 from gocom.common.rpc.client_channels import open_channel
+from gocom.common.wire.frame_headers import WIRE_VERSION
 from gocom.common.wire.packet_batches import batch_to_proto
 from gocom.v1 import link_pb2, link_pb2_grpc
 
@@ -43,7 +44,7 @@ def batches() -> list[link_pb2.SendRequest]:
     for start in range(0, PACKETS, BATCH):
         sequence = np.arange(start, start + BATCH)
         batch = PacketBatch(
-            rng.integers(0, 256, BATCH * PAYLOAD_BYTES, dtype=np.uint8), ones * PAYLOAD_BYTES, sequence, ones * 0,
+            rng.integers(0, 256, BATCH * PAYLOAD_BYTES, dtype=np.uint8), ones * PAYLOAD_BYTES, sequence,
             sequence, ones, np.zeros(BATCH, np.uint32), np.ones(BATCH, np.float32), np.zeros(BATCH, bool),
         )  # fmt: skip
         result.append(link_pb2.SendRequest(batch=batch_to_proto(batch)))
@@ -51,13 +52,14 @@ def batches() -> list[link_pb2.SendRequest]:
 
 
 async def send(address: str, first: int, frames: int) -> None:
-    parts, end = batches(), link_pb2.SendRequest(end=link_pb2.FrameEnd(packet_count=PACKETS))
+    parts, end = batches(), link_pb2.SendRequest(end=link_pb2.FrameEnd())
 
     def items() -> Any:
-        yield link_pb2.SendRequest(open=link_pb2.SessionOpen(session_id="memory"))
+        defaults = link_pb2.FrameDefaults(segments=[link_pb2.SegmentHeader(damage_tolerant=True)])
+        opening = link_pb2.SessionOpen(session_id="memory", wire_version=WIRE_VERSION, defaults=defaults)
+        yield link_pb2.SendRequest(open=opening)
         for index in range(first, first + frames):
-            segments = [link_pb2.SegmentHeader(damage_tolerant=True)]
-            yield link_pb2.SendRequest(header=link_pb2.FrameHeader(frame_index=index, segments=segments))
+            yield link_pb2.SendRequest(header=link_pb2.FrameHeader(frame_index=index, source_packets=[PACKETS]))
             yield from parts
             yield end
 

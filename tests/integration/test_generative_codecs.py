@@ -39,7 +39,7 @@ def received(sent, lost=0.3, seed=0):
     """What a channel leaves of it."""
     header, batch = packetize(sent, LINK)
     kept = np.random.default_rng(seed).random(len(batch)) >= lost
-    return depacketize(header, batch.select(kept), len(batch), LINK)
+    return depacketize(header, batch.select(kept), LINK)
 
 
 def made(codec, rounds, seed=0):
@@ -98,7 +98,7 @@ def test_twenty_damaged_frames_through_the_whole_decoder(codec, photo, name):
         flips = rng.integers(0, 256, len(batch.payload)) * (rng.random(len(batch.payload)) < rng.choice([0.02, 1]))
         batch.payload = batch.payload ^ flips.astype(np.uint8)
         batch.checksum = checksums(batch, 0, 0)
-        made(codec, [depacketize(header, batch, len(batch), LINK)])
+        made(codec, [depacketize(header, batch, LINK)])
 
 
 def strange(first, later):

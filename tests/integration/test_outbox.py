@@ -63,7 +63,9 @@ async def test_how_often_a_frame_was_begun_is_kept(opened):
     assert await again.pending() == {"s": {1: 3}}
 
 
-async def test_a_file_of_the_format_before_is_taken_over(opened, tmp_path):
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_file_of_a_format_before_is_refused_by_name_and_left_alone(opened, tmp_path, version):
+    """Its requests are those of another protocol."""
     path = tmp_path / "old.sqlite"
     with sqlite3.connect(path) as database:
         database.execute(
@@ -72,10 +74,17 @@ async def test_a_file_of_the_format_before_is_taken_over(opened, tmp_path):
         )
         data = request(4).SerializeToString()
         database.execute("INSERT INTO frames (session, frame, request) VALUES ('s', 4, ?)", (data,))
-        database.execute("PRAGMA user_version = 1")
+        database.execute(f"PRAGMA user_version = {version}")
     database.close()
-    box = await opened(path)
-    assert await box.pending() == {"s": {4: 0}} and await box.request("s", 4) == request(4)
+    words = (
+        rf"old\.sqlite: format {version}, written by an earlier version of gocom; this one reads format 3\. Let that"
+    )
+    with pytest.raises(NotReady, match=words):
+        await opened(path)
+    with sqlite3.connect(path) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (version,)
+        assert database.execute("SELECT session, frame, request FROM frames").fetchall() == [("s", 4, data)]
+    database.close()
 
 
 async def test_a_refused_frame_is_known_as_ended(opened):
@@ -137,7 +146,7 @@ async def test_a_file_that_is_none_of_ours_is_named(opened, tmp_path):
     with sqlite3.connect(path) as database:
         database.execute("PRAGMA user_version = 7")
     database.close()
-    with pytest.raises(NotReady, match="format 7, this version reads 2"):
+    with pytest.raises(NotReady, match="format 7, written by a later version of gocom; this one reads format 3"):
         await opened(path)
 
 

@@ -144,7 +144,7 @@ async def test_feedback_is_idempotent(world):
     ask = feedback_pb2.SendFeedbackRequest(session_id="s", frame_index=0, round=0)
     ask.wanted.add(kind=0, elements=pack_spans(np.array([[0, 5]])))
     beyond = feedback_pb2.SendFeedbackRequest(session_id="s", frame_index=0, round=0)
-    beyond.wanted.add(kind=0, elements=pack_spans(np.array([[250, 7]])))
+    beyond.wanted.add(kind=0, elements=pack_spans(np.array([[(1 << 24) - 1, 2]])))
 
     assert not (await world.feedback.SendFeedback(ask)).will_send
     call = world.images.Transmit(timeout=20)
@@ -180,16 +180,80 @@ async def test_items_of_no_frame_end_the_stream(world):
         assert code == grpc.StatusCode.INVALID_ARGUMENT and details.startswith(field), (field, code, details)
     code, _ = await refused(world.send(opening(session="x" * 65)))
     assert code == grpc.StatusCode.INVALID_ARGUMENT
+    further = link_pb2.SendRequest(header=link_pb2.FrameHeader(round=1, rounds={"max_rounds": 2}))
+    code, details = await refused(world.send(opening("t"), *toy_round(), further))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert details.startswith("header.frame_index: missing in round 1")
+
+
+@pytest.mark.parametrize("version", [0, 1, 3])
+async def test_another_version_of_the_wire_is_refused_by_name(world, version):
+    await world.receiver()
+    code, details = await refused(world.send(opening(wire_version=version), *toy_round()))
+    assert code == grpc.StatusCode.FAILED_PRECONDITION
+    assert details.startswith(f"wire_version: the transmitter speaks 0.{version or 1}, this end 0.2; run the same")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"width_px": 63}, "width_px: 63 is not in 64 to 1024"),
+        ({"codec": {"extension": {"codec": "nobody"}}}, "codec: no 'nobody'"),
+        ({"segments": [{}, {}]}, "segments: 2, toy has 1"),
+        ({"segments": [{"as_requested": True}]}, "defaults.segments: hold kind, coding and damage_tolerant only"),
+        ({"rounds": {"max_rounds": 65}}, "max_rounds: 65 is more than 64"),
+    ],
+)
+async def test_an_opening_that_is_not_valid_is_refused_by_name(world, change, words):
+    await world.receiver()
+    good = opening()
+    for field in change:
+        good.open.defaults.ClearField(field)
+    good.open.defaults.MergeFrom(link_pb2.FrameDefaults(**change))
+    code, details = await refused(world.send(good, *toy_round()))
+    assert code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED) and details.startswith(words)
+
+
+async def test_frames_follow_one_another_without_being_named(world):
+    """A frame that is refused counts, and a further round, or the end of another frame, does not."""
+    await world.receiver()
+    rounds = [toy_round(index) for index in range(4)]
+    rounds[1][0].header.rounds.max_rounds = 65
+    for header, *_ in rounds:
+        header.header.ClearField("frame_index")
+    responses = await world.send(opening(), *(item for items in rounds for item in items), *toy_round(9))
+    told = {r.outcome.frame_index: r.outcome.status for r in responses if r.HasField("outcome")}
+    assert told.pop(1) == link_pb2.FRAME_STATUS_REFUSED
+    assert told == dict.fromkeys((0, 2, 3, 9), link_pb2.FRAME_STATUS_RECONSTRUCTED)
+
+
+async def test_no_frame_follows_the_last_one_that_there_can_be(world):
+    await world.receiver()
+    last, following = (1 << 32) - 1, toy_round(0)
+    following[0].header.ClearField("frame_index")
+    code, details = await refused(world.send(opening(), *toy_round(last), *following))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert details.startswith("header.frame_index: missing after frame 4294967295")
+    responses = await world.send(opening("t"), *toy_round(last))
+    assert responses[-1].outcome.frame_index == last
+    assert responses[-1].outcome.status == link_pb2.FRAME_STATUS_RECONSTRUCTED
 
 
 async def test_a_frame_that_is_not_valid_is_refused_alone(world):
     await world.receiver()
-    header, *batches, _ = toy_round()
-    wrong_end = link_pb2.SendRequest(end=link_pb2.FrameEnd(packet_count=99))
+    header, *batches, end = toy_round()
+    more, unknown, nameless = link_pb2.SendRequest(), link_pb2.SendRequest(), link_pb2.SendRequest()
+    for message in (more, unknown, nameless):
+        message.CopyFrom(header)
+    more.header.source_packets[:] = [300]
+    unknown.header.codec.extension.codec = "nobody"
+    nameless.header.round, nameless.header.rounds.max_rounds = 1, 2
     bad = {
-        "end.packet_count": [header, *batches, wrong_end],
+        "header.source_packets of 'values': 300": [more, *batches, end],
         "header: comes before the end": [header],
-        "header.round": toy_round(round_=1),
+        "header.round: 1 is not below": toy_round(round_=1),
+        "header.round: 1 of frame 0": [nameless, *batches, end],
+        "codec: no 'nobody'": [unknown, *batches, end],
     }
     for number, (field, items) in enumerate(bad.items()):
         responses = await world.send(opening(session=f"s{number}"), *items, *toy_round(5))
@@ -294,6 +358,52 @@ async def test_a_promise_that_is_not_kept_ends_in_what_there_is(world):
     assert [r.WhichOneof("item") for r in responses] == ["accepted", "ack", "outcome"]
     assert responses[-1].outcome.rounds == 1 and liar.calls == 1
     assert responses[-1].outcome.status == link_pb2.FRAME_STATUS_RECONSTRUCTED
+
+
+async def test_a_later_round_of_another_size_is_none_of_the_frame(world):
+    class Promising(feedback_pb2_grpc.FeedbackServiceServicer):
+        async def SendFeedback(self, request, context):
+            return feedback_pb2.SendFeedbackResponse(will_send=True)
+
+    address = await world.bare(feedback_pb2_grpc.add_FeedbackServiceServicer_to_server, Promising())
+    await world.receiver(feedback_address=address, feedback_timeout_s=20)
+    header, _lost, *rest = toy_round(max_rounds=3)
+    later = toy_round(round_=1, max_rounds=3, count=5, spans=np.array([[0, 5]]))
+    later[0].header.width_px = 256
+    call = world.link.Send(timeout=20)
+    for item in (opening(), header, *rest):
+        await call.write(item)
+    assert [(await call.read()).WhichOneof("item") for _ in range(2)] == ["accepted", "ack"]
+    for item in later:
+        await call.write(item)
+    outcome = (await call.read()).outcome
+    assert (outcome.status, outcome.rounds) == (link_pb2.FRAME_STATUS_RECONSTRUCTED, 1), "by what there is without it"
+    call.cancel()
+
+
+async def test_frames_of_a_session_may_differ_from_its_first(world):
+    """In size, codec, options, rounds and order of their indices; the toy's encoder knows nothing of the session."""
+    await world.all()
+    jpeg = request(9, image=png(192))
+    jpeg.codec.jpeg.quality = 30
+    requests = [
+        request(4), request(5), request(2, image=png(64)), jpeg, request(10, options={"decode": "all"}),
+        request(11, max_rounds=3), request(12, image=png(200)), request(3),
+    ]  # fmt: skip
+    events = await world.transmit(*requests)
+    indices = [r.frame_index for r in requests]
+    assert [e.frame_index for e in events if e.HasField("completed")] == indices, events
+    pictures = [p.reconstruction for p in await world.subscribe(len(requests))]
+    sides = {p.frame_index: Image.open(io.BytesIO(p.image_png)).size for p in pictures}
+    assert sides == dict(zip(indices, [(n, n) for n in (128, 128, 64, 192, 128, 128, 200, 128)], strict=True))
+    sent = {e.frame_index: e.sent.bytes for e in events if e.HasField("sent")}
+    # The opening says what the first frame is like: of those alike, only the index is said where it does not follow.
+    assert [sent[index].header_bytes for index in (4, 5, 3)] == [13, 11, 13]
+    assert min(sent[index].header_bytes for index in (2, 9, 10, 11, 12)) > 13
+    assert len({b.handshake_bytes for b in sent.values()}) == 1 and sent[4].handshake_bytes > 20
+    for cost in sent.values():
+        assert cost.total_bytes == cost.header_bytes + sum(s.bytes for s in cost.segments)
+        assert 0 < cost.payload_bytes < cost.total_bytes
 
 
 async def test_drain_lets_frames_finish(world):

@@ -19,11 +19,12 @@ from gocom.common.packet_batch import PacketBatch
 from gocom.common.rpc.call_status import CallStatus
 from gocom.common.rpc.client_channels import open_channel
 from gocom.common.settings import ChannelSettings
+from gocom.common.wire.frame_headers import WIRE_VERSION
 from gocom.common.wire.packet_batches import batch_from_proto, batch_to_proto
 from gocom.v1 import channel_pb2, channel_pb2_grpc, link_pb2, link_pb2_grpc
 
 PACKETS, FRAMES, PAYLOAD_BYTES = 4000, 10, 8
-OPEN = link_pb2.SendRequest(open=link_pb2.SessionOpen(session_id="s1"))
+OPEN = link_pb2.SendRequest(open=link_pb2.SessionOpen(session_id="s1", wire_version=WIRE_VERSION))
 
 
 class Sink(link_pb2_grpc.LinkServiceServicer):
@@ -78,15 +79,15 @@ def items() -> list[link_pb2.SendRequest]:
     """FRAMES frames of PACKETS packets of zeros."""
     index, ones = np.arange(PACKETS, dtype=np.int64), np.ones(PACKETS, np.int64)
     batch = PacketBatch(
-        np.zeros(PACKETS * PAYLOAD_BYTES, np.uint8), ones * PAYLOAD_BYTES, index, ones * 0, index, ones,
+        np.zeros(PACKETS * PAYLOAD_BYTES, np.uint8), ones * PAYLOAD_BYTES, index, index, ones,
         np.zeros(PACKETS, np.uint32), np.ones(PACKETS, np.float32), np.zeros(PACKETS, bool),
     )  # fmt: skip
     message = batch_to_proto(batch)
     result = [OPEN]
     for frame_index in range(FRAMES):
         segments = [link_pb2.SegmentHeader(damage_tolerant=True)]
-        head = link_pb2.FrameHeader(frame_index=frame_index, segments=segments)
-        end = link_pb2.FrameEnd(packet_count=PACKETS)
+        head = link_pb2.FrameHeader(frame_index=frame_index, segments=segments, source_packets=[PACKETS])
+        end = link_pb2.FrameEnd()
         result.append(link_pb2.SendRequest(header=head))
         result += [link_pb2.SendRequest(batch=message), link_pb2.SendRequest(end=end)]
     return result

@@ -17,7 +17,17 @@ from gocom.common.packetizer import packetize
 from gocom.common.rpc.call_status import CallStatus
 from gocom.common.rpc.client_channels import open_channel
 from gocom.common.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
-from gocom.common.types import ElementCoding, GoMessage, LinkSettings, RoundSettings, Segment
+from gocom.common.types import (
+    ElementCoding,
+    FrameDefaults,
+    GoMessage,
+    LinkSettings,
+    RoundSettings,
+    Segment,
+    SegmentForm,
+    StreamPosition,
+)
+from gocom.common.wire.frame_headers import WIRE_VERSION, defaults_to_proto
 from gocom.common.wire.frame_messages import link_to_proto
 from gocom.v1 import (
     feedback_pb2_grpc,
@@ -30,6 +40,10 @@ from gocom.v1 import (
 )
 
 LINK = LinkSettings(max_payload_bytes=32)
+DEFAULTS = FrameDefaults(NAME, ToyHeader(), 128, 128, (SegmentForm(0, ElementCoding.FIXED),))
+"""What the sessions of `opening` say of their frames."""
+NAMED = StreamPosition(DEFAULTS, last_frame=-2)
+"""Where every header says which frame it is of, so that rounds may be put in any order."""
 SEND = "/gocom.v1.LinkService/Send"
 
 
@@ -47,6 +61,9 @@ def png(size=128):
 
 
 def request(index=0, *, session="s", image=None, codec=NAME, options=None, **fields):
+    of_rounds = set(link_pb2.RoundSettings.DESCRIPTOR.fields_by_name) & set(fields)
+    if of_rounds:
+        fields["rounds"] = {name: fields.pop(name) for name in of_rounds}
     message = transmitter_pb2.TransmitRequest(
         session_id=session,
         frame_index=index,
@@ -54,21 +71,24 @@ def request(index=0, *, session="s", image=None, codec=NAME, options=None, **fie
         link=link_to_proto(LINK),
         **fields,
     )
-    message.extension.codec = codec
-    message.extension.fields.update(options or {})
+    message.codec.extension.codec = codec
+    message.codec.extension.fields.update(options or {})
     return message
 
 
 def toy_round(index=0, round_=0, max_rounds=1, count=256, decode="picture", spans=None):
     elements = np.arange(count, dtype=np.int64) % 256
     segment = Segment(0, elements, np.ones(count, np.float32), ElementCoding.FIXED, spans=spans)
-    message = GoMessage(NAME, ToyHeader(decode=decode), 128, 128, (segment,), index, round_, RoundSettings(max_rounds))
+    message = GoMessage(
+        NAME, ToyHeader(decode=decode), 128, 128, (segment,), index, round_, RoundSettings(max_rounds), position=NAMED
+    )
     header, batch = packetize(message, LINK)
     return frame_items(header, batch, 4)
 
 
 def opening(session="s", **fields):
-    return link_pb2.SendRequest(open=link_pb2.SessionOpen(session_id=session, link=link_to_proto(LINK), **fields))
+    usual = {"link": link_to_proto(LINK), "wire_version": WIRE_VERSION, "defaults": defaults_to_proto(DEFAULTS)}
+    return link_pb2.SendRequest(open=link_pb2.SessionOpen(session_id=session, **(usual | fields)))
 
 
 class World:

@@ -18,7 +18,7 @@ def batch_of(sequence: np.ndarray) -> PacketBatch:
     count = len(sequence)
     ones = np.ones(count, np.int64)
     return PacketBatch(
-        np.zeros(20 * count, np.uint8), ones * 20, sequence, ones * 0, sequence, ones, np.zeros(count, np.uint32),
+        np.zeros(20 * count, np.uint8), ones * 20, sequence, sequence, ones, np.zeros(count, np.uint32),
         np.ones(count, np.float32), np.zeros(count, bool),
     )  # fmt: skip
 

@@ -26,7 +26,7 @@ def batch_of(length: npt.ArrayLike) -> PacketBatch:
     length = np.asarray(length, np.int64)
     index, ones = np.arange(len(length)), np.ones(len(length), np.int64)
     return PacketBatch(
-        np.zeros(length.sum(), np.uint8), length, index, ones * 0, index, ones,
+        np.zeros(length.sum(), np.uint8), length, index, index, ones,
         np.zeros(len(length), np.uint32), np.ones(len(length), np.float32), np.zeros(len(length), bool),
     )  # fmt: skip
 

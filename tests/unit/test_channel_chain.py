@@ -16,10 +16,14 @@ from gocom.channel_emulator.chain import Chain, NamedFault, frame_info
 from gocom.channel_emulator.fault_bases.fault import FrameInfo
 from gocom.channel_emulator.impairments.gilbert_elliott import GilbertElliott
 from gocom.channel_emulator.impairments.packet_erasure import PacketErasure
+from gocom.channel_emulator.proxy.header_reader import HeaderReader
 from gocom.channel_emulator.statistics import RoundCounts, Statistics
 from gocom.common.channel_spec import parse_spec
 from gocom.common.errors import InvalidInput, UnknownName
 from gocom.common.packet_batch import PacketBatch
+from gocom.common.systems.lami_go import LamiGoHeader
+from gocom.common.types import ElementCoding, FrameHeader, RoundSettings, SegmentHeader
+from gocom.common.wire.frame_headers import defaults_to_proto, header_to_proto, stream_position
 from gocom.v1 import channel_pb2, link_pb2
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +50,7 @@ class EveryNth(PacketFault):
 def batch_of(count: int, payload_bytes: int = 20) -> PacketBatch:
     index, ones = np.arange(count, dtype=np.int64), np.ones(count, np.int64)
     return PacketBatch(
-        np.zeros(count * payload_bytes, np.uint8), ones * payload_bytes, index, ones * 0, index, ones,
+        np.zeros(count * payload_bytes, np.uint8), ones * payload_bytes, index, index, ones,
         np.zeros(count, np.uint32), np.ones(count, np.float32), np.zeros(count, bool),
     )  # fmt: skip
 
@@ -188,14 +192,14 @@ def test_scores_of_bursty_flips_have_deviation_one_whatever_the_lengths() -> Non
 
 def test_a_lost_segment_is_counted_by_its_own_packets() -> None:
     chain = chain_of("packet_erasure:rate=1,segment=0+packet_erasure:rate=0.5", 2)
-    batch = replace(batch_of(90), segment=np.arange(90) % 3)
+    batch, info = batch_of(90), FrameInfo(segment_ends=(30, 55, 90))
     statistics = Statistics(chain)
-    impairer = chain.impairer(FrameInfo())
+    impairer = chain.impairer(info)
     left = impairer.apply(batch)
-    assert left.erased[::3].all() and not left.erased.all()
+    assert left.erased[:30].all() and not left.erased[30:].all()
     counts = RoundCounts()
     counts.add(batch, left)
-    statistics.add(FrameInfo(), counts, impairer.event_counts())
+    statistics.add(info, counts, impairer.event_counts())
     first, second = statistics.report(1).impairments
     assert (first.trials, first.events, first.measured_rate, first.z_score) == (30, 30, 1, 0)
     assert second.trials == 90
@@ -222,10 +226,16 @@ def test_nothing_measured_yet_is_zero() -> None:
     assert (entry.trials, entry.measured_rate, entry.z_score, entry.expected_rate) == (0, 0, 0, 0.2)
 
 
-def test_frame_info_reads_both_kinds_of_header() -> None:
-    segments = [link_pb2.SegmentHeader(), link_pb2.SegmentHeader(damage_tolerant=True)]
-    header = link_pb2.FrameHeader(frame_index=4, round=2, segments=segments)
-    assert frame_info(header) == FrameInfo(4, 2, (False, True))
+def test_frame_info_is_the_same_in_process_and_on_the_wire() -> None:
+    segments = (
+        SegmentHeader(0, 20, ElementCoding.FIXED, 1, 3), SegmentHeader(1, 1024, ElementCoding.FIXED, 10, 0, True),
+    )  # fmt: skip
+    header = FrameHeader("lami_go", LamiGoHeader(), 256, 256, segments, 4, 2, RoundSettings(3))
+    info = frame_info(header)
+    assert info == FrameInfo(4, 2, (False, True), (4, 14)) and info.packets == 14
+    assert [info.packets_of(segment) for segment in range(3)] == [(0, 4), (4, 14), (14, 14)]
+    opening = link_pb2.SessionOpen(defaults=defaults_to_proto(stream_position(header).defaults))
+    assert HeaderReader(opening).read(header_to_proto(header)) == info
 
 
 def run_python(code: str, **environment: str) -> str:
@@ -249,7 +259,7 @@ from gocom.channel_emulator.fault_bases.fault import FrameInfo
 from gocom.common.channel_spec import parse_spec
 from gocom.common.packet_batch import PacketBatch
 i = np.arange(6); o = np.ones(6, np.int64)
-batch = PacketBatch(np.zeros(6, np.uint8), o, i, o, i, o, o.astype(np.uint32), o.astype(np.float32), i < 0)
+batch = PacketBatch(np.zeros(6, np.uint8), o, i, i, o, o.astype(np.uint32), o.astype(np.float32), i < 0)
 chain = Chain.from_profile(parse_spec("every_nth:n=3"))
 print(chain.apply(batch, FrameInfo()).erased.tolist(), round(chain.csi(105).packet_erasure_rate, 3))
 try: Chain.from_profile(parse_spec("every_nth:m=3"))

@@ -25,13 +25,12 @@ PACKETS = 1_000_000
 RNG = CounterRng(2024, "0:test", 5, 1)
 
 
-def make_batch(count: int, payload_bytes: int = 8, segments: int = 1) -> PacketBatch:
+def make_batch(count: int, payload_bytes: int = 8) -> PacketBatch:
     index = np.arange(count, dtype=np.int64)
     batch = PacketBatch(
         payload=(np.arange(count * payload_bytes) % 251).astype(np.uint8),
         length=np.full(count, payload_bytes, np.int64),
         sequence=index,
-        segment=index % segments,
         first_element=index,
         element_count=np.ones(count, np.int64),
         checksum=np.zeros(count, np.uint32),
@@ -66,8 +65,9 @@ def z_of(fault: Fault, batch: PacketBatch, counted: tuple[int, int]) -> float:
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_agrees_with_closed_form_and_notices_a_wrong_parameter(name: str) -> None:
-    right, wrong = FAULTS[name]
-    batch = make_batch(PACKETS, segments=2)
+    frame = FrameInfo(segment_ends=(PACKETS // 2, PACKETS))
+    right, wrong = (fault.for_frame(frame) for fault in FAULTS[name])
+    batch = make_batch(PACKETS)
     counted = right.count(batch, right.draw(batch, RNG))
     assert counted[0] >= PACKETS / 2
     assert abs(z_of(right, batch, counted)) < 4
@@ -77,9 +77,9 @@ def test_agrees_with_closed_form_and_notices_a_wrong_parameter(name: str) -> Non
 @pytest.mark.parametrize("name", FAULTS)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_fate_does_not_depend_on_batching_or_order(name: str, seed: int) -> None:
-    fault, _ = FAULTS[name]
-    batch = make_batch(4000, payload_bytes=40, segments=2)
-    frame = FrameInfo(RNG.frame_index, RNG.round)
+    batch = make_batch(4000, payload_bytes=40)
+    frame = FrameInfo(RNG.frame_index, RNG.round, segment_ends=(1234, 4000))
+    fault = FAULTS[name][0].for_frame(frame)
     whole = fault.apply(batch, fault.draw(batch, RNG), frame)
     order = np.random.default_rng(seed).permutation(len(batch))
     parts = []
@@ -157,13 +157,19 @@ def test_gilbert_elliott_looks_back_across_windows() -> None:
 
 
 def test_a_segment_filter_leaves_the_fate_of_its_own_packets_as_it_is() -> None:
-    batch = make_batch(3000, segments=3)
+    batch, frame = make_batch(3000), FrameInfo(segment_ends=(500, 500, 1500, 3000))
     everywhere = PacketErasure(0.4).draw(batch, RNG)
-    chosen = PacketErasure(0.4, 2)
+    chosen = PacketErasure(0.4, 2).for_frame(frame)
     drawn = chosen.draw(batch, RNG)
-    assert np.array_equal(drawn, everywhere & (batch.segment == 2))
+    assert np.array_equal(drawn, everywhere & (batch.sequence >= 500) & (batch.sequence < 1500))
     assert chosen.count(batch, drawn) == (1000, drawn.sum())
-    assert not PacketErasure(1, 7).draw(batch, RNG).any()
+    for segment, packets in ((0, 500), (1, 0), (2, 1000), (3, 1500), (4, 0), (7, 0)):
+        one = PacketErasure(1, segment).for_frame(frame)
+        assert one.count(batch, one.draw(batch, RNG)) == (packets, packets)
+    # Of what is no frame of segments, such as feedback, all is of the first.
+    for segment, packets in ((0, 3000), (1, 0)):
+        one = PacketErasure(1, segment).for_frame(FrameInfo())
+        assert one.count(batch, one.draw(batch, RNG)) == (packets, packets)
     # What is to be expected of packets that are none of the segment's: the traffic is not known.
     assert (chosen.packet_erasure_rate(840), chosen.pair_erasure_rate(840)) == (0, 0)
 
@@ -203,13 +209,13 @@ def test_flips_erase_packets_at_the_reference_rate(rate: float, expected: float)
 
 @pytest.mark.parametrize("fault", BIT_FAULTS)
 def test_damage_is_delivered_only_where_it_is_tolerated(fault: Fault) -> None:
-    frame = FrameInfo(RNG.frame_index, RNG.round, (True, False))
-    batch = make_batch(300, 50, segments=3)  # segment 2 is none of the header's
+    frame = FrameInfo(RNG.frame_index, RNG.round, (True, False), (100, 200))
+    batch = make_batch(300, 50)  # those from 200 on are of none of the header's segments
     before = batch.payload.copy()
     out = fault.apply(batch, fault.draw(batch, RNG), frame)
     hit = np.array([a != b for a, b in zip(batch.payloads(), out.payloads(), strict=True)])
     assert 0 < hit.sum() < 300
-    assert np.array_equal(out.erased, hit & (batch.segment != 0))
+    assert np.array_equal(out.erased, hit & (batch.sequence >= 100))
     arrived = out.select(~out.erased)
     assert np.array_equal(arrived.checksum, checksums(arrived, frame.frame_index, frame.round))
     assert np.array_equal(batch.payload, before) and not batch.erased.any()

@@ -28,7 +28,7 @@ def chain_of(text: str, seed: int = 7) -> Chain:
 def batch_of(count: int, size: int = 40, power: np.ndarray | float = 1.0) -> PacketBatch:
     index, ones = np.arange(count, dtype=np.int64), np.ones(count, np.int64)
     return PacketBatch(
-        np.zeros(count * size, np.uint8), ones * size, index, ones * 0, index, ones, np.zeros(count, np.uint32),
+        np.zeros(count * size, np.uint8), ones * size, index, index, ones, np.zeros(count, np.uint32),
         np.ones(count, np.float32) * np.float32(power), np.zeros(count, bool),
     )  # fmt: skip
 

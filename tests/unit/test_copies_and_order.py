@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from gocom.channel_emulator.chain import Chain
-from gocom.common.byte_account import frame_items
 from gocom.common.channel_spec import parse_spec
 from gocom.common.crc32c import checksums
 from gocom.common.packet_batch import gather
 from gocom.common.packetizer import depacketize, packetize
 from gocom.common.pipeline import transmit
 from gocom.common.systems.classical import ClassicalHeader
-from gocom.common.types import ElementCoding, GoMessage, LinkSettings, Segment
+from gocom.common.types import ElementCoding, GoMessage, LinkSettings, Segment, StreamPosition
+from gocom.common.wire.frame_headers import header_to_proto, own_defaults
 from gocom.common.wire.packet_batches import batch_to_proto
 from gocom.receiver.round_assembly import RoundAssembler
 
@@ -43,27 +43,28 @@ def same(one, other):
 def test_order_and_copies_make_no_difference(overhead, copies):
     header, batch = packetize(message(overhead), LINK)
     kept = batch.select(np.random.default_rng(2).random(len(batch)) > 0.28)
-    expected = depacketize(header, kept, len(batch), LINK)
+    expected = depacketize(header, kept, LINK)
     assert expected.packets_received == len(kept) < len(batch)
     for seed in range(5):
-        same(depacketize(header, shuffled(kept, seed, copies), len(batch), LINK), expected)
+        same(depacketize(header, shuffled(kept, seed, copies), LINK), expected)
 
 
 def test_the_good_one_of_copies_counts_whichever_came_first():
     header, batch = packetize(message(), LINK)
     damaged = replace(batch, payload=batch.payload ^ 1)
     for order in ([damaged, batch], [batch, damaged]):
-        got = depacketize(header, gather([(part, np.arange(len(batch))) for part in order]), len(batch), LINK)
+        got = depacketize(header, gather([(part, np.arange(len(batch))) for part in order]), LINK)
         assert got.segments[0].received.all() and got.packets_received == len(batch)
 
 
 def assembled(header, batches, **limits):
-    assembler = RoundAssembler(**{"max_bytes": 1 << 20, "max_packets": 1 << 10, **limits})
-    items = frame_items(header, packetize(message(), LINK)[1], LINK.batch_packets)
-    assembler.begin(items[0].header, {})
+    assembler = RoundAssembler(own_defaults(header), **{"max_bytes": 1 << 20, "max_packets": 1 << 10, **limits})
+    wire = header_to_proto(replace(header, position=StreamPosition(own_defaults(header))))
+    assert assembler.next_index(wire) == header.frame_index
+    assembler.begin(wire, {})
     for batch in batches:
         assembler.add(batch_to_proto(batch))
-    return assembler.end(items[-1].end)
+    return assembler.end()
 
 
 def test_copies_take_no_room_in_a_round():
@@ -73,8 +74,8 @@ def test_copies_take_no_room_in_a_round():
     ninefold = shuffled(batch, 3, 9)
     arrived = assembled(header, [*ninefold.slices(100), *9 * [batch]], **limits)
     assert sorted(arrived.packets.sequence.tolist()) == list(range(len(batch)))
-    got = depacketize(arrived.header, arrived.packets, arrived.packets_sent, LINK)
-    same(got, depacketize(header, batch, len(batch), LINK))
+    got = depacketize(arrived.header, arrived.packets, LINK)
+    same(got, depacketize(header, batch, LINK))
 
 
 def test_packets_that_contradict_others_are_kept_for_their_checksums_to_decide():
@@ -82,7 +83,7 @@ def test_packets_that_contradict_others_are_kept_for_their_checksums_to_decide()
     other = replace(batch, payload=batch.payload ^ 1, checksum=batch.checksum ^ 1)
     arrived = assembled(header, [other, batch, other, batch])
     assert len(arrived.packets) >= 2 * len(batch)
-    assert depacketize(arrived.header, arrived.packets, len(batch), LINK).segments[0].received.all()
+    assert depacketize(arrived.header, arrived.packets, LINK).segments[0].received.all()
 
 
 def test_a_pipeline_meets_order_copies_and_a_queue_over_the_whole_round():

@@ -26,7 +26,7 @@ FRAME = FrameInfo(0, 0, (True,))
 def packets(first: int, count: int, payload_bytes: int = 40) -> PacketBatch:
     index, ones = np.arange(first, first + count), np.ones(count, np.int64)
     return PacketBatch(
-        np.zeros(count * payload_bytes, np.uint8), ones * payload_bytes, index, ones * 0, index, ones,
+        np.zeros(count * payload_bytes, np.uint8), ones * payload_bytes, index, index, ones,
         index.astype(np.uint32), np.ones(count, np.float32), np.zeros(count, bool),
     )  # fmt: skip
 

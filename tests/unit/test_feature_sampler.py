@@ -27,7 +27,7 @@ def lost_patches(order, number, interleave=True):
     message = GoMessage("feature_imputing", header, 8 * COLUMNS, 8 * ROWS, (segment,))
     link = LinkSettings(105, interleave)
     frame, batch = packetize(message, link)
-    (got,) = depacketize(frame, batch.select(batch.sequence != number), len(batch), link).segments
+    (got,) = depacketize(frame, batch.select(batch.sequence != number), link).segments
     lost = np.empty(count, bool)
     lost[element_order(order, ROWS, COLUMNS)] = ~got.received
     return lost.reshape(ROWS, COLUMNS, LATENT_CHANNELS)

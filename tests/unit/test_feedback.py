@@ -1,9 +1,12 @@
 """Feedback messages: what they name, how short, and what they cost; what a receiver asks for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from gocom.common.entropy.element_set_code import pack_spans
 from gocom.common.entropy.frequency_tables import TOTAL
 from gocom.common.errors import InvalidInput
 from gocom.common.goals import Round
@@ -39,7 +42,6 @@ from gocom.common.wire.feedback import (
     wanted_from_proto,
 )
 from gocom.common.wire.frame_messages import MAX_ROUNDS
-from gocom.receiver.element_policy import feedback_for
 from gocom.receiver.feedback_policy import policy_for
 from gocom.transmitter.feedback_handling import count_attempts
 from gocom.transmitter.frame_table import Frame
@@ -63,37 +65,93 @@ def frame(rounds=ROUNDS):
 def lossy(lost=(2, 5)):
     message, header, batch = frame()
     keep = ~np.isin(np.arange(len(batch)), lost)
-    return message, header, depacketize(header, batch.select(keep), len(batch), LINK)
+    return message, header, depacketize(header, batch.select(keep), LINK)
 
 
 def test_lost_packets_are_runs_and_both_ends_name_the_same():
     _, header, received = lossy()
     erased = missing_spans(~received.segments[0].erased)
     assert len(erased) > 50  # the interleaver scattered them
-    request = feedback_to_proto(Feedback(0, 0, {TOKENS: erased}), header, LINK)
+    request = feedback_to_proto(Feedback(0, 0, {TOKENS: erased}), [header], LINK)
     assert request.wanted[0].in_packet_order and len(request.wanted[0].elements) <= 8
-    assert (wanted_from_proto(request.wanted[0], header, LINK) == erased).all()
+    assert (wanted_from_proto(request.wanted[0], [header], LINK) == erased).all()
 
 
-def test_what_only_a_later_round_had_is_not_named():
-    """A segment that comes in a further round and is lost: feedback names elements of the first round alone."""
-    _, header, received = lossy()
-    caption = Segment(CAPTION, np.arange(20), np.ones(20, np.float32), ElementCoding.CONTEXT)
-    later, batch = packetize(GoMessage("lami_go", header.header, 256, 256, (caption,), 0, 1, ROUNDS), LINK)
-    lost = depacketize(later, batch.select(np.zeros(len(batch), bool)), len(batch), LINK)
-    spans, history = missing_spans(np.zeros(20, bool)), [Round(message, None) for message in (received, lost)]
-    beyond = np.array([[1000, 90]])
-    for kind, wanted in ((CAPTION, spans), (TOKENS, beyond)):
-        assert not feedback_for(history, {kind: wanted}, 0).wanted
-    kept = feedback_for(history, {CAPTION: spans, TOKENS: spans}, 0)
-    assert list(kept.wanted) == [TOKENS] and feedback_to_proto(kept, header, LINK).wanted
+def caption_round(header, spans=None, as_requested=False):
+    """A further round that brings a caption of 200 bytes, or some of them."""
+    count = 200 if spans is None else int(spans[:, 1].sum())
+    segment = Segment(
+        CAPTION, np.arange(count), np.ones(count, np.float32), ElementCoding.FIXED, spans=spans,
+        as_requested=as_requested,
+    )  # fmt: skip
+    return packetize(GoMessage("lami_go", header.header, 256, 256, (segment,), 0, 1, ROUNDS), LINK)
+
+
+def test_what_only_a_later_round_had_can_be_named_too():
+    """In the order of its packets from then on, and before that in the order of the grid."""
+    _, header, _ = lossy()
+    spans = np.array([[10, 190]])
+    request = feedback_to_proto(Feedback(0, 0, {CAPTION: spans}), [header], LINK)
+    assert not request.wanted[0].in_packet_order
+    assert (wanted_from_proto(request.wanted[0], [header], LINK) == spans).all()
+    later, batch = caption_round(header)
+    got = depacketize(later, batch.select(batch.sequence != 1), LINK)
+    lost = missing_spans(got.segments[0].received)
+    assert len(lost) > 20  # the interleaver scattered them
+    request = feedback_to_proto(Feedback(0, 1, {CAPTION: lost}), [header, later], LINK)
+    assert request.wanted[0].in_packet_order and len(request.wanted[0].elements) <= 5
+    assert (wanted_from_proto(request.wanted[0], [header, later], LINK) == lost).all()
+
+
+def test_a_segment_that_came_first_as_requested_is_in_the_same_order_at_both_ends():
+    """The transmitter's header of such a round has no positions: they are those of the request, as at the receiver."""
+    _, header, _ = lossy()
+    asked = {CAPTION: np.array([[3, 197]])}
+    later, batch = caption_round(header, asked[CAPTION], as_requested=True)
+    assert later.segments[0].spans is None
+    known = [header, with_requested_spans(later, asked)]
+    lost = missing_spans(
+        merge_rounds([depacketize(known[1], batch.select(batch.sequence != 0), LINK)])[CAPTION].received
+    )
+    request = feedback_to_proto(Feedback(0, 1, {CAPTION: lost[1:]}), known, LINK)
+    assert request.wanted[0].in_packet_order
+    assert (wanted_from_proto(request.wanted[0], known, LINK) == lost[1:]).all()
+    with pytest.raises(InvalidInput, match=r"^wanted.in_packet_order: set, and no round has brought segment 'caption'"):
+        wanted_from_proto(request.wanted[0], [header, later], LINK)
+
+
+def test_elements_beyond_those_sent_are_named_in_grid_order():
+    _, header, _ = lossy()
+    later, _ = caption_round(header)
+    beyond = np.array([[150, 60]])
+    request = feedback_to_proto(Feedback(0, 1, {CAPTION: beyond}), [header, later], LINK)
+    assert not request.wanted[0].in_packet_order
+    assert (wanted_from_proto(request.wanted[0], [header, later], LINK) == beyond).all()
+    with pytest.raises(InvalidInput, match=r"^wanted.elements: span 0 ends at \d+, the segment has 512 elements"):
+        wanted_from_proto(
+            feedback_pb2.ElementSet(kind=CAPTION, elements=pack_spans(np.array([[506, 7]]))), [header, later], LINK
+        )
 
 
 def test_withheld_elements_can_be_named():
     _, header, received = lossy(lost=())
     withheld = missing_spans(~received.segments[0].withheld)
-    request = feedback_to_proto(Feedback(0, 0, {TOKENS: withheld}), header, LINK)
-    assert (wanted_from_proto(request.wanted[0], header, LINK) == withheld).all()
+    request = feedback_to_proto(Feedback(0, 0, {TOKENS: withheld}), [header], LINK)
+    assert (wanted_from_proto(request.wanted[0], [header], LINK) == withheld).all()
+
+
+def test_what_the_sender_has_not_got_is_not_sent():
+    """The elements that are left say themselves which they are: the request names others too."""
+    message, _header, _ = frame()
+    caption = Segment(CAPTION, np.arange(20), np.ones(20, np.float32), ElementCoding.FIXED)
+    content = replace(message, segments=(caption, *message.segments))
+    asked = {CAPTION: np.array([[15, 30]]), TOKENS: np.array([[4, 2]])}
+    answer = resend(content, Feedback(0, 0, asked), LINK)
+    (named, known) = packetize(answer, LINK)[0].segments
+    assert not named.as_requested and named.spans.tolist() == [[15, 5]] and named.element_count == 5
+    assert known.as_requested and known.element_count == 2
+    assert resend(content, Feedback(0, 0, {CAPTION: np.array([[20, 9]])}), LINK) is None
+    assert resend(message, Feedback(0, 0, {CAPTION: np.array([[0, 9]])}), LINK) is None
 
 
 def test_the_cost_is_the_serialized_size_without_names_and_reasons():
@@ -163,7 +221,7 @@ def test_the_answer_repeats_no_positions_and_lands_where_it_was_asked_for():
     assert later.segments[0].as_requested and later.segments[0].spans is None
     count = later.segments[0].element_count
     assert 60 < count < (~received.segments[0].received).sum()
-    got = depacketize(with_requested_spans(later, asked), batch, len(batch), LINK)
+    got = depacketize(with_requested_spans(later, asked), batch, LINK)
     merged = merge_rounds([received, got])[TOKENS]
     assert (merged.elements[merged.received] == VALUES[merged.received]).all()
     assert merged.received.sum() - received.segments[0].received.sum() == count
@@ -174,7 +232,7 @@ def test_without_the_request_an_answer_is_left_out():
     message, _, received = lossy()
     asked = {TOKENS: missing_spans(received.segments[0].received)}
     later, batch = packetize(resend(message, Feedback(0, 0, asked), Budget(150), GOAL), LINK)
-    got = depacketize(with_requested_spans(later, {}), batch, len(batch), LINK)
+    got = depacketize(with_requested_spans(later, {}), batch, LINK)
     assert not got.segments[0].received.any()
     merged = merge_rounds([received, got])[TOKENS]
     assert (merged.received == received.segments[0].received).all()
@@ -182,12 +240,16 @@ def test_without_the_request_an_answer_is_left_out():
 
 @pytest.mark.parametrize(
     ("kind", "elements", "message"),
-    [(3, b"", "wanted.kind: 3 is none of"), (TOKENS, b"\x00\x00", "wanted.elements"), (TOKENS, b"\xff", "wanted")],
+    [
+        (3, b"", "wanted.kind: lami_go has no segment 3; it has 0 .caption., 1 .tokens."),
+        (TOKENS, b"\x00\x00", "wanted.elements"),
+        (TOKENS, b"\xff", "wanted"),
+    ],
 )
 def test_bad_wishes_name_the_field(kind, elements, message):
     _, header, _ = frame()
     with pytest.raises(InvalidInput, match=message):
-        wanted_from_proto(feedback_pb2.ElementSet(kind=kind, elements=elements), header, LINK)
+        wanted_from_proto(feedback_pb2.ElementSet(kind=kind, elements=elements), [header], LINK)
 
 
 def picture(quality=0.5):
@@ -217,8 +279,8 @@ def test_the_least_certain_are_asked_for_within_the_budget():
 
 def test_a_quality_target_or_the_last_round_ends_it():
     _, header, batch = frame(RoundSettings(2, 200, FeedbackPolicy.UNCERTAIN, 0.8))
-    received = depacketize(header, batch, len(batch), LINK)
+    received = depacketize(header, batch, LINK)
     assert ask(received, picture(0.79))
     assert not ask(received, picture(0.8))
     _, header, batch = frame(RoundSettings(1))
-    assert not ask(depacketize(header, batch, len(batch), LINK), picture())
+    assert not ask(depacketize(header, batch, LINK), picture())

@@ -59,12 +59,12 @@ def test_damaged_packets(name, coding, masked):
     for number in range(-(-cases // OF_A_MESSAGE)):
         message = drawn_message(name, coding, rng, masked=masked, overhead=number % 3 / 2)
         header, batch = packetize(message, LINK)
-        clean = depacketize(header, batch, len(batch), LINK)
+        clean = depacketize(header, batch, LINK)
         for segment, sent in zip(clean.segments, message.segments, strict=True):
             assert (segment.elements[segment.received] == sent.elements[segment.received]).all()
             assert not segment.erased.any()
         for _ in range(OF_A_MESSAGE):
-            check(depacketize(header, damage(batch, rng), len(batch), LINK))  # an erasure at worst, and no error
+            check(depacketize(header, damage(batch, rng), LINK))  # an erasure at worst, and no error
 
 
 def check(got):

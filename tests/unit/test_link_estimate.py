@@ -26,7 +26,7 @@ SIZE = 60
 def batch_of(count):
     index, ones = np.arange(count, dtype=np.int64), np.ones(count, np.int64)
     return PacketBatch(
-        np.zeros(count * SIZE, np.uint8), ones * SIZE, index, ones * 0, index, ones, np.zeros(count, np.uint32),
+        np.zeros(count * SIZE, np.uint8), ones * SIZE, index, index, ones, np.zeros(count, np.uint32),
         np.ones(count, np.float32), np.zeros(count, bool),
     )  # fmt: skip
 
@@ -120,14 +120,14 @@ def test_a_packet_counts_once_and_a_damaged_one_is_lost():
     damaged = batch.select(index == 2)
     damaged.payload = damaged.payload ^ 1
     came = join_batches([batch.select(index == 0), batch.select(index < 2), damaged, batch.select(index == 6)])
-    got = depacketize(header, came, len(batch), link)
+    got = depacketize(header, came, link)
     assert got.packet_bytes.tolist() == [32, 32, -1, -1, -1, -1, 8] and got.packets_received == 3
     estimate = LinkEstimate()
     estimate.add(got.packet_bytes)
     assert estimate.report() == LinkReport(7, 4, 4.0, effective_snr_db(4 / 7, 8 * 24))
 
 
-HEADER = FrameHeader("jpeg", ClassicalHeader(), 64, 64, ())
+HEADERS = [FrameHeader("jpeg", ClassicalHeader(), 64, 64, ())]
 REPORTS = [
     LinkReport(1024, 96, 4.8, 5.3),
     LinkReport(3, 3, 3.0),
@@ -138,8 +138,8 @@ REPORTS = [
 
 @pytest.mark.parametrize("report", REPORTS)
 def test_a_report_survives_the_wire_and_is_counted(report):
-    bare = feedback_to_proto(Feedback(0, 0), HEADER, LinkSettings())
-    request = feedback_to_proto(Feedback(0, 0, link=report), HEADER, LinkSettings())
+    bare = feedback_to_proto(Feedback(0, 0), HEADERS, LinkSettings())
+    request = feedback_to_proto(Feedback(0, 0, link=report), HEADERS, LinkSettings())
     assert link_report_from_proto(request) == report and link_report_from_proto(bare) is None
     assert len(counted_message(request)) - len(counted_message(bare)) == len(request.link.SerializeToString()) + 2
 

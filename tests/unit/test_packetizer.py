@@ -14,7 +14,7 @@ from gocom.common.packet_batch import join_batches
 from gocom.common.packetizer import depacketize, packetize
 from gocom.common.systems.classical import ClassicalHeader
 from gocom.common.types import ElementCoding, GoMessage, LinkSettings, Segment
-from gocom.common.wire.frame_messages import header_from_proto
+from gocom.common.wire.frame_headers import header_from_proto, stream_position
 from gocom.common.wire.packet_batches import batch_from_proto
 
 RNG = np.random.default_rng(3)
@@ -39,7 +39,7 @@ def test_clean_round_trip_through_the_wire(count, payload, interleave, overhead)
     assert int(batch.length.max()) <= payload
     items = frame_items(header, batch, link.batch_packets)
     back = join_batches([batch_from_proto(i.batch) for i in items[1:-1]])
-    got = depacketize(header_from_proto(items[0].header), back, items[-1].end.packet_count, link)
+    got = depacketize(header_from_proto(items[0].header, stream_position(header)), back, link)
     assert got.segments[0].received.all()
     assert (got.segments[0].elements == sent.segments[0].elements).all()
     assert got.packets_received == got.packets_sent == len(batch)
@@ -51,7 +51,7 @@ def test_a_lost_packet_costs_its_own_elements_only(seed, rate):
     sent, link = message(), LinkSettings()
     header, batch = packetize(sent, link)
     kept = np.random.default_rng(seed).random(len(batch)) >= rate
-    got = depacketize(header, batch.select(kept), len(batch), link)
+    got = depacketize(header, batch.select(kept), link)
     assert int((~got.segments[0].received).sum()) == int(batch.element_count[~kept].sum())
     present = got.segments[0].received
     assert (got.segments[0].elements[present] == sent.segments[0].elements[present]).all()
@@ -64,7 +64,7 @@ def test_interleaver_scatters_a_burst_and_raster_order_does_not():
         header, batch = packetize(sent, link)
         kept = np.ones(len(batch), bool)
         kept[4] = False
-        lost = ~depacketize(header, batch.select(kept), len(batch), link).segments[0].received
+        lost = ~depacketize(header, batch.select(kept), link).segments[0].received
         runs = np.diff(np.flatnonzero(np.diff(np.concatenate(([0], lost, [0])))))[::2]
         assert lost.sum() == 105
         assert runs.max() <= longest
@@ -78,7 +78,7 @@ def test_damage_and_splicing_become_erasures():
     payload[0] ^= 1
     batch.payload = payload
     batch.first_element[3], batch.first_element[4] = batch.first_element[4], batch.first_element[3]
-    got = depacketize(header, batch, len(batch), link)
+    got = depacketize(header, batch, link)
     assert got.packets_received == len(batch) - 3
     assert int((~got.segments[0].received).sum()) == 3 * 105
 
@@ -87,7 +87,7 @@ def test_a_packet_of_another_frame_is_refused():
     link = LinkSettings()
     header, _ = packetize(message(frame_index=1), link)
     _, other = packetize(message(frame_index=2), link)
-    assert not depacketize(header, other, len(other), link).segments[0].received.any()
+    assert not depacketize(header, other, link).segments[0].received.any()
 
 
 @pytest.mark.parametrize("lost", [1, 5, 8])
@@ -98,7 +98,7 @@ def test_repair_brings_back_what_was_lost(lost):
     assert repair == header.segments[0].repair_packets >= lost + 2
     kept = np.ones(len(batch), bool)
     kept[RNG.choice(header.segments[0].source_packets, lost, replace=False)] = False
-    got = depacketize(header, batch.select(kept), len(batch), link)
+    got = depacketize(header, batch.select(kept), link)
     assert got.segments[0].received.all()
     assert (got.segments[0].elements == sent.segments[0].elements).all()
 
@@ -106,8 +106,9 @@ def test_repair_brings_back_what_was_lost(lost):
 def test_a_segment_of_one_packet_is_repeated():
     link, sent = LinkSettings(), message(20, 1.0)
     header, batch = packetize(sent, link)
-    assert len(batch) == 2 and header.segments[0].symbol_bytes == 0
-    got = depacketize(header, batch.select(np.array([False, True])), 2, link)
+    assert len(batch) == 2 and batch.payloads()[0] == batch.payloads()[1]
+    assert not batch.first_element.any() and not batch.element_count.any()
+    got = depacketize(header, batch.select(np.array([False, True])), link)
     assert (got.segments[0].elements == sent.segments[0].elements).all() and got.segments[0].received.all()
 
 
@@ -117,7 +118,7 @@ def test_any_packets_give_a_mask(data):
     """Packets with random fields and valid checksums: never an exception, never an element out of range."""
     link = LinkSettings()
     header, batch = packetize(message(500, data.draw(st.sampled_from([0.0, 0.5]))), link)
-    for name in ("sequence", "segment", "first_element", "element_count"):
+    for name in ("sequence", "first_element", "element_count"):
         column = getattr(batch, name).copy()
         at = data.draw(st.integers(0, len(batch) - 1))
         column[at] = data.draw(st.integers(0, 2**32 - 1))
@@ -126,7 +127,7 @@ def test_any_packets_give_a_mask(data):
     payload[data.draw(st.integers(0, len(payload) - 1))] ^= data.draw(st.integers(0, 255))
     batch.payload = payload
     batch.checksum = checksums(batch, header.frame_index, header.round)
-    got = depacketize(header, batch, len(batch), link)
+    got = depacketize(header, batch, link)
     assert len(got.segments[0].elements) == 500
     assert got.segments[0].elements.min() >= 0 and got.segments[0].elements.max() < 256
 
@@ -148,7 +149,7 @@ def test_overlapping_runs_cost_nothing_and_change_nothing():
     batch.first_element[1:] = 0
     batch.element_count[1:] = 2000
     batch.checksum = checksums(batch, header.frame_index, header.round)
-    got = depacketize(header, batch, len(batch), link).segments[0]
+    got = depacketize(header, batch, link).segments[0]
     assert got.received.sum() == batch.element_count[0]
     assert (got.elements[got.received] == sent.segments[0].elements[got.received]).all()
 
@@ -160,10 +161,24 @@ def test_what_no_receiver_takes_is_not_sent():
         packetize(message(17 * 8193, 0.05), LinkSettings(32))
 
 
-def test_repair_survives_a_lying_header():
+@pytest.mark.parametrize("payload_bytes", [65000, 113, 121])
+def test_repair_survives_an_opening_that_lies(payload_bytes):
+    """The size of a repair symbol follows from the largest payload that the session's opening says."""
+    header, batch = packetize(message(3000, 0.3), LinkSettings())
+    kept = np.arange(len(batch)) != 2
+    got = depacketize(header, batch.select(kept), LinkSettings(payload_bytes))
+    assert int((~got.segments[0].received).sum()) == int(batch.element_count[2]) > 0
+
+
+def test_repair_survives_a_header_that_lies():
+    """Which packets are repair packets follows from the number of those that carry elements."""
     link = LinkSettings()
     header, batch = packetize(message(3000, 0.3), link)
-    segment = replace(header.segments[0], symbol_bytes=65000)
-    kept = np.arange(len(batch)) != 2
-    got = depacketize(replace(header, segments=(segment,)), batch.select(kept), len(batch), link)
-    assert int((~got.segments[0].received).sum()) == int(batch.element_count[2])
+    (segment,) = header.segments
+    for more in (-9, -1, 1, 9):
+        lying = replace(
+            segment, source_packets=segment.source_packets + more, repair_packets=segment.repair_packets - more
+        )
+        got = depacketize(replace(header, segments=(lying,)), batch.select(np.arange(len(batch)) != 2), link)
+        assert len(got.segments[0].elements) == 3000 and got.segments[0].elements.min() >= 0
+        assert got.segments[0].elements.max() < 256

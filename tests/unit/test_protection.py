@@ -93,7 +93,7 @@ def test_expected_loss_is_what_the_channel_and_raptorq_leave(spec: str, repair: 
             arrived = {i: payloads[first + i] for i in range(k + repair) if there[first + i]}
             sources = {i: (0, 1, payload) for i, payload in arrived.items() if i < k}
             extra = {i: payload for i, payload in arrived.items() if i >= k}
-            recovered = len(fec.recover(sources, extra, k, segment.symbol_bytes))
+            recovered = len(fec.recover(sources, extra, k, fec.symbol_bytes(LINK.max_payload_bytes)))
             back = recovered if k > 1 else min(1, len(arrived))
             shares[frame, index] = 1 - back / k
             first += k + repair

@@ -30,7 +30,7 @@ from gocom.v1 import channel_pb2
 def batch_of(count: int, payload_bytes: int = 8, first: int = 0) -> PacketBatch:
     index, ones = np.arange(first, first + count, dtype=np.int64), np.ones(count, np.int64)
     return PacketBatch(
-        np.arange(count * payload_bytes).astype(np.uint8), ones * payload_bytes, index, ones * 0, index, ones,
+        np.arange(count * payload_bytes).astype(np.uint8), ones * payload_bytes, index, index, ones,
         np.zeros(count, np.uint32), np.ones(count, np.float32), np.zeros(count, bool),
     )  # fmt: skip
 

@@ -32,7 +32,7 @@ FRAME = FrameInfo(7, 2, (True,))
 def packets(count: int, payload_bytes: int = 8) -> PacketBatch:
     index, ones = np.arange(count, dtype=np.int64), np.ones(count, np.int64)
     return PacketBatch(
-        (np.arange(count * payload_bytes) % 251).astype(np.uint8), ones * payload_bytes, index, ones * 0, index, ones,
+        (np.arange(count * payload_bytes) % 251).astype(np.uint8), ones * payload_bytes, index, index, ones,
         index.astype(np.uint32), np.ones(count, np.float32), np.zeros(count, bool),
     )  # fmt: skip
 

@@ -52,7 +52,7 @@ def fates(text: str, frame_index: int = 0, round_: int = 0) -> Round:
 def batch_of(count: int, payload_bytes: int = 4, first: int = 0) -> PacketBatch:
     index, ones = np.arange(first, first + count, dtype=np.int64), np.ones(count, np.int64)
     batch = PacketBatch(
-        np.arange(count * payload_bytes).astype(np.uint8), ones * payload_bytes, index, ones * 0, index, ones,
+        np.arange(count * payload_bytes).astype(np.uint8), ones * payload_bytes, index, index, ones,
         np.zeros(count, np.uint32), np.ones(count, np.float32), np.zeros(count, bool),
     )  # fmt: skip
     batch.checksum = checksums(batch, 0, 0)

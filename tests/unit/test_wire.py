@@ -1,119 +1,81 @@
-"""Wire conversion: round trips, bounds, and messages that name the field and the choices."""
+"""Conversion of options, round settings and link settings: round trips, and messages that name field and choices."""
 
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from generative_codecs import GENERATIVE, drawn_message, refused_values
 
-from gocom.common.entropy.element_set_code import pack_spans
 from gocom.common.errors import InvalidInput, UnknownName
-from gocom.common.packetizer import packetize
-from gocom.common.systems import SYSTEMS
-from gocom.common.systems.classical import ClassicalOptions
-from gocom.common.systems.lami_go import LamiGoHeader, LamiGoOptions, MaskingPolicy
-from gocom.common.types import ElementCoding, FeedbackPolicy, FrameHeader, LinkSettings, RoundSettings, SegmentHeader
+from gocom.common.systems.classical import ClassicalHeader, ClassicalOptions
+from gocom.common.systems.lami_go import LamiGoOptions
+from gocom.common.types import ElementCoding, FeedbackPolicy, LinkSettings, RoundSettings
 from gocom.common.wire.frame_messages import (
     codec_from_proto,
     codec_to_proto,
-    header_from_proto,
-    header_to_proto,
     link_from_proto,
     link_to_proto,
     make_parameters,
+    rounds_from_proto,
+    rounds_to_proto,
 )
-from gocom.v1 import link_pb2, transmitter_pb2
+from gocom.v1 import codecs_pb2, link_pb2
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-ROUNDS = RoundSettings(2, 500, FeedbackPolicy.UNCERTAIN, 0.75)
+@pytest.mark.parametrize("kind", [codecs_pb2.CodecHeader, codecs_pb2.CodecOptions])
+def test_no_codec_names_the_choices(kind):
+    with pytest.raises(UnknownName, match="codec: .*jpeg, .*lami_go"):
+        codec_from_proto(kind())
 
 
-def header(**changes):
-    codec = LamiGoHeader(masking=MaskingPolicy.PRM, mask_ratio_permille=250, mask_seed=7, num_inference_steps=4)
-    segments = (
-        SegmentHeader(0, 20, ElementCoding.RANGE, 1, 1, as_requested=True, withheld_count=3),
-        SegmentHeader(1, 768, ElementCoding.RANGE, 10, 2, 96, True, np.array([[0, 700], [710, 68]])),
-    )
-    values = dict(codec="lami_go", header=codec, width_px=256, height_px=200, segments=segments)
-    return FrameHeader(**(values | dict(frame_index=3, round=1, rounds=ROUNDS) | changes))
-
-
-def test_frame_header_round_trip():
-    sent = header()
-    got = header_from_proto(link_pb2.FrameHeader.FromString(header_to_proto(sent).SerializeToString()))
-    assert got.header == sent.header and got.codec == "lami_go"
-    assert (got.segments[1].spans == sent.segments[1].spans).all()
-    assert got.segments[0] == sent.segments[0]
-    for name in ("width_px", "height_px", "frame_index", "round", "rounds"):
-        assert getattr(got, name) == getattr(sent, name)
+def test_one_name_means_the_header_or_the_options():
+    header, options = codecs_pb2.CodecHeader(), codecs_pb2.CodecOptions()
+    codec_to_proto("jpeg", ClassicalHeader(), header)
+    codec_to_proto("jpeg", ClassicalOptions(quality=7), options)
+    assert codec_from_proto(header) == ("jpeg", ClassicalHeader())
+    assert codec_from_proto(options) == ("jpeg", ClassicalOptions(quality=7))
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("rounds", "size"),
     [
-        (lambda m: setattr(m, "width_px", 63), "width_px: 63 is not in 64 to 1024"),
-        (lambda m: setattr(m.segments[0], "kind", 9), "segments.kind"),
-        (lambda m: setattr(m.segments[0], "kind", 1), "repeats"),
-        (lambda m: setattr(m.segments[0], "coding", 77), "segments.coding: no value 77; choose fixed, .*, context"),
-        (lambda m: setattr(m.segments[0], "coding", 0), "segments.coding: not set"),
-        (lambda m: setattr(m.segments[0], "element_count", 2**31), "segments.element_count"),
-        (lambda m: setattr(m.segments[0], "source_packets", 21), "segments.source_packets"),
-        (lambda m: setattr(m.segments[1], "resent", pack_spans(np.array([[0, 5]]))), "segments.resent"),
-        (lambda m: setattr(m.segments[1], "resent", b"\x00"), "elements: no number of spans"),
-        (lambda m: setattr(m.segments[1], "as_requested", True), "as_requested is set too"),
-        (lambda m: setattr(m.segments[0], "withheld_count", 20), "segments.withheld_count: 20 of 20"),
-        (lambda m: setattr(m, "round_budget_bytes", 0), "round_budget_bytes: not set; policy uncertain needs 64"),
-        (lambda m: setattr(m, "feedback_policy", 9), "feedback_policy: no value 9; choose erased, uncertain"),
-        (lambda m: setattr(m, "quality_target_permille", 1001), "quality_target_permille"),
-        (lambda m: setattr(m, "max_rounds", 65), "max_rounds: 65 is more than 64"),
-        (lambda m: setattr(m.lami_go, "mask_ratio_permille", 1000), "mask_ratio_permille"),
+        (RoundSettings(), 0),
+        (RoundSettings(2), 2),
+        (RoundSettings(64, 500, FeedbackPolicy.UNCERTAIN, 0.75), 10),
+        (RoundSettings(3, quality_target=1.0), 5),
     ],
 )
-def test_bad_headers_name_the_field(change, message):
-    wire = header_to_proto(header())
-    change(wire)
-    with pytest.raises(InvalidInput, match=message):
-        header_from_proto(wire)
-
-
-@pytest.mark.parametrize("name", GENERATIVE)
-def test_headers_of_every_codec_come_back(name):
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        header, _ = packetize(drawn_message(name, ElementCoding.FIXED, rng), LinkSettings())
-        got = header_from_proto(link_pb2.FrameHeader.FromString(header_to_proto(header).SerializeToString()))
-        assert got.header == header.header and got.codec == name
+def test_round_settings(rounds, size):
+    message = rounds_to_proto(rounds)
+    assert message.ByteSize() == size and rounds_from_proto(message) == rounds
 
 
 @pytest.mark.parametrize(
-    ("name", "field", "value"),
-    [(name, *refused) for name in GENERATIVE for refused in refused_values(SYSTEMS.get(name).header)],
+    ("fields", "message"),
+    [
+        ({"max_rounds": 65}, "max_rounds: 65 is more than 64"),
+        ({"max_rounds": 1, "round_budget_bytes": 9}, "max_rounds: 1; round_budget_bytes, feedback_policy and quality"),
+        ({"quality_target_permille": 9}, "max_rounds: 1; round_budget_bytes, feedback_policy and quality"),
+        ({"max_rounds": 2, "feedback_policy": 2}, "round_budget_bytes: not set; policy uncertain needs 64"),
+        ({"max_rounds": 2, "feedback_policy": 2, "round_budget_bytes": 63}, "round_budget_bytes: 63; policy uncertain"),
+        ({"max_rounds": 2, "feedback_policy": 9}, "feedback_policy: no value 9; choose erased, uncertain"),
+        ({"max_rounds": 2, "quality_target_permille": 1001}, "quality_target_permille: 1001 is more than 1000"),
+    ],
 )
-def test_bad_headers_of_every_codec_name_the_field(name, field, value):
-    sent = drawn_message(name, ElementCoding.FIXED, np.random.default_rng(0))
-    wire = header_to_proto(packetize(sent, LinkSettings())[0])
-    setattr(getattr(wire, name), field, value)
-    with pytest.raises(InvalidInput, match=field):
-        header_from_proto(wire)
-
-
-def test_no_codec_names_the_choices():
-    with pytest.raises(UnknownName, match="jpeg, .*lami_go"):
-        header_from_proto(link_pb2.FrameHeader(width_px=64, height_px=64))
+def test_bad_round_settings_name_the_field(fields, message):
+    with pytest.raises(InvalidInput, match=f"^{message}"):
+        rounds_from_proto(link_pb2.RoundSettings(**fields))
 
 
 def test_options_round_trip_and_defaults():
-    request = transmitter_pb2.TransmitRequest()
+    message = codecs_pb2.CodecOptions()
     options = LamiGoOptions(coding=ElementCoding.HUFFMAN, mask_ratio=0.35, caption="a cat", send_caption=False)
-    codec_to_proto("lami_go", options, request)
-    assert codec_from_proto(request, options=True) == ("lami_go", options)
-    empty = transmitter_pb2.TransmitRequest()
-    empty.webp.SetInParent()
-    assert codec_from_proto(empty, options=True) == ("webp", ClassicalOptions())
+    codec_to_proto("lami_go", options, message)
+    assert codec_from_proto(message) == ("lami_go", options)
+    empty = codecs_pb2.CodecOptions(webp={})
+    assert codec_from_proto(empty) == ("webp", ClassicalOptions())
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ COUNT = 20
 ITEMS = {
     "open": link_pb2.SendRequest(open=link_pb2.SessionOpen(session_id="s")),
     "header": link_pb2.SendRequest(header=link_pb2.FrameHeader(frame_index=3)),
-    "end": link_pb2.SendRequest(end=link_pb2.FrameEnd(packet_count=9)),
+    "end": link_pb2.SendRequest(end=link_pb2.FrameEnd()),
     None: link_pb2.SendRequest(),
 }
 
@@ -30,7 +30,7 @@ def request(payload_bytes: int = 300, power: float = 1.0) -> link_pb2.SendReques
     index = np.arange(COUNT, dtype=np.int64)
     length = payload_bytes + index if payload_bytes else index * 0
     batch = PacketBatch(
-        (np.arange(int(length.sum())) % 256).astype(np.uint8), length, index * 50, index % 2, index * 7, index + 1,
+        (np.arange(int(length.sum())) % 256).astype(np.uint8), length, index * 50, index * 7, index + 1,
         (index * 12345).astype(np.uint32), np.full(COUNT, power, np.float32), np.zeros(COUNT, bool),
     )  # fmt: skip
     return link_pb2.SendRequest(batch=batch_to_proto(batch))
@@ -104,6 +104,8 @@ def test_a_changed_batch_is_what_serialising_it_gives(
     item = read_item(raw)
     arrived = item.batch()
     left = replace(arrived, erased=np.isin(np.arange(COUNT), gone))
+    if len(gone) % 2:
+        left = arrived.erase(left.erased)  # columns are decoded when they are written
     if damaged:
         left = replace(left, payload=arrived.payload ^ 255, checksum=arrived.checksum + 1, power=arrived.power * 3)
     changed = item.serialize_with(arrived, left, np.flatnonzero(left.erased))
@@ -111,29 +113,81 @@ def test_a_changed_batch_is_what_serialising_it_gives(
     assert (changed is raw) == (not gone and not damaged)
 
 
-def test_many_erasures_among_many_packets() -> None:
-    """So many that columns are written anew."""
+@pytest.mark.parametrize("decoded", [False, True])
+def test_many_erasures_among_many_packets(decoded: bool) -> None:
+    """So many that columns are written anew, from a batch that has or has not decoded them before."""
     index = np.arange(3000, dtype=np.int64)
     batch = PacketBatch(
-        np.zeros(6000, np.uint8), index * 0 + 2, index, index * 0, index, index, index.astype(np.uint32),
+        np.zeros(6000, np.uint8), index * 0 + 2, index, index, index, index.astype(np.uint32),
         np.ones(3000, np.float32), np.zeros(3000, bool),
     )  # fmt: skip
     item = read_item(link_pb2.SendRequest(batch=batch_to_proto(batch)).SerializeToString())
     arrived = item.batch()
-    left = replace(arrived, erased=index % 2 == 0)
+    left = replace(arrived, erased=index % 2 == 0) if decoded else arrived.erase(index % 2 == 0)
     changed = link_pb2.SendRequest.FromString(item.serialize_with(arrived, left, np.flatnonzero(left.erased)))
     assert list(changed.batch.sequence) == list(range(1, 3000, 2)) and len(changed.batch.payload) == 3000
+    assert same(batch_from_proto(changed.batch), batch.select(index % 2 == 1))
 
 
 def test_columns_that_do_not_fit_are_named() -> None:
+    columns = {"length_bytes": 19, "first_element": 20, "element_count": 20, "checksum": 20, "power": 20}
+    for field, count in columns.items():
+        message = request(power=2)
+        del getattr(message.batch, field)[3]
+        with pytest.raises(InvalidInput, match=rf"^batch.{field}: {count - 1} entries for 20 packets"):
+            read_item(message.SerializeToString()).batch()
     message = request()
     del message.batch.sequence[3]
-    with pytest.raises(InvalidInput, match=r"batch.sequence: 19 entries for 20 packets"):
+    with pytest.raises(InvalidInput, match=r"^batch.length_bytes: 19 entries for 19 packets"):
         read_item(message.SerializeToString()).batch()
     message = request()
-    message.batch.payload += b"x"
-    with pytest.raises(InvalidInput, match="length_bytes: add up to"):
+    message.batch.ClearField("sequence")
+    with pytest.raises(InvalidInput, match=r"^batch.length_bytes: 19 entries for 0 packets"):
         read_item(message.SerializeToString()).batch()
+
+
+def test_the_last_packet_has_the_rest_of_the_payload() -> None:
+    message = request(300)
+    assert len(message.batch.length_bytes) == COUNT - 1
+    message.batch.payload += b"xyz"
+    assert read_item(message.SerializeToString()).batch().length.tolist() == [*range(300, 319), 322]
+    lengths = sum(range(300, 319))
+    message.batch.payload = message.batch.payload[:lengths]
+    assert read_item(message.SerializeToString()).batch().length.tolist()[-2:] == [318, 0]
+    message.batch.payload = message.batch.payload[:-1]
+    for read in (lambda: read_item(message.SerializeToString()).batch(), lambda: batch_from_proto(message.batch)):
+        with pytest.raises(InvalidInput, match=f"^batch.length_bytes: add up to {lengths}, payload has {lengths - 1}"):
+            read()
+    nothing = link_pb2.SendRequest(batch=link_pb2.PacketBatch(payload=b"x"))
+    with pytest.raises(InvalidInput, match=r"^batch.sequence: no packets, payload has 1 bytes"):
+        read_item(nothing.SerializeToString()).batch()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_of_few_packets_any_may_be_erased(count: int) -> None:
+    """The column of lengths has an entry less than there are packets, whichever are left."""
+    sent = batch_from_proto(request(5).batch).select(np.arange(COUNT) < count)
+    raw = link_pb2.SendRequest(batch=batch_to_proto(sent)).SerializeToString()
+    for kept in range(1, 1 << count):
+        keep = np.array([kept >> i & 1 for i in range(count)], bool)
+        item = read_item(raw)
+        arrived = item.batch()
+        changed = item.serialize_with(arrived, arrived.erase(~keep), np.flatnonzero(~keep))
+        got = link_pb2.SendRequest.FromString(changed).batch
+        assert len(got.length_bytes) == keep.sum() - 1
+        assert same(batch_from_proto(got), sent.select(keep))
+
+
+def test_columns_of_nothing_are_left_out() -> None:
+    """Those of repair packets and of the only packet of a segment, and those that all packets have alike."""
+    whole = batch_from_proto(request(5).batch)
+    empty = replace(whole, first_element=whole.sequence * 0, element_count=whole.sequence * 0)
+    message = batch_to_proto(empty)
+    assert not message.first_element and not message.element_count and not message.power
+    assert same(batch_from_proto(message), empty)
+    assert message.ByteSize() == batch_to_proto(whole).ByteSize() - 2 * (2 + COUNT) - (whole.first_element > 127).sum()
+    one = batch_to_proto(replace(empty, element_count=(np.arange(COUNT) == 7).astype(np.int64)))
+    assert not one.first_element and list(one.element_count) == [int(i == 7) for i in range(COUNT)]
 
 
 @given(st.binary(max_size=60), st.integers(0, 400), st.integers(0, 400))
