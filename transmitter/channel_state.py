@@ -154,4 +154,5 @@ def knowledge_to_proto(csi: Csi) -> transmitter_pb2.ChannelKnowledge:
         packet_erasure_rate=csi.packet_erasure_rate,
         mean_burst_packets=csi.mean_burst_packets,
         mean_snr_db=csi.mean_snr_db,
+        capacity_bytes=csi.capacity_bytes,
     )

@@ -185,7 +185,10 @@ class TransmitSession:
         frame.headers.append(with_requested_spans(encoded.header, feedback.wanted))
         self._restart_timer(frame)
         named = sum(int(spans[:, 1].sum()) for spans in feedback.wanted.values())
-        self.frames.emit(frame, feedback=transmitter_pb2.FeedbackTaken(round=feedback.round, elements_named=named))
+        taken = transmitter_pb2.FeedbackTaken(
+            round=feedback.round, elements_named=named, labels=feedback.labels, text=feedback.text or ""
+        )
+        self.frames.emit(frame, feedback=taken)
         await self._send_queue.put((frame, cuts, encoded))
         return feedback_pb2.SendFeedbackResponse(will_send=True)
 

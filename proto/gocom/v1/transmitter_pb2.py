@@ -26,21 +26,21 @@ from gocom.v1 import codecs_pb2 as gocom_dot_v1_dot_codecs__pb2
 from gocom.v1 import link_pb2 as gocom_dot_v1_dot_link__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1agocom/v1/transmitter.proto\x12\x08gocom.v1\x1a\x15gocom/v1/codecs.proto\x1a\x13gocom/v1/link.proto\"\x99\x03\n\x0fTransmitRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0b\x66rame_index\x18\x02 \x01(\r\x12\r\n\x05image\x18\x03 \x01(\x0c\x12$\n\x04link\x18\x04 \x01(\x0b\x32\x16.gocom.v1.LinkSettings\x12\x0c\n\x04seed\x18\x05 \x01(\x04\x12\'\n\x06rounds\x18\x06 \x01(\x0b\x32\x17.gocom.v1.RoundSettings\x12\x14\n\x0c\x62udget_bytes\x18\x08 \x01(\r\x12(\n\nresumption\x18\x0b \x01(\x0e\x32\x14.gocom.v1.Resumption\x12\x33\n\x10power_allocation\x18\x0c \x01(\x0e\x32\x19.gocom.v1.PowerAllocation\x12\x37\n\x12unequal_protection\x18\r \x01(\x0b\x32\x1b.gocom.v1.UnequalProtection\x12%\n\x05\x63odec\x18\x1f \x01(\x0b\x32\x16.gocom.v1.CodecOptionsJ\x04\x08\x07\x10\x08J\x04\x08\t\x10\nJ\x04\x08\n\x10\x0bJ\x04\x08\x10\x10\x16J\x04\x08\x1e\x10\x1f\"1\n\x11UnequalProtection\x12\x12\n\x05share\x18\x01 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_share\"\xdf\x02\n\x10TransmitResponse\x12\x13\n\x0b\x66rame_index\x18\x01 \x01(\r\x12+\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x0b\x32\x17.gocom.v1.FrameAcceptedH\x00\x12#\n\x04sent\x18\x03 \x01(\x0b\x32\x13.gocom.v1.RoundSentH\x00\x12+\n\x08received\x18\x04 \x01(\x0b\x32\x17.gocom.v1.RoundReceivedH\x00\x12+\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x05 \x01(\x0b\x32\x17.gocom.v1.FeedbackTakenH\x00\x12-\n\tcompleted\x18\x06 \x01(\x0b\x32\x18.gocom.v1.FrameCompletedH\x00\x12\'\n\x06\x66\x61iled\x18\x07 \x01(\x0b\x32\x15.gocom.v1.FrameFailedH\x00\x12)\n\x07retried\x18\x08 \x01(\x0b\x32\x16.gocom.v1.FrameRetriedH\x00\x42\x07\n\x05\x65vent\"Y\n\rFrameAccepted\x12\x10\n\x08width_px\x18\x01 \x01(\r\x12\x11\n\theight_px\x18\x02 \x01(\r\x12\x0f\n\x07resumed\x18\x03 \x01(\x08\x12\x12\n\nacceptance\x18\x04 \x01(\x07\"\x1e\n\x0c\x46rameRetried\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\xec\x01\n\tRoundSent\x12\r\n\x05round\x18\x01 \x01(\r\x12$\n\x05\x62ytes\x18\x02 \x01(\x0b\x32\x15.gocom.v1.ByteAccount\x12\x0f\n\x07packets\x18\x03 \x01(\r\x12\x16\n\x0e\x65ncode_seconds\x18\x04 \x01(\x01\x12+\n\x07\x63hannel\x18\x05 \x01(\x0b\x32\x1a.gocom.v1.ChannelKnowledge\x12/\n\nprotection\x18\x06 \x03(\x0b\x32\x1b.gocom.v1.SegmentProtection\x12#\n\x05power\x18\x07 \x01(\x0b\x32\x14.gocom.v1.PowerRange\"\x9a\x01\n\x10\x43hannelKnowledge\x12#\n\x06source\x18\x01 \x01(\x0e\x32\x13.gocom.v1.CsiSource\x12\x1b\n\x13packet_erasure_rate\x18\x02 \x01(\x01\x12\x1a\n\x12mean_burst_packets\x18\x03 \x01(\x01\x12\x18\n\x0bmean_snr_db\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\x0e\n\x0c_mean_snr_db\"\x8e\x01\n\x11SegmentProtection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0esource_packets\x18\x02 \x01(\r\x12\x16\n\x0erepair_packets\x18\x03 \x01(\r\x12\x12\n\nimportance\x18\x04 \x01(\x01\x12\x14\n\x0closs_without\x18\x05 \x01(\x01\x12\x11\n\tloss_with\x18\x06 \x01(\x01\"-\n\nPowerRange\x12\r\n\x05least\x18\x01 \x01(\x01\x12\x10\n\x08greatest\x18\x02 \x01(\x01\"\x92\x01\n\x0b\x42yteAccount\x12\x13\n\x0btotal_bytes\x18\x01 \x01(\x04\x12\x14\n\x0cheader_bytes\x18\x02 \x01(\x04\x12(\n\x08segments\x18\x03 \x03(\x0b\x32\x16.gocom.v1.SegmentBytes\x12\x15\n\rpayload_bytes\x18\x04 \x01(\x04\x12\x17\n\x0fhandshake_bytes\x18\x05 \x01(\x04\"A\n\x0cSegmentBytes\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12\x14\n\x0crepair_bytes\x18\x03 \x01(\x04\"8\n\rRoundReceived\x12\r\n\x05round\x18\x01 \x01(\r\x12\x18\n\x10packets_received\x18\x02 \x01(\r\"6\n\rFeedbackTaken\x12\r\n\x05round\x18\x01 \x01(\r\x12\x16\n\x0e\x65lements_named\x18\x02 \x01(\r\"8\n\x0e\x46rameCompleted\x12\x0e\n\x06rounds\x18\x01 \x01(\r\x12\x16\n\x0e\x66\x65\x65\x64\x62\x61\x63k_bytes\x18\x02 \x01(\x04\"Z\n\x0b\x46rameFailed\x12#\n\x04kind\x18\x01 \x01(\x0e\x32\x15.gocom.v1.FailureKind\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x16\n\x0e\x66\x65\x65\x64\x62\x61\x63k_bytes\x18\x03 \x01(\x04*\x92\x01\n\x0fPowerAllocation\x12 \n\x1cPOWER_ALLOCATION_UNSPECIFIED\x10\x00\x12\x1a\n\x16POWER_ALLOCATION_EQUAL\x10\x01\x12\"\n\x1ePOWER_ALLOCATION_WATER_FILLING\x10\x02\x12\x1d\n\x19POWER_ALLOCATION_SEMANTIC\x10\x03*V\n\nResumption\x12\x1a\n\x16RESUMPTION_UNSPECIFIED\x10\x00\x12\x15\n\x11RESUMPTION_RESUME\x10\x01\x12\x15\n\x11RESUMPTION_REPEAT\x10\x02*Y\n\tCsiSource\x12\x1a\n\x16\x43SI_SOURCE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43SI_SOURCE_EMULATOR\x10\x01\x12\x17\n\x13\x43SI_SOURCE_RECEIVER\x10\x02*\x95\x01\n\x0b\x46\x61ilureKind\x12\x1c\n\x18\x46\x41ILURE_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14\x46\x41ILURE_KIND_INVALID\x10\x01\x12\x1c\n\x18\x46\x41ILURE_KIND_UNDECODABLE\x10\x02\x12\x15\n\x11\x46\x41ILURE_KIND_LINK\x10\x03\x12\x19\n\x15\x46\x41ILURE_KIND_INTERNAL\x10\x04\x32[\n\x12TransmitterService\x12\x45\n\x08Transmit\x12\x19.gocom.v1.TransmitRequest\x1a\x1a.gocom.v1.TransmitResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1agocom/v1/transmitter.proto\x12\x08gocom.v1\x1a\x15gocom/v1/codecs.proto\x1a\x13gocom/v1/link.proto\"\x99\x03\n\x0fTransmitRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0b\x66rame_index\x18\x02 \x01(\r\x12\r\n\x05image\x18\x03 \x01(\x0c\x12$\n\x04link\x18\x04 \x01(\x0b\x32\x16.gocom.v1.LinkSettings\x12\x0c\n\x04seed\x18\x05 \x01(\x04\x12\'\n\x06rounds\x18\x06 \x01(\x0b\x32\x17.gocom.v1.RoundSettings\x12\x14\n\x0c\x62udget_bytes\x18\x08 \x01(\r\x12(\n\nresumption\x18\x0b \x01(\x0e\x32\x14.gocom.v1.Resumption\x12\x33\n\x10power_allocation\x18\x0c \x01(\x0e\x32\x19.gocom.v1.PowerAllocation\x12\x37\n\x12unequal_protection\x18\r \x01(\x0b\x32\x1b.gocom.v1.UnequalProtection\x12%\n\x05\x63odec\x18\x1f \x01(\x0b\x32\x16.gocom.v1.CodecOptionsJ\x04\x08\x07\x10\x08J\x04\x08\t\x10\nJ\x04\x08\n\x10\x0bJ\x04\x08\x10\x10\x16J\x04\x08\x1e\x10\x1f\"1\n\x11UnequalProtection\x12\x12\n\x05share\x18\x01 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_share\"\xdf\x02\n\x10TransmitResponse\x12\x13\n\x0b\x66rame_index\x18\x01 \x01(\r\x12+\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x0b\x32\x17.gocom.v1.FrameAcceptedH\x00\x12#\n\x04sent\x18\x03 \x01(\x0b\x32\x13.gocom.v1.RoundSentH\x00\x12+\n\x08received\x18\x04 \x01(\x0b\x32\x17.gocom.v1.RoundReceivedH\x00\x12+\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x05 \x01(\x0b\x32\x17.gocom.v1.FeedbackTakenH\x00\x12-\n\tcompleted\x18\x06 \x01(\x0b\x32\x18.gocom.v1.FrameCompletedH\x00\x12\'\n\x06\x66\x61iled\x18\x07 \x01(\x0b\x32\x15.gocom.v1.FrameFailedH\x00\x12)\n\x07retried\x18\x08 \x01(\x0b\x32\x16.gocom.v1.FrameRetriedH\x00\x42\x07\n\x05\x65vent\"Y\n\rFrameAccepted\x12\x10\n\x08width_px\x18\x01 \x01(\r\x12\x11\n\theight_px\x18\x02 \x01(\r\x12\x0f\n\x07resumed\x18\x03 \x01(\x08\x12\x12\n\nacceptance\x18\x04 \x01(\x07\"\x1e\n\x0c\x46rameRetried\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\xec\x01\n\tRoundSent\x12\r\n\x05round\x18\x01 \x01(\r\x12$\n\x05\x62ytes\x18\x02 \x01(\x0b\x32\x15.gocom.v1.ByteAccount\x12\x0f\n\x07packets\x18\x03 \x01(\r\x12\x16\n\x0e\x65ncode_seconds\x18\x04 \x01(\x01\x12+\n\x07\x63hannel\x18\x05 \x01(\x0b\x32\x1a.gocom.v1.ChannelKnowledge\x12/\n\nprotection\x18\x06 \x03(\x0b\x32\x1b.gocom.v1.SegmentProtection\x12#\n\x05power\x18\x07 \x01(\x0b\x32\x14.gocom.v1.PowerRange\"\xca\x01\n\x10\x43hannelKnowledge\x12#\n\x06source\x18\x01 \x01(\x0e\x32\x13.gocom.v1.CsiSource\x12\x1b\n\x13packet_erasure_rate\x18\x02 \x01(\x01\x12\x1a\n\x12mean_burst_packets\x18\x03 \x01(\x01\x12\x18\n\x0bmean_snr_db\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x0e\x63\x61pacity_bytes\x18\x05 \x01(\x04H\x01\x88\x01\x01\x42\x0e\n\x0c_mean_snr_dbB\x11\n\x0f_capacity_bytes\"\x8e\x01\n\x11SegmentProtection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0esource_packets\x18\x02 \x01(\r\x12\x16\n\x0erepair_packets\x18\x03 \x01(\r\x12\x12\n\nimportance\x18\x04 \x01(\x01\x12\x14\n\x0closs_without\x18\x05 \x01(\x01\x12\x11\n\tloss_with\x18\x06 \x01(\x01\"-\n\nPowerRange\x12\r\n\x05least\x18\x01 \x01(\x01\x12\x10\n\x08greatest\x18\x02 \x01(\x01\"\x92\x01\n\x0b\x42yteAccount\x12\x13\n\x0btotal_bytes\x18\x01 \x01(\x04\x12\x14\n\x0cheader_bytes\x18\x02 \x01(\x04\x12(\n\x08segments\x18\x03 \x03(\x0b\x32\x16.gocom.v1.SegmentBytes\x12\x15\n\rpayload_bytes\x18\x04 \x01(\x04\x12\x17\n\x0fhandshake_bytes\x18\x05 \x01(\x04\"A\n\x0cSegmentBytes\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\x12\x14\n\x0crepair_bytes\x18\x03 \x01(\x04\"8\n\rRoundReceived\x12\r\n\x05round\x18\x01 \x01(\r\x12\x18\n\x10packets_received\x18\x02 \x01(\r\"T\n\rFeedbackTaken\x12\r\n\x05round\x18\x01 \x01(\r\x12\x16\n\x0e\x65lements_named\x18\x02 \x01(\r\x12\x0e\n\x06labels\x18\x03 \x03(\r\x12\x0c\n\x04text\x18\x04 \x01(\t\"8\n\x0e\x46rameCompleted\x12\x0e\n\x06rounds\x18\x01 \x01(\r\x12\x16\n\x0e\x66\x65\x65\x64\x62\x61\x63k_bytes\x18\x02 \x01(\x04\"Z\n\x0b\x46rameFailed\x12#\n\x04kind\x18\x01 \x01(\x0e\x32\x15.gocom.v1.FailureKind\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x16\n\x0e\x66\x65\x65\x64\x62\x61\x63k_bytes\x18\x03 \x01(\x04*\x92\x01\n\x0fPowerAllocation\x12 \n\x1cPOWER_ALLOCATION_UNSPECIFIED\x10\x00\x12\x1a\n\x16POWER_ALLOCATION_EQUAL\x10\x01\x12\"\n\x1ePOWER_ALLOCATION_WATER_FILLING\x10\x02\x12\x1d\n\x19POWER_ALLOCATION_SEMANTIC\x10\x03*V\n\nResumption\x12\x1a\n\x16RESUMPTION_UNSPECIFIED\x10\x00\x12\x15\n\x11RESUMPTION_RESUME\x10\x01\x12\x15\n\x11RESUMPTION_REPEAT\x10\x02*Y\n\tCsiSource\x12\x1a\n\x16\x43SI_SOURCE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43SI_SOURCE_EMULATOR\x10\x01\x12\x17\n\x13\x43SI_SOURCE_RECEIVER\x10\x02*\x95\x01\n\x0b\x46\x61ilureKind\x12\x1c\n\x18\x46\x41ILURE_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14\x46\x41ILURE_KIND_INVALID\x10\x01\x12\x1c\n\x18\x46\x41ILURE_KIND_UNDECODABLE\x10\x02\x12\x15\n\x11\x46\x41ILURE_KIND_LINK\x10\x03\x12\x19\n\x15\x46\x41ILURE_KIND_INTERNAL\x10\x04\x32[\n\x12TransmitterService\x12\x45\n\x08Transmit\x12\x19.gocom.v1.TransmitRequest\x1a\x1a.gocom.v1.TransmitResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gocom.v1.transmitter_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_POWERALLOCATION']._serialized_start=2093
-  _globals['_POWERALLOCATION']._serialized_end=2239
-  _globals['_RESUMPTION']._serialized_start=2241
-  _globals['_RESUMPTION']._serialized_end=2327
-  _globals['_CSISOURCE']._serialized_start=2329
-  _globals['_CSISOURCE']._serialized_end=2418
-  _globals['_FAILUREKIND']._serialized_start=2421
-  _globals['_FAILUREKIND']._serialized_end=2570
+  _globals['_POWERALLOCATION']._serialized_start=2171
+  _globals['_POWERALLOCATION']._serialized_end=2317
+  _globals['_RESUMPTION']._serialized_start=2319
+  _globals['_RESUMPTION']._serialized_end=2405
+  _globals['_CSISOURCE']._serialized_start=2407
+  _globals['_CSISOURCE']._serialized_end=2496
+  _globals['_FAILUREKIND']._serialized_start=2499
+  _globals['_FAILUREKIND']._serialized_end=2648
   _globals['_TRANSMITREQUEST']._serialized_start=85
   _globals['_TRANSMITREQUEST']._serialized_end=494
   _globals['_UNEQUALPROTECTION']._serialized_start=496
@@ -54,23 +54,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROUNDSENT']._serialized_start=1025
   _globals['_ROUNDSENT']._serialized_end=1261
   _globals['_CHANNELKNOWLEDGE']._serialized_start=1264
-  _globals['_CHANNELKNOWLEDGE']._serialized_end=1418
-  _globals['_SEGMENTPROTECTION']._serialized_start=1421
-  _globals['_SEGMENTPROTECTION']._serialized_end=1563
-  _globals['_POWERRANGE']._serialized_start=1565
-  _globals['_POWERRANGE']._serialized_end=1610
-  _globals['_BYTEACCOUNT']._serialized_start=1613
-  _globals['_BYTEACCOUNT']._serialized_end=1759
-  _globals['_SEGMENTBYTES']._serialized_start=1761
-  _globals['_SEGMENTBYTES']._serialized_end=1826
-  _globals['_ROUNDRECEIVED']._serialized_start=1828
-  _globals['_ROUNDRECEIVED']._serialized_end=1884
-  _globals['_FEEDBACKTAKEN']._serialized_start=1886
-  _globals['_FEEDBACKTAKEN']._serialized_end=1940
-  _globals['_FRAMECOMPLETED']._serialized_start=1942
-  _globals['_FRAMECOMPLETED']._serialized_end=1998
-  _globals['_FRAMEFAILED']._serialized_start=2000
-  _globals['_FRAMEFAILED']._serialized_end=2090
-  _globals['_TRANSMITTERSERVICE']._serialized_start=2572
-  _globals['_TRANSMITTERSERVICE']._serialized_end=2663
+  _globals['_CHANNELKNOWLEDGE']._serialized_end=1466
+  _globals['_SEGMENTPROTECTION']._serialized_start=1469
+  _globals['_SEGMENTPROTECTION']._serialized_end=1611
+  _globals['_POWERRANGE']._serialized_start=1613
+  _globals['_POWERRANGE']._serialized_end=1658
+  _globals['_BYTEACCOUNT']._serialized_start=1661
+  _globals['_BYTEACCOUNT']._serialized_end=1807
+  _globals['_SEGMENTBYTES']._serialized_start=1809
+  _globals['_SEGMENTBYTES']._serialized_end=1874
+  _globals['_ROUNDRECEIVED']._serialized_start=1876
+  _globals['_ROUNDRECEIVED']._serialized_end=1932
+  _globals['_FEEDBACKTAKEN']._serialized_start=1934
+  _globals['_FEEDBACKTAKEN']._serialized_end=2018
+  _globals['_FRAMECOMPLETED']._serialized_start=2020
+  _globals['_FRAMECOMPLETED']._serialized_end=2076
+  _globals['_FRAMEFAILED']._serialized_start=2078
+  _globals['_FRAMEFAILED']._serialized_end=2168
+  _globals['_TRANSMITTERSERVICE']._serialized_start=2650
+  _globals['_TRANSMITTERSERVICE']._serialized_end=2741
 # @@protoc_insertion_point(module_scope)

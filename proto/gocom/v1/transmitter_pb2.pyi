@@ -415,6 +415,7 @@ class ChannelKnowledge(_message.Message):
     PACKET_ERASURE_RATE_FIELD_NUMBER: _builtins.int
     MEAN_BURST_PACKETS_FIELD_NUMBER: _builtins.int
     MEAN_SNR_DB_FIELD_NUMBER: _builtins.int
+    CAPACITY_BYTES_FIELD_NUMBER: _builtins.int
     source: Global___CsiSource.ValueType
     """Source of the knowledge."""
     packet_erasure_rate: _builtins.float
@@ -423,6 +424,8 @@ class ChannelKnowledge(_message.Message):
     """Mean length of a run of erasures, in packets."""
     mean_snr_db: _builtins.float
     """Mean SNR in dB, if known."""
+    capacity_bytes: _builtins.int
+    """Payload bytes that the round may have at the transmitter's outage target; absent: no bound is known."""
     def __init__(
         self,
         *,
@@ -430,13 +433,19 @@ class ChannelKnowledge(_message.Message):
         packet_erasure_rate: _builtins.float = ...,
         mean_burst_packets: _builtins.float = ...,
         mean_snr_db: _builtins.float | None = ...,
+        capacity_bytes: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_mean_snr_db", b"_mean_snr_db", "mean_snr_db", b"mean_snr_db"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_capacity_bytes", b"_capacity_bytes", "_mean_snr_db", b"_mean_snr_db", "capacity_bytes", b"capacity_bytes", "mean_snr_db", b"mean_snr_db"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mean_snr_db", b"_mean_snr_db", "mean_burst_packets", b"mean_burst_packets", "mean_snr_db", b"mean_snr_db", "packet_erasure_rate", b"packet_erasure_rate", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_capacity_bytes", b"_capacity_bytes", "_mean_snr_db", b"_mean_snr_db", "capacity_bytes", b"capacity_bytes", "mean_burst_packets", b"mean_burst_packets", "mean_snr_db", b"mean_snr_db", "packet_erasure_rate", b"packet_erasure_rate", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__capacity_bytes: _TypeAlias = _typing.Literal["capacity_bytes"]  # noqa: Y015
+    _WhichOneofArgType__capacity_bytes: _TypeAlias = _typing.Literal["_capacity_bytes", b"_capacity_bytes"]  # noqa: Y015
     _WhichOneofReturnType__mean_snr_db: _TypeAlias = _typing.Literal["mean_snr_db"]  # noqa: Y015
     _WhichOneofArgType__mean_snr_db: _TypeAlias = _typing.Literal["_mean_snr_db", b"_mean_snr_db"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__capacity_bytes) -> _WhichOneofReturnType__capacity_bytes | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__mean_snr_db) -> _WhichOneofReturnType__mean_snr_db | None: ...
 
 Global___ChannelKnowledge: _TypeAlias = ChannelKnowledge  # noqa: Y015
@@ -613,19 +622,29 @@ class FeedbackTaken(_message.Message):
 
     ROUND_FIELD_NUMBER: _builtins.int
     ELEMENTS_NAMED_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
     round: _builtins.int
     """The round after which the receiver asked."""
     elements_named: _builtins.int
     """Number of elements that the receiver named."""
+    text: _builtins.str
+    """Its request in words; empty: not given."""
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Labels that it named."""
+
     def __init__(
         self,
         *,
         round: _builtins.int = ...,
         elements_named: _builtins.int = ...,
+        labels: _abc.Iterable[_builtins.int] | None = ...,
+        text: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["elements_named", b"elements_named", "round", b"round"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["elements_named", b"elements_named", "labels", b"labels", "round", b"round", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
