@@ -135,8 +135,10 @@ def test_strange_rounds_are_a_picture_or_a_typed_error(codec, photo, name):
         except DecodeFailed as error:
             assert str(error).startswith(f"{name}: ") and len(str(error)) < 200, what
             failed.add(what)
-    assert {"no segments", "another size", "the first round is not there"} <= failed
-    assert "the first round twice" not in failed and not any("past its end" in what for what in failed)
+    # Every round says where its elements belong, so any is enough for a picture, whichever it is and however short.
+    assert "no segments" in failed
+    whole = ("the first round", "another size", "past its end", "is short")
+    assert not any(words in what for what in failed for words in whole), failed
 
 
 @every
