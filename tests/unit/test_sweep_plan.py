@@ -112,7 +112,7 @@ def test_a_scale_that_is_given_is_the_only_one(planner, image):
         plans = [planner.plan(Method("webp", options, protection), image, FRAME, ERASURE, b) for b in (900, 3000)]
         assert [plan.settings["scale"] for plan in plans] == [2, 2]
         assert plans[0].settings["quality"] < plans[1].settings["quality"]
-        assert planner.plan(Method("webp", options, protection), image, FRAME, ERASURE, 150).at_floor
+        assert planner.plan(Method("webp", options, protection), image, FRAME, ERASURE, 90).at_floor
     full = planner.plan(Method("webp", (("scale", "1"),)), image, FRAME, ERASURE, 200)
     assert (full.settings, full.at_floor) == ({"quality": 0}, True)
     assert not planner.plan(Method("webp"), image, FRAME, ERASURE, 200).at_floor
