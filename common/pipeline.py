@@ -11,7 +11,7 @@ The three services run the same loop with a network in between, and give the sam
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from gocom.common.byte_account import ByteAccount, count_bytes, frame_items
@@ -24,6 +24,7 @@ from gocom.common.image_files import ImageArray
 from gocom.common.packet_batch import PacketBatch, join_batches
 from gocom.common.packetizer import MAX_PACKETS, depacketize, packetize
 from gocom.common.rounds import with_requested_spans
+from gocom.common.systems import first_position
 from gocom.common.tasks import LoadTask, TaskResult, run_task
 from gocom.common.types import (
     Budget,
@@ -37,7 +38,7 @@ from gocom.common.types import (
     Reconstruction,
 )
 from gocom.common.wire.feedback import answer_bytes, counted_message, feedback_to_proto
-from gocom.common.wire.frame_headers import at_position, header_from_proto, stream_position
+from gocom.common.wire.frame_headers import header_from_proto, stream_position
 from gocom.common.wire.packet_batches import batch_from_proto, batch_to_proto
 from gocom.v1 import feedback_pb2, link_pb2
 
@@ -154,12 +155,14 @@ def run(
     if consumer_goal and consumer_goal.task and load_task is None:
         raise InvalidInput(f"load_task: missing; the goal has the task {consumer_goal.task!r}")
     session = encoder.open(encoder.analyse(image), goal)
-    message: GoMessage | None = at_position(session.first(csi, budget), goal.position)
+    first = session.first(csi, budget)
+    position = first_position(goal, first)
+    message: GoMessage | None = first
     result: PipelineResult | None = None
     feedback: Feedback | None = None
     history: list[Round] = []
     while message is not None:
-        position = message.position
+        message = replace(message, position=position)
         received, cost, items = transmit(message, channel, goal.link, feedback.wanted if feedback else None)
         rounds = [*(result.rounds if result else []), received]
         picture, reason = _decode(decoder, rounds, sampler_generator(seed, goal.frame_index, message.round))
@@ -178,7 +181,6 @@ def run(
             if arrived:
                 limit = Budget.smallest(feedback.budget_bytes, goal.round_budget_bytes)
                 message = session.refine(feedback, csi, limit)
-                message = message and at_position(message, position)
                 answer = feedback_pb2.SendFeedbackResponse(will_send=message is not None)
                 result.bytes.feedback_bytes += answer_bytes(answer)
     assert result is not None

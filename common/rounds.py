@@ -17,7 +17,8 @@ def merge_rounds(rounds: Sequence[ReceivedMessage]) -> dict[int, ReceivedSegment
 
     A segment may come first in any round, and grow in any round. In the result `spans` is None; an element that was
     received in any round is received, and one that no round has sent so far counts as withheld. Rounds come from the
-    wire, so elements beyond the grid are ignored, and so are segments whose elements have no known positions.
+    wire, so elements beyond the grid are ignored, and so are segments whose elements have no known positions: those that
+    are not `located`, and those that should be the whole grid and have not its size.
 
     Args:
         rounds: one or more rounds of a frame, in order.
@@ -27,8 +28,14 @@ def merge_rounds(rounds: Sequence[ReceivedMessage]) -> dict[int, ReceivedSegment
         for segment in message.segments:
             if segment.located:
                 parts.setdefault(segment.kind, []).append(segment)
-    frame = rounds[0].frame
-    return {kind: _merge_parts(found, _grid_size(frame, kind, found)) for kind, found in parts.items()}
+    merged = {}
+    for kind, found in parts.items():
+        size = _grid_size(rounds[0].frame, kind, found)
+        fixed = spec_of(rounds[0].frame.codec, kind).count is not None
+        usable = [part for part in found if part.spans is not None or not fixed or len(part.elements) == size]
+        if usable:
+            merged[kind] = _merge_parts(usable, size)
+    return merged
 
 
 def grid_positions(count: int, spans: Ints | None) -> Ints:

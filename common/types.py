@@ -178,7 +178,9 @@ class Goal:
         link: packetizer settings.
         feedback_policy: choice of the elements that the receiver asks for.
         quality_target: quality in [0, 1], as the decoder estimates it, at which the receiver stops asking; 0: none.
-        position: the session's opening and the frame before this one; None: the frame opens its own session.
+        defaults: what the opening of the session says of its frames; None: the frame opens its own session.
+        last_frame: index of the frame before this one on the stream, -1 if there is none; None: it is the one whose
+            index is one less, so that the frame's own index follows by itself.
     """
 
     options: Parameters
@@ -188,7 +190,8 @@ class Goal:
     link: LinkSettings = LinkSettings()
     feedback_policy: FeedbackPolicy = FeedbackPolicy.ERASED
     quality_target: float = 0.0
-    position: StreamPosition | None = None
+    defaults: FrameDefaults | None = None
+    last_frame: int | None = None
 
     @property
     def rounds(self) -> RoundSettings:
@@ -246,7 +249,7 @@ class GoMessage:
         round: number of the round, from 0.
         rounds: settings of further rounds.
         power: rule that sets the power of the packets; None: the power of each packet is 1.
-        position: as in Goal.
+        position: what the frame header can rely on; None: `first_position` says it.
     """
 
     codec: str

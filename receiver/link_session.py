@@ -18,7 +18,8 @@ from functools import partial
 from gocom.common.errors import DecodeFailed, GoComError, InvalidInput, NotReady
 from gocom.common.logs import get_logger
 from gocom.common.service_metrics import PACKETS, ROUNDS, SECONDS
-from gocom.common.types import FrameDefaults, FrameHeader, LinkSettings, ReceivedMessage, Reconstruction
+from gocom.common.types import FrameDefaults, FrameHeader, LinkSettings, ReceivedMessage, Reconstruction, StreamPosition
+from gocom.common.wire.frame_headers import frame_index_of
 from gocom.receiver.frame_decoding import DecodeInput, OnPreview, Outcome, failure_to_proto, picture_to_proto, unpack
 from gocom.receiver.frame_table import FrameTable
 from gocom.receiver.link_state import DecodeJob, Frame, LinkDependencies
@@ -113,24 +114,28 @@ class LinkSession:
         if item == "header" and open_header is not None:
             error = InvalidInput(f"header: comes before the end of frame {open_header.frame_index}")
             self._refuse(open_header.frame_index, error)
+        index: int | None = None if open_header is None else open_header.frame_index
+        position: StreamPosition | None = None
         if item == "header":
-            index: int | None = self._assembler.next_index(request.header)
-        else:
-            index = None if open_header is None else open_header.frame_index
+            index, position = self._assembler.advance(request.header)
         try:
-            await self._process_frame_item(item, request, index)
+            if position is not None:
+                self._process_header(request.header, position)
+            else:
+                await self._process_packets(item, request)
         except GoComError as error:
             if index is None:
                 raise
             self._skipping_frame = item != "end"
             self._refuse(index, error)
 
-    async def _process_frame_item(self, item: str, request: link_pb2.SendRequest, index: int | None) -> None:
-        if item == "header":
-            open_frame = None if index is None else self.frames.get(index)
-            header = self._assembler.begin(request.header, open_frame.requested if open_frame else {})
-            self._begin(header, request.header.repeated)
-        elif item == "batch":
+    def _process_header(self, message: link_pb2.FrameHeader, position: StreamPosition) -> None:
+        open_frame = self.frames.get(frame_index_of(message, position.last_frame))
+        header = self._assembler.begin(message, position, open_frame.requested if open_frame else {})
+        self._begin(header, message.repeated)
+
+    async def _process_packets(self, item: str, request: link_pb2.SendRequest) -> None:
+        if item == "batch":
             self._assembler.add(request.batch)
         else:
             arrived = self._assembler.end()

@@ -45,7 +45,6 @@ class RoundAssembler:
         self._batches: list[PacketBatch] = []
         self._bytes = self._packets = 0
         self._checksum: Ints = np.zeros(0, np.int64)
-        self._last_position = self._position
 
     @property
     def open_header(self) -> FrameHeader | None:
@@ -56,23 +55,26 @@ class RoundAssembler:
         """Discard the round that has begun."""
         self._header, self._batches = None, []
 
-    def next_index(self, message: link_pb2.FrameHeader) -> int:
-        """Return the frame index of a header that has just come. Call it once for each header, before `begin`.
+    def advance(self, message: link_pb2.FrameHeader) -> tuple[int, StreamPosition]:
+        """Return the frame index of the next header of the stream, and what the header can rely on.
 
         Raises:
             InvalidInput: the header of a further round has no frame index.
         """
-        index = frame_index_of(message, self._position.last_frame)
-        self._last_position = self._position
+        position = self._position
+        index = frame_index_of(message, position.last_frame)
         if not message.round:
-            self._position = replace(self._position, last_frame=index)
-        return index
+            self._position = replace(position, last_frame=index)
+        return index, position
 
-    def begin(self, message: link_pb2.FrameHeader, requested: Mapping[int, Ints]) -> FrameHeader:
+    def begin(
+        self, message: link_pb2.FrameHeader, position: StreamPosition, requested: Mapping[int, Ints]
+    ) -> FrameHeader:
         """Begin a round with its header.
 
         Args:
             message: the header.
+            position: what the header can rely on, from `advance`.
             requested: spans by segment kind of the feedback that the round answers; empty for a first round.
 
         Raises:
@@ -82,7 +84,7 @@ class RoundAssembler:
         """
         if self._header is not None:
             raise InvalidInput(f"header: comes before the end of frame {self._header.frame_index}")
-        header = with_requested_spans(header_from_proto(message, self._last_position), requested)
+        header = with_requested_spans(header_from_proto(message, position), requested)
         packets = header.packets
         if packets > self._max_packets:
             raise TooLarge(f"header.segments: {packets} packets are more than {self._max_packets} a round")

@@ -15,7 +15,7 @@ from gocom.common.csi import Csi
 from gocom.common.errors import BudgetTooSmall
 from gocom.common.image_files import ImageArray, decode_image, to_float
 from gocom.common.packetizer import packetize
-from gocom.common.systems import SYSTEMS
+from gocom.common.systems import SYSTEMS, first_position
 from gocom.common.types import (
     MAX_SIDE_PX,
     Budget,
@@ -26,7 +26,7 @@ from gocom.common.types import (
     LinkSettings,
     StreamPosition,
 )
-from gocom.common.wire.frame_headers import at_position, header_to_proto
+from gocom.common.wire.frame_headers import header_to_proto
 from gocom.common.wire.frame_messages import check_side, codec_from_proto, rounds_from_proto
 from gocom.transmitter.resources.repair_and_power import (
     PLAIN,
@@ -111,7 +111,7 @@ def encode_first(encoders: Encoders, frame: FrameRequest, csi: Csi) -> tuple[Del
     start = time.perf_counter()
     session = encoder.open(encoder.analyse(frame.image), frame.goal)
     message = session.first(csi, frame.budget)
-    message = at_position(message, frame.goal.position)
+    message = replace(message, position=first_position(frame.goal, message))
     return session, _pack(session, message, frame.goal.link, frame.budget.max_bytes, start)
 
 
@@ -127,7 +127,7 @@ def encode_next(
     message = session.refine(feedback, csi, budget)
     if message is None:
         return None
-    return _pack(session, at_position(message, position), link, budget.max_bytes, start)
+    return _pack(session, replace(message, position=position), link, budget.max_bytes, start)
 
 
 def for_stream(encoded: EncodedRound, position: StreamPosition, *, repeated: bool) -> EncodedRound:

@@ -21,7 +21,7 @@ from gocom.common.errors import BudgetTooSmall, GoComError, InvalidInput, NotRea
 from gocom.common.logs import get_logger
 from gocom.common.rounds import with_requested_spans
 from gocom.common.settings import TransmitterSettings
-from gocom.common.types import Budget, Feedback, FrameHeader, LinkSettings, StreamPosition
+from gocom.common.types import Budget, Feedback, FrameHeader, Goal, LinkSettings, StreamPosition
 from gocom.common.wire.feedback import answer_bytes, check_attempt
 from gocom.common.wire.frame_headers import WIRE_VERSION, defaults_to_proto, stream_position
 from gocom.common.wire.frame_messages import link_to_proto
@@ -165,10 +165,11 @@ class TransmitSession:
         session, cuts = frame.session, frame.cuts
         if session is None:
             return refusal(f"frame {frame.index} is not open")
+        position = frame.headers[0].position
         try:
             csi = await self._channel_state(frame, feedback.round + 1, session.adapts_to_channel)
             budget = Budget.smallest(feedback.budget_bytes, frame.rounds.round_budget_bytes)
-            work = partial(encode_next, session, feedback, self.link, csi, budget, frame.headers[0].position)
+            work = partial(encode_next, session, feedback, self.link, csi, budget, position)
             encoded = await self._dependencies.encoders.run(work)
         except BudgetTooSmall as error:
             return refusal(str(error))
@@ -207,7 +208,7 @@ class TransmitSession:
             frame, request = await self._admission.next()
             try:
                 request = request or await self._admission.load(frame)
-                request = replace(request, goal=replace(request.goal, position=self._position))
+                request = replace(request, goal=self._in_stream(request.goal))
                 csi = await self._channel_state(frame, 0, await adapts_to_channel(encoders, request))
                 work = partial(encode_first, encoders, request, csi)
                 frame.session, encoded = await encoders.run(work)
@@ -217,6 +218,12 @@ class TransmitSession:
             self._settle_position(encoded.header)
             frame.headers, frame.last_round = [encoded.header], 0
             await self._send_queue.put((frame, frame.cuts, encoded))
+
+    def _in_stream(self, goal: Goal) -> Goal:
+        """Return a goal that knows the session's defaults and the frame that was encoded before."""
+        if self._position is None:
+            return replace(goal, last_frame=-1)
+        return replace(goal, defaults=self._position.defaults, last_frame=self._position.last_frame)
 
     def _settle_position(self, header: FrameHeader) -> None:
         """Let the session have the defaults of its first frame, and note that later frames follow this one."""

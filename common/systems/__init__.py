@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from pydantic import ValidationError
-
 from gocom.common.entropy.coders import ElementCoder, FixedCoder, HuffmanCoder, RangeCoder
 from gocom.common.entropy.context_coder import ContextCoder
 from gocom.common.entropy.frequency_tables import FrequencyTable, NeighbourTables
@@ -24,7 +22,6 @@ from gocom.common.types import (
     GoMessage,
     Parameters,
     Segment,
-    SegmentForm,
     StreamPosition,
 )
 
@@ -142,6 +139,12 @@ class System:
     summary: str = ""
     header_fields: Callable[[Any], dict[str, Any]] | None = None
 
+    def __post_init__(self) -> None:
+        """Raise InvalidInput if a field of the header or of the options has no default."""
+        for kind in (self.header, self.options):
+            if needy := [name for name, field in kind.model_fields.items() if field.is_required()]:
+                raise InvalidInput(f"{self.name}: {kind.__name__}.{needy[0]} has no default; all fields need one")
+
     def header_template(self, options: Parameters) -> Parameters:
         """Return the codec header as far as the codec's options determine it.
 
@@ -150,18 +153,6 @@ class System:
         """
         derived = self.header_fields(options) if self.header_fields else {}
         return self.header(**shared_values(options, self.header.model_fields) | derived)
-
-    def opening_header(self, header: Parameters, options: Parameters | None = None) -> Parameters:
-        """Return what the opening of a session says of the codec's header.
-
-        Args:
-            header: the header of a frame, which is returned if there cannot be one without its other fields.
-            options: options of the codec; None: all fields of the header have their defaults.
-        """
-        try:
-            return self.header() if options is None else self.header_template(options)
-        except ValidationError:
-            return header
 
 
 def shared_values(source: Parameters, names: Collection[str]) -> dict[str, Any]:
@@ -184,12 +175,23 @@ def first_message(
         size_px: width and height of the image.
         segments: the segments, in wire order.
     """
-    position = goal.position
-    if position is None:
-        forms = tuple(SegmentForm(s.kind, s.coding, s.damage_tolerant) for s in segments)
-        template = SYSTEMS.get(codec).opening_header(header, goal.options)
-        position = StreamPosition(FrameDefaults(codec, template, *size_px, forms, goal.rounds), goal.frame_index - 1)
+    position = _own_position(goal, codec, size_px, segments)
     return GoMessage(codec, header, *size_px, tuple(segments), goal.frame_index, 0, goal.rounds, position=position)
+
+
+def first_position(goal: Goal, message: GoMessage) -> StreamPosition:
+    """Return what the header of a first round can rely on: the message's own position, or that of its goal."""
+    size_px = message.width_px, message.height_px
+    return message.position or _own_position(goal, message.codec, size_px, message.segments)
+
+
+def _own_position(goal: Goal, codec: str, size_px: tuple[int, int], segments: Sequence[Segment]) -> StreamPosition:
+    last_frame = goal.frame_index - 1 if goal.last_frame is None else goal.last_frame
+    if goal.defaults is not None:
+        return StreamPosition(goal.defaults, last_frame)
+    forms = tuple(segment.form for segment in segments)
+    template = SYSTEMS.get(codec).header_template(goal.options)
+    return StreamPosition(FrameDefaults(codec, template, *size_px, forms, goal.rounds), last_frame)
 
 
 def spec_of(codec: str, kind: int) -> SegmentSpec:

@@ -145,7 +145,7 @@ def kept_patches(header: FeatureImputingHeader, rows: int, columns: int) -> Bool
 
 
 def elements_sent(header: FeatureImputingHeader, kind: int, rows: int, columns: int) -> Bools:
-    """Return the mask of the elements that a segment of the first round brings, bool [h * w * C], in segment order.
+    """Return the mask of the elements that a segment brings, bool [h * w * C], in segment order.
 
     Args:
         header: codec header of the frame.

@@ -12,7 +12,6 @@ The frame index of a first round is left out if it is one more than that of the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from gocom.common.entropy.element_set_code import pack_spans, unpack_spans
 from gocom.common.errors import InvalidInput, Mismatch
@@ -23,7 +22,6 @@ from gocom.common.types import (
     FrameDefaults,
     FrameHeader,
     FrameView,
-    GoMessage,
     Ints,
     SegmentForm,
     SegmentHeader,
@@ -63,15 +61,10 @@ def stream_position(frame: FrameView) -> StreamPosition:
     """
     if frame.position is not None:
         return frame.position
-    header = SYSTEMS.get(frame.codec).opening_header(frame.header)
+    header = SYSTEMS.get(frame.codec).header()
     forms = tuple(segment.form for segment in frame.segments)
     defaults = FrameDefaults(frame.codec, header, frame.width_px, frame.height_px, forms, frame.rounds)
     return StreamPosition(defaults, frame.frame_index - 1)
-
-
-def at_position(message: GoMessage, position: StreamPosition | None) -> GoMessage:
-    """Return the message with a position in its stream: the given one, or else its own (`stream_position`)."""
-    return replace(message, position=position or stream_position(message))
 
 
 def defaults_to_proto(defaults: FrameDefaults) -> link_pb2.FrameDefaults:
@@ -198,9 +191,7 @@ def header_from_proto(message: link_pb2.FrameHeader, position: StreamPosition) -
     )
     if next(counts, None) is not None:
         raise InvalidInput("header.element_count: more entries than segments that need one")
-    return FrameHeader(
-        codec, parameters, width_px, height_px, segments, index, message.round, rounds, replace(position)
-    )
+    return FrameHeader(codec, parameters, width_px, height_px, segments, index, message.round, rounds, position)
 
 
 def _count_is_sent(codec: str, kind: int, as_requested: bool, named: bool) -> bool:

@@ -49,11 +49,9 @@ class FeatureImputingDecoder(SamplingDecoder[ImputerSettings, None]):
         assert isinstance(header, FeatureImputingHeader)
         shape = (*grid_shape(first.width_px, first.height_px), LATENT_CHANNELS)
         count, merged = int(np.prod(shape)), merge_rounds(rounds)
-        # A later round may announce a segment that the first one did not have, with a wrong length.
-        segments = {k: merged[k] for k in (FEATURES, ROI) if k in merged and len(merged[k].elements) == count}
+        segments = {kind: merged[kind] for kind in (FEATURES, ROI) if kind in merged}
         if not segments:
-            got = ", ".join(str(len(segment.elements)) for segment in merged.values()) or "no"
-            raise DecodeFailed(f"feature_imputing: {got} features announced, a picture of this size has {count}")
+            raise DecodeFailed("feature_imputing: no round has announced features")
         order = element_order(header.packet_order, *shape[:2])
         levels, received, fates = np.zeros(count, np.int64), np.zeros(count, bool), np.zeros(count, np.uint8)
         for segment in segments.values():

@@ -77,8 +77,8 @@ def play(items: Iterable[link_pb2.SendRequest]) -> list[ReceivedMessage]:
                     link = new_link
                 case "header":
                     read = read_header(reader, item.header)
-                    assembler.next_index(item.header)
-                    header = assembler.begin(item.header, ASKED if item.header.round else {})
+                    _, position = assembler.advance(item.header)
+                    header = assembler.begin(item.header, position, ASKED if item.header.round else {})
                     assert header.packets > MAX_PACKETS if read is None else read == frame_info(header)
                     check_sets(item.header, header, link)
                 case "batch":

@@ -9,14 +9,16 @@ from toy_world import kinds, request
 
 from gocom.channel_emulator.chain import Chain
 from gocom.common.channel_spec import parse_spec
+from gocom.common.codec_interfaces import Analysis
 from gocom.common.errors import DecodeFailed
 from gocom.common.pipeline import run
 from gocom.common.rounds import erased_spans, merge_rounds
-from gocom.common.systems import SYSTEMS, SegmentSpec, System, first_message
+from gocom.common.systems import SYSTEMS, SegmentSpec, System
 from gocom.common.types import ElementCoding, Goal, LinkSettings, Parameters, Provenance, Reconstruction, Segment
 from gocom.receiver.decoders import DECODERS
-from gocom.receiver.feedback_policy import feedback_for, wanted_elements
+from gocom.receiver.feedback_policy import policy_for
 from gocom.transmitter.encoders import ENCODERS
+from gocom.transmitter.resending_session import ResendingSession
 from gocom.transmitter.retransmission import resend
 
 NAME = "two_layers"
@@ -29,30 +31,33 @@ class TwoLayersHeader(Parameters):
     pass
 
 
-class TwoLayersSession:
-    def __init__(self, image, goal):
-        self.image, self.goal = image, goal
+class TwoLayersSession(ResendingSession):
+    def __init__(self, analysis, goal):
+        super().__init__(NAME, analysis, goal)
+        self.image = analysis.image
 
     def all(self):
         values = (self.image[0, ::8, ::8] * 255).round().astype(np.int64).ravel()
         parts = ((HIGH, values >> 4), (LOW, values & 15))
         segments = [Segment(k, v, np.ones(len(v), np.float32), ElementCoding.FIXED) for k, v in parts]
-        return first_message(self.goal, NAME, TwoLayersHeader(), self.image.shape[:0:-1], segments)
+        return self.compose(segments)
 
-    def first(self, csi, budget):
-        both = self.all()
-        return first_message(self.goal, NAME, both.header, (both.width_px, both.height_px), both.segments[:1])
+    def message(self, operating_point=None):
+        return self.compose(self.all().segments[:1])
 
-    def refine(self, feedback):
-        return resend(self.all(), feedback, self.goal.link)
+    def refine(self, feedback, csi, budget):
+        return resend(self.all(), feedback, budget, self.goal)
 
 
 class TwoLayersEncoder:
     def __init__(self, device):
         pass
 
-    def open(self, image, goal):
-        return TwoLayersSession(image, goal)
+    def analyse(self, image):
+        return Analysis(image)
+
+    def open(self, analysis, goal):
+        return TwoLayersSession(analysis, goal)
 
 
 class TwoLayersDecoder:
@@ -96,14 +101,10 @@ def shades(size=128):
 
 def in_process(image, spec, frame_index):
     """The same without services."""
-
-    def ask(rounds, picture):
-        wanted = wanted_elements(rounds, picture)
-        return feedback_for(rounds, wanted) if wanted else None
-
+    goal = Goal(Parameters(), frame_index, max_rounds=20, link=LINK, last_frame=-1)
     return run(
-        image, Goal(Parameters(), frame_index, max_rounds=20, link=LINK), encoder=TwoLayersEncoder("cpu"),
-        decoder=TwoLayersDecoder("cpu"), channel=Chain.from_profile(parse_spec(spec)), ask=ask,
+        image, goal, encoder=TwoLayersEncoder("cpu"),
+        decoder=TwoLayersDecoder("cpu"), channel=Chain.from_profile(parse_spec(spec)), ask=policy_for,
     )  # fmt: skip
 
 
@@ -123,6 +124,5 @@ async def test_what_was_kept_back_is_asked_for_until_it_is_there(world, frame_in
     assert (picture[..., 0] == grey).all()
     sent = [e.sent for e in events if e.HasField("sent")]
     assert [one.packets for one in sent] == [received.packets_sent for received in expected.rounds]
-    index_bytes = 2 if frame_index else 0  # the first frame of a stream is frame 0, unless it says another
     total = sum(one.bytes.total_bytes for one in sent)
-    assert total == expected.bytes.total_bytes - expected.bytes.feedback_bytes + index_bytes
+    assert total == expected.bytes.total_bytes - expected.bytes.feedback_bytes

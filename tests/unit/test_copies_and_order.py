@@ -13,7 +13,7 @@ from gocom.common.packetizer import depacketize, packetize
 from gocom.common.pipeline import transmit
 from gocom.common.systems.classical import ClassicalHeader
 from gocom.common.types import ElementCoding, GoMessage, LinkSettings, Segment, StreamPosition
-from gocom.common.wire.frame_headers import header_to_proto, own_defaults
+from gocom.common.wire.frame_headers import header_to_proto, stream_position
 from gocom.common.wire.packet_batches import batch_to_proto
 from gocom.receiver.round_assembly import RoundAssembler
 
@@ -58,10 +58,12 @@ def test_the_good_one_of_copies_counts_whichever_came_first():
 
 
 def assembled(header, batches, **limits):
-    assembler = RoundAssembler(own_defaults(header), **{"max_bytes": 1 << 20, "max_packets": 1 << 10, **limits})
-    wire = header_to_proto(replace(header, position=StreamPosition(own_defaults(header))))
-    assert assembler.next_index(wire) == header.frame_index
-    assembler.begin(wire, {})
+    defaults = stream_position(header).defaults
+    assembler = RoundAssembler(defaults, **{"max_bytes": 1 << 20, "max_packets": 1 << 10, **limits})
+    wire = header_to_proto(replace(header, position=StreamPosition(defaults)))
+    index, position = assembler.advance(wire)
+    assert index == header.frame_index
+    assembler.begin(wire, position, {})
     for batch in batches:
         assembler.add(batch_to_proto(batch))
     return assembler.end()

@@ -146,12 +146,12 @@ def test_what_the_sender_has_not_got_is_not_sent():
     caption = Segment(CAPTION, np.arange(20), np.ones(20, np.float32), ElementCoding.FIXED)
     content = replace(message, segments=(caption, *message.segments))
     asked = {CAPTION: np.array([[15, 30]]), TOKENS: np.array([[4, 2]])}
-    answer = resend(content, Feedback(0, 0, asked), LINK)
+    answer = resend(content, Feedback(0, 0, asked), Budget(), GOAL)
     (named, known) = packetize(answer, LINK)[0].segments
     assert not named.as_requested and named.spans.tolist() == [[15, 5]] and named.element_count == 5
     assert known.as_requested and known.element_count == 2
-    assert resend(content, Feedback(0, 0, {CAPTION: np.array([[20, 9]])}), LINK) is None
-    assert resend(message, Feedback(0, 0, {CAPTION: np.array([[0, 9]])}), LINK) is None
+    assert resend(content, Feedback(0, 0, {CAPTION: np.array([[20, 9]])}), Budget(), GOAL) is None
+    assert resend(message, Feedback(0, 0, {CAPTION: np.array([[0, 9]])}), Budget(), GOAL) is None
 
 
 def test_the_cost_is_the_serialized_size_without_names_and_reasons():

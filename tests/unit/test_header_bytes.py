@@ -9,7 +9,6 @@ from gocom.common.byte_account import count_bytes, frame_items
 from gocom.common.packetizer import packetize
 from gocom.common.systems import SYSTEMS, first_message
 from gocom.common.types import ElementCoding, Goal, GoMessage, LinkSettings, Segment
-from gocom.common.wire.frame_headers import at_position
 
 LINK = LinkSettings(max_payload_bytes=65000)
 SIDE_PX = 256
@@ -33,10 +32,10 @@ def message(codec: str, goal: Goal) -> GoMessage:
 @pytest.mark.parametrize("codec", list(SYSTEMS))
 def test_a_frame_costs_at_most_30_bytes_beyond_its_payloads(codec: str, frame: int) -> None:
     options = SYSTEMS.get(codec).options()
-    first = at_position(message(codec, Goal(options, 0, link=LINK)), None)
+    first = message(codec, Goal(options, 0, link=LINK))
     assert first.position is not None
-    position = type(first.position)(first.position.defaults, frame - 1)
-    header, batch = packetize(message(codec, Goal(options, frame, link=LINK, position=position)), LINK)
+    goal = Goal(options, frame, link=LINK, defaults=first.position.defaults, last_frame=frame - 1)
+    header, batch = packetize(message(codec, goal), LINK)
     assert {segment.source_packets for segment in header.segments} <= {0, 1}
     items = frame_items(header, batch, LINK.batch_packets)
     account = count_bytes(header, batch, items)
@@ -48,8 +47,20 @@ def test_a_frame_costs_at_most_30_bytes_beyond_its_payloads(codec: str, frame: i
 def test_what_differs_from_the_opening_is_said() -> None:
     """A frame of another size, or of another codec, pays for it and arrives as it is."""
     options = SYSTEMS.get("webp").options()
-    position = at_position(message("webp", Goal(options, 0, link=LINK)), None).position
-    small = message("webp", Goal(options, 1, link=LINK, position=position))
-    other = message("jpeg", Goal(options, 1, link=LINK, position=position))
+    first = message("webp", Goal(options, 0, link=LINK)).position
+    assert first is not None
+    goal = Goal(options, 1, link=LINK, defaults=first.defaults)
+    small, other = message("webp", goal), message("jpeg", goal)
     sizes = [len(frame_items(*packetize(m, LINK), 128)[0].SerializeToString()) for m in (small, other)]
     assert sizes[0] < sizes[1]
+
+
+def test_a_frame_whose_index_does_not_follow_says_it() -> None:
+    options = SYSTEMS.get("webp").options()
+    sizes = []
+    for last_frame in (299, -1):
+        header, batch = packetize(message("webp", Goal(options, 300, link=LINK, last_frame=last_frame)), LINK)
+        items = frame_items(header, batch, LINK.batch_packets)
+        sizes.append(count_bytes(header, batch, items).header_bytes)
+        assert items[0].header.HasField("frame_index") == (last_frame < 0)
+    assert sizes[1] == sizes[0] + 3

@@ -23,9 +23,11 @@ from gocom.common.systems.feature_imputing import (
 )
 from gocom.common.systems.lami_go import CAPTION, TOKENS, LamiGoHeader, MaskingPolicy, keep_mask
 from gocom.common.types import (
+    Budget,
     ElementCoding,
     Feedback,
     FrameDefaults,
+    Goal,
     GoMessage,
     LinkSettings,
     RoundSettings,
@@ -82,8 +84,9 @@ class Stream:
             for item in frame_items(header, batch, self.link.batch_packets)
         ]
         assert self.reader.read(items[0].header) == frame_info(header)
-        assert self.assembler.next_index(items[0].header) == message.frame_index
-        self.assembler.begin(items[0].header, self.asked)
+        index, position = self.assembler.advance(items[0].header)
+        assert index == message.frame_index
+        self.assembler.begin(items[0].header, position, self.asked)
         for item in items[1:-1]:
             part = batch_from_proto(item.batch)
             kept = ~np.isin(part.sequence, lost)
@@ -107,7 +110,7 @@ class Stream:
         self.asked = {item.kind: wanted_from_proto(item, headers, self.link) for item in request.wanted}
         for kind, spans in wanted.items():
             assert (self.asked[kind] == spans).all()
-        return resend(content, Feedback(0, headers[-1].round, self.asked), self.link)
+        return resend(content, Feedback(0, headers[-1].round, self.asked), Budget(), Goal(self.header, link=self.link))
 
 
 def test_the_caption_first_the_tokens_in_pieces_later():

@@ -132,10 +132,10 @@ class ElementSet(_message.Message):
     kind: _builtins.int
     """Index into the codec's list of segments."""
     elements: _builtins.bytes
-    """The element set (docs/wire.md), in elements of the first round."""
+    """The element set (docs/wire.md), in the segment's full grid: any elements, also ones that were never sent."""
     in_packet_order: _builtins.bool
-    """Whether the set counts elements in the order in which the first round's packets held them, followed by the withheld
-    ones, so that a lost packet is one run. Otherwise it counts them in segment order.
+    """Whether the set counts elements in the order in which the packets of the round that brought the segment first held
+    them, followed by all others, so that a lost packet is one run. Otherwise it counts them in segment order.
     """
     def __init__(
         self,
