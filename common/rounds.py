@@ -17,8 +17,8 @@ def merge_rounds(rounds: Sequence[ReceivedMessage]) -> dict[int, ReceivedSegment
 
     A segment may come first in any round, and grow in any round. In the result `spans` is None; an element that was
     received in any round is received, and one that no round has sent so far counts as withheld. Rounds come from the
-    wire, so elements beyond the grid are ignored, and so are segments whose elements have no known positions: those that
-    are not `located`, and those that should be the whole grid and have not its size.
+    wire, so elements beyond the grid are ignored, and so are segments whose elements have no known positions: those
+    that are not `located`, and those that should be the whole grid and do not have its size.
 
     Args:
         rounds: one or more rounds of a frame, in order.

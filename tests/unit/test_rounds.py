@@ -99,11 +99,19 @@ def test_a_grid_of_no_fixed_size_ends_where_the_rounds_do():
     assert longer.elements.tolist() == [1, 2, 3] and longer.received.all() and longer.withheld is None
 
 
-@pytest.mark.parametrize("later", [segment([1, 2], [1, 1], spans=[[63, 2]], kind=TOKENS),
-                                   segment([1] * 65, [0] * 63 + [1] * 2, kind=TOKENS)])  # fmt: skip
-def test_what_lies_beyond_the_grid_is_left_out(later):
-    merged = merge_rounds([message(later, frame=PICTURE)])[TOKENS]
+def test_what_lies_beyond_the_grid_is_left_out():
+    beyond = segment([1, 2], [1, 1], spans=[[63, 2]], kind=TOKENS)
+    merged = merge_rounds([message(beyond, frame=PICTURE)])[TOKENS]
     assert len(merged.elements) == COUNT and np.flatnonzero(merged.received).tolist() == [63]
+
+
+@pytest.mark.parametrize("count", [COUNT - 1, COUNT + 1])
+def test_a_whole_grid_of_another_size_is_left_out(count):
+    strange = segment([1] * count, [1] * count, kind=TOKENS)
+    assert merge_rounds([message(strange, frame=PICTURE)]) == {}
+    right = segment([2] * COUNT, [1] * COUNT, kind=TOKENS)
+    merged = merge_rounds([message(right, frame=PICTURE), message(strange, frame=PICTURE)])[TOKENS]
+    assert merged.elements.tolist() == [2] * COUNT
 
 
 def test_elements_of_no_known_position_are_left_out():
