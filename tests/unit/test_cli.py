@@ -201,8 +201,8 @@ def test_a_goal_command_says_what_it_lacks():
 def test_the_result_of_a_task_is_below_the_comparison():
     pixels = np.full((64, 80, 3), 90, np.uint8)
     sent = SendResult(
-        "s/0", 0, "jpeg", 80, 64, 9, {}, 3, 200, 0, 1.0, 1, 1, 1, 30.0, None, {}, "reconstructed", "", "", pixels, pixels,
-        np.zeros((64, 80), np.uint8),
+        "s/0", 0, "jpeg", 80, 64, 9, {}, 3, 200, 0, 1.0, 1, 1, 1, 30.0, None, {}, "reconstructed", "", "", pixels,
+        pixels, np.zeros((64, 80), np.uint8),
     )  # fmt: skip
     labels = tuple(LabelConfidence(i, name, 0.5 - i / 10) for i, name in enumerate(("tabby", "lynx", "crane", "egg")))
     rated = replace(sent, task_result=TaskResult("classify", labels, 0.512344), goal_revision=2)
