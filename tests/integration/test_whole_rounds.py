@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import grpc
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 from test_channel_service import OPEN, PACKETS, frame, header, info, packets, rest_of, start_net
 
 from gocom.channel_emulator.chain import Chain
+from gocom.channel_emulator.fault_bases.timed_fault import TimedBatch
 from gocom.channel_emulator.proxy import round_in_transit
+from gocom.channel_emulator.proxy.delay_line import DelayLine
 from gocom.common.channel_spec import parse_spec
 from gocom.common.crc32c import checksums
 from gocom.common.packet_batch import join_batches
@@ -90,14 +93,43 @@ async def test_a_round_without_packets_and_one_of_which_none_is_left() -> None:
         assert [item.WhichOneof("item") for item in net.sink.items] == ["open", "header", "end", "header", "end"]
 
 
-async def test_a_round_that_is_too_long_to_be_held_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(round_in_transit, "MAX_HELD_BYTES", 20_000)
+@pytest.mark.parametrize(
+    ("limit", "largest", "words"),
+    [("MAX_HELD_BYTES", 20_000, "20000 bytes"), ("MAX_HELD_PACKETS", PACKETS - 1, f"{PACKETS - 1} packets")],
+)
+async def test_a_round_that_is_too_long_to_be_held_is_refused(
+    monkeypatch: pytest.MonkeyPatch, limit: str, largest: int, words: str
+) -> None:
+    monkeypatch.setattr(round_in_transit, limit, largest)
     async with start_net(AUTO) as net:
-        with pytest.raises(grpc.aio.AioRpcError, match="needs the whole round, and holds 20000 bytes") as caught:
+        with pytest.raises(grpc.aio.AioRpcError, match=f"needs the whole round, and holds {words}") as caught:
             await net.send(OPEN, *frame(0))
         assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
         await net.set("clean")
         assert len(await net.send(OPEN, *frame(0))) == 2
+
+
+async def test_a_held_round_gives_way_while_it_goes_into_the_delay_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns, seen, put = 0, [], DelayLine.put
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def noted(line: DelayLine, item: bytes | TimedBatch) -> None:
+        if isinstance(item, TimedBatch):
+            seen.append(turns)
+        await put(line, item)
+
+    monkeypatch.setattr(DelayLine, "put", noted)
+    async with start_net(f"{AUTO}+delay:delay_ms=20", seed=5) as net:
+        counting = asyncio.create_task(count_turns())
+        await net.send(OPEN, *frame(0, 3))
+        counting.cancel()
+    assert len(seen) == PACKETS // 3
+    assert all(before < after for before, after in itertools.pairwise(seen))
 
 
 async def test_a_trace_of_a_held_round_is_complete() -> None:
