@@ -113,6 +113,8 @@ async def _forward(session: _Session, requests: AsyncIterator[WireItem], call: A
                     writing = None
                 if session.line is not None:
                     await session.line.put(forwarded)
+                    # With room in the line nothing waits, and a round that was held may have thousands of batches.
+                    await asyncio.sleep(0)
                 elif isinstance(forwarded, bytes):
                     # While one batch is being written, the next one is read and impaired.
                     writing = asyncio.create_task(call.write(forwarded))

@@ -91,7 +91,14 @@ class Net:
         return int((await self.control.UpdateProfile(request, timeout=10)).revision)
 
     async def send(self, *items: link_pb2.SendRequest) -> list[link_pb2.SendResponse]:
-        return [response async for response in self.link.Send(iter(items), timeout=20)]
+        call = self.link.Send(iter(items), timeout=20)
+        status = CallStatus(call)
+        try:
+            return [response async for response in call]
+        except grpc.aio.AioRpcError as error:
+            # A refusal while items are still being written would show as INTERNAL: see call_status.py.
+            code, details, metadata = status.of(error)
+            raise grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(*metadata), details) from error
 
 
 async def rest_of(call: Any) -> list[Any]:

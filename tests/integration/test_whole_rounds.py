@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import grpc
 import numpy as np
 import pytest
-from test_channel_service import OPEN, PACKETS, frame, header, packets, rest_of, start_net
+from test_channel_service import OPEN, PACKETS, frame, header, info, packets, rest_of, start_net
 
-from gocom.channel_emulator.chain import Chain, frame_info
+from gocom.channel_emulator.chain import Chain
+from gocom.channel_emulator.fault_bases.timed_fault import TimedBatch
 from gocom.channel_emulator.proxy import round_in_transit
+from gocom.channel_emulator.proxy.delay_line import DelayLine
 from gocom.common.channel_spec import parse_spec
 from gocom.common.crc32c import checksums
 from gocom.common.packet_batch import join_batches
@@ -33,7 +36,7 @@ async def test_wire_and_in_process_chain_agree_whatever_the_batching(profile: st
         await net.send(OPEN, *frame(0, batch_packets), *frame(1, batch_packets))
         chain = Chain.from_profile(parse_spec(profile, 5))
         for index, arrived in enumerate(net.sink.frames()):
-            left = chain.apply(packets(index), frame_info(header(index)))
+            left = chain.apply(packets(index), info(index))
             expected = left.select(~left.erased)
             assert 0 < len(expected) < PACKETS
             assert np.array_equal(arrived.sequence, expected.sequence)
@@ -55,7 +58,7 @@ async def test_packets_that_take_time_are_held_too(profile: str) -> None:
         await net.send(OPEN, *frame(0), *frame(1))
         chain = Chain.from_profile(parse_spec(profile, 5))
         for index, arrived in enumerate(net.sink.frames()):
-            timed_batch = chain.impairer(frame_info(header(index))).apply_timed(packets(index))
+            timed_batch = chain.impairer(info(index)).apply_timed(packets(index))
             kept = ~timed_batch.batch.erased
             expected = np.repeat(timed_batch.batch.sequence[kept], 1 + timed_batch.copies[kept])
             assert sorted(arrived.sequence.tolist()) == expected.tolist()
@@ -84,20 +87,49 @@ async def test_nothing_of_a_round_leaves_before_its_end() -> None:
 
 async def test_a_round_without_packets_and_one_of_which_none_is_left() -> None:
     async with start_net("block_fading:snr_db=60,symbols_per_round=1", seed=5) as net:
-        end = link_pb2.SendRequest(end=link_pb2.FrameEnd(packet_count=0))
-        responses = await net.send(OPEN, link_pb2.SendRequest(header=header(0)), end, *frame(1))
+        end = link_pb2.SendRequest(end=link_pb2.FrameEnd())
+        responses = await net.send(OPEN, link_pb2.SendRequest(header=header(0, 0)), end, *frame(1))
         assert [r.ack.frame_index for r in responses[1:]] == [0, 1]
         assert [item.WhichOneof("item") for item in net.sink.items] == ["open", "header", "end", "header", "end"]
 
 
-async def test_a_round_that_is_too_long_to_be_held_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(round_in_transit, "MAX_HELD_BYTES", 20_000)
+@pytest.mark.parametrize(
+    ("limit", "largest", "words"),
+    [("MAX_HELD_BYTES", 20_000, "20000 bytes"), ("MAX_HELD_PACKETS", PACKETS - 1, f"{PACKETS - 1} packets")],
+)
+async def test_a_round_that_is_too_long_to_be_held_is_refused(
+    monkeypatch: pytest.MonkeyPatch, limit: str, largest: int, words: str
+) -> None:
+    monkeypatch.setattr(round_in_transit, limit, largest)
     async with start_net(AUTO) as net:
-        with pytest.raises(grpc.aio.AioRpcError, match="needs the whole round, and holds 20000 bytes") as caught:
+        with pytest.raises(grpc.aio.AioRpcError, match=f"needs the whole round, and holds {words}") as caught:
             await net.send(OPEN, *frame(0))
         assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
         await net.set("clean")
         assert len(await net.send(OPEN, *frame(0))) == 2
+
+
+async def test_a_held_round_gives_way_while_it_goes_into_the_delay_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns, seen, put = 0, [], DelayLine.put
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def noted(line: DelayLine, item: bytes | TimedBatch) -> None:
+        if isinstance(item, TimedBatch):
+            seen.append(turns)
+        await put(line, item)
+
+    monkeypatch.setattr(DelayLine, "put", noted)
+    async with start_net(f"{AUTO}+delay:delay_ms=20", seed=5) as net:
+        counting = asyncio.create_task(count_turns())
+        await net.send(OPEN, *frame(0, 3))
+        counting.cancel()
+    assert len(seen) == PACKETS // 3
+    assert all(before < after for before, after in itertools.pairwise(seen))
 
 
 async def test_a_trace_of_a_held_round_is_complete() -> None:
@@ -107,7 +139,7 @@ async def test_a_trace_of_a_held_round_is_complete() -> None:
         await net.send(OPEN, *frame(0))
         recorded = (await call.read()).round
         call.cancel()
-        left = Chain.from_profile(parse_spec(AUTO, 5)).apply(packets(0), frame_info(header(0)))
+        left = Chain.from_profile(parse_spec(AUTO, 5)).apply(packets(0), info(0))
         lost = np.unpackbits(np.frombuffer(recorded.erased, np.uint8), bitorder="little")[:PACKETS]
         assert (recorded.packets, lost.tolist()) == (PACKETS, left.erased.astype(int).tolist())
 
@@ -119,7 +151,7 @@ async def test_copies_of_an_earlier_hop_take_no_symbols() -> None:
         items = [
             link_pb2.SendRequest(header=header(0)),
             *(link_pb2.SendRequest(batch=batch_to_proto(part)) for part in [*parts[::-1], *parts[::2]]),
-            link_pb2.SendRequest(end=link_pb2.FrameEnd(packet_count=PACKETS)),
+            link_pb2.SendRequest(end=link_pb2.FrameEnd()),
         ]
         call = net.link.Send(iter([OPEN, *items]), timeout=20, metadata=(("gocom-hop", "1"),))
         assert len([response async for response in call]) == 2
