@@ -30,8 +30,6 @@ from gocom.common.types import Bools, FrameHeader
 from gocom.common.wire.frame_messages import EXTENSION
 from gocom.v1 import channel_pb2
 
-_MAX_QUOTED_CHARS = 80
-"""Largest number of characters of an unknown name that an error message repeats."""
 _CHUNK_BYTES = 1 << 18
 """Payload bytes impaired together; bounds memory: drawing a flip takes some 40 bytes, and half of all bits may flip."""
 
@@ -291,7 +289,7 @@ def _named_fault(position: int, impairment: channel_pb2.Impairment) -> NamedFaul
     if name not in IMPAIRMENTS:
         # A preset stands for a whole profile. The name may be a mistyped preset, so they are listed as well.
         bare = extended and not impairment.extension.parameters
-        raise UnknownName(where, name[:_MAX_QUOTED_CHARS], {*IMPAIRMENTS, *PRESETS} if bare else IMPAIRMENTS)
+        raise UnknownName(where, name, {*IMPAIRMENTS, *PRESETS} if bare else IMPAIRMENTS)
     fault = IMPAIRMENTS.get(name)
     try:
         if extended:

@@ -60,12 +60,19 @@ def read_goal(
 
 
 def add_labels(goal: ConsumerGoal, names: Sequence[str] | None, client: Client) -> ConsumerGoal:
-    """Return the goal with further labels, whose names the receiver of the client knows. Raises InvalidInput."""
-    if not names or goal.task is None:
+    """Return the goal with further labels, whose names the receiver of the client knows.
+
+    Raises:
+        InvalidInput: the task or one of its labels is unknown.
+        NotReady: a net of the task is missing, or the receiver is out of reach.
+    """
+    if goal.task is None:
         return goal
     known = client.label_names(goal.task)
-    found = [label for name in names for label in find_labels(name, known)]
-    return replace(goal, labels=tuple(dict.fromkeys([*goal.labels, *found])))
+    found = [label for name in names or () for label in find_labels(name, known)]
+    complete = replace(goal, labels=tuple(dict.fromkeys([*goal.labels, *found])))
+    complete.check_labels_among(known)
+    return complete
 
 
 def find_labels(name: str, known: Sequence[str]) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -32,8 +32,9 @@ class Target:
 
 @contextmanager
 def open_client(
-    target: Target, spec: str | None, seed: int | None, codecs: Sequence[str], reverse_spec: str | None = None
-) -> Iterator[Client]:
+    target: Target, spec: str | None, seed: int | None, codecs: Sequence[str], reverse_spec: str | None = None,
+    check: Callable[[Client], None] | None = None,
+) -> Iterator[Client]:  # fmt: skip
     """Yield a client of the target's services, with the channel and the reverse channel set to the given profiles.
 
     Services started here speak plain text on the loopback interface. To running services the client connects with the
@@ -47,6 +48,8 @@ def open_client(
         codecs: names of the codecs that services started here load before they count as ready.
         reverse_spec: profile of the reverse channel, which carries feedback; None: a running one stays as it is, and
             feedback of services started here does not cross the channel emulator.
+        check: called with the client before the channel of running services is changed for everybody, so that it may
+            raise before that.
 
     Raises:
         InvalidInput: the spec or a flag is invalid; raised before anything is started.
@@ -57,6 +60,8 @@ def open_client(
     if not target.local:
         try:
             with Client(target.transmitter, target.receiver, target.channel, security()) as client:
+                if check is not None:
+                    check(client)
                 # The reverse channel first: a running emulator may have none, and the refusal must then leave nothing
                 # changed.
                 if reverse is not None:
@@ -72,6 +77,8 @@ def open_client(
         with spinner("starting receiver, channel and transmitter (the first import of torch may take a minute)"):
             stack.start()
         with stack.client() as client:
+            if check is not None:
+                check(client)
             yield client
     finally:
         stack.stop()

@@ -32,7 +32,7 @@ class SubscribeStream:
 
     Attributes:
         live_since: time.perf_counter() when the current stream was opened; None: no stream is open.
-        subscribed: set once a stream was opened for the first time. Then the goal holds.
+        subscribed: set once the receiver has accepted a stream. Then the goal has held.
     """
 
     def __init__(
@@ -74,9 +74,12 @@ class SubscribeStream:
         call = self._stub.Subscribe(request, timeout=STREAM_DEADLINE_S)
         try:
             await call.initial_metadata()
-            self.live_since = time.perf_counter()
-            self.subscribed.set()
-            self._reconnect.mark_reached()
+            # A call that was refused, or has reached nobody, ends here with empty metadata instead of an exception. A
+            # receiver that stops right after it has subscribed us may look the same: then the goal is set once more.
+            if not call.done():
+                self.live_since = time.perf_counter()
+                self.subscribed.set()
+                self._reconnect.mark_reached()
             async for response in call:
                 self._cursor = response.cursor
                 if response.WhichOneof("event") == "goal":

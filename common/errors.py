@@ -18,6 +18,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+MAX_QUOTED = 80
+"""Limit on the characters of a name from the wire that an error message quotes: a status must fit in HTTP/2 headers."""
+
 
 class GoComError(Exception):
     """Base class of all exceptions that GO-COM raises on purpose."""
@@ -50,7 +53,7 @@ class UnknownName(GoComError):
 
     def __init__(self, kind: str, name: str, choices: Iterable[str], note: str = "") -> None:
         self._arguments = kind, name, sorted(choices), note
-        words = f"{kind}: no {name!r}; there are {', '.join(self._arguments[2])}"
+        words = f"{kind}: no {name[:MAX_QUOTED]!r}; there are {', '.join(self._arguments[2])}"
         super().__init__(f"{words}; {note}" if note else words)
 
     def __reduce__(self) -> tuple[type, tuple[str, str, list[str], str]]:

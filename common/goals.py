@@ -14,7 +14,7 @@ from gocom.common.tasks import TaskResult
 from gocom.common.types import Feedback, ReceivedMessage, Reconstruction, RoundSettings
 
 MAX_TEXT_BYTES = 200
-"""Limit on the UTF-8 bytes of a text in a goal or in feedback."""
+"""Limit on the UTF-8 bytes of a text in a goal or in feedback, and of the name of a task."""
 MAX_LABELS = 16
 """Limit on the labels of a goal or of feedback."""
 _UINT32 = 1 << 32
@@ -43,7 +43,8 @@ class ConsumerGoal:
     """What the consumer of the pictures wants them for. A goal has a task, a text or both.
 
     Attributes:
-        task: name of the task that the receiver runs on each picture; None: it runs none.
+        task: name of the task that the receiver runs on each picture, at most MAX_TEXT_BYTES bytes of UTF-8; None: it
+            runs none.
         labels: labels of the task that the consumer wants to know about, by index; empty: the task decides.
         text: what the consumer wants to see, in words, at most MAX_TEXT_BYTES bytes of UTF-8; None: not given.
         target: confidence of the task, in [0, 1], at which the receiver stops asking; 0: it does not stop for that.
@@ -64,8 +65,9 @@ class ConsumerGoal:
     def __post_init__(self) -> None:
         if not self.task and self.text is None:
             raise InvalidInput("goal: has neither a task nor a text; it needs one of them")
-        if self.text is not None:
-            check_text(self.text, "goal.text")
+        for name, words in (("task", self.task or None), ("text", self.text)):
+            if words is not None:
+                check_text(words, f"goal.{name}")
         check_labels(self.labels, "goal.labels")
         if not all(0 <= label < _UINT32 for label in self.labels):
             raise InvalidInput(f"goal.labels: {min(self.labels)} to {max(self.labels)} are not in 0 to {_UINT32 - 1}")
@@ -77,6 +79,13 @@ class ConsumerGoal:
         for name, count in (("max_rounds", self.max_rounds), ("round_budget_bytes", self.round_budget_bytes)):
             if count is not None and not 1 <= count < _UINT32:
                 raise InvalidInput(f"goal.{name}: {count} is not in 1 to {_UINT32 - 1}")
+
+    def check_labels_among(self, label_names: Sequence[str]) -> None:
+        """Raise InvalidInput if the task, whose labels have these names by index, lacks one of the goal's labels."""
+        for label in self.labels:
+            if label >= len(label_names):
+                choices = f"0 to {len(label_names) - 1}" if label_names else "none"
+                raise InvalidInput(f"goal.labels: no {label}; task {self.task!r} has {choices}")
 
     def within(self, sender: RoundSettings) -> RoundSettings:
         """Return the settings of further rounds that hold with this goal: the smaller limits of both ends.

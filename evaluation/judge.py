@@ -98,11 +98,9 @@ class Judge:
         first, second = self.features([a, b])
         return float(1 - F.cosine_similarity(first, second, dim=0))
 
-    @torch.inference_mode()
     def logits(self, features: Tensor) -> Tensor:
         """Features [B, 1280] -> logits float32 [B, 1000], on the CPU: the net's last layer, its maps not made twice."""
-        logits: Tensor = self.classifier.net._fc(features.to(self.classifier.device))
-        return logits.cpu()
+        return self.classifier.logits(features).cpu()
 
     def guesses(self, features: Tensor) -> list[int]:
         """Features [B, 1280] -> the first of 1000 classes for each."""

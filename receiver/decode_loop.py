@@ -14,14 +14,12 @@ log = get_logger("receiver")
 
 async def decode_all(dependencies: LinkDependencies) -> None:
     """Decode queued rounds for ever, up to `batch_frames` at a time if several are waiting."""
-    jobs, held = dependencies.decode_queue, list[DecodeJob]()
+    jobs = dependencies.decode_queue
     while True:
-        batch = [held.pop() if held else await jobs.get()]
-        while not held and len(batch) < dependencies.settings.batch_frames and not jobs.empty():
-            job = jobs.get_nowait()
-            # The next round of a frame is decoded only after this one.
-            same_frame = any(job.frame is other.frame for other in batch)
-            (held if same_frame else batch).append(job)
+        # No two are of one frame: its next round is taken only after it was requested, which follows from this one.
+        batch = [await jobs.get()]
+        while len(batch) < dependencies.settings.batch_frames and not jobs.empty():
+            batch.append(jobs.get_nowait())
         await process(dependencies, batch)
 
 
@@ -34,7 +32,7 @@ async def process(dependencies: LinkDependencies, jobs: Sequence[DecodeJob]) -> 
             work = partial(decode, dependencies.decoders, dependencies.tasks.get, [frames[i] for i in indices])
             for i, outcome in zip(indices, await dependencies.decoders.run(work), strict=True):
                 job, _ = taken[i]
-                job.session.conclude(job, outcome)
+                await job.session.conclude(job, outcome)
     except Exception as error:
         # An unexpected error. These frames fail and the loop goes on, since all other frames depend on it.
         log.critical("decoding failed", exc_info=error)

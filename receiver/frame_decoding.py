@@ -239,10 +239,20 @@ def picture_to_proto(
     return message
 
 
-def failure_to_proto(frame_index: int, rounds: Sequence[ReceivedMessage], reason: str) -> receiver_pb2.Reconstruction:
-    """Return the message for subscribers that a frame has no picture."""
+def failure_to_proto(
+    frame_index: int, rounds: Sequence[ReceivedMessage], reason: str, goal_revision: int
+) -> receiver_pb2.Reconstruction:
+    """Return the message for subscribers that a frame has no picture.
+
+    Args:
+        frame_index: index of the frame.
+        rounds: the rounds that were unpacked.
+        reason: why there is no picture.
+        goal_revision: revision of the goal that held.
+    """
     message = _about(frame_index, rounds)
     message.final, message.status, message.reason = True, link_pb2.FRAME_STATUS_FAILED, reason
+    message.goal_revision = goal_revision
     return message
 
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from gocom.common.errors import GoComError
 from gocom.common.goals import Round, append_round
@@ -76,10 +77,12 @@ class FrameTable:
         """Return the frame_id that logs use."""
         return frame_id(self.session_id, index)
 
-    def finish_or_request_round(
+    async def finish_or_request_round(
         self, frame: Frame, picture: Reconstruction | None, task_result: TaskResult | None
     ) -> None:
         """Finish the frame, or request a further round, as the policy that holds for it says.
+
+        The policy runs in the worker's thread, because it may have to merge all rounds of a large frame.
 
         Args:
             frame: a frame whose latest round was decoded.
@@ -89,7 +92,10 @@ class FrameTable:
         if not self.is_open(frame):
             return
         append_round(frame.history, Round(frame.rounds[-1], picture, task_result))
-        feedback = policy_for(frame.header.rounds, frame.goal.goal).next(frame.history)
+        policy = policy_for(frame.header.rounds, frame.goal.goal)
+        feedback = await self._dependencies.decoders.run(partial(policy.next, frame.history))
+        if not self.is_open(frame):
+            return
         if feedback is None or len(self._waiting()) >= self._dependencies.settings.open_frames:
             self.finish(frame)
         elif self._stream_ended:
@@ -120,14 +126,14 @@ class FrameTable:
         """End a frame of which an item is invalid; it ends with the result of its earlier rounds if there is one."""
         log.warning("frame refused", frame_id=self.name(index), reason=str(error))
         frame = self._frames.get(index)
+        if frame is not None and len(frame.history) < frame.rounds_ended == frame.rounds_begun:
+            return  # its earlier rounds are still being decoded, and end it
         if frame is not None and frame.result is not None:
             self.finish(frame)
             return
-        if frame is not None and frame.rounds_ended == frame.rounds_begun:
-            return  # its earlier rounds are still being decoded, and end it
         if frame is not None:
             self._remove(frame)
-        refused = failure_to_proto(index, [], str(error))
+        refused = failure_to_proto(index, [], str(error), self._record.goal.revision)
         refused.status = link_pb2.FRAME_STATUS_REFUSED
         if self._record.find(index) is None:
             self._record.add(refused, self)

@@ -169,6 +169,8 @@ class LinkSession:
                 raise InvalidInput(f"header.round: {header.round} of frame {index}, expected {frame.rounds_begun}")
             if (header.codec, header.width_px, header.height_px) != (first.codec, first.width_px, first.height_px):
                 raise InvalidInput(f"header: codec or size of frame {index} changed in round {header.round}")
+            if not frame.awaits_round:
+                raise InvalidInput(f"header.round: {header.round} of frame {index} was not asked for")
             frame.rounds_begun += 1
             frame.next_round.set()
         elif self._earlier_result is None:
@@ -190,26 +192,30 @@ class LinkSession:
             self._record.link.add(message.packet_bytes)
             self._acknowledge(message)
         except Exception as error:
+            if frame is not None:
+                frame.goal = self._record.goal
             self.fail_frame(job, error)
             return None
         if frame is None or not self.frames.is_open(frame):
             return None
         frame.rounds.append(message)
         rounds = tuple(frame.rounds)
-        show = self._preview_callback(rounds, unpack_s) if self._record.preview_subscribers else None
         frame.goal = self._record.goal
+        watched = self._record.preview_subscribers
+        show = self._preview_callback(rounds, unpack_s, frame.goal.revision) if watched else None
         return DecodeInput(rounds, self.seed, unpack_s, show, frame.goal.goal)
 
-    def conclude(self, job: DecodeJob, outcome: Outcome) -> None:
+    async def conclude(self, job: DecodeJob, outcome: Outcome) -> None:
         """Finish a frame with the result of decoding all of its rounds so far, or request a further round."""
         frame = job.frame
         assert frame is not None
         try:
             if isinstance(outcome, DecodeFailed):
                 # Only for DecodeFailed may more packets help; for missing nets (NotReady) they do not.
-                frame.result = failure_to_proto(frame.header.frame_index, frame.rounds, str(outcome))
-                frame.result.goal_revision = frame.goal.revision
-                self.frames.finish_or_request_round(frame, None, None)
+                frame.result = failure_to_proto(
+                    frame.header.frame_index, frame.rounds, str(outcome), frame.goal.revision
+                )
+                await self.frames.finish_or_request_round(frame, None, None)
             elif isinstance(outcome, Exception):
                 self.fail_frame(job, outcome)
             else:
@@ -217,7 +223,7 @@ class LinkSession:
                 frame.result.goal_revision = frame.goal.revision
                 for stage in frame.result.stages:
                     SECONDS.labels(_SERVICE, stage.stage).observe(stage.seconds)
-                self.frames.finish_or_request_round(frame, outcome.picture, outcome.task_result)
+                await self.frames.finish_or_request_round(frame, outcome.picture, outcome.task_result)
         except Exception as error:
             self.fail_frame(job, error)
 
@@ -226,7 +232,9 @@ class LinkSession:
         log.error("round failed", frame_id=self.frames.name(job.arrived.header.frame_index), exc_info=error)
         if job.frame is not None and self.frames.is_open(job.frame):
             reason = str(error) if isinstance(error, GoComError) else f"internal error ({type(error).__name__})"
-            job.frame.result = failure_to_proto(job.arrived.header.frame_index, job.frame.rounds, reason)
+            job.frame.result = failure_to_proto(
+                job.arrived.header.frame_index, job.frame.rounds, reason, job.frame.goal.revision
+            )
             self.frames.finish(job.frame)
 
     def job_done(self) -> None:
@@ -251,11 +259,13 @@ class LinkSession:
         )
         self.frames.responses.put_nowait(link_pb2.SendResponse(ack=ack))
 
-    def _preview_callback(self, rounds: tuple[ReceivedMessage, ...], unpack_s: float) -> OnPreview:
+    def _preview_callback(self, rounds: tuple[ReceivedMessage, ...], unpack_s: float, goal_revision: int) -> OnPreview:
         loop = asyncio.get_running_loop()
 
         def show(picture: Reconstruction) -> None:
-            loop.call_soon_threadsafe(self._record.preview, picture_to_proto(rounds, picture, unpack_s))
+            message = picture_to_proto(rounds, picture, unpack_s)
+            message.goal_revision = goal_revision
+            loop.call_soon_threadsafe(self._record.preview, message)
 
         return show
 

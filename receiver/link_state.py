@@ -48,6 +48,11 @@ class Frame:
     feedback_task: asyncio.Task[None] | None = None
     feedback_s: float = 0.0
 
+    @property
+    def awaits_round(self) -> bool:
+        """Whether a further round was requested and has not begun to arrive."""
+        return self.feedback_task is not None and not self.next_round.is_set()
+
 
 class RoundOwner(Protocol):
     """The link stream of a round, as the decode loop sees it."""
@@ -55,7 +60,7 @@ class RoundOwner(Protocol):
     async def unpack_round(self, job: DecodeJob) -> DecodeInput | None:
         """Unpack and acknowledge the round. Return the frame to decode, or None if there is nothing to decode."""
 
-    def conclude(self, job: DecodeJob, outcome: Outcome) -> None:
+    async def conclude(self, job: DecodeJob, outcome: Outcome) -> None:
         """Finish the frame with the result of the decoder, or request a further round."""
 
     def fail_frame(self, job: DecodeJob, error: Exception) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from functools import partial
+from itertools import count
 from typing import Any
 
 import grpc
@@ -13,7 +14,7 @@ import numpy as np
 
 from gocom.common.codec_worker import CodecWorker
 from gocom.common.errors import InvalidInput, Mismatch, NotReady
-from gocom.common.goals import ConsumerGoal, GoalState
+from gocom.common.goals import ConsumerGoal, GoalState, check_text
 from gocom.common.logs import get_logger
 from gocom.common.model_files import held_knowledge
 from gocom.common.rpc.server import RunningServer, start_server
@@ -49,6 +50,8 @@ class Receiver(link_pb2_grpc.LinkServiceServicer, receiver_pb2_grpc.ReceiverServ
         self.ready = False
         self._dependencies = dependencies
         self._store = store
+        # Numbers of the calls that set a goal. Loading a task takes time, in which a later call may overtake it.
+        self._arrivals = count(1)
 
     async def Send(
         self, request_iterator: AsyncIterator[link_pb2.SendRequest], context: Context
@@ -102,15 +105,18 @@ class Receiver(link_pb2_grpc.LinkServiceServicer, receiver_pb2_grpc.ReceiverServ
             Busy: all session records are in use.
         """
         check_session_id(request.session_id)
+        arrival = next(self._arrivals)
         goal = await self._read_goal(request.goal) if request.HasField("goal") else None
         record = self._store.hold(request.session_id)
-        if goal is not None and not (request.goal_if_none and record.goal.revision):
-            self._set_goal(request.session_id, record, goal)
         record.preview_subscribers += request.previews
         try:
+            # First, since it raises for a cursor that cannot be: a refused call must not change everybody's goal.
+            following = record.follow(request.cursor, request.previews)
+            if goal is not None and not (request.goal_if_none and record.goal.revision):
+                self._set_goal(request.session_id, record, goal, arrival)
             # Sent at once, so that the client knows that it is subscribed before there is a picture.
             await context.send_initial_metadata(())
-            async with contextlib.aclosing(record.follow(request.cursor, request.previews)) as pictures:
+            async with contextlib.aclosing(following) as pictures:
                 async for picture in pictures:
                     yield picture
         finally:
@@ -118,12 +124,16 @@ class Receiver(link_pb2_grpc.LinkServiceServicer, receiver_pb2_grpc.ReceiverServ
             self._store.release(record)
 
     async def SetGoal(self, request: receiver_pb2.SetGoalRequest, context: Context) -> receiver_pb2.SetGoalResponse:
-        """Set or clear the goal of a session. Raises InvalidInput, NotReady and Busy like Subscribe."""
+        """Set or clear the goal of a session, unless a call that came later has already done so.
+
+        Raises InvalidInput, NotReady and Busy like Subscribe.
+        """
         check_session_id(request.session_id)
+        arrival = next(self._arrivals)
         goal = await self._read_goal(request.goal) if request.HasField("goal") else None
         record = self._store.hold(request.session_id)
         try:
-            state = self._set_goal(request.session_id, record, goal)
+            state = self._set_goal(request.session_id, record, goal, arrival)
         finally:
             self._store.release(record)
         return receiver_pb2.SetGoalResponse(state=goal_state_to_proto(state))
@@ -139,6 +149,8 @@ class Receiver(link_pb2_grpc.LinkServiceServicer, receiver_pb2_grpc.ReceiverServ
         self, request: receiver_pb2.DescribeTaskRequest, context: Context
     ) -> receiver_pb2.DescribeTaskResponse:
         """Return the labels of a task. Raises InvalidInput if it is unknown, NotReady if one of its nets is missing."""
+        if request.task:  # without one, the choices are listed
+            check_text(request.task, "task")
         return receiver_pb2.DescribeTaskResponse(label_names=(await self._load_task(request.task)).label_names)
 
     async def _load_task(self, name: str) -> Task:
@@ -152,16 +164,12 @@ class Receiver(link_pb2_grpc.LinkServiceServicer, receiver_pb2_grpc.ReceiverServ
         """Return the goal of a message, whose task is loaded. Raises InvalidInput, NotReady."""
         goal = goal_from_proto(message)
         if goal.task is not None:
-            names = (await self._load_task(goal.task)).label_names
-            for label in goal.labels:
-                if label >= len(names):
-                    choices = f"0 to {len(names) - 1}" if names else "none"
-                    raise InvalidInput(f"goal.labels: no {label}; task {goal.task!r} has {choices}")
+            goal.check_labels_among((await self._load_task(goal.task)).label_names)
         return goal
 
-    def _set_goal(self, session_id: str, record: SessionRecord, goal: ConsumerGoal | None) -> GoalState:
-        state = record.set_goal(goal)
-        log.info("goal set", session_id=session_id, revision=state.revision, goal=goal)
+    def _set_goal(self, session_id: str, record: SessionRecord, goal: ConsumerGoal | None, arrival: int) -> GoalState:
+        state = record.set_goal(goal, arrival)
+        log.info("goal set", session_id=session_id, revision=state.revision, goal=state.goal)
         return state
 
 

@@ -63,6 +63,7 @@ class SessionRecord:
         self.kept_bytes = 0
         self.link = LinkEstimate()
         self.goal = GoalState()
+        self._goal_arrival = 0
         self._max_pictures, self._on_added = keep, on_added
         self._pictures: deque[tuple[Picture, object]] = deque()
         self._first_cursor = self._last_cursor = time.time_ns() // 1_000_000 * _CURSORS_PER_MS
@@ -107,8 +108,16 @@ class SessionRecord:
         self._previews[picture.frame_index] = (self._preview_number, picture)
         self._notify()
 
-    def set_goal(self, goal: ConsumerGoal | None) -> GoalState:
-        """Replace the goal, and return it with its revision, which grows only if the goal differs from the last one."""
+    def set_goal(self, goal: ConsumerGoal | None, arrival: int) -> GoalState:
+        """Replace the goal, and return the goal that holds, whose revision grows only if it differs from the last one.
+
+        Args:
+            goal: the new goal; None: there is none from now on.
+            arrival: number of the call that says it, in the order of arrival. The goal of a later call is kept.
+        """
+        if arrival < self._goal_arrival:
+            return self.goal
+        self._goal_arrival = arrival
         if goal != self.goal.goal:
             self.goal = GoalState(goal, self.goal.revision + 1)
             self._notify()
@@ -119,18 +128,21 @@ class SessionRecord:
         self._closed = True
         self._notify()
 
-    async def follow(self, cursor: int, previews: bool) -> AsyncGenerator[Response, None]:
-        """Yield the finished pictures after the cursor, then new ones and, if wanted, previews; and each new goal.
+    def follow(self, cursor: int, previews: bool) -> AsyncGenerator[Response, None]:
+        """Return the finished pictures after the cursor, then new ones and, if wanted, previews; and each new goal.
 
         Raises:
-            InvalidInput: the cursor is ahead of the record.
-            NotReady: the receiver shuts down.
+            InvalidInput: the cursor is ahead of the record; raised at once.
+            NotReady: the receiver shuts down; raised by the generator.
         """
         if cursor > self._last_cursor:
             raise InvalidInput(
                 f"cursor: {cursor} is ahead of the record, which ends at {self._last_cursor}; 0 is its beginning"
             )
-        cursor, shown, revision = max(cursor, self._first_cursor), 0, 0
+        return self._follow(max(cursor, self._first_cursor), previews)
+
+    async def _follow(self, cursor: int, previews: bool) -> AsyncGenerator[Response, None]:
+        shown, revision = 0, 0
         while True:
             changed = self._changed
             while cursor < self._last_cursor or revision < self.goal.revision:

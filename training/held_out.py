@@ -74,7 +74,7 @@ class HeldOut:
         self.line = f"{source.name}: {len(self.photos)} pictures, centre square, {JUDGED_PX}x{JUDGED_PX}"
 
     def _guess(self, features: Tensor) -> int:
-        return int(self.judge.net._fc(features).argmax())
+        return int(self.judge.logits(features).argmax())
 
     @torch.inference_mode()
     def each(self, reconstruct: Reconstruct) -> dict[str, list[float]]:

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from gocom.client import console
 from gocom.client.channel_recording import FileRecording, PendingTrace
+from gocom.client.client import Client
 from gocom.client.comparison_pictures import comparison_picture
 from gocom.client.console import CHANNEL, FAILURE, RECEIVER, TRANSMITTER, command, emit, parse_options
 from gocom.client.goal_flags import Label, LabelName, Task, TaskTarget, Text, add_labels, read_goal
@@ -180,11 +181,16 @@ def send(
         _report_resizing(path, load_picture(path, resize).pixels.shape, as_json)
     services = Target(transmitter, receiver, channel_address, local, device)
     report_noise_setup(settings, as_json)
-    with ExitStack() as stack:
-        file = stack.enter_context(PendingTrace(record)) if record else None
-        client = stack.enter_context(open_client(services, settings.channel, seed, (codec,), reverse_channel))
+
+    def settle_goal(client: Client) -> None:
         if goal is not None:
             arguments["goal"] = add_labels(goal, label_name, client)
+
+    with ExitStack() as stack:
+        file = stack.enter_context(PendingTrace(record)) if record else None
+        client = stack.enter_context(
+            open_client(services, settings.channel, seed, (codec,), reverse_channel, settle_goal)
+        )
         recording = stack.enter_context(FileRecording(client.record_channel(), file)) if file else None
         if not local:
             report_channel_change(settings.channel, reverse_channel, as_json)

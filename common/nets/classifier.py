@@ -69,6 +69,12 @@ class Classifier:
         return maps.mean((2, 3))
 
     @torch.inference_mode()
+    def logits(self, features: Tensor) -> Tensor:
+        """Return the logits, float32 [B,1000], of pictures whose pooled features, float32 [B,1280], are known."""
+        logits: Tensor = self.net._fc(features.to(self.device))
+        return logits
+
+    @torch.inference_mode()
     def activation_map(self, images: Tensor, target: int | None = None) -> Tensor:
         """Return the class activation map, which shows where in a picture the evidence for a class is.
 

@@ -16,7 +16,7 @@ from google.protobuf import json_format, struct_pb2
 from google.protobuf.message import Message
 from pydantic import ValidationError
 
-from gocom.common.errors import InvalidInput, UnknownName
+from gocom.common.errors import MAX_QUOTED, InvalidInput, UnknownName
 from gocom.common.systems import SYSTEMS
 from gocom.common.types import (
     MAX_SIDE_PX,
@@ -31,8 +31,6 @@ from gocom.v1 import codecs_pb2, link_pb2
 
 EXTENSION = "extension"
 _SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_MAX_QUOTED = 80
-"""Limit on the characters of a name from the wire that an error message quotes: a status must fit in HTTP/2 headers."""
 MAX_ROUNDS = 64
 """Limit on the rounds of a frame, the first one included."""
 MIN_UNCERTAIN_BYTES = 64
@@ -73,7 +71,7 @@ def make_parameters(model: type[Parameters], values: dict[str, Any]) -> Paramete
     unknown = sorted(set(values) - set(model.model_fields))
     if unknown:
         choices = ", ".join(sorted(model.model_fields)) or "none"
-        raise InvalidInput(f"{unknown[0][:_MAX_QUOTED]}: no such option; there are {choices}")
+        raise InvalidInput(f"{unknown[0][:MAX_QUOTED]}: no such option; there are {choices}")
     try:
         return model(**values)
     except ValidationError as error:
@@ -110,7 +108,7 @@ def codec_from_proto(source: codecs_pb2.CodecHeader | codecs_pb2.CodecOptions) -
         system = SYSTEMS.get(case)
         return case, parameters_from_proto(inner, system.options if options else system.header)
     if inner.codec not in SYSTEMS:
-        raise UnknownName("codec", inner.codec[:_MAX_QUOTED], SYSTEMS)
+        raise UnknownName("codec", inner.codec, SYSTEMS)
     system = SYSTEMS.get(inner.codec)
     try:
         values = json_format.MessageToDict(inner.fields) if isinstance(inner.fields, struct_pb2.Struct) else {}
@@ -183,7 +181,8 @@ def check_rounds(rounds: RoundSettings) -> RoundSettings:
 def check_session_id(session_id: str) -> None:
     """Raise InvalidInput unless the session ID is 1 to 64 characters of [A-Za-z0-9_-]."""
     if not _SESSION_ID.fullmatch(session_id):
-        raise InvalidInput(f"session_id: {session_id[:80]!r} is not 1 to 64 characters of A-Z, a-z, 0-9, _ and -")
+        quoted = session_id[:MAX_QUOTED]
+        raise InvalidInput(f"session_id: {quoted!r} is not 1 to 64 characters of A-Z, a-z, 0-9, _ and -")
 
 
 def check_side(value: int, field: str) -> None:

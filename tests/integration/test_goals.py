@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import grpc
@@ -20,7 +21,7 @@ from toy_world import free_port, kinds, opening, png, refused, request, toy_roun
 from gocom.client.client import AsyncClient
 from gocom.common.errors import InvalidInput, NotReady
 from gocom.common.goals import ConsumerGoal, GoalState
-from gocom.v1 import feedback_pb2, feedback_pb2_grpc, link_pb2, receiver_pb2
+from gocom.v1 import feedback_pb2, feedback_pb2_grpc, link_pb2, receiver_pb2, receiver_pb2_grpc
 
 Goal = receiver_pb2.Goal
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "goals.md"
@@ -225,10 +226,12 @@ async def test_a_goal_for_the_case_that_there_is_none(world):
 @pytest.mark.parametrize(
     ("goal", "words"),
     [
-        (Goal(task="segmentation"), "task: no 'segmentation'; there are broken, classify, lit"),
+        (Goal(task="segmentation"), "task: no 'segmentation'; there are broken, classify, lit, missing, slow"),
         (Goal(task="lit", labels=[3]), "goal.labels: no 3; task 'lit' has 0 to 2"),
         (Goal(), "goal: has neither a task nor a text"),
         (Goal(text="é" * 101), "goal.text: 202 bytes"),
+        (Goal(task="x" * 20_000), "goal.task: 20000 bytes of UTF-8 are not in 1 to 200"),
+        (Goal(task="x" * 200), f"task: no {'x' * 80!r}; there are"),
         (Goal(task="lit", target=1.1), "goal.target: 1.1"),
     ],
 )
@@ -242,6 +245,85 @@ async def test_a_goal_that_cannot_be_is_refused(world, goal, words):
     assert await get_goal(world) == receiver_pb2.GoalState()
 
 
+async def test_a_refused_subscription_changes_no_goal(world):
+    await world.receiver()
+    await set_goal(world, text="ours")
+    ahead = receiver_pb2.SubscribeRequest(session_id="s", cursor=(1 << 64) - 1, goal=Goal(text="theirs"))
+    code, details = await refused(world.pictures.Subscribe(ahead, timeout=20).read())
+    assert code == grpc.StatusCode.INVALID_ARGUMENT and details.startswith("cursor: ")
+    assert await get_goal(world) == receiver_pb2.GoalState(goal=Goal(text="ours"), revision=1)
+
+
+@pytest.mark.parametrize("how", ["set", "subscribe"])
+async def test_of_two_goals_that_which_came_last_holds(world, monkeypatch, how):
+    """The first one has a task that takes its time to load; the second needs none."""
+    loading, proceed = threading.Event(), threading.Event()
+    monkeypatch.setattr(toy_tasks.SlowTask, "loading", loading)
+    monkeypatch.setattr(toy_tasks.SlowTask, "proceed", proceed)
+    await world.receiver()
+    if how == "set":
+        first = asyncio.ensure_future(set_goal(world, task="slow"))
+    else:
+        message = receiver_pb2.SubscribeRequest(session_id="s", goal=Goal(task="slow"))
+        first = asyncio.ensure_future(world.pictures.Subscribe(message, timeout=20).read())
+    assert await asyncio.to_thread(loading.wait, 20)
+    expected = receiver_pb2.GoalState(goal=Goal(text="now"), revision=1)
+    try:
+        assert (await set_goal(world, text="now")).state == expected
+    finally:
+        proceed.set()
+    answer = await first
+    assert (answer.state if how == "set" else answer.goal) == expected
+    assert await get_goal(world) == expected
+    assert (await set_goal(world, task="slow")).state.revision == 2, "and a later one holds again"
+
+
+async def test_frames_without_a_picture_tell_the_goal_that_held(world, monkeypatch):
+    await world.receiver()
+    await set_goal(world, text="a car")
+    header, *rest = toy_round(0)
+    header.header.codec.extension.codec = "nobody"
+    await world.send(opening(), header, *rest)
+
+    def fail(*_):
+        raise RuntimeError("the packets fell over")
+
+    await world.send(opening(), *toy_round(1, decode="crash"), *toy_round(2, decode="all", count=256)[:1],
+                     *toy_round(2, decode="all")[2:])  # fmt: skip
+    monkeypatch.setattr("gocom.receiver.link_session.unpack", fail)
+    await world.send(opening(), *toy_round(3))
+    told = {p.reconstruction.frame_index: p.reconstruction for p in (await world.subscribe(5))[1:]}
+    assert told[0].status == link_pb2.FRAME_STATUS_REFUSED
+    assert [told[index].status for index in (1, 2, 3)] == [link_pb2.FRAME_STATUS_FAILED] * 3
+    assert [told[index].goal_revision for index in range(4)] == [1] * 4
+
+
+async def test_previews_tell_the_goal_too(world, monkeypatch):
+    await world.receiver()
+    previews = []
+    monkeypatch.setattr("gocom.receiver.session_pictures.SessionRecord.preview", lambda _, p: previews.append(p))
+    message = receiver_pb2.SubscribeRequest(session_id="s", previews=True, goal=Goal(text="a car"))
+    call = world.pictures.Subscribe(message, timeout=20)
+    await call.read()
+    await world.send(opening(), *toy_round())
+    call.cancel()
+    assert [(p.final, p.goal_revision) for p in previews] == [(False, 1)]
+
+
+async def test_the_policy_runs_beside_the_event_loop(world, monkeypatch):
+    threads = []
+
+    class Content:
+        def next(self, history):
+            threads.append(threading.current_thread())
+
+    monkeypatch.setattr("gocom.receiver.frame_table.policy_for", lambda *_: Content())
+    await world.receiver()
+    await world.send(opening(), *toy_round())
+    (thread,) = threads
+    assert thread is not threading.current_thread() and thread.name.startswith("decode")
+
+
 async def test_a_missing_net_and_bad_names(world):
     await world.receiver()
     code, details = await refused(set_goal(world, task="missing"))
@@ -252,6 +334,8 @@ async def test_a_missing_net_and_bad_names(world):
     describe = world.pictures.DescribeTask
     code, details = await refused(describe(receiver_pb2.DescribeTaskRequest(task="none"), timeout=20))
     assert code == grpc.StatusCode.INVALID_ARGUMENT and details.startswith("task: no 'none'; there are")
+    code, details = await refused(describe(receiver_pb2.DescribeTaskRequest(task="x" * 20_000), timeout=20))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT and details.startswith("task: 20000 bytes")
     answer = await describe(receiver_pb2.DescribeTaskRequest(task="lit"), timeout=20)
     assert list(answer.label_names) == list(toy_tasks.LABELS)
 
@@ -348,6 +432,85 @@ async def test_the_client_is_told_of_a_goal_that_cannot_be(world):
         await client.set_goal("s", ConsumerGoal("none"))
     with pytest.raises(InvalidInput, match="task: no 'none'; there are"):
         await client.label_names("none")
+
+
+async def test_pictures_wait_for_a_receiver_that_comes_late(world):
+    """The goal holds before the first picture is sent, although the first subscriptions have reached nobody."""
+    port = free_port()
+    await world.transmitter(f"127.0.0.1:{port}")
+    addresses = world.transmitting.address, f"127.0.0.1:{port}"
+    client = await world.stack.enter_async_context(AsyncClient(*addresses))
+    transfer = client.open_transfer([png()], NAME, goal=ConsumerGoal("lit", (1,)))
+    stream, attempts = transfer._subscribe_stream, []
+    subscribe = stream._stream
+
+    async def counted():
+        attempts.append(None)
+        return await subscribe()
+
+    stream._stream = counted
+    try:
+        async with asyncio.timeout(20):
+            while len(attempts) < 3 or not transfer._frames:
+                await asyncio.sleep(0.01)
+            assert not stream.subscribed.is_set()
+            assert not any(frame.handed_over for frame in transfer._frames.values())
+            await world.receiver(port)
+            result = await transfer.next()
+            assert await transfer.next() is None
+    finally:
+        await transfer.close()
+    assert result.outcome == "reconstructed" and result.goal_revision == 1 and result.task_result.task == "lit"
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_what_keeps_a_goal_from_holding_is_told_within_the_patience(world, there):
+    """A receiver without the net of the task, or none at all."""
+    receiver, words = f"127.0.0.1:{free_port()}", "receiver at "
+    if there:
+        await world.receiver()
+        receiver, words = world.receiving.address, "receiver at .*: task missing: its net is not installed"
+    await world.transmitter(receiver)
+    client = await world.stack.enter_async_context(AsyncClient(world.transmitting.address, receiver))
+    transfer = client.open_transfer([png()], NAME, goal=ConsumerGoal("missing"), patience_s=0.5)
+    try:
+        async with asyncio.timeout(20):
+            with pytest.raises(NotReady, match=words):
+                await transfer.next()
+        assert not any(frame.handed_over for frame in transfer._frames.values())
+    finally:
+        await transfer.close()
+
+
+class LateReceiver(receiver_pb2_grpc.ReceiverServiceServicer):
+    """Refuses two subscriptions, cuts the third, and keeps the fourth."""
+
+    def __init__(self):
+        self.requests = []
+
+    async def Subscribe(self, request, context):
+        self.requests.append(request)
+        number = len(self.requests)
+        if number < 3:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "not yet")
+        yield receiver_pb2.SubscribeResponse(goal=receiver_pb2.GoalState(goal=request.goal, revision=1))
+        if number == 3:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "cut")
+        await asyncio.sleep(60)
+
+
+async def test_only_a_goal_that_has_held_gives_way_to_that_of_others(world):
+    late = LateReceiver()
+    address = await world.bare(receiver_pb2_grpc.add_ReceiverServiceServicer_to_server, late)
+    client = await world.stack.enter_async_context(AsyncClient(f"127.0.0.1:{free_port()}", address))
+    transfer = client.open_transfer([], NAME, goal=ConsumerGoal(text="a car"))
+    try:
+        async with asyncio.timeout(20):
+            while len(late.requests) < 4:
+                await asyncio.sleep(0.01)
+    finally:
+        await transfer.close()
+    assert [request.goal_if_none for request in late.requests] == [False, False, False, True]
 
 
 async def test_a_restarted_receiver_gets_the_goal_again(world, asked):

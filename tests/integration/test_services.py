@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import threading
 from collections import Counter
 
 import grpc
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from PIL import Image
+from toy_codec import ToyDecoder
 from toy_world import SEND, free_port, kinds, opening, png, refused, request, toy_round
 
 from gocom.common.entropy.element_set_code import pack_spans
+from gocom.receiver.frame_table import FrameTable
 from gocom.v1 import (
     feedback_pb2,
     feedback_pb2_grpc,
@@ -383,6 +386,43 @@ async def test_a_later_round_of_another_size_is_none_of_the_frame(world):
     outcome = (await call.read()).outcome
     assert (outcome.status, outcome.rounds) == (link_pb2.FRAME_STATUS_RECONSTRUCTED, 1), "by what there is without it"
     call.cancel()
+
+
+async def test_a_round_too_many_does_no_harm_to_the_one_in_work(world, monkeypatch):
+    asked, noted, errors = asyncio.Event(), threading.Event(), []
+    refuse, reconstruct = FrameTable.refuse, ToyDecoder.reconstruct
+
+    class Once(feedback_pb2_grpc.FeedbackServiceServicer):
+        async def SendFeedback(self, request, context):
+            asked.set()
+            return feedback_pb2.SendFeedbackResponse(will_send=request.round == 0)
+
+    def note(self, index, error):
+        refuse(self, index, error)
+        errors.append(str(error))
+        noted.set()
+
+    def wait(self, rounds, *, generator, previews=False):
+        assert len(rounds) == 1 or noted.wait(20)
+        yield from reconstruct(self, rounds, generator=generator, previews=previews)
+
+    async def items():
+        header, _lost, *rest = toy_round(max_rounds=4)
+        for item in (opening(), header, *rest):
+            yield item
+        await asked.wait()
+        for round_ in (1, 2):
+            for item in toy_round(0, round_, max_rounds=4, count=5, spans=np.array([[0, 5]])):
+                yield item
+
+    monkeypatch.setattr(FrameTable, "refuse", note)
+    monkeypatch.setattr(ToyDecoder, "reconstruct", wait)
+    address = await world.bare(feedback_pb2_grpc.add_FeedbackServiceServicer_to_server, Once())
+    await world.receiver(feedback_address=address, feedback_timeout_s=20)
+    responses = [response async for response in world.link.Send(items(), timeout=20)]
+    assert [r.WhichOneof("item") for r in responses] == ["accepted", "ack", "ack", "outcome"]
+    assert (responses[-1].outcome.status, responses[-1].outcome.rounds) == (link_pb2.FRAME_STATUS_RECONSTRUCTED, 2)
+    assert errors == ["header.round: 2 of frame 0 was not asked for"]
 
 
 async def test_frames_of_a_session_may_differ_from_its_first(world):

@@ -1,5 +1,7 @@
 """Tasks without nets for tests of the services."""
 
+import threading
+
 from gocom.common.errors import NotReady
 from gocom.common.tasks import LabelConfidence, TaskResult
 from gocom.receiver.tasks import TASKS
@@ -26,6 +28,16 @@ class BrokenTask(LitTask):
         raise RuntimeError("the toy task fell over")
 
 
+class SlowTask(LitTask):
+    """Takes as long to load as a test lets it: until `proceed` is set. `loading` is set when that begins."""
+
+    loading, proceed = threading.Event(), threading.Event()
+
+    def __init__(self, device):
+        self.loading.set()
+        assert self.proceed.wait(20)
+
+
 class MissingTask(LitTask):
     def __init__(self, device):
         raise NotReady("task missing: its net is not installed")
@@ -35,3 +47,4 @@ if "lit" not in TASKS:
     TASKS.add("lit", LitTask)
     TASKS.add("broken", BrokenTask)
     TASKS.add("missing", MissingTask)
+    TASKS.add("slow", SlowTask)

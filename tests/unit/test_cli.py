@@ -112,7 +112,9 @@ class Recorder:
         self.asked = []
 
     @contextmanager
-    def open(self, target, spec, seed, codecs, reverse_spec=None):
+    def open(self, target, spec, seed, codecs, reverse_spec=None, check=None):
+        if check is not None:
+            check(self)
         self.asked.append(spec)
         yield self
 
@@ -184,9 +186,21 @@ def test_a_goal_reaches_the_client_with_three_rounds(photo_file, monkeypatch, wo
     ],
 )
 def test_an_unknown_label_is_told_its_neighbours(photo_file, monkeypatch, name, words):
-    monkeypatch.setattr(sys.modules["gocom.client.commands.send"], "open_client", Recorder().open)
-    result = gocom("send", photo_file, "--task", "classify", "--label-name", name, "--json")
+    recorder = Recorder()
+    monkeypatch.setattr(sys.modules["gocom.client.commands.send"], "open_client", recorder.open)
+    words_given = ["--task", "classify", "--label-name", name, "--channel", "heavy"]
+    result = gocom("send", photo_file, *words_given, "--json")
     assert result.exit_code == 2 and json.loads(result.stdout)["error"] == words
+    assert recorder.asked == [], "before the channel is changed"
+
+
+def test_a_label_that_the_task_lacks_is_refused_before_the_channel_is_changed(photo_file, monkeypatch):
+    recorder = Recorder()
+    monkeypatch.setattr(sys.modules["gocom.client.commands.send"], "open_client", recorder.open)
+    result = gocom("send", photo_file, "--task", "classify", "--label", "5", "--channel", "heavy", "--json")
+    assert result.exit_code == 2
+    assert json.loads(result.stdout)["error"] == "goal.labels: no 5; task 'classify' has 0 to 4"
+    assert recorder.asked == []
 
 
 def test_a_goal_command_says_what_it_lacks():
@@ -327,3 +341,34 @@ def test_the_way_back_is_set_before_the_channel(monkeypatch):
     with pytest.raises(InvalidInput), targets.open_client(targets.Target("a", "b", "c"), "heavy", 0, (), "lossy"):
         pass
     assert asked == [True]
+
+
+def test_what_is_checked_with_the_client_comes_before_the_channel(monkeypatch):
+    done = []
+
+    class Running:
+        def __init__(self, *_):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def set_channel(self, profile, seed=None, reverse=False):
+            done.append(reverse)
+
+    def check(client):
+        assert isinstance(client, Running)
+        done.append("checked")
+        if len(done) == 1:
+            raise InvalidInput("label-name: no such one")
+
+    monkeypatch.setattr(targets, "Client", Running)
+    arguments = targets.Target("a", "b", "c"), "heavy", 0, (), "lossy", check
+    with pytest.raises(InvalidInput, match="label-name"), targets.open_client(*arguments):
+        pass
+    assert done == ["checked"]
+    with targets.open_client(*arguments):
+        assert done == ["checked", "checked", True, False]

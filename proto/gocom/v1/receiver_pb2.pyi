@@ -64,7 +64,7 @@ Global___SubscribeRequest: _TypeAlias = SubscribeRequest  # noqa: Y015
 @_typing.final
 class Goal(_message.Message):
     """What the consumer of a session's pictures wants them for. It has a task, a text or both. A session has one goal: that
-    of whoever set it last. Without one the sender's feedback policy holds.
+    of the call that came last. Without one the sender's feedback policy holds.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -76,7 +76,7 @@ class Goal(_message.Message):
     MAX_ROUNDS_FIELD_NUMBER: _builtins.int
     ROUND_BUDGET_BYTES_FIELD_NUMBER: _builtins.int
     task: _builtins.str
-    """Task that the receiver runs on each picture, such as "classify"; empty: none."""
+    """Task that the receiver runs on each picture, such as "classify", at most 200 bytes; empty: none."""
     text: _builtins.str
     """What the consumer wants to see, in words, at most 200 bytes; empty: not given."""
     target: _builtins.float
@@ -241,7 +241,7 @@ class DescribeTaskRequest(_message.Message):
 
     TASK_FIELD_NUMBER: _builtins.int
     task: _builtins.str
-    """Its name, such as "classify"."""
+    """Its name, such as "classify", at most 200 bytes."""
     def __init__(
         self,
         *,
