@@ -361,8 +361,11 @@ async def test_a_promise_that_is_not_kept_ends_in_what_there_is(world):
 
 
 async def test_a_later_round_of_another_size_is_none_of_the_frame(world):
+    asked = asyncio.Event()
+
     class Promising(feedback_pb2_grpc.FeedbackServiceServicer):
         async def SendFeedback(self, request, context):
+            asked.set()
             return feedback_pb2.SendFeedbackResponse(will_send=True)
 
     address = await world.bare(feedback_pb2_grpc.add_FeedbackServiceServicer_to_server, Promising())
@@ -374,6 +377,7 @@ async def test_a_later_round_of_another_size_is_none_of_the_frame(world):
     for item in (opening(), header, *rest):
         await call.write(item)
     assert [(await call.read()).WhichOneof("item") for _ in range(2)] == ["accepted", "ack"]
+    await asyncio.wait_for(asked.wait(), 10)
     for item in later:
         await call.write(item)
     outcome = (await call.read()).outcome

@@ -14,8 +14,9 @@ from gocom.common.errors import InvalidInput
 from gocom.common.image_files import png_bytes
 
 FIELDS = {
-    "frame_id", "codec", "width_px", "height_px", "bytes_total", "bytes_by_segment", "bytes_resent", "bpp",
-    "packets_sent", "packets_received", "rounds", "psnr_db", "quality_estimate", "ms_ssim", "seconds", "outcome",
+    "frame_id", "codec", "width_px", "height_px", "bytes_total", "bytes_by_segment", "bytes_headers",
+    "bytes_handshake", "bytes_resent", "bpp", "packets_sent", "packets_received", "rounds", "psnr_db",
+    "quality_estimate", "ms_ssim", "seconds", "outcome",
 }  # fmt: skip
 CODECS = ("jpeg", "webp")
 
@@ -51,6 +52,8 @@ def test_send_local_prints_one_record_an_image(tmp_path):
         assert record["outcome"] == "reconstructed"
         assert (record["width_px"], record["height_px"]) == (208, 176)
         assert record["bytes_total"] == sum(record["bytes_by_segment"].values()) > 0
+        assert record["bytes_by_segment"]["header"] < record["bytes_headers"] < record["bytes_total"] / 4
+        assert record["bytes_handshake"] == records[0]["bytes_handshake"] > 20
         assert record["bpp"] == pytest.approx(record["bytes_total"] * 8 / (208 * 176), abs=1e-4)
         assert record["packets_received"] == record["packets_sent"] > 1
         assert record["psnr_db"] > 25 and 0.8 < record["ms_ssim"] <= 1
