@@ -165,22 +165,22 @@ def test_a_history_keeps_the_last_picture_and_all_results():
 def test_labels_and_text_cross_the_feedback_and_cost_bytes():
     rounds = history(UNSURE)
     first, link = rounds[0].received.frame, LinkSettings()
-    plain = feedback_to_proto(Feedback(5, 0, {}), first, link)
-    request = feedback_to_proto(Feedback(5, 0, {}, (207, 3), "a car"), first, link)
+    plain = feedback_to_proto(Feedback(5, 0, {}), [first], link)
+    request = feedback_to_proto(Feedback(5, 0, {}, (207, 3), "a car"), [first], link)
     assert len(counted_message(request)) - len(counted_message(plain)) == 2 + 3 + 2 + 5
-    read = check_feedback(request, first, link, 0)
+    read = check_feedback(request, [first], link)
     assert read.labels == (207, 3) and read.text == "a car"
-    read = check_feedback(plain, first, link, 0)
+    read = check_feedback(plain, [first], link)
     assert read.labels == () and read.text is None
     request.text = "é" * 100
-    assert check_feedback(request, first, link, 0).text == "é" * 100
+    assert check_feedback(request, [first], link).text == "é" * 100
     request.text = "é" * 101
     with pytest.raises(InvalidInput, match="^text: 202 bytes of UTF-8 are not in 1 to 200"):
-        check_feedback(request, first, link, 0)
+        check_feedback(request, [first], link)
     request.text = ""
     request.labels.extend(range(300, 315))
     with pytest.raises(InvalidInput, match="^labels: 17 labels are more than 16"):
-        check_feedback(request, first, link, 0)
+        check_feedback(request, [first], link)
 
 
 @pytest.mark.parametrize("confidence", [-0.01, 1.01, float("nan")])
