@@ -216,7 +216,7 @@ async def test_an_opening_of_many_segments_does_not_slow_down_its_headers(world)
     emulator = await world.emulator()
     many = opening(defaults=link_pb2.FrameDefaults(segments=[{}] * (1 << 18)))
     for stub in (world.link, link_pb2_grpc.LinkServiceStub(await world.channel(emulator.address))):
-        code, details = await refused(_read(stub.Send(iter([many, *toy_round(0)]), timeout=20)))
+        code, details = await refused(world.send(many, *toy_round(0), link=stub))
         assert code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNIMPLEMENTED)
         assert details.startswith(("defaults.segments: 262144", "codec: no '(none)'")), details
 

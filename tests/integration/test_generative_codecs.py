@@ -135,9 +135,10 @@ def test_strange_rounds_are_a_picture_or_a_typed_error(codec, photo, name):
         except DecodeFailed as error:
             assert str(error).startswith(f"{name}: ") and len(str(error)) < 200, what
             failed.add(what)
-    # Every round says where its elements belong, so any is enough for a picture, whichever it is and however short.
+    # A round that says where its elements belong is enough for a picture, whichever it is. A whole segment of another
+    # size says nothing of that kind.
     assert "no segments" in failed
-    whole = ("the first round", "another size", "past its end", "is short")
+    whole = ("the first round", "past its end")
     assert not any(words in what for what in failed for words in whole), failed
 
 

@@ -160,8 +160,9 @@ class World:
         call.cancel()
         return got
 
-    async def send(self, *items):
-        call = self.link.Send(iter(items), timeout=20)
+    async def send(self, *items, link=None):
+        """Responses of the receiver, or of another LinkService; an error has the status that the server gave."""
+        call = (link or self.link).Send(iter(items), timeout=20)
         status = CallStatus(call)
         try:
             return [response async for response in call]
