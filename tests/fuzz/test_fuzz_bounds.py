@@ -70,6 +70,12 @@ def announce(codec, element_count=(), source_packets=(), **segment):
     return header
 
 
+def begin(assembler, header, requested=None):
+    """As the receiver begins a round with the next header of a stream."""
+    _, position = assembler.advance(header)
+    return assembler.begin(header, position, requested or {})
+
+
 def assembler_of(max_bytes=8 << 20):
     """A receiver's end of a session in which headers say everything."""
     return RoundAssembler(DEFAULTS, max_bytes, MAX_PACKETS)
@@ -87,7 +93,7 @@ def test_announced_elements(codec, round_, as_requested, count):
         header.round, header.frame_index, header.rounds.max_rounds = round_, 0, round_ + 1
         with at_most(10):
             with pytest.raises(GoComError) as refused:
-                assembler_of(4 << 20).begin(header, {kind: np.array([[0, 9]])})
+                begin(assembler_of(4 << 20), header, {kind: np.array([[0, 9]])})
             assert isinstance(refused.value, InvalidInput | TooLarge)
 
 
@@ -98,10 +104,10 @@ def test_named_elements_far_away(last, kind):
     spans = np.array([[last, 1]])
     said = {"resent": pack_spans(spans)} if kind == "resent" else {"as_requested": True, "element_count": [1]}
     with at_most(2), pytest.raises(TooLarge, match=rf"^segments.resent: element {last} is not below 8388608"):
-        assembler_of().begin(announce("toy", **said), {0: spans})
+        begin(assembler_of(), announce("toy", **said), {0: spans})
     near = announce("jpeg", resent=pack_spans(np.array([[(1 << 20) - 1, 1]])))
     assembler = assembler_of(1 << 20)
-    header = assembler.begin(near, {})
+    header = begin(assembler, near)
     with at_most(50):
         received = depacketize(header, assembler.end().packets, LinkSettings())
         merged = merge_rounds([received, received])[0]
@@ -112,7 +118,7 @@ def test_named_elements_far_away(last, kind):
 def test_announced_elements_of_which_none_arrived():
     count = 4 << 20
     assembler = assembler_of()
-    assembler.begin(announce("jpeg", [count], [65]), {})
+    begin(assembler, announce("jpeg", [count], [65]))
     with at_most(50):
         arrived = assembler.end()
         received = depacketize(arrived.header, arrived.packets, LinkSettings())
@@ -148,7 +154,7 @@ def test_an_opening_is_not_kept():
 
 def test_batches_of_nothing_are_not_kept():
     assembler = assembler_of()
-    assembler.begin(frames()["jpeg_0"][0][0].header, {})
+    begin(assembler, frames()["jpeg_0"][0][0].header)
     nothing = link_pb2.PacketBatch()
     with at_most(0.3):
         for _ in range(1000):

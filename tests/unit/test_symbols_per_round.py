@@ -32,7 +32,7 @@ def batch_of(length: np.ndarray | int, count: int, power: np.ndarray | float = 1
     index, ones = np.arange(count, dtype=np.int64), np.ones(count, np.int64)
     size = ones * length
     return PacketBatch(
-        np.zeros(int(size.sum()), np.uint8), size, index, ones * 0, index, ones, np.zeros(count, np.uint32),
+        np.zeros(int(size.sum()), np.uint8), size, index, index, ones, np.zeros(count, np.uint32),
         np.ones(count, np.float32) * np.float32(power), np.zeros(count, bool),
     )  # fmt: skip
 
