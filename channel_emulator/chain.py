@@ -12,13 +12,13 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, islice
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
 from gocom.channel_emulator.fault_bases.cached_rng import CachedRng
-from gocom.channel_emulator.fault_bases.fault import EventCounts, Fault, FrameInfo, Tally
+from gocom.channel_emulator.fault_bases.fault import EventCounts, Fault, FrameInfo, Tally, WholeRoundFault
 from gocom.channel_emulator.fault_bases.timed_fault import TimedBatch, TimedFault, join_timed_batches
 from gocom.channel_emulator.impairments import IMPAIRMENTS
 from gocom.common.channel_spec import MAX_IMPAIRMENTS, PRESETS
@@ -66,7 +66,7 @@ class Chain:
         self.faults = tuple(faults)
         self.seed = seed
         self.timed = any(isinstance(named.fault, TimedFault) for named in self.faults)
-        self.needs_whole_round = any(named.fault.needs_whole_round for named in self.faults)
+        self.needs_whole_round = any(_is_held(named.fault) for named in self.faults)
 
     @classmethod
     def from_profile(cls, profile: channel_pb2.ChannelProfile) -> Chain:
@@ -170,6 +170,8 @@ class RoundImpairer:
 
     def apply_each(self, batches: Sequence[PacketBatch]) -> list[PacketBatch]:
         """Impair packets like `apply`, which come in several batches, and return them in the same batches."""
+        if len(batches) == 1 and len(batches[0].payload) <= _CHUNK_BYTES:  # nearly always, in an emulator
+            return self._apply([batches[0]])
         chunks = [_chunks(batch) for batch in batches]
         impaired = iter(self._apply([chunk for each in chunks for chunk in each]))
         return [join_batches(list(islice(impaired, len(each)))) for each in chunks]
@@ -188,7 +190,8 @@ class RoundImpairer:
         """Impair the parts in place of those in the list, and return the list."""
         first_copies = [self._first_copies(part) for part in parts]
         for fault, rng, tally in zip(self._faults, self.rngs, self._tallies, strict=True):
-            _begin_round(fault, parts, rng)
+            if _is_held(fault):
+                _begin_round(fault, parts, rng)
             for index, part in enumerate(parts):
                 drawn = fault.draw(part, rng)
                 _count(tally, fault, rng, part, drawn, first_copies[index])
@@ -198,7 +201,8 @@ class RoundImpairer:
     def _apply_timed(self, parts: list[TimedBatch]) -> list[TimedBatch]:
         first_copies = [self._first_copies(part.batch) for part in parts]
         for fault, rng, tally in zip(self._faults, self.rngs, self._tallies, strict=True):
-            _begin_round(fault, [part.batch for part in parts], rng)
+            if _is_held(fault):
+                _begin_round(fault, [part.batch for part in parts], rng)
             for index, part in enumerate(parts):
                 drawn = fault.draw(part.batch, rng)
                 _count(tally, fault, rng, part.batch, drawn, first_copies[index])
@@ -218,14 +222,16 @@ class RoundImpairer:
         return None if bool(first_copies.all()) else first_copies
 
 
-def _begin_round(fault: Fault, batches: Sequence[PacketBatch], rng: CachedRng) -> None:
-    """Tell a fault that needs to know of all packets of the round, those that an earlier fault erased left out."""
-    if fault.needs_whole_round:
-        assert not rng.fault_state, "a chain that needs whole rounds gets each in one call"
-        sequences, lengths = (
-            [getattr(part, name)[~part.erased] for part in batches] for name in ("sequence", "length")
-        )
-        fault.begin_round(np.concatenate(sequences), np.concatenate(lengths), rng)
+def _is_held(fault: Fault) -> TypeGuard[WholeRoundFault]:
+    """Return whether a fault needs whole rounds."""
+    return isinstance(fault, WholeRoundFault) and fault.needs_whole_round
+
+
+def _begin_round(fault: WholeRoundFault, batches: Sequence[PacketBatch], rng: CachedRng) -> None:
+    """Tell a fault of all packets of the round, those that an earlier fault erased left out."""
+    assert not rng.fault_state, "a chain that needs whole rounds gets each in one call"
+    sequences, lengths = ([getattr(part, name)[~part.erased] for part in batches] for name in ("sequence", "length"))
+    fault.begin_round(np.concatenate(sequences), np.concatenate(lengths), rng)
 
 
 def _filled(fault: Fault, payload_bytes: int, outage_target: float) -> Fault:

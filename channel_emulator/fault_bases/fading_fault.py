@@ -19,7 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from gocom.channel_emulator.fault_bases.cached_rng import CachedRng, draw_cached, value_if_all_equal
-from gocom.channel_emulator.fault_bases.fault import EventCounts, Fault, Tally, check_range, check_whole
+from gocom.channel_emulator.fault_bases.fault import (
+    EventCounts,
+    Tally,
+    WholeRoundFault,
+    check_range,
+    check_whole,
+)
 from gocom.channel_emulator.physical.fading import Fading, blocks_of
 from gocom.common.counter_rng import CounterRng
 from gocom.common.errors import InvalidInput, UnknownName
@@ -62,7 +68,7 @@ class SymbolShare:
     end: int = MAX_ELEMENTS
 
 
-class FadingFault(Fault):
+class FadingFault(WholeRoundFault):
     """A fault of a block-fading link, with SNR |h|^2 * power * snr, E|h|^2 = 1; `power` is that of the packet.
 
     Attributes:

@@ -125,26 +125,6 @@ class Fault(ABC):
         return self
 
     @property
-    def needs_whole_round(self) -> bool:
-        """Whether the fate of a packet depends on the sizes of the round's other packets.
-
-        Then an emulator holds the packets of a round until its end, and calls `begin_round` before the first `draw`.
-        """
-        return False
-
-    def begin_round(self, sequence: Ints, length: Ints, rng: CachedRng) -> None:
-        """Take note of all packets of a round that no earlier fault erased; only if `needs_whole_round`.
-
-        What is noted is kept in `rng.fault_state`.
-
-        Args:
-            sequence: int64 [P], sequence numbers in any order; copies of a packet have the same.
-            length: int64 [P], payload sizes in bytes.
-            rng: the generator that the draws of the round get.
-        """
-        raise NotImplementedError(f"{type(self).__name__} needs whole rounds, and takes no note of them")
-
-    @property
     def counts_copies(self) -> bool:
         """Whether copies made by an earlier hop are trials of their own; not if they share the first copy's fate."""
         return False
@@ -195,6 +175,30 @@ class Fault(ABC):
     def filled_to(self, size_bytes: int) -> Fault:
         """Return the fault as it acts in a round of so many payload bytes, if its closed forms depend on that."""
         return self
+
+
+class WholeRoundFault(Fault):
+    """A fault that may have to know the sizes of all packets of a round before it draws for the first of them."""
+
+    @property
+    @abstractmethod
+    def needs_whole_round(self) -> bool:
+        """Whether it has to with these parameters.
+
+        Then an emulator holds the packets of a round until its end, and calls `begin_round` before the first `draw`.
+        """
+
+    @abstractmethod
+    def begin_round(self, sequence: Ints, length: Ints, rng: CachedRng) -> None:
+        """Take note of all packets of a round that no earlier fault erased; only if `needs_whole_round`.
+
+        What is noted is kept in `rng.fault_state`.
+
+        Args:
+            sequence: int64 [P], sequence numbers in any order; copies of a packet have the same.
+            length: int64 [P], payload sizes in bytes.
+            rng: the generator that the draws of the round get.
+        """
 
 
 class PacketFault(Fault):

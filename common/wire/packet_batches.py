@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ BATCH_COLUMNS = {
 _ABSENT = {"first_element": 0, "element_count": 0, "power": 1}
 """Values that all packets have if a message omits the column."""
 _DTYPES: dict[str, type[np.generic]] = {"checksum": np.uint32, "power": np.float32}
+_MAX_CACHED_LENGTHS = 1024
+"""Largest number of lengths of a batch that are cached; bounds memory."""
 _MAX_MOVES = 1 << 16
 """Limit on the entries that a column may have to move when erased packets are deleted from it one by one."""
 
@@ -59,6 +62,7 @@ def update_columns(message: link_pb2.PacketBatch, original: PacketBatch, batch: 
     """
     # For few erased packets it is quickest to delete their entries one by one, from the last.
     quick = len(erased) * len(batch) <= _MAX_MOVES
+    indices = erased[::-1].tolist() if quick else []
     same = batch.same_except_erased(original)
     for name, field in BATCH_COLUMNS.items():
         column = getattr(message, field)
@@ -66,9 +70,10 @@ def update_columns(message: link_pb2.PacketBatch, original: PacketBatch, batch: 
             if not len(erased) or not column:  # an empty column has nothing to delete
                 continue
             if quick:
-                for index in _missing_lengths(batch) if name == "length" else erased[::-1].tolist():
+                for index in _missing_lengths(indices, len(batch)) if name == "length" else indices:
                     del column[index]
-                if name in _ABSENT and all(value == _ABSENT[name] for value in column):
+                absent = _ABSENT.get(name)
+                if column and column[0] == absent and all(value == absent for value in column):
                     del column[:]
                 continue
         values = getattr(batch, name)[~batch.erased]  # before deleting: the batch may decode its columns only now
@@ -76,17 +81,24 @@ def update_columns(message: link_pb2.PacketBatch, original: PacketBatch, batch: 
         _fill(column, name, values)
 
 
-def _missing_lengths(batch: PacketBatch) -> list[int]:
+def _missing_lengths(erased: list[int], count: int) -> list[int]:
     """Return the indices of entries to delete from a column of lengths, descending.
 
     They are those of the erased packets and of the last packet that is left. The last packet of the batch has no entry.
+
+    Args:
+        erased: indices of the erased packets, descending.
+        count: number of packets in the batch.
     """
-    gone = batch.erased.copy()
-    kept = np.flatnonzero(~gone)
-    if len(kept):
-        gone[kept[-1]] = True
-    indices: list[int] = np.flatnonzero(gone[:-1])[::-1].tolist()
-    return indices
+    last = count - 1
+    if not erased or erased[0] != last:
+        return erased  # the last packet of the batch is left, and has no entry
+    for index in erased:
+        if index != last:
+            break
+        last -= 1
+    tail = count - 1 - last
+    return [*erased[1:tail], *([last] if last >= 0 else []), *erased[tail:]]
 
 
 def batch_from_proto(message: link_pb2.PacketBatch, payload: memoryview | None = None) -> PacketBatch:
@@ -122,8 +134,22 @@ def read_column(message: link_pb2.PacketBatch, name: str, payload_bytes: int = 0
     # np.array calls the same method after trying other protocols, and takes three times as long.
     values: npt.NDArray[Any] = field.__array__(dtype)
     if name == "length" and len(message.sequence):
-        values = np.append(values, payload_bytes - int(values.sum()))
+        # Most batches of a sender have the same lengths, so those that are completed are cached.
+        few = len(values) <= _MAX_CACHED_LENGTHS
+        return _cached_lengths(values.tobytes(), payload_bytes) if few else _with_last(values, payload_bytes)
     return values
+
+
+@lru_cache(maxsize=64)
+def _cached_lengths(known: bytes, payload_bytes: int) -> Ints:
+    lengths = _with_last(np.frombuffer(known, np.int64), payload_bytes)
+    lengths.flags.writeable = False
+    return lengths
+
+
+def _with_last(lengths: Ints, payload_bytes: int) -> Ints:
+    """Return the lengths of payloads with that of the last one, which has what the others leave of the payload."""
+    return np.append(lengths, payload_bytes - int(lengths.sum()))
 
 
 def check_batch(batch: PacketBatch, message: link_pb2.PacketBatch) -> None:
