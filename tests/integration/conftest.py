@@ -3,6 +3,7 @@
 import contextlib
 
 import pytest
+from toy_codec import ToySession
 from toy_world import World
 
 
@@ -10,3 +11,10 @@ from toy_world import World
 async def world():
     async with contextlib.AsyncExitStack() as stack:
         yield World(stack)
+
+
+@pytest.fixture
+def asked():
+    """What the toy's encoders were asked in this test."""
+    ToySession.feedback.clear()
+    return ToySession.feedback

@@ -320,19 +320,23 @@ def test_a_record_takes_the_place_of_another_with_its_first_round(tmp_path):
     assert list(tmp_path.iterdir()) == [file]
 
 
+class NoClient:
+    """In place of a Client, without services."""
+
+    def __init__(self, *_):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
 def test_the_way_back_is_set_before_the_channel(monkeypatch):
     asked = []
 
-    class Refusing:
-        def __init__(self, *_):
-            pass
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
+    class Refusing(NoClient):
         def set_channel(self, profile, seed=None, reverse=False):
             asked.append(reverse)
             raise InvalidInput("direction: feedback does not cross this emulator")
@@ -346,16 +350,7 @@ def test_the_way_back_is_set_before_the_channel(monkeypatch):
 def test_what_is_checked_with_the_client_comes_before_the_channel(monkeypatch):
     done = []
 
-    class Running:
-        def __init__(self, *_):
-            pass
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
+    class Running(NoClient):
         def set_channel(self, profile, seed=None, reverse=False):
             done.append(reverse)
 
