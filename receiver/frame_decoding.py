@@ -151,8 +151,12 @@ def decode(decoders: Decoders, load_task: LoadTask, frames: Sequence[DecodeInput
 def _decode_one(decoders: Decoders, load_task: LoadTask, frame: DecodeInput) -> Outcome:
     try:
         return _judge(frame, reconstruct(decoders, frame), load_task)
+    except DecodeFailed as error:
+        # The traceback of the caught one refers to the frame's data, and the data's list of outcomes to it: a reference
+        # cycle, which would keep each lost picture in memory until the garbage collector runs.
+        return DecodeFailed(str(error))
     except Exception as error:
-        return error
+        return error  # with its traceback, for the log
 
 
 def _judge(frame: DecodeInput, picture: Reconstruction, load_task: LoadTask) -> Decoded:
