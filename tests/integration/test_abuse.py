@@ -191,18 +191,18 @@ async def test_headers_that_announce_too_much_at_an_emulator(world, name):
     await world.receiver(max_frame_packets=1 << 15, max_frame_bytes=1 << 22)
     emulator = await world.emulator()
     link = link_pb2_grpc.LinkServiceStub(await world.channel(emulator.address))
-    [response async for response in link.Send(iter([opening("before"), *toy_round(0)]), timeout=20)]
+    [response async for response in link.Send(iter([opening("before"), *toy_round(0)]), timeout=100)]
     header = huge(name)
     end = link_pb2.SendRequest(end=link_pb2.FrameEnd())
     with memory_at_most(24 + 5 * header.ByteSize() / MIB):
-        call = link.Send(iter([opening(), header, end]), timeout=20)
+        call = link.Send(iter([opening(), header, end]), timeout=100)
         if name == "many columns":  # of elements, which are no matter to it
             ended = outcomes([response async for response in call])
             assert ended[0].status == REFUSED
         else:
             code, details = await refused(_read(call))
             assert code == grpc.StatusCode.INVALID_ARGUMENT and details.startswith("header"), details
-    responses = [r async for r in link.Send(iter([opening("after"), *toy_round(0)]), timeout=20)]
+    responses = [r async for r in link.Send(iter([opening("after"), *toy_round(0)]), timeout=100)]
     assert responses[-1].outcome.status == link_pb2.FRAME_STATUS_RECONSTRUCTED
 
 

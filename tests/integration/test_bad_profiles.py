@@ -78,9 +78,9 @@ async def said_by_grpc(
     async with open_channel(address) as channel:
         stub: Any = channel_pb2_grpc.ChannelControlServiceStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stub.UpdateProfile(channel_pb2.UpdateProfileRequest(profile=profile), timeout=10)
+            await stub.UpdateProfile(channel_pb2.UpdateProfileRequest(profile=profile), timeout=100)
         assert caught.value.code() is code
-        in_force = await stub.GetProfile(channel_pb2.GetProfileRequest(), timeout=10)
+        in_force = await stub.GetProfile(channel_pb2.GetProfileRequest(), timeout=100)
         assert (in_force.revision, in_force.profile) == (1, parse_spec("light", 0))
         return str(caught.value.details())
 

@@ -124,7 +124,7 @@ async def test_the_receiver_reports_what_it_saw(world, known):
 async def test_a_report_that_cannot_be_is_refused(world):
     address = await world.bare(link_pb2_grpc.add_LinkServiceServicer_to_server, Silent())
     await world.transmitter(address, outcome_timeout_s=1, csi_source="receiver")
-    call = world.images.Transmit(timeout=20)
+    call = world.images.Transmit(timeout=100)
     await call.write(request(0, max_rounds=2))
     events = []
     while "sent" not in kinds(events):

@@ -36,7 +36,7 @@ async def test_the_state_of_a_round_to_come_is_what_happens_to_its_packets(net: 
     )
     told = []
     for request.frame_index in range(4):
-        state = await net.control.GetChannelState(request, timeout=10)
+        state = await net.control.GetChannelState(request, timeout=100)
         told.append(np.array(state.snr_db) >= state.threshold_snr_db)
         assert state.mean_snr_db == 6.0 and len(state.snr_db) == PACKETS
     await net.send(OPEN, *(item for number in range(4) for item in frame(number)))
@@ -48,7 +48,7 @@ async def test_the_state_of_a_round_to_come_is_what_happens_to_its_packets(net: 
 async def test_the_statistical_state_is_for_the_size_asked_for(net: Net) -> None:
     await net.set("bit_flip:rate=1e-3")
     for size, bits in ((0, 840), (10, 80), (65_000, 520_000)):
-        state = await net.control.GetChannelState(channel_pb2.GetChannelStateRequest(payload_bytes=size), timeout=10)
+        state = await net.control.GetChannelState(channel_pb2.GetChannelStateRequest(payload_bytes=size), timeout=100)
         assert state.packet_erasure_rate == pytest.approx(1 - 0.999**bits)
         assert not state.HasField("mean_snr_db") and not state.HasField("threshold_snr_db") and not state.snr_db
 
@@ -59,17 +59,17 @@ async def test_the_capacity_of_a_round_is_for_the_target_and_the_gains_asked_for
     chain, told = Chain.from_profile(parse_spec(spec, 5)), []
     for target in (None, 0.1, 0.3):
         request = channel_pb2.GetChannelStateRequest(payload_bytes=40, outage_target=target)
-        told.append((await net.control.GetChannelState(request, timeout=10)).capacity_bytes)
+        told.append((await net.control.GetChannelState(request, timeout=100)).capacity_bytes)
     assert told[0] == told[1] < told[2]
     assert told[1] == int(20_000 * np.log2(1 - 10**0.6 * np.log(0.9)) / 8)
     request = channel_pb2.GetChannelStateRequest(
         kind=channel_pb2.CSI_KIND_INSTANTANEOUS, payload_bytes=40, packets=PACKETS, frame_index=3, outage_target=0.3
     )
-    state = await net.control.GetChannelState(request, timeout=10)
+    state = await net.control.GetChannelState(request, timeout=100)
     query = InstantaneousCsiQuery(3, 0, PACKETS)
     assert state.capacity_bytes == compute_csi(chain, 40, query, outage_target=0.3).capacity_bytes != told[2]
     await net.set("lossy")
-    assert not (await net.control.GetChannelState(request, timeout=10)).HasField("capacity_bytes")
+    assert not (await net.control.GetChannelState(request, timeout=100)).HasField("capacity_bytes")
 
 
 async def test_the_command_prints_the_state(net: Net) -> None:
@@ -111,6 +111,6 @@ INSTANT = {"kind": channel_pb2.CSI_KIND_INSTANTANEOUS, "packets": 1}
 )
 async def test_states_that_cannot_be_told(net: Net, fields: dict[str, Any], field: str) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await net.control.GetChannelState(channel_pb2.GetChannelStateRequest(**fields), timeout=10)
+        await net.control.GetChannelState(channel_pb2.GetChannelStateRequest(**fields), timeout=100)
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert str(caught.value.details()).startswith(f"{field}: ")

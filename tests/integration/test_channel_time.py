@@ -106,7 +106,7 @@ async def test_copies_come_and_are_counted() -> None:
         timed_batch = expected(spec, 4, 0)
         times = np.bincount(net.sink.frames()[0].sequence, minlength=PACKETS)
         assert np.array_equal(times, np.where(timed_batch.batch.erased, 0, 1 + timed_batch.copies))
-        report = await net.control.WatchStatistics(channel_pb2.WatchStatisticsRequest(), timeout=10).read()
+        report = await net.control.WatchStatistics(channel_pb2.WatchStatisticsRequest(), timeout=100).read()
         assert (report.packets_in, report.packets_out) == (PACKETS, times.sum())
         assert report.packets_out > PACKETS
         copied = report.impairments[0]
@@ -130,7 +130,7 @@ async def test_a_delay_holds_up_a_stream_once_not_once_a_frame() -> None:
 
 async def test_packets_that_come_late_are_delayed_as_long() -> None:
     async with start_net("delay:delay_ms=300") as net:
-        call = net.link.Send(timeout=20)
+        call = net.link.Send(timeout=100)
         first, second = frame(0, 150)[1:3]
         await call.write(OPEN)
         await call.write(frame(0)[0])
@@ -147,7 +147,7 @@ async def test_packets_that_come_late_are_delayed_as_long() -> None:
 
 async def test_a_clean_profile_afterwards_keeps_the_order() -> None:
     async with start_net("delay:delay_ms=200") as net:
-        call = net.link.Send(timeout=20)
+        call = net.link.Send(timeout=100)
         for item in [OPEN, *frame(0)]:
             await call.write(item)
         while not len(net.sink.items) > 1:
@@ -163,7 +163,7 @@ async def test_a_clean_profile_afterwards_keeps_the_order() -> None:
 
 async def test_a_drain_lets_go_what_is_under_way() -> None:
     async with start_net("delay:delay_ms=500") as net:
-        call = net.link.Send(timeout=20)
+        call = net.link.Send(timeout=100)
         for item in [OPEN, *frame(0)]:
             await call.write(item)
         while kinds(net) != ["open", "header"]:
@@ -176,7 +176,7 @@ async def test_a_drain_lets_go_what_is_under_way() -> None:
 
 async def test_who_goes_away_is_not_waited_for() -> None:
     async with start_net("delay:delay_ms=60000") as net:
-        call = net.link.Send(timeout=20)
+        call = net.link.Send(timeout=100)
         for item in [OPEN, *frame(0)]:
             await call.write(item)
         while kinds(net) != ["open", "header"]:
@@ -191,7 +191,7 @@ async def test_the_next_hops_error_comes_through_a_delay() -> None:
     async with start_net("delay:delay_ms=20,jitter_ms=20") as net:
         net.sink.fail_at_header = True
         for _ in range(10):
-            call = net.link.Send(iter([OPEN, *frame(0), *frame(1)]), timeout=20)
+            call = net.link.Send(iter([OPEN, *frame(0), *frame(1)]), timeout=100)
             status = CallStatus(call)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 _ = [response async for response in call]
@@ -204,7 +204,7 @@ async def test_who_only_waits_hears_of_a_line_that_failed(monkeypatch: pytest.Mo
 
     async with start_net("delay:delay_ms=100") as net:
         monkeypatch.setattr(delay_line, "messages", fail)
-        call, began = net.link.Send(timeout=20), time.monotonic()
+        call, began = net.link.Send(timeout=100), time.monotonic()
         for item in [OPEN, *frame(0)]:
             await call.write(item)
         with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -21,16 +21,16 @@ WHOLE = 15 / 16
 
 def set_goal(world, session="s", **goal):
     message = receiver_pb2.SetGoalRequest(session_id=session, goal=Goal(**goal) if goal else None)
-    return world.pictures.SetGoal(message, timeout=20)
+    return world.pictures.SetGoal(message, timeout=100)
 
 
 async def get_goal(world, session="s"):
-    return (await world.pictures.GetGoal(receiver_pb2.GetGoalRequest(session_id=session), timeout=20)).state
+    return (await world.pictures.GetGoal(receiver_pb2.GetGoalRequest(session_id=session), timeout=100)).state
 
 
 async def picture(world, session="s"):
     """The latest picture that the receiver keeps of a session."""
-    call = world.pictures.Subscribe(receiver_pb2.SubscribeRequest(session_id=session), timeout=20)
+    call = world.pictures.Subscribe(receiver_pb2.SubscribeRequest(session_id=session), timeout=100)
     found = None
     while found is None:
         response = await call.read()
@@ -117,7 +117,7 @@ async def test_a_goal_changed_in_mid_stream_changes_the_next_feedback(world, ask
         assert (await set_goal(world, task="lit", labels=[2], text="now", target=0.99)).state.revision == 2
         yield request(1, max_rounds=2)
 
-    events = [event async for event in world.images.Transmit(images(), timeout=20)]
+    events = [event async for event in world.images.Transmit(images(), timeout=100)]
     assert kinds(events, 1)[-1] == "completed"
     assert [(f.frame_index, f.labels, f.text) for f in asked] == [(0, (1,), None), (1, (2,), "now")]
     got = await world.subscribe(3)
@@ -155,7 +155,7 @@ async def test_a_goal_changed_in_mid_frame_holds_from_the_next_round(world):
             if round_ == 1:
                 await taker.proceed.get()
 
-    got = [response async for response in world.link.Send(items(), timeout=20)]
+    got = [response async for response in world.link.Send(items(), timeout=100)]
     assert got[-1].outcome.rounds == 3
     assert [(list(f.labels), f.text, f.round) for f in taker.arrived] == [([1], "", 0), ([], "now", 1)]
     end = await picture(world)
@@ -167,7 +167,7 @@ async def test_two_subscribers_see_one_goal_and_the_last_writer_wins(world):
     first = Goal(task="lit", labels=[1], target=0.5)
 
     def subscribe(**fields):
-        return world.pictures.Subscribe(receiver_pb2.SubscribeRequest(session_id="s", **fields), timeout=20)
+        return world.pictures.Subscribe(receiver_pb2.SubscribeRequest(session_id="s", **fields), timeout=100)
 
     one = subscribe(goal=first)
     assert (await one.read()).goal == receiver_pb2.GoalState(goal=first, revision=1)
@@ -220,8 +220,8 @@ async def test_a_goal_for_the_case_that_there_is_none(world):
 )
 async def test_a_goal_that_cannot_be_is_refused(world, goal, words):
     await world.receiver()
-    subscribing = world.pictures.Subscribe(receiver_pb2.SubscribeRequest(session_id="s", goal=goal), timeout=20)
-    setting = world.pictures.SetGoal(receiver_pb2.SetGoalRequest(session_id="s", goal=goal), timeout=20)
+    subscribing = world.pictures.Subscribe(receiver_pb2.SubscribeRequest(session_id="s", goal=goal), timeout=100)
+    setting = world.pictures.SetGoal(receiver_pb2.SetGoalRequest(session_id="s", goal=goal), timeout=100)
     for call in (setting, subscribing.read()):
         code, details = await refused(call)
         assert code == grpc.StatusCode.INVALID_ARGUMENT and details.startswith(words), details
@@ -232,7 +232,7 @@ async def test_a_refused_subscription_changes_no_goal(world):
     await world.receiver()
     await set_goal(world, text="ours")
     ahead = receiver_pb2.SubscribeRequest(session_id="s", cursor=(1 << 64) - 1, goal=Goal(text="theirs"))
-    code, details = await refused(world.pictures.Subscribe(ahead, timeout=20).read())
+    code, details = await refused(world.pictures.Subscribe(ahead, timeout=100).read())
     assert code == grpc.StatusCode.INVALID_ARGUMENT and details.startswith("cursor: ")
     assert await get_goal(world) == receiver_pb2.GoalState(goal=Goal(text="ours"), revision=1)
 
@@ -248,7 +248,7 @@ async def test_of_two_goals_that_which_came_last_holds(world, monkeypatch, how):
         first = asyncio.ensure_future(set_goal(world, task="slow"))
     else:
         message = receiver_pb2.SubscribeRequest(session_id="s", goal=Goal(task="slow"))
-        first = asyncio.ensure_future(world.pictures.Subscribe(message, timeout=20).read())
+        first = asyncio.ensure_future(world.pictures.Subscribe(message, timeout=100).read())
     assert await asyncio.to_thread(loading.wait, 20)
     expected = receiver_pb2.GoalState(goal=Goal(text="now"), revision=1)
     try:
@@ -286,7 +286,7 @@ async def test_previews_tell_the_goal_too(world, monkeypatch):
     previews = []
     monkeypatch.setattr("gocom.receiver.session_pictures.SessionRecord.preview", lambda _, p: previews.append(p))
     message = receiver_pb2.SubscribeRequest(session_id="s", previews=True, goal=Goal(text="a car"))
-    call = world.pictures.Subscribe(message, timeout=20)
+    call = world.pictures.Subscribe(message, timeout=100)
     await call.read()
     await world.send(opening(), *toy_round())
     call.cancel()
@@ -315,11 +315,11 @@ async def test_a_missing_net_and_bad_names(world):
         code, details = await refused(call)
         assert code == grpc.StatusCode.INVALID_ARGUMENT and details.startswith("session_id")
     describe = world.pictures.DescribeTask
-    code, details = await refused(describe(receiver_pb2.DescribeTaskRequest(task="none"), timeout=20))
+    code, details = await refused(describe(receiver_pb2.DescribeTaskRequest(task="none"), timeout=100))
     assert code == grpc.StatusCode.INVALID_ARGUMENT and details.startswith("task: no 'none'; there are")
-    code, details = await refused(describe(receiver_pb2.DescribeTaskRequest(task="x" * 20_000), timeout=20))
+    code, details = await refused(describe(receiver_pb2.DescribeTaskRequest(task="x" * 20_000), timeout=100))
     assert code == grpc.StatusCode.INVALID_ARGUMENT and details.startswith("task: 20000 bytes")
-    answer = await describe(receiver_pb2.DescribeTaskRequest(task="lit"), timeout=20)
+    answer = await describe(receiver_pb2.DescribeTaskRequest(task="lit"), timeout=100)
     assert list(answer.label_names) == list(toy_tasks.LABELS)
 
 

@@ -93,7 +93,7 @@ async def test_a_refusal_is_not_tried_again(world):
 async def test_frames_wait_for_a_receiver_that_comes_late(world):
     port = free_port()
     await world.transmitter(f"127.0.0.1:{port}")
-    call = world.images.Transmit(timeout=20)
+    call = world.images.Transmit(timeout=100)
     await call.write(request(0))
     await call.done_writing()
     assert kinds(await read_until(call, "accepted")) == ["accepted"]
@@ -105,7 +105,7 @@ async def test_a_restarted_transmitter_goes_on_with_what_it_had_accepted(world, 
     outbox = str(tmp_path / "outbox.sqlite")
     await world.receiver()
     await world.transmitter(f"127.0.0.1:{free_port()}", outbox=outbox)
-    call = world.images.Transmit(timeout=20)
+    call = world.images.Transmit(timeout=100)
     for index in range(3):
         await call.write(request(index))
         await read_until(call, "accepted")
@@ -140,7 +140,7 @@ async def test_a_refused_index_is_used_up(world):
     await world.all()
     bad = request(0)
     bad.image = b"no picture"
-    call = world.images.Transmit(timeout=20)
+    call = world.images.Transmit(timeout=100)
     await call.write(bad)
     assert kinds(await read_until(call, "failed")) == ["failed"]
     await call.write(request(0))
@@ -164,7 +164,7 @@ async def test_the_decode_loop_outlives_what_nobody_foresaw(world, monkeypatch):
 async def test_without_a_file_a_restart_forgets(world):
     await world.receiver()
     await world.transmitter(f"127.0.0.1:{free_port()}", outbox="off")
-    call = world.images.Transmit(timeout=20)
+    call = world.images.Transmit(timeout=100)
     await call.write(request(0))
     await read_until(call, "accepted")
     await world.transmitting.stop(0)
@@ -176,7 +176,7 @@ async def test_without_a_file_a_restart_forgets(world):
 
 async def test_a_session_goes_on_without_its_client(world):
     await world.all()
-    call = world.images.Transmit(timeout=20)
+    call = world.images.Transmit(timeout=100)
     await call.write(request(0, options={"decode": "slow"}))
     await read_until(call, "accepted")
     call.cancel()
@@ -188,7 +188,7 @@ async def test_a_session_goes_on_without_its_client(world):
 
 async def test_only_a_resuming_stream_takes_a_session_over(world):
     await broken(world, 0, link_patience_s=5)
-    first = world.images.Transmit(timeout=20)
+    first = world.images.Transmit(timeout=100)
     await first.write(request(0))
     await read_until(first, "completed")
     code, details = await refused(world.transmit(request(1)))
@@ -221,7 +221,7 @@ async def test_a_receiver_that_stops_finishes_what_it_has(world):
             yield item
         await asyncio.sleep(20)
 
-    call = world.link.Send(items(), timeout=20)
+    call = world.link.Send(items(), timeout=100)
     responses = []
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         async for response in call:
@@ -286,7 +286,7 @@ async def test_an_emulator_that_stops_lets_pass_what_it_has(world):
     responses = []
 
     async def read():
-        async for response in stub.Send(items(), timeout=20):
+        async for response in stub.Send(items(), timeout=100):
             responses.append(response.WhichOneof("item"))
 
     reading = asyncio.create_task(read())

@@ -33,7 +33,7 @@ class Slots:
         self.count += 1
         message = self.first(f"slot{self.count}")
         endless = isinstance(message, receiver_pb2.SubscribeRequest | channel_pb2.WatchStatisticsRequest)
-        call = self.method(message, timeout=20) if endless else self.method(timeout=20)
+        call = self.method(message, timeout=100) if endless else self.method(timeout=100)
         status = CallStatus(call)
         try:
             if endless:
@@ -147,7 +147,7 @@ async def test_a_call_that_is_given_up_frees_its_slot(full, stage, how):
     kind, messages, sign = STAGES[stage]
     slots = full.slots[kind]
     for number in range(STREAMS):
-        call = slots.method(timeout=0.3 if how == "deadline" else 20)
+        call = slots.method(timeout=0.3 if how == "deadline" else 100)
         with contextlib.suppress(grpc.aio.AioRpcError):  # the deadline may be sooner than the stage
             await play(call, messages(f"gone{number}"), sign)
         if how == "cancelled":
@@ -161,7 +161,7 @@ async def test_a_call_that_is_given_up_frees_its_slot(full, stage, how):
 async def test_a_reader_that_goes_away_frees_its_slot(full, kind, how):
     slots = full.slots[kind]
     for _ in range(STREAMS):
-        call = slots.method(slots.first("gone"), timeout=0.2 if how == "deadline" else 20)
+        call = slots.method(slots.first("gone"), timeout=0.2 if how == "deadline" else 100)
         await call.initial_metadata()
         if how == "cancelled":
             call.cancel()
@@ -178,7 +178,7 @@ async def test_a_stream_on_which_nothing_comes_frees_its_slot(world, kind):
     await world.transmitter(emulator.address, outbox="off", first_item_s=0.3)
     through = link_pb2_grpc.LinkServiceStub(await world.channel(emulator.address))
     method = {"transmit": world.images.Transmit, "send": world.link.Send}.get(kind, through.Send)
-    call = method(timeout=20)
+    call = method(timeout=100)
     code, details = await refused(call.read())
     assert code == grpc.StatusCode.INVALID_ARGUMENT
     assert "missing; no" in details and "came within 0.3 s" in details

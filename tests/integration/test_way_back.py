@@ -71,7 +71,7 @@ async def start_all(world, forth, back, seed=0, try_s=TRY_S, patience_s=PATIENCE
 
 
 async def counts(control, direction=REVERSE):
-    call = control.WatchStatistics(channel_pb2.WatchStatisticsRequest(direction=direction), timeout=10)
+    call = control.WatchStatistics(channel_pb2.WatchStatisticsRequest(direction=direction), timeout=100)
     report = await call.read()
     call.cancel()
     return report
@@ -307,7 +307,7 @@ async def test_no_message_is_sent_more_often_than_may_be(world, monkeypatch):
         await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "not now", (("gocom-error", "Busy"),))
 
     taker = Transmitter(answer)
-    await world.receiver(feedback_address=await world.bare(ADD, taker), feedback_timeout_s=20)
+    await world.receiver(feedback_address=await world.bare(ADD, taker), feedback_timeout_s=100)
     header, _lost, *rest = toy_round(max_rounds=2)
     began = time.monotonic()
     responses = await world.send(opening(), header, *rest)

@@ -44,7 +44,7 @@ async def test_wire_and_in_process_chain_agree_whatever_the_batching(profile: st
             assert np.array_equal(arrived.checksum, checksums(arrived, index, 0))
         sizes = [len(item.batch.sequence) for item in net.sink.items if item.HasField("batch")]
         assert max(sizes) <= batch_packets, "in batches no larger than those of the sender"
-        report = await net.control.WatchStatistics(channel_pb2.WatchStatisticsRequest(), timeout=10).read()
+        report = await net.control.WatchStatistics(channel_pb2.WatchStatisticsRequest(), timeout=100).read()
         assert (report.frames, report.packets_in) == (2, 2 * PACKETS)
         assert report.packets_out == sum(len(arrived) for arrived in net.sink.frames())
         assert all(abs(item.z_score) < 4 for item in report.impairments)
@@ -67,7 +67,7 @@ async def test_packets_that_take_time_are_held_too(profile: str) -> None:
 
 async def test_nothing_of_a_round_leaves_before_its_end() -> None:
     async with start_net(AUTO, seed=5) as net:
-        call = net.link.Send(timeout=20)
+        call = net.link.Send(timeout=100)
         first = frame(0)
         for item in [OPEN, *first[:-1]]:
             await call.write(item)
@@ -134,7 +134,7 @@ async def test_a_held_round_gives_way_while_it_goes_into_the_delay_line(monkeypa
 
 async def test_a_trace_of_a_held_round_is_complete() -> None:
     async with start_net(AUTO, seed=5) as net:
-        call = net.control.RecordTrace(channel_pb2.RecordTraceRequest(), timeout=20)
+        call = net.control.RecordTrace(channel_pb2.RecordTraceRequest(), timeout=100)
         await call.initial_metadata()
         await net.send(OPEN, *frame(0))
         recorded = (await call.read()).round
@@ -153,7 +153,7 @@ async def test_copies_of_an_earlier_hop_take_no_symbols() -> None:
             *(link_pb2.SendRequest(batch=batch_to_proto(part)) for part in [*parts[::-1], *parts[::2]]),
             link_pb2.SendRequest(end=link_pb2.FrameEnd()),
         ]
-        call = net.link.Send(iter([OPEN, *items]), timeout=20, metadata=(("gocom-hop", "1"),))
+        call = net.link.Send(iter([OPEN, *items]), timeout=100, metadata=(("gocom-hop", "1"),))
         assert len([response async for response in call]) == 2
         arrived = join_batches(net.sink.frames())
         assert sorted(set(arrived.sequence.tolist())) == list(range(100))

@@ -35,7 +35,7 @@ class SlowTask(LitTask):
 
     def __init__(self, device):
         self.loading.set()
-        assert self.proceed.wait(20)
+        assert self.proceed.wait(100)
 
 
 class MissingTask(LitTask):

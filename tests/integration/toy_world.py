@@ -150,7 +150,7 @@ class World:
         return f"127.0.0.1:{port}"
 
     async def transmit(self, *requests):
-        return [event async for event in self.images.Transmit(iter(requests), timeout=20)]
+        return [event async for event in self.images.Transmit(iter(requests), timeout=100)]
 
     async def subscribe(self, count, session="s", cursor=0, previews=False):
         call = self.pictures.Subscribe(
@@ -162,7 +162,7 @@ class World:
 
     async def send(self, *items, link=None):
         """Responses of the receiver, or of another LinkService; an error has the status that the server gave."""
-        call = (link or self.link).Send(iter(items), timeout=20)
+        call = (link or self.link).Send(iter(items), timeout=100)
         status = CallStatus(call)
         try:
             return [response async for response in call]
