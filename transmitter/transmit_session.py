@@ -90,7 +90,9 @@ class TransmitSession:
             wire_version=WIRE_VERSION,
         )  # fmt: skip
         patience_s = dependencies.settings.link_patience_s
-        self._link = LinkConnection(dependencies.link_stub, self._opening, patience_s, self._on_response, self._on_cut)
+        self._link = LinkConnection(
+            dependencies.link_stub, self._opening, patience_s, self._on_response, self._on_cut, self._on_down
+        )
         self._answers = AnsweredFeedback()
         self._tasks = [asyncio.create_task(self._encode_all()), asyncio.create_task(self._send_all())]
 
@@ -212,10 +214,10 @@ class TransmitSession:
                 csi = await self._channel_state(frame, 0, await adapts_to_channel(encoders, request))
                 work = partial(encode_first, encoders, request, csi)
                 frame.session, encoded = await encoders.run(work)
+                self._settle_position(encoded.header)
             except Exception as error:
                 self.frames.fail_with(frame, error)
                 continue
-            self._settle_position(encoded.header)
             frame.headers, frame.last_round = [encoded.header], 0
             await self._send_queue.put((frame, frame.cuts, encoded))
 
@@ -247,7 +249,7 @@ class TransmitSession:
             position = replace(self._position, last_frame=link.last_frame)
             try:
                 encoded = for_stream(encoded, position, repeated=first and frame.repeated)
-            except GoComError as error:
+            except Exception as error:
                 self.frames.fail_with(frame, error)
                 continue
             self._sending, frame.on_link = frame, True
@@ -279,6 +281,11 @@ class TransmitSession:
                 self._answers.forget(frame.index)
                 self.frames.retry(frame, str(error))
                 self._admission.requeue(frame)
+
+    def _on_down(self, error: BaseException) -> None:
+        """Tell the client why its frames wait, which it may do for less time than this end."""
+        for frame in self.frames.open_frames():
+            self.frames.emit(frame, retried=transmitter_pb2.FrameRetried(reason=str(error)))
 
     def _on_response(self, response: link_pb2.SendResponse) -> None:
         item = response.WhichOneof("item")
