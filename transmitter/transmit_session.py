@@ -84,6 +84,7 @@ class TransmitSession:
         )
         self._sending: Frame | None = None
         self._position: StreamPosition | None = None
+        self._told: set[int] = set()  # frames whose client knows that the link is down
         # The first frame that is encoded completes the opening; no stream is opened before.
         self._opening = link_pb2.SessionOpen(
             session_id=session_id, link=link_to_proto(link), knowledge=dependencies.knowledge, seed=seed,
@@ -239,6 +240,7 @@ class TransmitSession:
             frame, cuts, encoded = await self._send_queue.get()
             try:
                 link = await self._link.get_stream()
+                self._told.clear()
             except Exception as error:
                 self.frames.fail(frame, LINK, str(error))
                 continue
@@ -283,9 +285,11 @@ class TransmitSession:
                 self._admission.requeue(frame)
 
     def _on_down(self, error: BaseException) -> None:
-        """Tell the client why its frames wait, which it may do for less time than this end."""
+        """Tell the client once why each of its frames waits, which it may do for less time than this end."""
         for frame in self.frames.open_frames():
-            self.frames.emit(frame, retried=transmitter_pb2.FrameRetried(reason=str(error)))
+            if frame.index not in self._told:
+                self._told.add(frame.index)
+                self.frames.emit(frame, retried=transmitter_pb2.FrameRetried(reason=str(error)))
 
     def _on_response(self, response: link_pb2.SendResponse) -> None:
         item = response.WhichOneof("item")

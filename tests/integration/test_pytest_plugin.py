@@ -25,13 +25,11 @@ BREAKING = """
 import signal
 import pytest
 
-@pytest.mark.parametrize("how", ["kill", "terminate", "pause", "stopped", "died"])
+@pytest.mark.parametrize("how", ["kill", "pause", "died"])
 def test_a_channel_that_is_broken(gocom_stack, channel, how):
     channel.play([(60, "outage")])
     if how == "died":
         gocom_stack.signal("channel", signal.SIGKILL)
-    elif how == "stopped":
-        gocom_stack.stop()
     else:
         getattr(gocom_stack, how)("channel")
 
@@ -52,7 +50,7 @@ def test_what_a_test_broke_is_brought_back(tmp_path):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_breaking.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stdout[-3000:]
-    assert "7 passed" in done.stdout
+    assert "5 passed" in done.stdout
 
 
 def test_a_seed_that_is_none_is_named(tmp_path):
