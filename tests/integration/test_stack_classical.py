@@ -3,6 +3,8 @@
 import asyncio
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from typer.testing import CliRunner
 
 from gocom.client import AsyncClient, LocalStack
 from gocom.client.cli import app
-from gocom.common.errors import InvalidInput
+from gocom.common.errors import InvalidInput, NotReady
 from gocom.common.image_files import png_bytes
 
 FIELDS = {
@@ -158,3 +160,35 @@ async def test_two_sends_at_once(stack):
         both = await asyncio.gather(*(send(codec) for codec in CODECS))
     assert [[r.codec for r in results] for results in both] == [[codec] * 3 for codec in CODECS]
     assert all(r.outcome == "reconstructed" for results in both for r in results)
+
+
+def test_a_service_that_is_paused_is_lost_within_seconds(stack, client):
+    """Its kernel goes on to acknowledge what it is sent; only pings tell that it does not answer."""
+    assert [result.outcome for result in client.send([picture()], "jpeg")] == ["reconstructed"]
+    stack.pause("transmitter")
+    try:
+        with pytest.raises(NotReady, match="transmitter at"):
+            list(client.send([picture()], "jpeg", timeout_s=50, patience_s=1))
+    finally:
+        stack.resume("transmitter")
+
+
+WAITING = """
+import sys, threading
+import numpy as np
+from gocom.client import Client
+
+def images():
+    yield np.full((64, 64, 3), 90, np.uint8)
+    threading.Event().wait()
+
+with Client(*sys.argv[1:]) as client:
+    print(next(client.send(images(), "jpeg")).outcome)
+"""
+
+
+def test_an_iterator_that_waits_for_ever_keeps_no_program_from_its_end(stack):
+    addresses = [stack.addresses["transmitter"], stack.addresses["receiver"]]
+    command = [sys.executable, "-c", WAITING, *addresses]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "reconstructed\n", "")
