@@ -8,7 +8,7 @@ from typing import IO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFile, Jpeg2KImagePlugin, JpegImagePlugin, UnidentifiedImageError
 
 from gocom.common.errors import InvalidInput
 from gocom.common.png_chunks import checked_png
@@ -18,16 +18,21 @@ FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "JPEG2000", "GIF", "TIFF", "BMP", "PPM
 """Formats that are read, as Pillow names them. Pillow reads others too, but opens EPS with an external program."""
 WHOLE_PIXELS = 4096 * 4096
 """Largest size, in pixels, at which a picture is decoded. A larger one is shrunk by a whole number on the way."""
-MAX_PIXELS, MAX_JPEG_PIXELS = 64 * 10**6, 200 * 10**6
-"""Largest size of a picture that is read; JPEG files can be shrunk while they are decoded. A larger one is refused
-before it is decoded: an image bomb is small on disk."""
+MAX_PIXELS = 64 * 10**6
+MAX_PIXELS_OF = {"JPEG": 200 * 10**6, "WEBP": 50 * 10**6}
+"""Largest size of a picture that is read, so that no more than 1 GB of memory is taken: JPEG files are shrunk while they
+are decoded, of WebP files there are four copies then. A larger picture is refused before it is decoded: an image bomb is
+small on disk."""
 MAX_COEFFICIENT_BYTES = 640 << 20
 """Largest memory for the coefficients of a progressive JPEG file, all of which are held at once."""
 _BAND_PIXELS = 1 << 22
 """Pixels that are converted to RGB at a time."""
 _MAX_WORDS = 200
 """Characters of Pillow's words that an error message quotes."""
-_ADVICE = "shrink it first, for example with `magick INPUT -resize 4096x4096 OUTPUT.png`"
+_ADVICE = (
+    "JPEG files are read up to 200 megapixels, WebP files up to 50, others up to 64; shrink it first, for example with "
+    "`magick INPUT -resize 4096x4096 OUTPUT.png`"
+)
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -58,7 +63,7 @@ def decode_image(data: bytes, *, field_name: str = "image", max_side_px: int | N
 def decode_file(file: IO[bytes], *, field_name: str = "image", max_side_px: int | None = None) -> DecodedImage:
     """Decode the first picture of a file, convert it to sRGB, and turn it upright as its EXIF data says.
 
-    A picture of more than WHOLE_PIXELS is shrunk by the smallest whole number (JPEG: 2, 4 or 8) that makes it fit.
+    A picture of more than WHOLE_PIXELS is shrunk by the smallest whole number (JPEG: power of 2) that makes it fit.
 
     Args:
         file: a file in one of FORMATS, open for reading, that can be sought in.
@@ -74,14 +79,15 @@ def decode_file(file: IO[bytes], *, field_name: str = "image", max_side_px: int 
             given = picture.size
             _check_size(picture, field_name, max_side_px)
             factor = _factor(picture)
-            if factor > 1 and picture.format == "JPEG":
-                picture.draft(None, (picture.width // factor, picture.height // factor))
+            if factor > 1 and _shrinks_itself(picture, factor):
                 factor = 1
             picture.load()
             turn = _UPRIGHT.get(_orientation(picture))
             pixels = _to_pixels(picture, factor)
     except InvalidInput:
         raise
+    except Image.DecompressionBombError:  # of WebP files, whose reader checks it too
+        raise InvalidInput(f"{field_name}: has too many pixels; {_ADVICE}") from None
     except UnidentifiedImageError:
         raise InvalidInput(f"{field_name}: not a readable image; {', '.join(FORMATS)} are read") from None
     except Exception as error:  # Pillow's readers raise many types on damaged files
@@ -128,12 +134,8 @@ def _check_size(picture: ImageFile.ImageFile, field_name: str, max_side_px: int 
     width, height = picture.size
     if max_side_px is not None and max(width, height) > max_side_px:
         raise InvalidInput(f"{field_name}: {width}x{height} px; a side may have {max_side_px}")
-    most = MAX_JPEG_PIXELS if picture.format == "JPEG" else MAX_PIXELS
-    if width * height > most:
-        raise InvalidInput(
-            f"{field_name}: {width}x{height} px; JPEG files are read up to {MAX_JPEG_PIXELS // 10**6} megapixels, "
-            f"others up to {MAX_PIXELS // 10**6}; {_ADVICE}"
-        )
+    if width * height > MAX_PIXELS_OF.get(str(picture.format), MAX_PIXELS):
+        raise InvalidInput(f"{field_name}: {width}x{height} px are too many; {_ADVICE}")
     if isinstance(picture, JpegImagePlugin.JpegImageFile) and picture.info.get("progressive"):
         sampling = [(across, down) for _, across, down, _ in picture.layer]
         dense = max(across for across, _ in sampling) * max(down for _, down in sampling)
@@ -146,8 +148,16 @@ def _factor(picture: ImageFile.ImageFile) -> int:
     width, height = picture.size
     factor = 1
     while -(-width // factor) * -(-height // factor) > WHOLE_PIXELS:
-        factor = factor * 2 if picture.format == "JPEG" else factor + 1
+        factor = factor * 2 if picture.format in ("JPEG", "JPEG2000") else factor + 1
     return factor
+
+
+def _shrinks_itself(picture: ImageFile.ImageFile, factor: int) -> bool:
+    """Have a picture decoded at 1 / factor of its size, if its format can do that; return whether it can."""
+    if isinstance(picture, Jpeg2KImagePlugin.Jpeg2KImageFile):
+        picture.reduce = factor.bit_length() - 1
+        return True
+    return picture.draft(None, (picture.width // factor, picture.height // factor)) is not None
 
 
 def _orientation(picture: Image.Image) -> int:

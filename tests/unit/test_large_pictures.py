@@ -68,10 +68,38 @@ def test_a_large_photo_is_turned_upright():
 
 def test_beyond_the_limits_the_message_says_what_to_do():
     side = int(MAX_PIXELS**0.5) + 1
-    with pytest.raises(InvalidInput, match=rf"{side}x{side} px; .*200 megapixels, others up to 64; shrink it first"):
+    with pytest.raises(InvalidInput, match=rf"{side}x{side} px are too many; .*200 megapixels.*; shrink it first"):
         load_picture(saved(Image.new("1", (side, side))), "fit")
     with pytest.raises(InvalidInput, match="shrink it first, for example with `magick"):
         load_picture(jpeg_of_strips(20000, 626), "fit")
+    webp = bytearray(saved(Image.new("RGB", (64, 64)), "WEBP", lossless=True))
+    webp[21:25] = (8000 - 1 | (8000 - 1) << 14).to_bytes(4, "little")  # width and height of a lossless picture
+    with pytest.raises(InvalidInput, match="8000x8000 px are too many"):
+        load_picture(bytes(webp), "fit")
+    webp[21:25] = (16383 - 1 | (16383 - 1) << 14).to_bytes(4, "little")
+    with pytest.raises(InvalidInput, match="too many pixels; .*shrink it first"):
+        load_picture(bytes(webp), "fit")
+
+
+def test_a_progressive_jpeg_is_refused_where_it_would_take_too_much_memory():
+    data = saved(Image.new("RGB", (64, 64)), "JPEG", progressive=True, subsampling=0)
+    frame = data.index(b"\xff\xc2") + 5
+    huge = data[:frame] + 2 * (12000).to_bytes(2, "big") + data[frame + 4 :]
+    with pytest.raises(
+        InvalidInput, match="12000x12000 px are too many for a progressive JPEG file; .*shrink it first"
+    ):
+        load_picture(huge, "fit")
+    photo = Image.new("RGB", (5000, 4000), (90, 30, 30))
+    assert load_picture(saved(photo, "JPEG", progressive=True), "fit").given_px == photo.size
+
+
+@pytest.mark.parametrize("kind", ["JPEG2000", "WEBP", "AVIF", "TIFF"])
+def test_large_files_of_other_formats_are_shrunk(kind):
+    ramp = np.broadcast_to(np.linspace(0, 255, 4608).astype(np.uint8), (4096, 4608))
+    options = {"JPEG2000": {"num_resolutions": 3}, "AVIF": {"speed": 10}, "WEBP": {"method": 0}}
+    picture = load_picture(saved(Image.fromarray(ramp), kind, **options.get(kind, {})), "fit")
+    assert picture.given_px == (4608, 4096) and picture.pixels.shape == (910, 1024, 3)
+    assert np.abs(picture.pixels.astype(int) - np.linspace(0, 255, 1024)[None, :, None]).max() <= 8
 
 
 def test_without_fit_a_large_picture_is_not_sent_and_the_message_names_fit():
