@@ -20,8 +20,8 @@ WHOLE_PIXELS = 4096 * 4096
 """Largest size, in pixels, at which a picture is decoded. A larger one is shrunk by a whole number on the way."""
 MAX_PIXELS = 64 * 10**6
 MAX_PIXELS_OF = {"JPEG": 200 * 10**6, "WEBP": 50 * 10**6}
-"""Largest size of a picture that is read, so that no more than 1 GB of memory is taken: JPEG files are shrunk while they
-are decoded, of WebP files there are four copies then. A larger picture is refused before it is decoded: an image bomb is
+"""Largest size of a picture that is read, so that no more than 1 GB of memory is taken: JPEG files are shrunk while
+they are decoded, and of WebP files there are four copies. A larger picture is refused before it is decoded: an image bomb is
 small on disk."""
 MAX_COEFFICIENT_BYTES = 640 << 20
 """Largest memory for the coefficients of a progressive JPEG file, all of which are held at once."""
