@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFile, Jpeg2KImagePlugin, JpegImagePlugin, UnidentifiedImageError
 
 from gocom.common.errors import InvalidInput
-from gocom.common.png_chunks import checked_png
+from gocom.common.png_chunks import check_pixels, without_long_texts
 from gocom.common.srgb_conversion import srgb_conversion
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "JPEG2000", "GIF", "TIFF", "BMP", "PPM")
@@ -21,8 +21,8 @@ WHOLE_PIXELS = 4096 * 4096
 MAX_PIXELS = 64 * 10**6
 MAX_PIXELS_OF = {"JPEG": 200 * 10**6, "WEBP": 50 * 10**6}
 """Largest size of a picture that is read, so that no more than 1 GB of memory is taken: JPEG files are shrunk while
-they are decoded, and of WebP files there are four copies. A larger picture is refused before it is decoded: an image bomb is
-small on disk."""
+they are decoded, and of WebP files there are four copies. A larger picture is refused before it is decoded: an image
+bomb is small on disk."""
 MAX_COEFFICIENT_BYTES = 640 << 20
 """Largest memory for the coefficients of a progressive JPEG file, all of which are held at once."""
 _BAND_PIXELS = 1 << 22
@@ -78,6 +78,8 @@ def decode_file(file: IO[bytes], *, field_name: str = "image", max_side_px: int 
         with _open_picture(file) as picture:
             given = picture.size
             _check_size(picture, field_name, max_side_px)
+            if picture.format == "PNG" and picture.fp is not None:
+                check_pixels(picture.fp)
             factor = _factor(picture)
             if factor > 1 and _shrinks_itself(picture, factor):
                 factor = 1
@@ -117,8 +119,7 @@ def _open_picture(file: IO[bytes]) -> ImageFile.ImageFile:
         elif accepted:
             file.seek(0)
             if name == "PNG":
-                file = checked_png(file)
-                file.seek(0)
+                file = without_long_texts(file)
             try:
                 # The usual reader of JPEG files also looks for further pictures behind the first.
                 return JpegImagePlugin.JpegImageFile(file) if name == "JPEG" else reader(file, "")

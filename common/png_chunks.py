@@ -1,8 +1,9 @@
-"""What Pillow leaves out or refuses in PNG files: the checksums of pixels, and long texts."""
+"""What Pillow does not check or refuses in PNG files: whether all pixels are there, and long texts."""
 
 from __future__ import annotations
 
 import io
+import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ MAX_TEXT_BYTES, MAX_TEXTS_BYTES = 1 << 20, 16 << 20
 """Largest text of one chunk, and of all chunks, that is handed to Pillow. Pillow refuses a file with a longer one."""
 _SIGNATURE_BYTES, _PIECE_BYTES = 8, 1 << 20
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Values of a pixel, by colour type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +36,14 @@ class _Chunk:
         return self.begin + self.length + 12
 
 
-def checked_png(file: IO[bytes]) -> IO[bytes]:
-    """Check the checksums of a PNG file's pixels, and return the file without texts that Pillow would refuse.
-
-    Nothing after the end mark is read. Pillow itself compares the checksums of all chunks before the pixels, but not
-    those of the pixels: it would accept a picture of which half is destroyed.
+def without_long_texts(file: IO[bytes]) -> IO[bytes]:
+    """Return a PNG file without texts that Pillow would refuse; the file itself, at its beginning, if it has none.
 
     Args:
-        file: a PNG file that can be sought in. Its position is changed.
+        file: a PNG file that can be sought in.
 
     Raises:
-        OSError: the file is truncated, or a checksum is wrong.
+        OSError: the file is truncated.
     """
     texts, total = [], 0
     for chunk in _chunks(file):
@@ -53,9 +53,62 @@ def checked_png(file: IO[bytes]) -> IO[bytes]:
                 texts.append(chunk)
             else:
                 total += size
-        elif chunk.kind[:1].isupper():
-            _check(file, chunk)
-    return _without(file, texts) if texts else file
+    result = _without(file, texts) if texts else file
+    result.seek(0)
+    return result
+
+
+def check_pixels(file: IO[bytes]) -> None:
+    """Check that a PNG file has all its pixels, and the checksums of all chunks that make up the picture.
+
+    Pillow compares neither the checksums of the pixels' chunks nor the number of pixels: of a file with half of them it
+    makes a picture whose lower half is black. What is behind the end mark is not read.
+
+    Args:
+        file: a PNG file that can be sought in. Its position stays what it is.
+
+    Raises:
+        OSError: pixels are missing, or a checksum is wrong.
+    """
+    position = file.tell()
+    missing, inflate = 0, zlib.decompressobj()
+    try:
+        for chunk in _chunks(file):
+            if chunk.kind[:1].islower():
+                continue
+            checksum = zlib.crc32(chunk.kind)
+            for piece in _pieces(file, chunk.begin + 8, chunk.length):
+                checksum = zlib.crc32(piece, checksum)
+                if chunk.kind == b"IHDR":
+                    missing = _packed_bytes(piece)
+                while chunk.kind == b"IDAT" and piece and missing > 0 and not inflate.eof:
+                    missing -= len(inflate.decompress(piece, _PIECE_BYTES))
+                    piece = inflate.unconsumed_tail
+            if file.read(4) != checksum.to_bytes(4, "big"):
+                name = chunk.kind.decode("ascii", "replace")
+                raise OSError(f"the PNG file is damaged: wrong checksum of its chunk {name}")
+    except zlib.error as error:
+        raise OSError(f"the PNG file is damaged: {error}") from None
+    finally:
+        file.seek(position)
+    if missing > 0:
+        raise OSError("the PNG file is damaged: pixels are missing")
+
+
+def _packed_bytes(head: bytes) -> int:
+    """Return how many bytes the pixels of a PNG file have before compression, given its IHDR chunk."""
+    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", head[:13])
+    bits = depth * _CHANNELS.get(colour, 1)
+    if not interlaced:
+        passes = [(0, 0, 1, 1)]
+    else:
+        passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+    total = 0
+    for left, top, across, down in passes:
+        columns, rows = -((left - width) // across), -((top - height) // down)
+        if columns > 0 and rows > 0:
+            total += rows * (1 + -(-columns * bits // 8))
+    return total
 
 
 def _chunks(file: IO[bytes]) -> Iterator[_Chunk]:
@@ -71,15 +124,6 @@ def _chunks(file: IO[bytes]) -> Iterator[_Chunk]:
         if chunk.kind == b"IEND":
             return
         begin = chunk.end
-
-
-def _check(file: IO[bytes], chunk: _Chunk) -> None:
-    """Compare the checksum of a chunk. Raises OSError."""
-    checksum = zlib.crc32(chunk.kind)
-    for piece in _pieces(file, chunk.begin + 8, chunk.length):
-        checksum = zlib.crc32(piece, checksum)
-    if file.read(4) != checksum.to_bytes(4, "big"):
-        raise OSError(f"the PNG file is damaged: wrong checksum of its chunk {chunk.kind.decode('ascii', 'replace')}")
 
 
 def _pieces(file: IO[bytes], begin: int, length: int) -> Iterator[bytes]:

@@ -195,8 +195,50 @@ def test_other_modes_are_read(mode):
 def test_a_png_damaged_in_its_middle_is_refused_by_name():
     data = bytearray(png())
     data[len(data) // 2] ^= 0x10
-    with pytest.raises(InvalidInput, match=r"^a\.png: not a readable image: .*checksum.*IDAT"):
+    with pytest.raises(InvalidInput, match=r"^a\.png: not a readable image: the PNG file is damaged: "):
         decode_image(bytes(data), field_name="a.png")
+
+
+@pytest.mark.parametrize("kind", [b"IHDR", b"IDAT", b"IEND"])
+def test_a_png_with_a_wrong_checksum_is_refused(kind):
+    data = bytearray(png())
+    begin = data.index(kind)
+    data[begin + 4 + int.from_bytes(data[begin - 4 : begin], "big")] ^= 1
+    with pytest.raises(InvalidInput, match=f"checksum .*{kind.decode()}"):
+        decode_image(bytes(data))
+
+
+def test_a_png_with_half_of_its_pixels_is_refused():
+    rows = np.zeros((60, 1 + 160 * 3), np.uint8).tobytes()  # of 120
+    with pytest.raises(InvalidInput, match="pixels are missing"):
+        decode_image(png(packed=zlib.compress(rows)))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (9, 5), (64, 65)])
+def test_the_pixels_of_every_kind_of_png_are_counted_right(mode, size):
+    picture = Image.new(mode, size)
+    data = saved(picture, bits=2) if mode == "P" else saved(picture)
+    assert decode_image(data).shape == (size[1], size[0], 3)
+    begin = data.index(b"IDAT")
+    length = int.from_bytes(data[begin - 4 : begin], "big")
+    fewer = zlib.compress(zlib.decompress(data[begin + 4 : begin + 4 + length])[:-1])
+    with pytest.raises(InvalidInput, match="pixels are missing"):
+        decode_image(data[: begin - 4] + chunk(b"IDAT", fewer) + chunk(b"IEND", b""))
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (2, 3), (4, 1), (5, 5), (9, 17), (64, 33)])
+def test_the_pixels_of_an_interlaced_png_are_counted_right(width, height):
+    step = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+    pixels = np.arange(width * height).astype(np.uint8).reshape(height, width)
+    parts = [pixels[top::down, left::across] for left, top, across, down in step]
+    rows = b"".join(b"\0" + row.tobytes() for part in parts if part.size for row in part)
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 1))
+    whole, fewer = (b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(r)) for r in (rows, rows[:-1]))
+    end = chunk(b"IEND", b"")
+    assert (decode_image(whole + end) == pixels[..., None]).all()
+    with pytest.raises(InvalidInput, match="pixels are missing"):
+        decode_image(fewer + end)
 
 
 def test_a_png_whose_pixels_cannot_be_unpacked_is_refused():
