@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,6 +18,9 @@ from gocom.v1 import transmitter_pb2
 
 REACHED_AFTER_S = 5.0
 """Seconds after which a stream that has not ended counts as connected to a service, even if no event has arrived."""
+
+_TOO_LARGE = re.compile(r"larger than max \(\d+ vs\. (\d+)\)")
+"""What gRPC says of a message that exceeds a limit; the limit is the second number."""
 
 Request = transmitter_pb2.TransmitRequest
 MakeRequest = Callable[[SentFrame, transmitter_pb2.Resumption.ValueType], Request]
@@ -82,7 +86,7 @@ class TransmitStream:
                 self._reconnect.mark_reached()
                 self._on_event(event)
         except grpc.aio.AioRpcError as error:
-            return _true_status(error, status)
+            return self._unless_too_large(_true_status(error, status))
         finally:
             writer.cancel()
             call.cancel()
@@ -90,6 +94,27 @@ class TransmitStream:
             self._resuming = True
             if time.monotonic() - began > REACHED_AFTER_S:
                 self._reconnect.mark_reached()
+        return None
+
+    def _unless_too_large(self, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError | None:
+        """Return the error, or None if the transmitter has only refused a request that is larger than it accepts.
+
+        Frames with such a request fail; the others can be handed over on another stream.
+        """
+        limit = _TOO_LARGE.search(error.details() or "")
+        if error.code() != grpc.StatusCode.RESOURCE_EXHAUSTED or limit is None:
+            return error
+        named = False
+        for frame in list(self._frames.values()):
+            size = self._make_request(frame, transmitter_pb2.RESUMPTION_UNSPECIFIED).ByteSize()
+            if frame.handed_over and size > int(limit[1]):
+                reason = f"image: the request has {size} bytes; the transmitter accepts {limit[1]} (max_message_bytes)"
+                failed = transmitter_pb2.FrameFailed(kind=transmitter_pb2.FAILURE_KIND_INVALID, reason=reason)
+                self._on_event(transmitter_pb2.TransmitResponse(frame_index=frame.index, failed=failed))
+                named = True
+        if not named:
+            return error
+        self._reconnect.mark_reached()
         return None
 
     async def _write_all(self, call: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO
 
@@ -111,6 +112,8 @@ def _open_picture(file: IO[bytes]) -> ImageFile.ImageFile:
     """
     Image.init()
     prefix, problem = file.read(16), ""
+    if not prefix:
+        raise OSError("the file is empty")
     for name in FORMATS:
         reader, accepts = Image.OPEN[name]
         accepted = accepts(prefix) if accepts is not None else True
@@ -118,9 +121,9 @@ def _open_picture(file: IO[bytes]) -> ImageFile.ImageFile:
             problem = accepted  # this Pillow was built without the format
         elif accepted:
             file.seek(0)
-            if name == "PNG":
-                file = without_long_texts(file)
             try:
+                if name == "PNG":
+                    return _open_png(reader, file)
                 # The usual reader of JPEG files also looks for further pictures behind the first.
                 return JpegImagePlugin.JpegImageFile(file) if name == "JPEG" else reader(file, "")
             except SyntaxError as error:  # what Pillow raises for a file of another format
@@ -128,6 +131,15 @@ def _open_picture(file: IO[bytes]) -> ImageFile.ImageFile:
     if problem:
         raise OSError(problem)
     raise UnidentifiedImageError
+
+
+def _open_png(reader: Callable[[IO[bytes], str | bytes], ImageFile.ImageFile], file: IO[bytes]) -> ImageFile.ImageFile:
+    """Open a PNG file, whatever texts it has."""
+    file, profile = without_long_texts(file)
+    picture = reader(file, "")
+    if profile is not None:
+        picture.info["icc_profile"] = profile
+    return picture
 
 
 def _check_size(picture: ImageFile.ImageFile, field_name: str, max_side_px: int | None) -> None:
@@ -184,5 +196,6 @@ def _to_pixels(picture: Image.Image, factor: int) -> npt.NDArray[np.uint8]:
 
 
 def describe_error(error: Exception) -> str:
-    """Return what an exception says, in one line; the name of its class if it says nothing."""
-    return " ".join(str(error).split())[:_MAX_WORDS] or type(error).__name__
+    """Return what an exception says, in one line; with the name of its class if that is no word."""
+    words = " ".join(str(error).split())[:_MAX_WORDS]
+    return words if any(letter.isalpha() for letter in words) else f"{type(error).__name__} {words}".rstrip()

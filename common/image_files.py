@@ -133,8 +133,6 @@ def open_image_file(path: Path, field_name: str) -> IO[bytes]:
             raise InvalidInput(f"{field_name}: is a folder")
         if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for somebody to write to it
             raise InvalidInput(f"{field_name}: is no regular file; pipes and devices are not read")
-        if status.st_size == 0:
-            raise InvalidInput(f"{field_name}: the file is empty")
         if status.st_size > MAX_FILE_BYTES:
             raise InvalidInput(f"{field_name}: {status.st_size} bytes; a file may have {MAX_FILE_BYTES}")
         return path.open("rb")

@@ -11,6 +11,8 @@ from typing import IO
 
 MAX_TEXT_BYTES, MAX_TEXTS_BYTES = 1 << 20, 16 << 20
 """Largest text of one chunk, and of all chunks, that is handed to Pillow. Pillow refuses a file with a longer one."""
+MAX_PROFILE_BYTES = 16 << 20
+"""Largest ICC profile that is read."""
 _SIGNATURE_BYTES, _PIECE_BYTES = 8, 1 << 20
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -36,26 +38,33 @@ class _Chunk:
         return self.begin + self.length + 12
 
 
-def without_long_texts(file: IO[bytes]) -> IO[bytes]:
-    """Return a PNG file without texts that Pillow would refuse; the file itself, at its beginning, if it has none.
+def without_long_texts(file: IO[bytes]) -> tuple[IO[bytes], bytes | None]:
+    """Return a PNG file without what Pillow would refuse it for, and its ICC profile where that is left out.
+
+    Left out are texts that are too long or have a wrong checksum, and a profile of more than MAX_TEXT_BYTES.
 
     Args:
-        file: a PNG file that can be sought in.
+        file: a PNG file that can be sought in. It is returned itself, at its beginning, if all of it can stay.
 
     Raises:
         OSError: the file is truncated.
     """
-    texts, total = [], 0
+    refused, total, profile = [], 0, None
     for chunk in _chunks(file):
-        if chunk.kind in _TEXTS:
-            size = _text_bytes(file, chunk)
-            if size > MAX_TEXT_BYTES or total + size > MAX_TEXTS_BYTES:
-                texts.append(chunk)
+        if chunk.kind == b"iCCP":
+            data = _unpacked(file, chunk, MAX_PROFILE_BYTES + 1)
+            if MAX_TEXT_BYTES < len(data) <= MAX_PROFILE_BYTES:
+                profile = data
+                refused.append(chunk)
+        elif chunk.kind in _TEXTS:
+            size = len(_unpacked(file, chunk, MAX_TEXT_BYTES + 1))
+            if size > MAX_TEXT_BYTES or total + size > MAX_TEXTS_BYTES or not _checksum_is_right(file, chunk):
+                refused.append(chunk)
             else:
                 total += size
-    result = _without(file, texts) if texts else file
+    result = _without(file, refused) if refused else file
     result.seek(0)
-    return result
+    return result, profile
 
 
 def check_pixels(file: IO[bytes]) -> None:
@@ -76,17 +85,15 @@ def check_pixels(file: IO[bytes]) -> None:
         for chunk in _chunks(file):
             if chunk.kind[:1].islower():
                 continue
-            checksum = zlib.crc32(chunk.kind)
+            if not _checksum_is_right(file, chunk):
+                name = chunk.kind.decode("ascii", "replace")
+                raise OSError(f"the PNG file is damaged: wrong checksum of its chunk {name}")
             for piece in _pieces(file, chunk.begin + 8, chunk.length):
-                checksum = zlib.crc32(piece, checksum)
                 if chunk.kind == b"IHDR":
                     missing = _packed_bytes(piece)
                 while chunk.kind == b"IDAT" and piece and missing > 0 and not inflate.eof:
                     missing -= len(inflate.decompress(piece, _PIECE_BYTES))
                     piece = inflate.unconsumed_tail
-            if file.read(4) != checksum.to_bytes(4, "big"):
-                name = chunk.kind.decode("ascii", "replace")
-                raise OSError(f"the PNG file is damaged: wrong checksum of its chunk {name}")
     except zlib.error as error:
         raise OSError(f"the PNG file is damaged: {error}") from None
     finally:
@@ -137,22 +144,28 @@ def _pieces(file: IO[bytes], begin: int, length: int) -> Iterator[bytes]:
         length -= len(piece)
 
 
-def _text_bytes(file: IO[bytes], chunk: _Chunk) -> int:
-    """Return the bytes of a chunk's text once it is unpacked; at most one more than MAX_TEXT_BYTES is unpacked."""
-    if chunk.length > MAX_TEXT_BYTES:
-        return chunk.length
-    body = b"".join(_pieces(file, chunk.begin + 8, chunk.length))
+def _checksum_is_right(file: IO[bytes], chunk: _Chunk) -> bool:
+    """Return whether a chunk's checksum is that of its content. Raises OSError if the file ends before it."""
+    checksum = zlib.crc32(chunk.kind)
+    for piece in _pieces(file, chunk.begin + 8, chunk.length):
+        checksum = zlib.crc32(piece, checksum)
+    return file.read(4) == checksum.to_bytes(4, "big")
+
+
+def _unpacked(file: IO[bytes], chunk: _Chunk, most: int) -> bytes:
+    """Return a chunk's text or profile, unpacked, but at most so many bytes of it."""
+    body = b"".join(_pieces(file, chunk.begin + 8, min(chunk.length, most)))
     _, _, rest = body.partition(b"\0")  # keyword
-    if chunk.kind == b"zTXt":
+    if chunk.kind in (b"zTXt", b"iCCP"):
         packed = rest[1:]  # compression method
     elif chunk.kind == b"iTXt" and rest[:1] == b"\1":
         packed = rest[2:].partition(b"\0")[2].partition(b"\0")[2]  # language, translated keyword
     else:
-        return len(body)
+        return body
     try:
-        return len(zlib.decompressobj().decompress(packed, MAX_TEXT_BYTES + 1))
+        return zlib.decompressobj().decompress(packed, most)
     except zlib.error:
-        return 0  # Pillow reads it as an empty text
+        return b""  # Pillow reads it as an empty one
 
 
 def _without(file: IO[bytes], chunks: list[_Chunk]) -> IO[bytes]:

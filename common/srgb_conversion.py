@@ -25,7 +25,8 @@ _MODES = {
 """Modes of pictures that a profile of each colour space can belong to; it is applied in the first."""
 _STATED_RANGES = ((340, 341), (280, 281))
 """TIFF tags of the smallest and the largest sample: SMinSampleValue and SMaxSampleValue, then those for integers."""
-_UNSIGNED, _WHITE_IS_ZERO = 1, 0
+_UNSIGNED, _SIGNED = 1, 2
+_WHITE_IS_ZERO = 0
 
 
 def srgb_conversion(picture: Image.Image) -> Conversion:
@@ -39,7 +40,7 @@ def srgb_conversion(picture: Image.Image) -> Conversion:
     Raises:
         ValueError: the picture's values have no range by which they could be scaled.
     """
-    if picture.mode == "F" or picture.mode.startswith("I"):
+    if picture.mode == "F" or picture.mode.startswith("I") or _is_signed(picture):
         return _grey_conversion(picture)
     if picture.mode == "LAB":
         lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
@@ -95,6 +96,15 @@ def _probe(mode: str) -> Image.Image | None:
     return None
 
 
+def _is_signed(picture: Image.Image) -> bool:
+    """Return whether a picture has signed values of 8 bits, which Pillow reads as unsigned ones."""
+    return (
+        picture.mode == "L"
+        and isinstance(picture, TiffImageFile)
+        and _first(picture.tag_v2.get(SAMPLEFORMAT, _UNSIGNED)) == _SIGNED
+    )
+
+
 def _grey_conversion(picture: Image.Image) -> Conversion:
     """Return the conversion of a picture with one channel of floats or of integers of more than 8 bits."""
     tags = picture.tag_v2 if isinstance(picture, TiffImageFile) else {}
@@ -106,11 +116,16 @@ def _grey_conversion(picture: Image.Image) -> Conversion:
     for low_tag, high_tag in _STATED_RANGES:
         if low_tag in tags and high_tag in tags:
             low, high = _first(tags[low_tag]), _first(tags[high_tag])
-            if math.isfinite(low) and math.isfinite(high) and low < high:
+            if (
+                isinstance(low, float | int)
+                and isinstance(high, float | int)
+                and math.isfinite(high - low)
+                and low < high
+            ):
                 return partial(_scaled, low=low, high=high, inverted=inverted, unsigned=unsigned)
     raise ValueError(
-        f"{'float' if picture.mode == 'F' else '32-bit or signed'} values without a stated range, which the TIFF tags "
-        "SMinSampleValue and SMaxSampleValue can give; 8-bit and 16-bit values are read as they are"
+        f"{'float' if picture.mode == 'F' else 'signed or 32-bit'} values without a stated range, which the TIFF tags "
+        "SMinSampleValue and SMaxSampleValue can give; unsigned values of 8 and 16 bits are read as they are"
     )
 
 
@@ -132,6 +147,8 @@ def _scaled(picture: Image.Image, low: float, high: float, inverted: bool, unsig
     values = np.asarray(picture)
     if values.dtype == np.int32 and unsigned:
         values = values.view(np.uint32)
+    elif values.dtype == np.uint8:
+        values = values.view(np.int8)
     share = ((values.astype(np.float64) - low) / (high - low)).clip(0, 1)
     return _grey((np.nan_to_num(share) * 255 + 0.5).astype(np.uint8), inverted)
 

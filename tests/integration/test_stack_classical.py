@@ -166,7 +166,11 @@ def test_send_counts_what_it_cannot_read_and_sends_the_rest(stack, folder):
     assert result.stderr.splitlines() == ["1 file skipped: photo.heic", "2 of 6 pictures could not be read"]
     assert len(list((folder / "out").iterdir())) == 8
     table = gocom(stack, "send", folder)
-    assert table.exit_code == 1 and "2.png': the file is empty" in table.stdout and "invalid" in table.stdout
+    assert (
+        table.exit_code == 1
+        and "2.png': not a readable image: the file is empty" in table.stdout
+        and "invalid" in table.stdout
+    )
 
 
 def test_send_refuses_a_single_file_that_it_cannot_read(stack, folder):
@@ -246,3 +250,12 @@ async def test_two_sends_at_once(stack):
         both = await asyncio.gather(*(send(codec) for codec in CODECS))
     assert [[r.codec for r in results] for results in both] == [[codec] * 3 for codec in CODECS]
     assert all(r.outcome == "reconstructed" for results in both for r in results)
+
+
+def test_a_picture_too_large_for_the_transmitter_fails_by_its_name_and_the_rest_is_sent(tmp_path, monkeypatch):
+    monkeypatch.setenv("GOCOM_TRANSMITTER_MAX_MESSAGE_BYTES", "65536")
+    noise = np.random.default_rng(1).integers(0, 255, (176, 208, 3), np.uint8)
+    with LocalStack(codecs=("jpeg",), log_folder=tmp_path) as strict, strict.client() as client:
+        results = list(client.send([picture(), noise, picture(), picture()], "jpeg", timeout_s=60))
+    assert [r.failure for r in results] == ["", "invalid", "", ""]
+    assert "image: the request has" in results[1].reason and "accepts 65536" in results[1].reason

@@ -150,22 +150,25 @@ def test_floats_without_a_stated_range_are_refused_by_name():
         decode_image(data, field_name="a.tif")
 
 
-@pytest.mark.parametrize(("bits", "kind", "dtype"), [(32, 1, "<u4"), (32, 2, "<i4"), (16, 2, "<i2")])
+@pytest.mark.parametrize(("bits", "kind", "dtype"), [(32, 1, "<u4"), (32, 2, "<i4"), (16, 2, "<i2"), (8, 2, "i1")])
 def test_integers_of_no_defined_range_are_refused_by_name(bits, kind, dtype):
-    values = np.full((64, 64), 1000, dtype).tobytes()
+    values = np.full((64, 64), 100, dtype).tobytes()
     with pytest.raises(InvalidInput, match=r"^a\.tif: .*values without a stated range"):
         decode_image(tiff(values, bits, kind), field_name="a.tif")
 
 
 @pytest.mark.parametrize(
     ("dtype", "kind", "low", "high"),
-    [("<f4", 3, 0.0, 1.0), ("<f4", 3, -40.0, 60.0), ("<i4", 2, -1000.0, 1000.0), ("<u4", 1, 0.0, 4e9)],
-)
+    [
+        ("<f4", 3, 0.0, 1.0), ("<f4", 3, -40.0, 60.0), ("<i4", 2, -1000.0, 1000.0), ("<u4", 1, 0.0, 4e9),
+        ("i1", 2, -128.0, 127.0),
+    ],
+)  # fmt: skip
 def test_a_stated_range_becomes_black_to_white(dtype, kind, low, high):
     values = np.linspace(low, high, 256).repeat(16).reshape(64, 64).astype(dtype)
     if kind == 3:
         values[0, 0] = np.nan
-    data = tiff(values.tobytes(), 32, kind, tags=[(340, 12, "d", low), (341, 12, "d", high)])
+    data = tiff(values.tobytes(), 8 * values.itemsize, kind, tags=[(340, 12, "d", low), (341, 12, "d", high)])
     wanted = np.arange(256).repeat(16).reshape(64, 64, 1)
     assert np.abs(decode_image(data).astype(int) - wanted).max() <= 1
 
@@ -271,6 +274,17 @@ def test_a_text_that_turns_the_picture_is_still_read():
     xmp = b"XML:com.adobe.xmp\0\0\0\0\0<x:xmpmeta tiff:Orientation='6' tiff:Orientation=\"6\"/>"
     long = chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(2 << 20)))
     assert decode_image(png(long, chunk(b"iTXt", xmp))).shape == (160, 120, 3)
+
+
+def test_a_text_with_a_wrong_checksum_does_not_matter():
+    assert (decode_image(png(chunk(b"tEXt", b"k\0text")[:-1] + b"?")) == PHOTO).all()
+
+
+def test_a_long_profile_in_a_png_is_obeyed():
+    long = SWAPPED + RNG.bytes(2 << 20)
+    long = len(long).to_bytes(4, "big") + long[4:]
+    data = png(chunk(b"iCCP", b"k\0\0" + zlib.compress(long)), pixels=np.full((64, 64, 3), RED, np.uint8))
+    near(data, GREEN)
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")

@@ -109,7 +109,11 @@ def test_pictures_that_cannot_be_read_are_left_out_and_counted(folder: Path) -> 
     grid = make_grid([pictures], "jpeg", 256, LinkSettings())
     assert [name for _, name in chosen(pictures)] == ["a", "c", "d", "e", "f"]
     assert [index for index, _ in chosen(pictures)] == [0, 1, 2, 3, 4]
-    assert len(grid.unreadable) == 1 and "b.png: the file is empty" in grid.unreadable[0] and grid.listed == 6
+    assert (
+        len(grid.unreadable) == 1
+        and "b.png: not a readable image: the file is empty" in grid.unreadable[0]
+        and grid.listed == 6
+    )
 
 
 def test_a_folder_in_which_nothing_can_be_read_is_refused(tmp_path: Path) -> None:
