@@ -50,7 +50,13 @@ def check_sources(images: Sequence[Any]) -> None:
 
 def check_size(size: Size) -> None:
     """Raise InvalidInput if no picture can be sent at a size."""
-    if not (size is None or size == "fit" or (isinstance(size, int) and MIN_SIDE_PX <= size <= MAX_SIDE_PX)):
+    if size is None or size == "fit":
+        return
+    if not isinstance(size, int):
+        raise InvalidInput(
+            f"size: {size!r} is neither None nor fit nor a number of pixels, {MIN_SIDE_PX} to {MAX_SIDE_PX}"
+        )
+    if not MIN_SIDE_PX <= size <= MAX_SIDE_PX:
         raise InvalidInput(f"size: {size} is not in {MIN_SIDE_PX} to {MAX_SIDE_PX}")
 
 

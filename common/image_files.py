@@ -130,9 +130,9 @@ def open_image_file(path: Path, field_name: str) -> IO[bytes]:
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise InvalidInput(f"{field_name}: is a folder")
+            raise InvalidInput(f"{field_name}: a folder, not a file")
         if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for somebody to write to it
-            raise InvalidInput(f"{field_name}: is no regular file; pipes and devices are not read")
+            raise InvalidInput(f"{field_name}: not a regular file; pipes and devices are not read")
         if status.st_size > MAX_FILE_BYTES:
             raise InvalidInput(f"{field_name}: {status.st_size} bytes; a file may have {MAX_FILE_BYTES}")
         return path.open("rb")

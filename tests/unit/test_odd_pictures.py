@@ -330,3 +330,9 @@ def test_pictures_of_no_sendable_shape_are_refused_by_size(shape, size):
     data = png_bytes(np.zeros((*shape, 3), np.uint8))
     with pytest.raises(InvalidInput, match=rf"{shape[1]}x{shape[0]} px cannot be sent; sides must be 64 to 1024"):
         load_picture(data, size)
+
+
+@pytest.mark.parametrize("size", ["small", 256.0, "256", 63, 1025, -1])
+def test_a_size_that_cannot_be_is_named(size):
+    with pytest.raises(InvalidInput, match="^size: .*64 to 1024"):
+        load_picture(png_bytes(PHOTO), size)

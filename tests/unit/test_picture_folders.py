@@ -41,7 +41,7 @@ def test_reading_a_folder_leaves_out_bad_pictures_with_their_names(folder):
     said = dict(zip(["empty.png", "link.png", "pipe.png", "text.jpg"], reasons, strict=True))
     assert all(name in reason and "\n" not in reason for name, reason in said.items())
     assert "empty" in said["empty.png"] and "No such file" in said["link.png"]
-    assert "no regular file" in said["pipe.png"] and "not a readable image" in said["text.jpg"]
+    assert "not a regular file" in said["pipe.png"] and "not a readable image" in said["text.jpg"]
 
 
 @pytest.mark.parametrize("name", ["empty.png", "link.png", "pipe.png", "text.jpg", "folder.png", "none.png", "a\0.png"])
