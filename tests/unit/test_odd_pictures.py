@@ -57,13 +57,13 @@ def tiff(values, bits, sample_format, photometric=1, tags=()):
     return (b"II*\0\x08\0\0\0" + body + bytes(4)).ljust(512, b"\0") + far.ljust(512, b"\0") + values
 
 
-def icc(space, tags):
+def icc(space, tags, connection=b"Lab "):
     """An ICC profile. tags: bytes by name."""
     begin, table, body = 128 + 4 + 12 * len(tags), b"", b""
     for name, data in tags.items():
         table += name + struct.pack(">II", begin + len(body), len(data))
         body += data.ljust(-(-len(data) // 4) * 4, b"\0")
-    head = struct.pack(">I4sI4s4s4s", begin + len(body), b"lcms", 0x02100000, b"prtr", space, b"Lab ")
+    head = struct.pack(">I4sI4s4s4s", begin + len(body), b"lcms", 0x02100000, b"prtr", space, connection)
     white = struct.pack(">III", 0xF6D6, 0x10000, 0xD32D)
     return head + bytes(12) + b"acsp" + bytes(28) + white + bytes(48) + struct.pack(">I", len(tags)) + table + body
 
@@ -86,6 +86,14 @@ def inkless_profile():
     text = b"text" + bytes(4) + b"x\0"
     white = b"XYZ " + bytes(4) + struct.pack(">III", 0xF6D6, 0x10000, 0xD32D)
     return icc(b"CMYK", {b"desc": b"desc" + bytes(90), b"cprt": text, b"wtpt": white, b"A2B0": table})
+
+
+def linear_grey_profile():
+    """Grey whose values are proportional to light."""
+    white = b"XYZ " + bytes(4) + struct.pack(">III", 0xF6D6, 0x10000, 0xD32D)
+    text = b"text" + bytes(4) + b"x\0"
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, 0x100)
+    return icc(b"GRAY", {b"desc": b"desc" + bytes(90), b"cprt": text, b"wtpt": white, b"kTRC": curve}, b"XYZ ")
 
 
 def near(data, colour, tolerance=6):
@@ -122,6 +130,12 @@ def test_cmyk_files_obey_their_profile_too():
     near(flat("CMYK", (255, 0, 0, 0), "JPEG", quality=95), (0, 255, 255))
     near(flat("CMYK", (255, 0, 0, 0), "JPEG", quality=95, icc_profile=inkless_profile()), (255, 255, 255))
     near(flat("CMYK", (0, 0, 0, 255), "JPEG", quality=95, icc_profile=inkless_profile()), (0, 0, 0))
+
+
+@pytest.mark.parametrize(("mode", "value"), [("L", 55), ("LA", (55, 255))])
+def test_grey_files_obey_their_profile_too(mode, value):
+    near(flat(mode, value), (55, 55, 55))
+    near(flat(mode, value, icc_profile=linear_grey_profile()), (128, 128, 128))
 
 
 @pytest.mark.parametrize(
