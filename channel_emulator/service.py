@@ -162,11 +162,13 @@ async def serve(settings: ChannelSettings) -> RunningServer:
     """
     active_profile = ActiveProfile(parse_spec(settings.profile, settings.seed))
     reverse = _reverse_profile(settings)
-    channels = [open_channel(settings.next_hop, settings.max_message_bytes, settings)]
+    channels = [open_channel(settings.next_hop, settings.max_message_bytes, settings, "next_hop")]
     control, proxy = ChannelControl(active_profile, reverse), LinkProxy(channels[0], active_profile)
     feedback: FeedbackProxy | None = None
     if reverse is not None:
-        channels.append(open_channel(settings.feedback_address, settings.max_message_bytes, settings))
+        channels.append(
+            open_channel(settings.feedback_address, settings.max_message_bytes, settings, "feedback_address")
+        )
         feedback = FeedbackProxy(channels[1], reverse)
 
     def add(server: grpc.aio.Server) -> list[str]:

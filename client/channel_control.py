@@ -12,7 +12,10 @@ from gocom.client.channel_recording import AsyncRecording
 from gocom.client.reconnect_policy import service_error
 from gocom.common.channel_spec import parse_spec
 from gocom.common.errors import GoComError, InvalidInput
+from gocom.common.number_checks import UINT32_MAX, real_number, whole_number
 from gocom.common.rpc.client_channels import MAX_MESSAGE_BYTES, RPC_DEADLINE_S, STREAM_DEADLINE_S
+from gocom.common.rpc.own_process import OwnProcess
+from gocom.common.types import MAX_PAYLOAD_BYTES
 from gocom.v1 import channel_pb2
 
 ATTEMPTS, RETRY_PAUSE_S = 4, 0.1
@@ -26,10 +29,11 @@ class ChannelControl:
     Args:
         stub: ChannelControlServiceStub; None: this client was given no channel, and every method raises InvalidInput.
         address: host:port of the channel emulator, for messages.
+        process: the process of this client.
     """
 
-    def __init__(self, stub: Any, address: str | None) -> None:
-        self._control, self._where = stub, f"channel at {address}"
+    def __init__(self, stub: Any, address: str | None, process: OwnProcess) -> None:
+        self._control, self._where, self._process = stub, f"channel at {address}", process
 
     async def get_channel(self, reverse: bool = False) -> channel_pb2.ChannelProfile:
         """Return the profile of the channel, or of the reverse channel (which carries feedback). Raises GoComError."""
@@ -54,7 +58,7 @@ class ChannelControl:
             InvalidInput, UnknownName: the profile is invalid, or there is no channel or reverse channel.
             GoComError: the emulator is out of reach.
         """
-        message = parse_spec(profile, seed) if isinstance(profile, str) else profile
+        message = profile if isinstance(profile, channel_pb2.ChannelProfile) else parse_spec(profile, seed)
         if message.ByteSize() > MAX_MESSAGE_BYTES - _ENVELOPE_BYTES:
             raise InvalidInput(f"profile: {message.ByteSize()} bytes with its traces, more than a message may have")
         stub = self._channel_stub()
@@ -76,6 +80,10 @@ class ChannelControl:
             GoComError: the emulator is out of reach.
         """
         stub = self._channel_stub()
+        if payload_bytes is not None:
+            payload_bytes = whole_number("payload_bytes", payload_bytes, 1, MAX_PAYLOAD_BYTES)
+        if outage_target is not None:
+            outage_target = real_number("outage_target", outage_target, 0, 1)
         request = channel_pb2.GetChannelStateRequest(payload_bytes=payload_bytes or 0, outage_target=outage_target)
         response: channel_pb2.GetChannelStateResponse = await self._retried(
             lambda: stub.GetChannelState(request, timeout=RPC_DEADLINE_S)
@@ -86,6 +94,7 @@ class ChannelControl:
         self, interval_ms: int = 1000, reverse: bool = False
     ) -> AsyncIterator[channel_pb2.WatchStatisticsResponse]:
         """Yield live counts of the channel, or of the reverse channel, every interval_ms ms. Raises GoComError."""
+        interval_ms = whole_number("interval_ms", interval_ms, 0, UINT32_MAX)
         request = channel_pb2.WatchStatisticsRequest(interval_ms=interval_ms, direction=_direction(reverse))
         call = self._channel_stub().WatchStatistics(request, timeout=STREAM_DEADLINE_S)
         try:
@@ -104,7 +113,7 @@ class ChannelControl:
             GoComError: the emulator is out of reach.
         """
         call = self._channel_stub().RecordTrace(channel_pb2.RecordTraceRequest(), timeout=STREAM_DEADLINE_S)
-        recording = AsyncRecording(call, self._where)
+        recording = AsyncRecording(call, self._where, self._process)
         await recording.wait_until_started()
         return recording
 
@@ -123,6 +132,7 @@ class ChannelControl:
         return answer
 
     def _channel_stub(self) -> Any:
+        self._process.check()
         if self._control is None:
             raise InvalidInput("channel: this client was given no address of a channel emulator")
         return self._control

@@ -15,6 +15,7 @@ import grpc
 from gocom.client.reconnect_policy import service_error
 from gocom.common.errors import GoComError, InvalidInput, NotReady
 from gocom.common.packet_trace_file import TraceWriter
+from gocom.common.rpc.own_process import OwnProcess
 from gocom.v1 import channel_pb2
 
 LAST_ROUNDS_TIMEOUT_S = 5.0
@@ -27,10 +28,11 @@ class AsyncRecording:
     Args:
         call: the RecordTrace call.
         where: name and address of the channel emulator, for messages.
+        process: the process of the call.
     """
 
-    def __init__(self, call: Any, where: str) -> None:
-        self._call, self._where = call, where
+    def __init__(self, call: Any, where: str, process: OwnProcess) -> None:
+        self._call, self._where, self._process = call, where, process
         self._closed = False
 
     async def wait_until_started(self) -> None:
@@ -50,6 +52,7 @@ class AsyncRecording:
             TooLarge: rounds were read too slowly; the emulator ends a recording that would have gaps.
             GoComError: the channel emulator is out of reach or refused.
         """
+        self._process.check()
         try:
             response = await self._call.read()
         except asyncio.CancelledError:
@@ -66,7 +69,8 @@ class AsyncRecording:
     async def close(self) -> None:
         """End the recording. May be called twice."""
         self._closed = True
-        self._call.cancel()
+        if self._process.is_this:
+            self._call.cancel()
 
 
 class Recording:

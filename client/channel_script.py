@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gocom.client.client import Client
+from gocom.client.restored_channel import restore_channel
 from gocom.common.channel_spec import parse_spec
 from gocom.common.errors import InvalidInput
 from gocom.common.yaml_files import read_yaml
@@ -161,7 +162,7 @@ class ScriptPlayback:
     ) -> None:
         self.counts: list[tuple[Step, ChannelCounts]] = []
         self._client, self._steps, self._on_step = client, list(steps), on_step
-        self._stopped = threading.Event()
+        self._stopped, self._ended = threading.Event(), threading.Event()
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="gocom-script", daemon=True)
         self._thread.start()
@@ -169,7 +170,7 @@ class ScriptPlayback:
     @property
     def running(self) -> bool:
         """Whether the script is still playing."""
-        return self._thread.is_alive()
+        return not self._ended.is_set()
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait until the script has ended.
@@ -179,10 +180,11 @@ class ScriptPlayback:
 
         Raises:
             TimeoutError: the script is still playing.
-            GoComError: the channel could not be set or read.
+            GoComError: the channel could not be set or read. The message says if it is the profile from before that
+                could not be set.
         """
-        self._thread.join(timeout_s)
-        if self._thread.is_alive():
+        # Not Thread.join: once Ctrl-C has interrupted it, Python takes the thread for ended (bpo-45274).
+        if not self._ended.wait(timeout_s):
             raise TimeoutError(f"the script still runs after {timeout_s:g} s")
         if self._error is not None:
             raise self._error
@@ -203,6 +205,8 @@ class ScriptPlayback:
                         return
                     self.counts.append((step, read_counts(self._client)))
             finally:
-                self._client.set_channel(before)
+                restore_channel(self._client, before)
         except Exception as error:
             self._error = error
+        finally:
+            self._ended.set()

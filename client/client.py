@@ -9,24 +9,29 @@ with Client(channel="127.0.0.1:50052") as client:
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 import numpy as np
 
+from gocom.client.callers_code import was_cancelled
 from gocom.client.channel_control import ChannelControl
 from gocom.client.channel_recording import Recording
 from gocom.client.goal_control import GoalControl
 from gocom.client.picture_input import Source, check_sources
 from gocom.client.results import SendResult
 from gocom.client.send_options import send_options
-from gocom.client.transfer import Transfer
+from gocom.client.transfer import SendOptions, Transfer
+from gocom.common.errors import InvalidInput
 from gocom.common.goals import ConsumerGoal, GoalState
+from gocom.common.rpc.addresses import check_address
 from gocom.common.rpc.client_channels import open_channel
 from gocom.common.rpc.credentials import check_peers
+from gocom.common.rpc.own_process import OwnProcess, check_use
 from gocom.common.settings import ClientSettings
 from gocom.v1 import channel_pb2, channel_pb2_grpc, receiver_pb2_grpc, transmitter_pb2_grpc
 
@@ -36,6 +41,8 @@ T = TypeVar("T")
 class AsyncClient(ChannelControl):
     """A client of a transmitter, a receiver and, if its address is given, a channel emulator. Close it after use.
 
+    It belongs to its process and event loop. In a fork of the process every method raises InvalidInput.
+
     Args:
         transmitter: host:port of TransmitterService.
         receiver: host:port of ReceiverService.
@@ -43,24 +50,26 @@ class AsyncClient(ChannelControl):
         security: certificates and token (docs/security.md); None: plain text, no token.
 
     Raises:
-        InvalidInput: a security setting is invalid, or does not fit the addresses.
+        InvalidInput: an address or a security setting is invalid, or they do not fit together.
     """
 
     def __init__(
         self, transmitter: str = "127.0.0.1:50051", receiver: str = "127.0.0.1:50053", channel: str | None = None,
         security: ClientSettings | None = None,
     ) -> None:  # fmt: skip
-        check_peers(security, (transmitter, receiver, channel))
         self._addresses = {"transmitter": transmitter, "receiver": receiver, "channel": channel}
+        _check_addresses(self._addresses)
+        check_peers(security, (transmitter, receiver, channel))
         given = [address for address in self._addresses.values() if address is not None]
         self._channels = [open_channel(address, security=security) for address in given]
         self._transmitter = transmitter_pb2_grpc.TransmitterServiceStub(self._channels[0])
         self._receiver = receiver_pb2_grpc.ReceiverServiceStub(self._channels[1])
-        self._goals = GoalControl(self._receiver, receiver)
+        self._process = OwnProcess("client")
+        self._goals = GoalControl(self._receiver, receiver, self._process)
         control: Any = None
         if channel is not None:
             control = channel_pb2_grpc.ChannelControlServiceStub(self._channels[2])
-        super().__init__(control, channel)
+        super().__init__(control, channel, self._process)
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -69,26 +78,33 @@ class AsyncClient(ChannelControl):
         await self.close()
 
     async def close(self) -> None:
-        """Close all connections."""
-        for channel in self._channels:
+        """Close all connections. In a fork of the process it does nothing, since the connections are not the fork's."""
+        for channel in self._channels if self._process.is_this else ():
             await channel.close()
 
     def open_transfer(
         self, images: Iterable[Source] | AsyncIterable[Source], codec: str = "lami_go", **arguments: Any
     ) -> Transfer:
         """Begin a send with the arguments of `send`. Await the transfer's next() for each result, then its close()."""
-        settings = send_options(codec, **arguments)
+        return self._begin(images, send_options(codec, **arguments))
+
+    def _begin(self, images: Iterable[Source] | AsyncIterable[Source], options: SendOptions) -> Transfer:
+        self._process.check()
         if isinstance(images, str | bytes | Path | np.ndarray):
             images = [images]
+        if not isinstance(images, Iterable | AsyncIterable):
+            raise InvalidInput(f"images: a {type(images).__name__} is neither a picture nor an iterable of pictures")
         if isinstance(images, Sequence):
             check_sources(images)
         iterator = aiter(images) if isinstance(images, AsyncIterable) else iter(images)
-        return Transfer(self._transmitter, self._receiver, iterator, settings, self._addresses)
+        return Transfer(self._transmitter, self._receiver, iterator, options, self._addresses)
 
-    async def send(
+    def send(
         self, images: Iterable[Source] | AsyncIterable[Source], codec: str = "lami_go", **arguments: Any
     ) -> AsyncIterator[SendResult]:
         """Send pictures, and yield exactly one result for each, in order; at most MAX_IN_FLIGHT are read ahead.
+
+        The arguments are checked at once; the pictures are sent while the results are taken.
 
         Args:
             images: one picture or many: paths, file bytes, or uint8 arrays [H, W, 3]. The bytes of a file are sent
@@ -125,8 +141,14 @@ class AsyncClient(ChannelControl):
             InvalidInput, UnknownName: the codec, an option or a range is invalid, or a list of pictures has something
                 that is none, such as None. Raised before anything is sent.
             GoComError: a service is out of reach or refused the session.
+            Exception: whatever the iterator of the pictures or on_preview raised, as it is.
         """
-        transfer = self.open_transfer(images, codec, **arguments)
+        return self._results(images, send_options(codec, **arguments))
+
+    async def _results(
+        self, images: Iterable[Source] | AsyncIterable[Source], options: SendOptions
+    ) -> AsyncIterator[SendResult]:
+        transfer = self._begin(images, options)
         try:
             while (result := await transfer.next()) is not None:
                 yield result
@@ -149,14 +171,19 @@ class AsyncClient(ChannelControl):
 class Client:
     """AsyncClient for programs without asyncio: the event loop runs in a thread.
 
-    Use it as a context manager, or close it. Arguments and errors are those of AsyncClient.
+    Use it as a context manager, or close it. Arguments and errors are those of AsyncClient. It belongs to its process:
+    in a fork every method but `close` raises InvalidInput.
     """
 
     def __init__(
         self, transmitter: str = "127.0.0.1:50051", receiver: str = "127.0.0.1:50053", channel: str | None = None,
         security: ClientSettings | None = None,
     ) -> None:  # fmt: skip
-        check_peers(security, (transmitter, receiver, channel))  # checked before a thread is started
+        # Checked before a thread is started.
+        check_use()
+        _check_addresses({"transmitter": transmitter, "receiver": receiver, "channel": channel})
+        check_peers(security, (transmitter, receiver, channel))
+        self._process = OwnProcess("client")
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="gocom-client", daemon=True)
         self._thread.start()
@@ -171,19 +198,23 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close all connections and end the thread. May be called twice."""
-        if self._loop.is_closed():
+        """Close all connections and end the thread. May be called twice. In a fork of the process it does nothing."""
+        if self._loop.is_closed() or not self._process.is_this:
             return
         self._run(self._shut_down())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
-    def send(self, images: Iterable[Source], codec: str = "lami_go", **arguments: Any) -> Iterator[SendResult]:
+    def send(
+        self, images: Iterable[Source] | AsyncIterable[Source], codec: str = "lami_go", **arguments: Any
+    ) -> Iterator[SendResult]:
         """Send pictures, and yield exactly one result for each, in order: see AsyncClient.send."""
+        return self._results(images, send_options(codec, **arguments))
 
+    def _results(self, images: Iterable[Source] | AsyncIterable[Source], options: SendOptions) -> Iterator[SendResult]:
         async def begin() -> Transfer:
-            return self._inner.open_transfer(images, codec, **arguments)
+            return self._inner._begin(images, options)
 
         transfer = self._run(begin())
         try:
@@ -236,17 +267,39 @@ class Client:
         return Recording(self._run(self._inner.record_channel()), self._run, self._finish)
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the thread's loop, and return its result. Interrupting the wait (Ctrl-C) cancels it."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        """Run a coroutine in the thread's loop, and return its result. Interrupting the wait (Ctrl-C) cancels it.
+
+        Raises:
+            InvalidInput: the loop cannot run it: the client is closed, belongs to another process, or is waited for.
+        """
         try:
-            return future.result()
+            self._process.check()
+            if self._loop.is_closed():
+                raise InvalidInput("client: is closed")
+            if threading.current_thread() is self._thread:
+                raise InvalidInput("client: on_preview must not call the client that waits for it to return")
+        except InvalidInput:
+            work.close()
+            raise
+        future = asyncio.run_coroutine_threadsafe(_caught(work), self._loop)
+        try:
+            result, error = future.result()
+        except concurrent.futures.CancelledError:
+            raise InvalidInput("client: was closed meanwhile") from None
         except BaseException:
             future.cancel()
             raise
+        if error is not None:
+            raise error
+        return result  # type: ignore[return-value]  # there is a result where there is no error
 
     def _finish(self, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Close a stream, unless the client has been closed already."""
-        if not self._loop.is_closed():
+        """Close a stream, unless the client has been closed already or belongs to another process."""
+        if not self._process.is_this or self._loop.is_closed():
+            return
+        if threading.current_thread() is self._thread:  # the garbage collector runs in any thread
+            asyncio.run_coroutine_threadsafe(close(), self._loop)
+        else:
             self._run(close())
 
     async def _shut_down(self) -> None:
@@ -259,10 +312,27 @@ class Client:
         await self._loop.shutdown_asyncgens()
 
 
+def _check_addresses(addresses: Mapping[str, str | None]) -> None:
+    """Raise InvalidInput, which names the service, for an address that is not host:port; a service may have none."""
+    for name, address in addresses.items():
+        if address is not None or name != "channel":
+            check_address(name, address)
+
+
 async def _new_async_client(
     transmitter: str, receiver: str, channel: str | None, security: ClientSettings | None
 ) -> AsyncClient:
     return AsyncClient(transmitter, receiver, channel, security)
+
+
+async def _caught(work: Coroutine[Any, Any, T]) -> tuple[T | None, BaseException | None]:
+    """Return the result of a coroutine, or its exception: SystemExit would end the thread of the loop."""
+    try:
+        return await work, None
+    except BaseException as error:
+        if was_cancelled():
+            raise
+        return None, error
 
 
 async def _next_or_none(reports: AsyncIterator[T]) -> T | None:

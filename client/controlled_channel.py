@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator
 
 from gocom.client.channel_script import ChannelCounts, ScriptPlayback, Step, read_counts
 from gocom.client.client import Client
-from gocom.client.local_processes import HOST, free_ports, reap
-from gocom.client.local_stack import is_serving
+from gocom.client.local_processes import HOST, ServiceProcess, free_ports, reap
 from gocom.common.errors import NotReady
 
 START_S = 30.0
@@ -58,13 +55,7 @@ class ControlledChannel:
             NotReady: the emulator did not start.
         """
         port = free_ports(["channel"])["channel"]
-        command = [
-            sys.executable, "-m", "gocom.client.cli", "serve", "channel", "--follow-parent",
-            "--host", HOST, "--port", str(port), "--next-hop", next_hop,
-        ]  # fmt: skip
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
+        process = ServiceProcess(["channel", "--host", HOST, "--port", str(port), "--next-hop", next_hop])
         try:
             _await_serving(f"{HOST}:{port}", process)
             with contextlib.closing(ControlledChannel(f"{HOST}:{port}", self.seed)) as channel:
@@ -78,16 +69,17 @@ class ControlledChannel:
         """Stop all scripts, set the channel to "clean", and close the connection. Raises GoComError."""
         try:
             for playback in self._playbacks:
-                playback.stop()
+                # A script fails where the test has stopped the emulator; its `wait` raises that for whoever asks.
+                with contextlib.suppress(NotReady):
+                    playback.stop()
             self.set("clean")
         finally:
             self._client.close()
 
 
-def _await_serving(address: str, process: subprocess.Popen[bytes]) -> None:
+def _await_serving(address: str, process: ServiceProcess) -> None:
     """Wait until the emulator is serving. Raises NotReady if its process has ended, or START_S is over."""
     deadline = time.monotonic() + START_S
-    while not is_serving(address):
+    while not process.wait_until_serving(0.05):
         if process.poll() is not None or time.monotonic() > deadline:
             raise NotReady(f"channel emulator: did not start at {address}")
-        time.sleep(0.05)

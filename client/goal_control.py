@@ -9,6 +9,7 @@ import grpc
 from gocom.client.reconnect_policy import service_error
 from gocom.common.goals import ConsumerGoal, GoalState
 from gocom.common.rpc.client_channels import RPC_DEADLINE_S
+from gocom.common.rpc.own_process import OwnProcess
 from gocom.common.wire.goals import goal_state_from_proto, goal_to_proto
 from gocom.v1 import receiver_pb2
 
@@ -22,10 +23,11 @@ class GoalControl:
     Args:
         stub: ReceiverServiceStub.
         address: host:port of the receiver, for messages.
+        process: the process of this client.
     """
 
-    def __init__(self, stub: Any, address: str) -> None:
-        self._stub, self._where = stub, f"receiver at {address}"
+    def __init__(self, stub: Any, address: str, process: OwnProcess) -> None:
+        self._stub, self._where, self._process = stub, f"receiver at {address}", process
 
     async def get(self, session_id: str) -> GoalState:
         """Return the goal of a session; none, with revision 0, for a session that the receiver does not know.
@@ -35,7 +37,7 @@ class GoalControl:
             GoComError: the receiver is out of reach.
         """
         request = receiver_pb2.GetGoalRequest(session_id=session_id)
-        response = await self._answer(self._stub.GetGoal(request, timeout=RPC_DEADLINE_S))
+        response = await self._answer(self._stub.GetGoal, request, RPC_DEADLINE_S)
         return goal_state_from_proto(response.state)
 
     async def set(self, session_id: str, goal: ConsumerGoal | None) -> GoalState:
@@ -50,16 +52,17 @@ class GoalControl:
             NotReady: a net of the task is missing, or the receiver is out of reach.
         """
         request = receiver_pb2.SetGoalRequest(session_id=session_id, goal=None if goal is None else goal_to_proto(goal))
-        response = await self._answer(self._stub.SetGoal(request, timeout=LOAD_S))
+        response = await self._answer(self._stub.SetGoal, request, LOAD_S)
         return goal_state_from_proto(response.state)
 
     async def label_names(self, task: str) -> tuple[str, ...]:
         """Return the names of a task's labels, by index. Raises InvalidInput for an unknown task, and NotReady."""
         request = receiver_pb2.DescribeTaskRequest(task=task)
-        return tuple((await self._answer(self._stub.DescribeTask(request, timeout=LOAD_S))).label_names)
+        return tuple((await self._answer(self._stub.DescribeTask, request, LOAD_S)).label_names)
 
-    async def _answer(self, call: Any) -> Any:
+    async def _answer(self, method: Any, request: Any, timeout_s: float) -> Any:
+        self._process.check()
         try:
-            return await call
+            return await method(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
             raise service_error(error, self._where) from error

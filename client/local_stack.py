@@ -8,12 +8,11 @@ with LocalStack("packet_erasure:rate=0.2") as stack, stack.client() as client:
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import re
 import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,11 +23,14 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gocom.client.client import Client
-from gocom.client.local_processes import HOST, free_ports, hold_ports, reap
+from gocom.client.local_processes import HOST, ServiceProcess, free_ports, hold_ports, lock_folder, reap
 from gocom.client.profile_argument import profile_argument
 from gocom.common.channel_spec import parse_spec
 from gocom.common.errors import InvalidInput, NotReady
+from gocom.common.number_checks import real_number, whole_number
+from gocom.common.rpc.addresses import check_address
 from gocom.common.rpc.credentials import channel_credentials
+from gocom.common.rpc.own_process import OwnProcess, check_use
 from gocom.common.rpc.status_mapping import explain_connection_error
 from gocom.common.settings import ClientSettings
 
@@ -56,7 +58,7 @@ class LocalStack:
         codecs: names of the codecs that are loaded, and run once, before the services count as ready.
         timeout_s: seconds until all services must be ready; importing torch takes a while.
         log_folder: folder for receiver.log, channel.log and transmitter.log; None: a temporary folder.
-        ports: port by service name; a service without one gets a free port.
+        ports: port by service name, 1 to 65535; a service without one gets a free port.
         services: names of the services to start, of "receiver", "channel", "transmitter".
         outside: host:port by service name of the services that are needed but not started here: a channel sends to the
             receiver, a transmitter to the channel, and a receiver sends feedback to the transmitter. Any LinkService,
@@ -70,7 +72,8 @@ class LocalStack:
         log_folder: folder of the logs.
 
     Raises:
-        InvalidInput: a profile is invalid, or a service that another needs is neither started nor in `outside`.
+        InvalidInput: a profile or a port is invalid, or a service that another needs is neither started nor in
+            `outside`.
     """
 
     def __init__(
@@ -88,9 +91,12 @@ class LocalStack:
     ) -> None:
         self._profile = parse_spec(channel_spec, seed)
         self._reverse = parse_spec(reverse_spec) if reverse_spec is not None else None
-        self._device, self._codecs, self._timeout_s = device, tuple(codecs), timeout_s
+        if isinstance(codecs, str):
+            raise InvalidInput(f"codecs: {codecs!r} is one name; give a list of names, as in [{codecs!r}]")
+        self._device, self._codecs = device, tuple(codecs)
+        self._timeout_s = real_number("timeout_s", timeout_s, 0, math.inf)
         self._services = _in_start_order(services)
-        self._ports = {**free_ports(self._services), **(ports or {})}
+        self._ports = {**free_ports(self._services), **_checked_ports(ports or {}, self._services)}
         self.addresses = {**(outside or {}), **{name: f"{HOST}:{port}" for name, port in self._ports.items()}}
         for name in self._services:
             for other in self._needs(name):
@@ -98,8 +104,9 @@ class LocalStack:
                     raise InvalidInput(f"{other}: the {name} needs one; start it too, or give its address in `outside`")
         self._temporary = tempfile.TemporaryDirectory(prefix="gocom-") if log_folder is None else None
         self.log_folder = Path(self._temporary.name) if self._temporary is not None else Path(str(log_folder))
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._held: list[socket.socket] = []
+        self._processes: dict[str, ServiceProcess] = {}
+        self._held = contextlib.ExitStack()
+        self._process = OwnProcess("stack")
 
     def __enter__(self) -> LocalStack:
         self.start()
@@ -115,14 +122,19 @@ class LocalStack:
             on_ready: called with the name of each service once it is serving.
 
         Raises:
-            InvalidInput: a service refused its settings.
-            NotReady: a service ended early or took too long; the message quotes the end of its log.
+            InvalidInput: a service refused its settings, the stack is started already, or the folder of the logs cannot
+                be used.
+            NotReady: a port is in use, or a service ended early or took too long; the message quotes the end of its
+                log.
         """
-        self.log_folder.mkdir(parents=True, exist_ok=True)
-        for name in self._services:
-            (self.log_folder / f"{name}.log").write_bytes(b"")
+        self._process.check()
+        if self._processes:
+            raise InvalidInput("stack: is started already")
         try:
-            self._held = hold_ports(self._ports.values())
+            self._held.callback(os.close, lock_folder(self.log_folder))
+            for held in hold_ports(self._ports):
+                self._held.enter_context(held)
+            self._empty_logs()
             for name in self._services:
                 self._processes[name] = self._spawn(name)
             deadline = time.monotonic() + self._timeout_s
@@ -134,19 +146,27 @@ class LocalStack:
             raise
 
     def stop(self) -> None:
-        """Send SIGTERM to all services, and SIGKILL to those that still run after STOP_S. May be called twice."""
+        """Send SIGTERM to all services, and SIGKILL to those that still run after STOP_S, or at once if interrupted.
+
+        May be called twice. In a fork of the process it does nothing, since the services are not the fork's.
+        """
+        if not self._process.is_this:
+            return
         processes = [self._processes.pop(name) for name in reversed(self._services) if name in self._processes]
-        for process in processes:
-            process.send_signal(signal.SIGTERM)
-            process.send_signal(signal.SIGCONT)  # a paused process handles SIGTERM only once it is continued
-        deadline = time.monotonic() + STOP_S
-        for process in processes:
-            reap(process, max(0.0, deadline - time.monotonic()))
-        for held in self._held:
-            held.close()
-        self._held = []
-        if self._temporary is not None:
-            self._temporary.cleanup()
+        try:
+            for process in processes:
+                process.send_signal(signal.SIGTERM)
+                process.send_signal(signal.SIGCONT)  # a paused process handles SIGTERM only once it is continued
+            deadline = time.monotonic() + STOP_S
+            while processes:
+                reap(processes[0], max(0.0, deadline - time.monotonic()))
+                del processes[0]
+        finally:
+            for process in processes:
+                reap(process, None)
+            self._held.close()
+            if self._temporary is not None:
+                self._temporary.cleanup()
 
     def client(self) -> Client:
         """Return a client of these services. Close it after use."""
@@ -210,6 +230,8 @@ class LocalStack:
             InvalidInput: the service is running, or refused its settings.
             NotReady: the service ended early or took too long.
         """
+        self._process.check()
+        self._check_name(name)
         if name in self._processes and self._processes[name].poll() is None:
             raise InvalidInput(f"{name}: is running already")
         if name in self._processes:
@@ -218,6 +240,28 @@ class LocalStack:
         self._processes[name] = self._spawn(name)
         self._await_serving(name, began + self._timeout_s)
         return time.monotonic() - began
+
+    def bring_back(self, name: str) -> None:
+        """Have a service running again, whatever was done to it: resume it if it is paused, start it if it has ended.
+
+        One that is running but does not report SERVING within STOP_S is killed and started again.
+
+        Raises:
+            InvalidInput, NotReady: as `start_one` does.
+        """
+        self._process.check()
+        self._check_name(name)
+        deadline = time.monotonic() + STOP_S
+        process = self._processes.get(name)
+        # It may also be about to end, by a signal that it was sent just before.
+        while process is not None and process.poll() is None:
+            process.send_signal(signal.SIGCONT)
+            if is_serving(self.addresses[name]):
+                return
+            if time.monotonic() > deadline:
+                process.kill()
+                process.wait()
+        self.start_one(name)
 
     def check(self) -> None:
         """Check that no service has ended by itself; `kill` and `terminate` do not count.
@@ -234,16 +278,28 @@ class LocalStack:
                 raise InvalidInput(lines[-1].removeprefix("error: "))
             raise NotReady(f"{name}: ended with status {process.returncode}{self._log_tail(name)}")
 
-    def _running(self, name: str) -> subprocess.Popen[bytes]:
+    def _empty_logs(self) -> None:
+        """Write empty logs, as messages quote those of this run. Raises InvalidInput if they cannot be written."""
+        for name in self._services:
+            try:
+                (self.log_folder / f"{name}.log").write_bytes(b"")
+            except OSError as error:
+                folder = str(self.log_folder)
+                raise InvalidInput(f"logs: cannot write to {folder!r}: {error.strerror or error}") from None
+
+    def _check_name(self, name: str) -> None:
         if name not in self._services:
             raise InvalidInput(f"service: {name!r} is none of {', '.join(self._services)}")
+
+    def _running(self, name: str) -> ServiceProcess:
+        self._process.check()
+        self._check_name(name)
         process = self._processes.get(name)
         if process is None or process.poll() is not None:
             raise InvalidInput(f"{name}: is not running")
         return process
 
-    def _spawn(self, name: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "gocom.client.cli", "serve", name, "--follow-parent", *self._arguments(name)]
+    def _spawn(self, name: str) -> ServiceProcess:
         # Security settings in the environment are meant for services on a network, not for these on loopback.
         environment = {key: value for key, value in os.environ.items() if not _SECURITY.fullmatch(key)}
         # An outbox for this stack alone; a transmitter that is started again after a kill finds its frames there.
@@ -251,11 +307,7 @@ class LocalStack:
         if self._reverse is not None:
             environment.setdefault("GOCOM_RECEIVER_FEEDBACK_TRY_S", f"{FEEDBACK_TRY_S:g}")
         with (self.log_folder / f"{name}.log").open("ab") as log:
-            # In a session of its own, so that Ctrl-C does not reach it and only stop() ends it. It also ends when this
-            # process does, as the pipe to its standard input then breaks.
-            return subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True
-            )
+            return ServiceProcess([name, *self._arguments(name)], log, environment)
 
     def _arguments(self, name: str) -> list[str]:
         words = ["--host", HOST, "--port", str(self._ports[name]), "--grace-s", str(STOP_S / 2)]
@@ -285,11 +337,10 @@ class LocalStack:
         return ("receiver", "transmitter") if name == "channel" else ("channel",)
 
     def _await_serving(self, name: str, deadline: float) -> None:
-        while not is_serving(self.addresses[name]):
+        while not self._processes[name].wait_until_serving(0.05):
             self.check()
             if time.monotonic() > deadline:
                 raise NotReady(f"{name}: not ready within {self._timeout_s:g} s{self._log_tail(name)}")
-            time.sleep(0.05)
 
     def _log_tail(self, name: str) -> str:
         lines = self._log_lines(name)[-TAIL_LINES:]
@@ -306,6 +357,19 @@ def _in_start_order(services: Sequence[str]) -> tuple[str, ...]:
         if name not in SERVICES:
             raise InvalidInput(f"service: {name!r} is none of {', '.join(SERVICES)}")
     return tuple(name for name in SERVICES if name in services)
+
+
+def _checked_ports(ports: Mapping[str, int], services: Sequence[str]) -> dict[str, int]:
+    """Return the ports as ints. Raises InvalidInput for a port out of range or given twice, or an unknown name."""
+    checked: dict[str, int] = {}
+    for name, port in ports.items():
+        if name not in services:
+            raise InvalidInput(f"ports: {name!r} is none of {', '.join(services)}")
+        number = whole_number(f"ports.{name}", port, 1, 65535)
+        if number in checked.values():
+            raise InvalidInput(f"ports.{name}: {number} is given to another service, too")
+        checked[name] = number
+    return checked
 
 
 def is_serving(address: str, timeout_s: float = 1.0, security: ClientSettings | None = None) -> bool:
@@ -325,8 +389,10 @@ def why_not_serving(address: str, timeout_s: float = 1.0, security: ClientSettin
         the reason why the service is not serving; None: it is serving.
 
     Raises:
-        InvalidInput: a security setting is invalid.
+        InvalidInput: the address or a security setting is invalid, or this is a fork of a process that had used gRPC.
     """
+    check_use()
+    check_address("address", address)
     options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
     tls = channel_credentials(security) if security is not None else None
     with grpc.secure_channel(address, tls, options) if tls else grpc.insecure_channel(address, options) as channel:

@@ -32,26 +32,24 @@ def _gocom_stack(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathF
     from gocom.client.local_stack import LocalStack  # noqa: PLC0415 - imported only when the fixture is used
 
     folder = tmp_path_factory.mktemp("gocom")
-    codecs, seed = pytestconfig.getini("gocom_codecs"), int(pytestconfig.getini("gocom_seed"))
-    with LocalStack(seed=seed, codecs=codecs, log_folder=folder) as stack:
+    with LocalStack(seed=_seed(pytestconfig), codecs=pytestconfig.getini("gocom_codecs"), log_folder=folder) as stack:
         yield stack
 
 
 @pytest.fixture
-def gocom_stack(_gocom_stack: LocalStack) -> LocalStack:
+def gocom_stack(_gocom_stack: LocalStack, pytestconfig: pytest.Config) -> LocalStack:
     """Return a transmitter, a channel emulator and a receiver as processes on free ports, started once for all tests.
 
     `gocom_stack.client()` returns a client that sends pictures through them. Methods such as `kill` and `pause` inject
-    faults. A service that an earlier test has ended or paused is started or resumed first.
+    faults. What an earlier test has changed is brought back first: services that it has ended or paused run again, and
+    the channel is clean.
     """
     from gocom.client.local_stack import SERVICES  # noqa: PLC0415
-    from gocom.common.errors import InvalidInput  # noqa: PLC0415
 
     for name in SERVICES:
-        try:
-            _gocom_stack.resume(name)
-        except InvalidInput:
-            _gocom_stack.start_one(name)
+        _gocom_stack.bring_back(name)
+    with _gocom_stack.client() as client:
+        client.set_channel("clean", _seed(pytestconfig))
     return _gocom_stack
 
 
@@ -60,6 +58,13 @@ def channel(gocom_stack: LocalStack, pytestconfig: pytest.Config) -> Iterator[Co
     """Yield the control of the stack's channel, which is set to "clean" at the beginning and end of each test."""
     from gocom.client.controlled_channel import ControlledChannel  # noqa: PLC0415
 
-    seed = int(pytestconfig.getini("gocom_seed"))
-    with closing(ControlledChannel(gocom_stack.addresses["channel"], seed)) as controlled:
+    with closing(ControlledChannel(gocom_stack.addresses["channel"], _seed(pytestconfig))) as controlled:
         yield controlled
+        gocom_stack.bring_back("channel")  # a channel that the test has ended or paused could not be set
+
+
+def _seed(config: pytest.Config) -> int:
+    text = config.getini("gocom_seed")
+    if not (text.isascii() and text.isdigit()):
+        raise pytest.UsageError(f"gocom_seed: {text!r} is not a whole number from 0")
+    return int(text)

@@ -8,11 +8,13 @@ import time
 
 import grpc
 
-from gocom.common.errors import Busy, GoComError, NotReady
-from gocom.common.rpc.status_mapping import error_from_rpc
+from gocom.common.errors import Busy, GoComError, InvalidInput, NotReady
+from gocom.common.rpc.status_mapping import error_from_rpc, is_unknown_method
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
 """Shortest and longest pause between attempts, in seconds, before jitter; each pause is twice the one before."""
+STEADY_S = 1.0
+"""Seconds for which a stream has to last so that it counts as working although nothing came on it."""
 
 _TRANSIENT = (
     grpc.StatusCode.UNAVAILABLE,
@@ -35,12 +37,17 @@ class ReconnectPolicy:
     def __init__(self, first_patience_s: float, patience_s: float) -> None:
         self._first_patience_s, self._patience_s = first_patience_s, patience_s
         self._reached = False
+        self._answered_at: float | None = None
         self._lost_at: float | None = None
         self._pause = FIRST_PAUSE_S
 
     def mark_reached(self) -> None:
-        """Note that the service has answered: the next outage begins with the shortest pause and the full patience."""
-        self._reached, self._lost_at, self._pause = True, None, FIRST_PAUSE_S
+        """Note that the service has answered the call. A service that then fails at once, again and again, is lost."""
+        self._reached, self._answered_at = True, time.monotonic()
+
+    def mark_progress(self) -> None:
+        """Note that the stream works: the next outage begins with the shortest pause and the full patience."""
+        self._lost_at, self._pause = None, FIRST_PAUSE_S
 
     async def wait_or_raise(self, error: grpc.aio.AioRpcError | None, where: str) -> None:
         """Wait before the next attempt, after a stream has ended.
@@ -55,6 +62,9 @@ class ReconnectPolicy:
         if error is not None and not _is_transient(error):
             raise service_error(error, where) from error
         now = time.monotonic()
+        if self._answered_at is not None and now - self._answered_at >= STEADY_S:
+            self.mark_progress()
+        self._answered_at = None
         if self._lost_at is None:
             self._lost_at = now
         if now - self._lost_at >= (self._patience_s if self._reached else self._first_patience_s):
@@ -66,11 +76,20 @@ class ReconnectPolicy:
 
 
 def service_error(error: grpc.aio.AioRpcError, where: str) -> GoComError:
-    """Return the GoComError of a status. The message of a NotReady begins with `where`, the name of the service."""
+    """Return the GoComError of a status.
+
+    Args:
+        error: exception that the call raised.
+        where: name of the service, a space and its address; the message of a NotReady begins with it.
+    """
     result = error_from_rpc(error)
-    if type(result) is not NotReady:
+    if is_unknown_method(error):
+        wrapped: GoComError = InvalidInput(f"{where}: another service is there, which does not know this call")
+    elif type(result) is NotReady:
+        address = where.rpartition(" ")[2]
+        wrapped = NotReady(f"{where}: {str(result).removeprefix(address).lstrip(': ')}")
+    else:
         return result
-    wrapped = NotReady(f"{where}: {result}")
     wrapped.__cause__ = error
     return wrapped
 

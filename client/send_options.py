@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import math
+import reprlib
 from collections.abc import Callable, Mapping
 from enum import Enum
+from inspect import iscoroutinefunction
 from typing import Any, TypeVar
+
+import numpy as np
 
 from gocom.client.picture_input import Size, check_size
 from gocom.client.results import Preview
 from gocom.client.transfer import SendOptions
 from gocom.common.errors import InvalidInput
 from gocom.common.goals import ConsumerGoal
+from gocom.common.number_checks import UINT32_MAX, UINT64_MAX, real_number, whole_number
 from gocom.common.systems import SYSTEMS
-from gocom.common.types import FeedbackPolicy, LinkSettings, PowerAllocation, RoundSettings
+from gocom.common.types import (
+    MAX_SIDE_PX,
+    MIN_SIDE_PX,
+    FeedbackPolicy,
+    LinkSettings,
+    Parameters,
+    PowerAllocation,
+    RoundSettings,
+)
 from gocom.common.wire.frame_messages import check_rounds, make_parameters
 
 E = TypeVar("E", bound=Enum)
 
-_UINT32, _UINT64 = 1 << 32, 1 << 64
+MIN_TIMEOUT_S = 0.001
+"""Smallest timeout of a picture in seconds; there is no largest one."""
 
 
 def send_options(
@@ -41,30 +56,52 @@ def send_options(
     on_preview: Callable[[Preview], None] | None = None,
 ) -> SendOptions:
     """Check the arguments of AsyncClient.send, which documents them. Raises InvalidInput, UnknownName."""
-    parameters = make_parameters(SYSTEMS.get(codec).options, dict(options or {}))
-    _check_range("seed", seed, 0, _UINT64 - 1)
-    _check_range("max_rounds", max_rounds, 1, _UINT32 - 1)
-    for name, value in (("budget_bytes", budget_bytes), ("round_budget_bytes", round_budget_bytes)):
-        if value is not None:
-            _check_range(name, value, 1, _UINT32 - 1)
-    _check_range("quality_target", quality_target, 0, 1)
+    parameters = _codec_options(codec, options)
+    seed = whole_number("seed", seed, 0, UINT64_MAX)
+    max_rounds = whole_number("max_rounds", max_rounds, 1, UINT32_MAX)
+    if budget_bytes is not None:
+        budget_bytes = whole_number("budget_bytes", budget_bytes, 1, UINT32_MAX)
+    if round_budget_bytes is not None:
+        round_budget_bytes = whole_number("round_budget_bytes", round_budget_bytes, 1, UINT32_MAX)
+    quality_target = real_number("quality_target", quality_target, 0, 1)
     if unequal_protection is not None:
-        _check_range("unequal_protection", unequal_protection, 0, 0.9)
+        unequal_protection = real_number("unequal_protection", unequal_protection, 0, 0.9)
         if budget_bytes is None:
             raise InvalidInput("budget_bytes: unequal protection needs one")
     check_size(size)
     policy = _choice(FeedbackPolicy, "feedback_policy", feedback_policy)
     power = _choice(PowerAllocation, "power_allocation", power_allocation)
     check_rounds(RoundSettings(max_rounds, round_budget_bytes or 0, policy, quality_target))
+    for name, given, kind in (("goal", goal, ConsumerGoal | None), ("link", link, LinkSettings)):
+        if not isinstance(given, kind):
+            raise InvalidInput(f"{name}: {reprlib.repr(given)} is not a {name.title()}; see gocom.client")
+    if on_preview is not None and (not callable(on_preview) or iscoroutinefunction(on_preview)):
+        raise InvalidInput(f"on_preview: {reprlib.repr(on_preview)} is not a function; it must not be async")
+    first_index = whole_number("first_index", first_index, 0, UINT32_MAX)
+    timeout_s = real_number("timeout_s", timeout_s, MIN_TIMEOUT_S, math.inf)
+    patience_s = real_number("patience_s", patience_s, 0, math.inf)
     return SendOptions(
         codec, parameters, seed, max_rounds, budget_bytes, round_budget_bytes, policy, quality_target, goal,
-        power, unequal_protection, link, size, first_index, timeout_s, patience_s, on_preview,
+        power, unequal_protection, link, _size(size), first_index, timeout_s, patience_s, on_preview,
     )  # fmt: skip
 
 
-def _check_range(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise InvalidInput(f"{name}: {value} is not in {low} to {high}")
+def _codec_options(codec: str, options: Mapping[str, Any] | None) -> Parameters:
+    """Return the options of a codec. Raises InvalidInput, UnknownName."""
+    if not isinstance(codec, str):
+        raise InvalidInput(f"codec: {reprlib.repr(codec)} is not the name of a codec; choose {', '.join(SYSTEMS)}")
+    if not isinstance(options, Mapping | None) or not all(isinstance(name, str) for name in options or {}):
+        raise InvalidInput(f"options: {reprlib.repr(options)} is not a mapping of names to values")
+    values = {name: value.item() if isinstance(value, np.generic) else value for name, value in (options or {}).items()}
+    return make_parameters(SYSTEMS.get(codec).options, values)
+
+
+def _size(size: Size) -> Size:
+    if size is None or (isinstance(size, str) and size == "fit"):
+        return size
+    if isinstance(size, str):
+        raise InvalidInput(f'size: {size!r} is neither None nor "fit" nor a number of pixels')
+    return whole_number("size", size, MIN_SIDE_PX, MAX_SIDE_PX)
 
 
 def _choice(kind: type[E], name: str, value: E | str) -> E:

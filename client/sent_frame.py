@@ -54,6 +54,7 @@ class SentFrame:
         protection: repair packets chosen for each segment, round by round.
         powers: least and greatest power of a packet, for each round with unequal powers.
         repeats: how often the frame was handed over again because its picture did not arrive.
+        link_trouble: why the transmitter could not send the frame when it last tried; "": it could.
     """
 
     index: int
@@ -75,6 +76,7 @@ class SentFrame:
     protection: list[ProtectedSegment] = field(default_factory=list)
     powers: list[tuple[float, float]] = field(default_factory=list)
     repeats: int = 0
+    link_trouble: str = ""
     _acceptance: int = 0
     _resent_before: int = 0
     _sent_at: dict[int, float] = field(default_factory=dict)
@@ -134,7 +136,9 @@ class SentFrame:
             self._resent_before, self._acceptance = resent, event.accepted.acceptance
         elif kind == "retried":
             self._reset_counts(self.bytes_resent + self.account.total_bytes)
+            self.link_trouble = event.retried.reason
         elif kind == "sent":
+            self.link_trouble = ""
             cost = event.sent.bytes
             self.account += ByteAccount(
                 cost.header_bytes,
@@ -253,7 +257,7 @@ class SentFrame:
         if self.failure is not None:
             return self.failure.reason or "the transmitter gave no reason"
         if self.final is None:
-            return timed_out
+            return f"{timed_out}; the transmitter reports {self.link_trouble}" if self.link_trouble else timed_out
         if self.final.status != link_pb2.FRAME_STATUS_RECONSTRUCTED:
             return self.final.reason or "the receiver gave no reason"
         return ""

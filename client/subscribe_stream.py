@@ -81,6 +81,7 @@ class SubscribeStream:
                 self.subscribed.set()
                 self._reconnect.mark_reached()
             async for response in call:
+                self._reconnect.mark_progress()
                 self._cursor = response.cursor
                 if response.WhichOneof("event") == "goal":
                     # The goal that a restarted receiver gets again.

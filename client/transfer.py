@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from gocom.client.callers_code import in_daemon_thread, was_cancelled
 from gocom.client.picture_input import Size, Source
 from gocom.client.reconnect_policy import ReconnectPolicy
 from gocom.client.results import Preview, SendResult
@@ -26,6 +27,7 @@ from gocom.client.transmit_stream import TransmitStream
 from gocom.common.goals import ConsumerGoal
 from gocom.common.image_decoding import decode_image
 from gocom.common.rpc.client_channels import STREAM_DEADLINE_S
+from gocom.common.rpc.own_process import OwnProcess
 from gocom.common.types import MAX_SIDE_PX, FeedbackPolicy, LinkSettings, Parameters, PowerAllocation, RoundSettings
 from gocom.common.wire.enums import enum_from_name
 from gocom.common.wire.frame_messages import codec_to_proto, link_to_proto, rounds_to_proto
@@ -88,6 +90,7 @@ class Transfer:
         addresses: Mapping[str, str | None],
     ) -> None:
         self.session_id = uuid.uuid4().hex
+        self._process = OwnProcess("client")
         self._images, self._settings = images, settings
         self._frames: dict[int, SentFrame] = {}
         self._transmit_stream = TransmitStream(
@@ -102,8 +105,8 @@ class Transfer:
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._next = settings.first_index
         self._end: int | None = None
-        self._input_error: Exception | None = None
-        self._error: Exception | None = None
+        self._input_error: BaseException | None = None
+        self._error: BaseException | None = None
         self._changed = asyncio.Event()
         self._sending = asyncio.create_task(self._guard(self._transmit()))
         jobs = (self._feed(), self._subscribe_stream.run(), self._watch_for_lost())
@@ -114,8 +117,9 @@ class Transfer:
 
         Raises:
             GoComError: a service is out of reach or refuses.
-            Exception: whatever the caller's iterator raised, after the results of the frames before.
+            Exception: whatever the caller's iterator raised, after the results of the frames before, or on_preview.
         """
+        self._process.check()
         while True:
             if self._end is not None and self._next >= self._end:
                 await self._finish()
@@ -135,7 +139,9 @@ class Transfer:
                 continue
 
     async def close(self) -> None:
-        """Cancel all tasks, and drop the frames that have no result yet."""
+        """Cancel all tasks, and drop the frames that have no result yet. In a fork of the process it does nothing."""
+        if not self._process.is_this:
+            return
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -174,9 +180,9 @@ class Transfer:
         """Run a job, and keep its exception for the caller of next()."""
         try:
             await job
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
+        except BaseException as error:  # a callback of the caller may raise anything, even SystemExit
+            if was_cancelled():
+                raise
             self._error = self._error or error
             self._changed.set()
 
@@ -193,7 +199,9 @@ class Transfer:
                 index += 1
                 self._changed.set()
                 self._transmit_stream.wake()
-        except Exception as error:  # raised by the caller's iterator
+        except BaseException as error:  # raised by the caller's iterator
+            if was_cancelled():
+                raise
             self._input_error = error
         self._end = index
         self._changed.set()
@@ -202,7 +210,7 @@ class Transfer:
         """Return the next picture, _END after the last. It is whatever the caller gave, None too."""
         if isinstance(self._images, AsyncIterator):
             return await anext(self._images, _END)
-        return await asyncio.to_thread(next, self._images, _END)
+        return await in_daemon_thread(next, self._images, _END)
 
     def _request(
         self, frame: SentFrame, resumption: transmitter_pb2.Resumption.ValueType

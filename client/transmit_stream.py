@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,9 +14,6 @@ from gocom.client.sent_frame import SentFrame
 from gocom.common.rpc.call_status import CallStatus
 from gocom.common.rpc.client_channels import STREAM_DEADLINE_S
 from gocom.v1 import transmitter_pb2
-
-REACHED_AFTER_S = 5.0
-"""Seconds after which a stream that has not ended counts as connected to a service, even if no event has arrived."""
 
 _TOO_LARGE = re.compile(r"larger than max \(\d+ vs\. (\d+)\)")
 """What gRPC says of a message that exceeds a limit; the limit is the second number."""
@@ -51,7 +47,7 @@ class TransmitStream:
         self._make_request, self._on_event, self._reconnect = make_request, on_event, reconnect
         self._work = asyncio.Event()
         self._finished = False
-        self._resuming = False
+        self._wrote = self._resuming = False
 
     def wake(self) -> None:
         """Hand over the frames that have a `todo`. Call it after a `todo` was set."""
@@ -72,28 +68,37 @@ class TransmitStream:
             error = await self._stream()
             if self._finished:
                 return
+            if error is not None and error.code() == grpc.StatusCode.INVALID_ARGUMENT and not self._wrote:
+                error = None  # on the stream came no request for a minute: the caller's iterator is slower
             await self._reconnect.wait_or_raise(error, self._where)
             for frame in self._frames.values():
                 frame.mark_stream_lost()
 
     async def _stream(self) -> grpc.aio.AioRpcError | None:
-        """Open one stream, and run it to its end. Return the error that ended it, or None if it ended without one."""
+        """Open one stream, and run it to its end. Return the error that ended it, or None if it ended without one.
+
+        Raises:
+            Exception: what making a request, or an event, has raised.
+        """
         call = self._stub.Transmit(timeout=STREAM_DEADLINE_S)
-        status, began = CallStatus(call), time.monotonic()
-        writer = asyncio.create_task(self._write_all(call))
+        status = CallStatus(call)
+        self._wrote = False
+        tasks = [asyncio.create_task(self._write_all(call)), asyncio.create_task(self._read_all(call))]
+        writer, reader = tasks
         try:
-            async for event in call:
-                self._reconnect.mark_reached()
-                self._on_event(event)
+            # A writer that has failed ends the stream: without its requests the reader would wait for ever.
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if writer.done():
+                writer.result()
+            await reader
         except grpc.aio.AioRpcError as error:
             return self._unless_too_large(_true_status(error, status))
         finally:
-            writer.cancel()
+            for task in tasks:
+                task.cancel()
             call.cancel()
-            await asyncio.gather(writer, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             self._resuming = True
-            if time.monotonic() - began > REACHED_AFTER_S:
-                self._reconnect.mark_reached()
         return None
 
     def _unless_too_large(self, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError | None:
@@ -115,7 +120,18 @@ class TransmitStream:
         if not named:
             return error
         self._reconnect.mark_reached()
+        self._reconnect.mark_progress()
         return None
+
+    async def _read_all(self, call: Any) -> None:
+        """Pass on events until the stream ends."""
+        # Empty metadata without an exception may also mean that the call was refused, or has reached nobody.
+        await call.initial_metadata()
+        if not call.done():
+            self._reconnect.mark_reached()
+        async for event in call:
+            self._reconnect.mark_progress()
+            self._on_event(event)
 
     async def _write_all(self, call: Any) -> None:
         """Write the requests of all frames with a `todo`, until `finish` was called or the stream has ended."""
@@ -130,6 +146,7 @@ class TransmitStream:
                         todo, frame.todo, frame.handed_over = frame.todo, None, True
                         if resuming:
                             todo, resuming = todo or transmitter_pb2.RESUMPTION_RESUME, False
+                        self._wrote = True
                         await call.write(self._make_request(frame, todo))
                 if self._finished:
                     await call.done_writing()

@@ -21,6 +21,7 @@ import math
 import re
 import reprlib
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,8 @@ def parse_spec(text: str, seed: int | None = None) -> channel_pb2.ChannelProfile
     Raises:
         InvalidInput: the SPEC is invalid; the message names the impairment, the field and the choices.
     """
+    if not isinstance(text, str):
+        raise InvalidInput(f"profile: {_abbreviate(text)} is not text such as 'packet_erasure:rate=0.2'")
     text = text.strip()
     if text.lower().endswith((".yml", ".yaml")):
         profile = _parse_yaml(Path(text))
@@ -187,9 +190,9 @@ def _parse_yaml(path: Path) -> channel_pb2.ChannelProfile:
 
 def _checked_seed(seed: Any) -> int:
     """Return the seed. Raises InvalidInput unless it is an integer in 0 to 2**64 - 1."""
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 1 << 64:
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= int(seed) < 1 << 64:
         raise InvalidInput(f"seed: {_abbreviate(seed)} is not a whole number in 0 to 2**64 - 1")
-    return seed
+    return int(seed)
 
 
 def _abbreviate(value: Any) -> str:

@@ -5,11 +5,13 @@ The goal is said where the pictures are consumed, at the receiver. The transmitt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import reprlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from gocom.common.errors import InvalidInput
+from gocom.common.number_checks import UINT32_MAX, real_number, whole_number
 from gocom.common.tasks import TaskResult
 from gocom.common.types import Feedback, ReceivedMessage, Reconstruction, RoundSettings
 
@@ -17,11 +19,12 @@ MAX_TEXT_BYTES = 200
 """Limit on the UTF-8 bytes of a text in a goal or in feedback, and of the name of a task."""
 MAX_LABELS = 16
 """Limit on the labels of a goal or of feedback."""
-_UINT32 = 1 << 32
 
 
 def check_text(text: str, field: str) -> None:
     """Raise InvalidInput, which names the field, unless the text is 1 to MAX_TEXT_BYTES bytes of UTF-8."""
+    if not isinstance(text, str):
+        raise InvalidInput(f"{field}: {reprlib.repr(text)} is not text")
     try:
         count = len(text.encode())
     except UnicodeEncodeError:
@@ -68,17 +71,18 @@ class ConsumerGoal:
         for name, words in (("task", self.task or None), ("text", self.text)):
             if words is not None:
                 check_text(words, f"goal.{name}")
-        check_labels(self.labels, "goal.labels")
-        if not all(0 <= label < _UINT32 for label in self.labels):
-            raise InvalidInput(f"goal.labels: {min(self.labels)} to {max(self.labels)} are not in 0 to {_UINT32 - 1}")
-        if not 0 <= self.target <= 1:
-            raise InvalidInput(f"goal.target: {self.target:g} is not in 0 to 1")
-        for name, given in (("labels", self.labels), ("target", self.target)):
+        if not isinstance(self.labels, Iterable):
+            raise InvalidInput(f"goal.labels: {reprlib.repr(self.labels)} is not a sequence of whole numbers")
+        labels = tuple(whole_number("goal.labels", label, 0, UINT32_MAX) for label in self.labels)
+        check_labels(labels, "goal.labels")
+        object.__setattr__(self, "labels", labels)  # frozen, and numpy's numbers become Python's
+        target = real_number("goal.target", self.target, 0, 1)
+        for name, given in (("labels", labels), ("target", target)):
             if given and not self.task:
                 raise InvalidInput(f"goal.{name}: needs a task, which is not given")
         for name, count in (("max_rounds", self.max_rounds), ("round_budget_bytes", self.round_budget_bytes)):
-            if count is not None and not 1 <= count < _UINT32:
-                raise InvalidInput(f"goal.{name}: {count} is not in 1 to {_UINT32 - 1}")
+            if count is not None:
+                whole_number(f"goal.{name}", count, 1, UINT32_MAX)
 
     def check_labels_among(self, label_names: Sequence[str]) -> None:
         """Raise InvalidInput if the task, whose labels have these names by index, lacks one of the goal's labels."""

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from gocom.common.csi import LinkReport
 from gocom.common.errors import InvalidInput
 from gocom.common.image_files import ImageArray
+from gocom.common.number_checks import UINT32_MAX, whole_number
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -78,11 +79,11 @@ class LinkSettings:
     Attributes:
         max_payload_bytes: largest payload of a packet, 32 to 65000 bytes.
         interleave: permute elements before they are cut into packets.
-        interleave_seed: seed of the permutation.
+        interleave_seed: seed of the permutation, 0 to 2**32 - 1.
         batch_packets: largest number of packets of a batch on the wire, 1 to 4096.
 
     Raises:
-        InvalidInput: a size is out of range.
+        InvalidInput: a size or the seed is not a whole number in its range.
     """
 
     max_payload_bytes: int = 105
@@ -91,12 +92,11 @@ class LinkSettings:
     batch_packets: int = 128
 
     def __post_init__(self) -> None:
-        if not MIN_PAYLOAD_BYTES <= self.max_payload_bytes <= MAX_PAYLOAD_BYTES:
-            raise InvalidInput(
-                f"link.max_payload_bytes: {self.max_payload_bytes} is not in {MIN_PAYLOAD_BYTES} to {MAX_PAYLOAD_BYTES}"
-            )
-        if not 1 <= self.batch_packets <= 4096:
-            raise InvalidInput(f"link.batch_packets: {self.batch_packets} is not in 1 to 4096")
+        whole_number("link.max_payload_bytes", self.max_payload_bytes, MIN_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES)
+        whole_number("link.interleave_seed", self.interleave_seed, 0, UINT32_MAX)
+        whole_number("link.batch_packets", self.batch_packets, 1, 4096)
+        if not isinstance(self.interleave, bool):
+            raise InvalidInput(f"link.interleave: {self.interleave!r} is neither True nor False")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from gocom.client import console
 from gocom.client.commands.send import Payload, report_skipped, report_unreadable
 from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit
 from gocom.client.open_client import Target, open_client
+from gocom.client.restored_channel import restored_channel
 from gocom.common.errors import InvalidInput, UnknownName
 from gocom.common.types import LinkSettings
 
@@ -141,12 +142,8 @@ def _services(target: Target, grid: Grid) -> Iterator[ServicesEngine]:
     from gocom.evaluation.sweep.engine import ServicesEngine  # noqa: PLC0415
 
     names = list(dict.fromkeys(method.codec for method in grid.methods))
-    with open_client(target, None, None, names) as client:
-        before = client.get_channel()
-        try:
-            yield ServicesEngine(client, grid.link)
-        finally:
-            client.set_channel(before)
+    with open_client(target, None, None, names) as client, restored_channel(client):
+        yield ServicesEngine(client, grid.link)
 
 
 def _paper(

@@ -47,7 +47,7 @@ class FeedbackClient:
     """
 
     def __init__(self, address: str, patience_s: float, try_s: float, security: SecuritySettings | None = None) -> None:
-        self._channel = open_channel(address, security=security)
+        self._channel = open_channel(address, security=security, name="feedback_address")
         self._stub: Any = feedback_pb2_grpc.FeedbackServiceStub(self._channel)
         self._patience_s, self._waits = patience_s, answer_waits(try_s, patience_s)
 

@@ -16,6 +16,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # What a shell starts in the background ignores SIGINT, and so would the programs that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# gRPC's own handlers may crash a fork while streams are open (grpcio 1.85); read when grpc is imported.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 # Transmitters of tests must not find, or leave, frames in the user's own outbox.
 os.environ["GOCOM_TRANSMITTER_OUTBOX"] = "off"
 

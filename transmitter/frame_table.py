@@ -160,6 +160,10 @@ class FrameTable:
         """Return whether the frame is still open."""
         return self._frames.get(frame.index) is frame
 
+    def open_frames(self) -> list[Frame]:
+        """Return all open frames that were accepted, of which none is on the link while it is down."""
+        return [frame for frame in self._frames.values() if frame.history]
+
     def frames_on_link(self) -> list[Frame]:
         """Return the frames of which any part was given to the link."""
         return [frame for frame in self._frames.values() if frame.on_link]

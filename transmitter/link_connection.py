@@ -34,6 +34,7 @@ class LinkConnection:
         patience_s: seconds for which opening is tried again, counted from when the link was lost.
         on_response: called with every acknowledgement and outcome.
         on_cut: called with the reason, once for each open stream that ended otherwise than by `finish` or `close`.
+        on_down: called with the reason each time that a stream could not be opened, if this will be tried again.
     """
 
     def __init__(
@@ -43,9 +44,10 @@ class LinkConnection:
         patience_s: float,
         on_response: Callable[[link_pb2.SendResponse], None],
         on_cut: Callable[[Exception], None],
+        on_down: Callable[[BaseException], None],
     ) -> None:
         self._stub, self._opening, self._patience_s = stub, opening, patience_s
-        self._on_response, self._on_cut = on_response, on_cut
+        self._on_response, self._on_cut, self._on_down = on_response, on_cut, on_down
         self._stream: LinkStream | None = None
         self._lost_at: float | None = None
 
@@ -62,7 +64,7 @@ class LinkConnection:
             stop=self._patience_is_over,
             # Jitter keeps sessions that lost the same link from opening it again all at once.
             wait=wait_random_exponential(multiplier=FIRST_PAUSE_S, min=FIRST_PAUSE_S / 2, max=LONGEST_PAUSE_S),
-            before_sleep=self._warn_once,
+            before_sleep=self._report,
             reraise=True,
         )
         stream: LinkStream = await retrying(self._open)
@@ -89,9 +91,13 @@ class LinkConnection:
         # it one after another.
         return self._lost_at is not None and time.monotonic() - self._lost_at >= self._patience_s
 
-    def _warn_once(self, state: RetryCallState) -> None:
-        if state.attempt_number == 1 and state.outcome is not None:
-            log.warning("link is down", reason=str(state.outcome.exception()))
+    def _report(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome is not None else None
+        if error is None:
+            return
+        if state.attempt_number == 1:
+            log.warning("link is down", reason=str(error))
+        self._on_down(error)
 
     @property
     def handshake_bytes(self) -> int:

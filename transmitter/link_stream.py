@@ -59,7 +59,7 @@ class LinkStream:
         except TimeoutError:
             raise NotReady("link: no answer to the opening of the session") from None
         except grpc.aio.AioRpcError as error:
-            raise error_from_rpc(error, self._status_seen) from error
+            raise self._error_of(error) from error
         if first is grpc.aio.EOF:
             raise NotReady("link: the session was not accepted")
         if first is None or first.WhichOneof("item") != "accepted":
@@ -78,13 +78,18 @@ class LinkStream:
         except asyncio.InvalidStateError as error:
             raise await self._status() from error
         except grpc.aio.AioRpcError as error:
-            raise error_from_rpc(error, self._status_seen) from error
+            raise self._error_of(error) from error
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
             # grpc raises CancelledError also if the call, not the task, was cancelled.
             raise NotReady("link: the call was cancelled") from None
+
+    def _error_of(self, error: grpc.aio.AioRpcError) -> GoComError:
+        """Return the exception of a status; the message of a NotReady begins with "link"."""
+        result = error_from_rpc(error, self._status_seen)
+        return NotReady(f"link: {result}") if type(result) is NotReady else result
 
     async def _status(self) -> GoComError:
         code, details = await self._call.code(), await self._call.details()
@@ -97,12 +102,15 @@ class LinkStream:
                 self._on_response(response)
             error = Mismatch(_NO_ANSWER) if response is None else NotReady("link: the receiver ended the session")
         except grpc.aio.AioRpcError as failure:
-            error = error_from_rpc(failure, self._status_seen)
+            error = self._error_of(failure)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
             error = NotReady("link: the call was cancelled")
+        except Exception as failure:  # in on_response; the session must not wait for answers that nobody reads any more
+            log.error("answer on the link not handled", exc_info=failure)
+            error = NotReady(f"link: an answer could not be handled ({type(failure).__name__})")
         if not self._finishing:
             self._on_failure(error)
 

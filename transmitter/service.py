@@ -62,6 +62,8 @@ class Transmitter(transmitter_pb2_grpc.TransmitterServiceServicer, feedback_pb2_
         """
         if not self.ready or self._drained.is_set():
             raise NotReady("transmitter: shutting down" if self._drained.is_set() else "transmitter: loading models")
+        # Sent at once, so that the client knows that it is heard before its first picture is there.
+        await context.send_initial_metadata(())
         first = await self._first(request_iterator)
         if first is None:
             return
@@ -155,7 +157,7 @@ async def serve(settings: TransmitterSettings) -> RunningServer:
         NotReady: the service cannot listen on its address, a model is missing, or the outbox cannot be opened.
         UnknownName: a codec in `warm_codecs` is unknown.
     """
-    channel = open_channel(settings.link_address, settings.max_message_bytes, settings)
+    channel = open_channel(settings.link_address, settings.max_message_bytes, settings, "link_address")
     encoders = CodecWorker(ENCODERS, settings.device, "encode")
     csi = ChannelStateSource(channel, settings)
     held = await asyncio.to_thread(held_knowledge)

@@ -84,13 +84,16 @@ class TransmitSession:
         )
         self._sending: Frame | None = None
         self._position: StreamPosition | None = None
+        self._told: set[int] = set()  # frames whose client knows that the link is down
         # The first frame that is encoded completes the opening; no stream is opened before.
         self._opening = link_pb2.SessionOpen(
             session_id=session_id, link=link_to_proto(link), knowledge=dependencies.knowledge, seed=seed,
             wire_version=WIRE_VERSION,
         )  # fmt: skip
         patience_s = dependencies.settings.link_patience_s
-        self._link = LinkConnection(dependencies.link_stub, self._opening, patience_s, self._on_response, self._on_cut)
+        self._link = LinkConnection(
+            dependencies.link_stub, self._opening, patience_s, self._on_response, self._on_cut, self._on_down
+        )
         self._answers = AnsweredFeedback()
         self._tasks = [asyncio.create_task(self._encode_all()), asyncio.create_task(self._send_all())]
 
@@ -212,10 +215,10 @@ class TransmitSession:
                 csi = await self._channel_state(frame, 0, await adapts_to_channel(encoders, request))
                 work = partial(encode_first, encoders, request, csi)
                 frame.session, encoded = await encoders.run(work)
+                self._settle_position(encoded.header)
             except Exception as error:
                 self.frames.fail_with(frame, error)
                 continue
-            self._settle_position(encoded.header)
             frame.headers, frame.last_round = [encoded.header], 0
             await self._send_queue.put((frame, frame.cuts, encoded))
 
@@ -237,6 +240,7 @@ class TransmitSession:
             frame, cuts, encoded = await self._send_queue.get()
             try:
                 link = await self._link.get_stream()
+                self._told.clear()
             except Exception as error:
                 self.frames.fail(frame, LINK, str(error))
                 continue
@@ -247,7 +251,7 @@ class TransmitSession:
             position = replace(self._position, last_frame=link.last_frame)
             try:
                 encoded = for_stream(encoded, position, repeated=first and frame.repeated)
-            except GoComError as error:
+            except Exception as error:
                 self.frames.fail_with(frame, error)
                 continue
             self._sending, frame.on_link = frame, True
@@ -279,6 +283,13 @@ class TransmitSession:
                 self._answers.forget(frame.index)
                 self.frames.retry(frame, str(error))
                 self._admission.requeue(frame)
+
+    def _on_down(self, error: BaseException) -> None:
+        """Tell the client once why each of its frames waits, which it may do for less time than this end."""
+        for frame in self.frames.open_frames():
+            if frame.index not in self._told:
+                self._told.add(frame.index)
+                self.frames.emit(frame, retried=transmitter_pb2.FrameRetried(reason=str(error)))
 
     def _on_response(self, response: link_pb2.SendResponse) -> None:
         item = response.WhichOneof("item")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +14,7 @@ from gocom.client import console
 from gocom.client.channel_script import ScriptPlayback, Step, read_script
 from gocom.client.client import Client
 from gocom.client.console import CHANNEL, command, emit
+from gocom.client.end_signals import end_signals_interrupt
 from gocom.common.channel_spec import format_spec, parse_spec
 from gocom.common.packet_trace_file import TraceWriter
 from gocom.v1 import channel_pb2
@@ -152,20 +152,25 @@ def play(
     address: console.ChannelAddress = CHANNEL,
     as_json: console.Json = False,
 ) -> None:
-    """Play a timed script of profiles. At its end, and on Ctrl-C, the profile from before is restored."""
+    """Play a timed script of profiles. The profile from before is restored, however the script ends: also by Ctrl-C."""
     steps = read_script(script)
 
     def say(number: int, step: Step) -> None:
         if not as_json:
             console.out.print(f"{number + 1}/{len(steps)}: {step.spec} for {step.seconds:g} s", markup=False)
 
-    with Client(channel=address, security=console.security()) as client:
+    with Client(channel=address, security=console.security()) as client, end_signals_interrupt():
         playback = ScriptPlayback(client, steps, say)
         try:
             playback.wait()
         finally:
-            with contextlib.suppress(Exception):
-                playback.stop()
+            try:
+                playback.stop()  # raises the same once more, or that the profile could not be restored
+            finally:
+                _report_steps(playback, as_json)
+
+
+def _report_steps(playback: ScriptPlayback, as_json: bool) -> None:
     for step, counts in playback.counts:
         counted = {"packets_in": counts.packets_in, "packets_out": counts.packets_out}
         if as_json:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,8 +21,9 @@ from gocom.client.commands.send import format_number, write_pictures
 from gocom.client.comparison_pictures import Tile, tile_wall
 from gocom.client.console import CHANNEL, FAILURE, RECEIVER, TRANSMITTER, command, emit
 from gocom.client.open_client import Target, open_client
+from gocom.client.restored_channel import restored_channel
 from gocom.client.results import Pixels, SendResult
-from gocom.common.errors import GoComError, InvalidInput
+from gocom.common.errors import InvalidInput
 from gocom.common.image_files import square_crop
 
 PHOTOS = ("astronaut", "coffee", "chelsea")
@@ -83,7 +83,7 @@ def demo(
     photos = {name: sample_photo(name) for name in photo or PHOTOS}
     _prepare_folder(out)
     target = Target(transmitter, receiver, channel_address, local=not running, device=device)
-    with open_client(target, None, None, CODECS) as client, _restoring_channel(client):
+    with open_client(target, None, None, CODECS) as client, restored_channel(client):
         cells = _run_all(client, photos, seed, as_json)
     _write(out, photos, cells)
     if not as_json:
@@ -108,17 +108,6 @@ def _prepare_folder(folder: Path) -> None:
         (folder / "table.json").unlink(missing_ok=True)  # of an earlier run, which a failure must not leave behind
     except OSError as error:
         raise InvalidInput(f"out: cannot write to {str(folder)!r}: {error.strerror or error}") from None
-
-
-@contextmanager
-def _restoring_channel(client: Client) -> Iterator[None]:
-    """Restore the channel's profile at the end of a `with` block. Raises GoComError if the channel is out of reach."""
-    before = client.get_channel()
-    try:
-        yield
-    finally:
-        with suppress(GoComError):  # the channel emulator may be the service that failed
-            client.set_channel(before)
 
 
 def sample_photo(name: str) -> Pixels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import inspect
 import os
@@ -28,6 +29,9 @@ _GC_THRESHOLDS = (20_000, 20, 20)
 app = typer.Typer(help="Run one service in this process.", no_args_is_help=True)
 
 FollowParent = Annotated[bool, typer.Option("--follow-parent", hidden=True, help="End when standard input does.")]
+ReadyFd = Annotated[
+    int | None, typer.Option("--ready-fd", hidden=True, help="File descriptor to write to once the service is ready.")
+]
 Settings = TypeVar("Settings", bound=ServiceSettings)
 Serve = Callable[[Settings], Awaitable[RunningServer]]
 """Function that starts a service with its settings, and returns the running server."""
@@ -43,13 +47,13 @@ def _add_command(name: str, settings: type[Settings], load: Callable[[], Serve[S
             docstring is the command's help.
     """
 
-    def run(follow_parent: FollowParent = False, **flags: Any) -> None:
+    def run(follow_parent: FollowParent = False, ready_fd: ReadyFd = None, **flags: Any) -> None:
         say_address = bool(flags.get("log_json"))
-        _run(settings(**take_flags(settings_flags(settings), flags)), load, follow_parent, say_address)
+        _run(settings(**take_flags(settings_flags(settings), flags)), load, follow_parent, ready_fd, say_address)
 
     run.__doc__ = load.__doc__
     signature = inspect.signature(run, eval_str=True)
-    signature = signature.replace(parameters=[signature.parameters["follow_parent"]])
+    signature = signature.replace(parameters=[signature.parameters[n] for n in ("follow_parent", "ready_fd")])
     run.__signature__ = add_flags(signature, settings_flags(settings))  # type: ignore[attr-defined]
     app.command(name)(command(run))
 
@@ -80,13 +84,20 @@ _add_command("channel", ChannelSettings, _channel)
 _add_command("receiver", ReceiverSettings, _receiver)
 
 
-def _run(settings: Settings, load: Callable[[], Serve[Settings]], follow_parent: bool, say_address: bool) -> None:
+def _run(
+    settings: Settings,
+    load: Callable[[], Serve[Settings]],
+    follow_parent: bool,
+    ready_fd: int | None,
+    say_address: bool,
+) -> None:
     """Run a service until SIGTERM or Ctrl-C.
 
     Args:
         settings: settings of the service.
         load: see `_add_command`.
         follow_parent: whether to stop when standard input ends.
+        ready_fd: file descriptor of a pipe to write to once the service is running; None: there is none.
         say_address: whether to print the address on stdout as JSON once the service is running.
 
     Raises:
@@ -99,11 +110,17 @@ def _run(settings: Settings, load: Callable[[], Serve[Settings]], follow_parent:
     # OpenMP reads this variable when torch loads it. By default its threads spin while they wait, so that two services
     # on the same cores slow each other down (measured on two busy cores: 5 s a picture instead of 0.5 s).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    asyncio.run(_serve_until_signal(settings, load(), say_address))
+    asyncio.run(_serve_until_signal(settings, load(), ready_fd, say_address))
 
 
-async def _serve_until_signal(settings: Settings, serve: Serve[Settings], say_address: bool) -> None:
+async def _serve_until_signal(
+    settings: Settings, serve: Serve[Settings], ready_fd: int | None, say_address: bool
+) -> None:
     running = await serve(settings)
+    if ready_fd is not None:
+        with contextlib.suppress(BrokenPipeError):  # the parent has ended, and so will this process
+            os.write(ready_fd, b"1")
+        os.close(ready_fd)
     # Objects made at start-up are never freed, so the collector need not visit them. Packets are many small objects
     # without reference cycles; with the default thresholds the collector would run hundreds of times a second.
     gc.freeze()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ import typer
 
 from gocom.client import console
 from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, spinner
+from gocom.client.end_signals import end_signals_interrupt
 from gocom.client.local_stack import LocalStack
 
 
@@ -36,21 +36,18 @@ def up(
         channel or "clean", seed, device, warm or ("lami_go",), log_folder=logs, ports=ports,
         reverse_spec=reverse_channel,
     )  # fmt: skip
-    numbers = (signal.SIGTERM, signal.SIGINT)  # SIGINT too: a shell starts background jobs with it ignored
-    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
-    try:
-        with spinner("starting (the first import of torch may take a minute)") as update:
-            stack.start(lambda name: update(f"{name} is ready"))
-        _announce(stack, free_ports, as_json)
-        while True:
-            time.sleep(0.5)
-            stack.check()
-    except KeyboardInterrupt:
-        return
-    finally:
-        stack.stop()
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+    with end_signals_interrupt():
+        try:
+            with spinner("starting (the first import of torch may take a minute)") as update:
+                stack.start(lambda name: update(f"{name} is ready"))
+            _announce(stack, free_ports, as_json)
+            while True:
+                time.sleep(0.5)
+                stack.check()
+        except KeyboardInterrupt:
+            return
+        finally:
+            stack.stop()
 
 
 def _announce(stack: LocalStack, free_ports: bool, as_json: bool) -> None:

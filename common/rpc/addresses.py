@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import reprlib
+from typing import Any
+
+from gocom.common.errors import InvalidInput
 
 
 def bare_host(host: str) -> str:
@@ -21,6 +25,13 @@ def host_of(address: str) -> str:
     if address.startswith("["):
         return address[1:].partition("]")[0]
     return address.rpartition(":")[0] if address.count(":") == 1 else address
+
+
+def check_address(name: str, address: Any) -> None:
+    """Raise InvalidInput, which names the field, unless the address is host:port."""
+    host, _, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
+    if not host or not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+        raise InvalidInput(f"{name}: {reprlib.repr(address)} is not host:port, such as 127.0.0.1:50051")
 
 
 def is_loopback(host: str) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import grpc
 
+from gocom.common.rpc.addresses import check_address
 from gocom.common.rpc.bearer_token import add_token
 from gocom.common.rpc.credentials import channel_credentials, peer_token
+from gocom.common.rpc.own_process import note_use
 from gocom.common.settings import SecuritySettings
 
 MAX_MESSAGE_BYTES = 16 << 20
@@ -25,18 +27,23 @@ CONNECT_MS = 2_000
 
 
 def open_channel(
-    address: str, max_message_bytes: int = MAX_MESSAGE_BYTES, security: SecuritySettings | None = None
-) -> grpc.aio.Channel:
+    address: str, max_message_bytes: int = MAX_MESSAGE_BYTES, security: SecuritySettings | None = None,
+    name: str = "address",
+) -> grpc.aio.Channel:  # fmt: skip
     """Return a channel to a service. It connects on first use, and the caller closes it.
 
     Args:
         address: host:port of the service.
         max_message_bytes: largest message in either direction.
         security: security settings of this end; None: plain text without a token.
+        name: name of the setting that has the address, for messages.
 
     Raises:
-        InvalidInput: the security settings are invalid; the message names the setting.
+        InvalidInput: the address or the security settings are invalid, where the message names the setting; or this is
+            a fork of a process that had used gRPC.
     """
+    note_use()
+    check_address(name, address)
     options = [
         ("grpc.max_send_message_length", max_message_bytes),
         ("grpc.max_receive_message_length", max_message_bytes),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from errno import EADDRINUSE
 
 import grpc
 from grpc_health.v1 import health as health_module
@@ -173,12 +175,29 @@ async def start_server(
 def _listen(server: grpc.aio.Server, settings: ServiceSettings) -> int:
     """Bind the port of the server and return its number. Raise NotReady if that fails."""
     address, credentials = join_address(settings.host, settings.port), server_credentials(settings)
+    _check_free(settings.host, settings.port, address)
     try:
         if credentials is None:
             return server.add_insecure_port(address)
         return server.add_secure_port(address, credentials)
     except RuntimeError as error:
         raise NotReady(f"cannot listen on {address}: {error}") from error
+
+
+def _check_free(host: str, port: int, address: str) -> None:
+    """Raise NotReady if a port is in use. gRPC would say it less clearly, or listen on other addresses of the host."""
+    try:
+        found = socket.getaddrinfo(bare_host(host), port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise NotReady(f"cannot listen on {address}: {error.strerror or error}") from None
+    for family, _, _, _, where in found if port else ():
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(where)
+            except OSError as error:
+                if error.errno == EADDRINUSE:
+                    raise NotReady(f"cannot listen on {address}: the port is in use by another program") from None
 
 
 def _serve_metrics(settings: ServiceSettings) -> MetricsServer | None:
@@ -196,11 +215,12 @@ def _serve_metrics(settings: ServiceSettings) -> MetricsServer | None:
 
 
 async def run_until_signal(running: RunningServer) -> None:
-    """Wait for SIGTERM or SIGINT, or until the server has stopped; then drain it."""
+    """Wait for SIGTERM, SIGINT or SIGHUP, or until the server has stopped; then drain it. nohup keeps SIGHUP away."""
     loop = asyncio.get_running_loop()
     signalled = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signalled.set)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, signalled.set)
     waits = [asyncio.create_task(signalled.wait()), asyncio.create_task(running.wait())]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     log.info("draining", address=running.address)

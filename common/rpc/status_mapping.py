@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any, NoReturn
+from urllib.parse import unquote
 
 import grpc
 
@@ -76,6 +77,12 @@ def error_from_rpc(error: grpc.aio.AioRpcError, watched: CallStatus | None = Non
     return result
 
 
+def is_unknown_method(error: grpc.aio.AioRpcError) -> bool:
+    """Return whether a server said that it has no such method. What a handler of ours raises carries its name."""
+    code, _, trailing = status_parts(error)
+    return code == grpc.StatusCode.UNIMPLEMENTED and _KIND_KEY not in dict(trailing)
+
+
 def explain_connection_error(details: str) -> str:
     """Return gRPC's text on a failed connection in clearer words, which name the settings if TLS may be the reason.
 
@@ -84,7 +91,8 @@ def explain_connection_error(details: str) -> str:
     failed = _NO_CONNECTION.search(details)
     if failed is None:
         return details
-    peer, why = failed["peer"].rstrip(":"), failed["why"]
+    peer, why = unquote(failed["peer"].rstrip(":")), failed["why"]
+    peer = peer.removeprefix("ipv4:").removeprefix("ipv6:")
     if "Hostname Verification Check failed" in why:
         return (
             f"TLS with {peer}: its certificate is for other host names; subjectAltName must have the one in the address"

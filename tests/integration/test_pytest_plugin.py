@@ -21,6 +21,45 @@ def test_the_example_of_the_docs_runs(tmp_path):
     assert "4 passed" in done.stdout
 
 
+BREAKING = """
+import signal
+import pytest
+
+@pytest.mark.parametrize("how", ["kill", "pause", "died"])
+def test_a_channel_that_is_broken(gocom_stack, channel, how):
+    channel.play([(60, "outage")])
+    if how == "died":
+        gocom_stack.signal("channel", signal.SIGKILL)
+    else:
+        getattr(gocom_stack, how)("channel")
+
+def test_all_are_back_and_the_channel_is_clean(gocom_stack):
+    gocom_stack.check()
+    with gocom_stack.client() as client:
+        assert not client.get_channel().impairments
+        client.set_channel("outage")
+
+def test_what_was_set_without_the_fixture_is_gone(gocom_stack):
+    with gocom_stack.client() as client:
+        assert not client.get_channel().impairments
+"""
+
+
+def test_what_a_test_broke_is_brought_back(tmp_path):
+    (tmp_path / "test_breaking.py").write_text(BREAKING)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_breaking.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "5 passed" in done.stdout
+
+
+def test_a_seed_that_is_none_is_named(tmp_path):
+    (tmp_path / "test_it.py").write_text("def test_it(gocom_stack): pass")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "gocom_seed=many", "test_it.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and "gocom_seed: 'many' is not a whole number" in done.stdout
+
+
 def test_the_fixtures_come_with_the_package(tmp_path):
     command = [sys.executable, "-m", "pytest", "--fixtures", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)

@@ -90,7 +90,7 @@ def test_doctor_says_what_is_there():
         (["--text", "a car", "--label", "3"], "goal.labels: needs a task"),
         (["--text", "é" * 101], "goal.text: 202 bytes of UTF-8 are not in 1 to 200"),
         (["--label-name", "tabby"], "label-name: needs --task"),
-        (["--task", "classify", "--label", "-1"], "goal.labels: -1 to -1 are not in 0 to 4294967295"),
+        (["--task", "classify", "--label", "-1"], "goal.labels: -1 is not in 0 to 4294967295"),
     ],
 )
 @pytest.mark.parametrize("local", [[], ["--local"]])

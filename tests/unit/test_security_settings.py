@@ -263,7 +263,7 @@ def test_a_client_with_wrong_settings_leaves_no_thread(tmp_path):
 
 def test_a_local_stack_is_not_meant_by_settings_for_a_network(monkeypatch, tmp_path):
     seen = {}
-    monkeypatch.setattr(gocom.client.local_stack.subprocess, "Popen", lambda *_, env, **__: seen.update(env))
+    monkeypatch.setattr(gocom.client.local_stack, "ServiceProcess", lambda words, log, env: seen.update(env))
     for name in ("TLS_CERT", "TLS_KEY", "TLS_CA", "TLS_CLIENT_CA", "TOKEN_FILE", "INSECURE"):
         monkeypatch.setenv(f"GOCOM_RECEIVER_{name}", "x")
     monkeypatch.setenv("GOCOM_RECEIVER_KEEP_FRAMES", "7")

@@ -271,7 +271,7 @@ class TransmitResponse(_message.Message):
 
     @_builtins.property
     def retried(self) -> Global___FrameRetried:
-        """The link was cut: the frame is sent again from its first round."""
+        """The link was cut or is down: the frame is sent, or sent again, from its first round."""
 
     def __init__(
         self,
@@ -331,13 +331,15 @@ Global___FrameAccepted: _TypeAlias = FrameAccepted  # noqa: Y015
 
 @_typing.final
 class FrameRetried(_message.Message):
-    """The link was cut while the frame was on it. All of it is sent again from the first round; earlier rounds are void."""
+    """The link was cut while the frame was on it, or could not be opened while the frame waited for it; that is tried again.
+    All of the frame is sent from the first round on; earlier rounds are void.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REASON_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """What cut the link."""
+    """What cut the link, or keeps it from being opened."""
     def __init__(
         self,
         *,
