@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +14,9 @@ from gocom.client.sent_frame import SentFrame
 from gocom.common.rpc.call_status import CallStatus
 from gocom.common.rpc.client_channels import STREAM_DEADLINE_S
 from gocom.v1 import transmitter_pb2
+
+_TOO_LARGE = re.compile(r"larger than max \(\d+ vs\. (\d+)\)")
+"""What gRPC says of a message that exceeds a limit; the limit is the second number."""
 
 Request = transmitter_pb2.TransmitRequest
 MakeRequest = Callable[[SentFrame, transmitter_pb2.Resumption.ValueType], Request]
@@ -88,13 +92,35 @@ class TransmitStream:
                 writer.result()
             await reader
         except grpc.aio.AioRpcError as error:
-            return _true_status(error, status)
+            return self._unless_too_large(_true_status(error, status))
         finally:
             for task in tasks:
                 task.cancel()
             call.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._resuming = True
+        return None
+
+    def _unless_too_large(self, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError | None:
+        """Return the error, or None if the transmitter has only refused a request that is larger than it accepts.
+
+        Frames with such a request fail; the others can be handed over on another stream.
+        """
+        limit = _TOO_LARGE.search(error.details() or "")
+        if error.code() != grpc.StatusCode.RESOURCE_EXHAUSTED or limit is None:
+            return error
+        named = False
+        for frame in list(self._frames.values()):
+            size = self._make_request(frame, transmitter_pb2.RESUMPTION_UNSPECIFIED).ByteSize()
+            if frame.handed_over and size > int(limit[1]):
+                reason = f"image: the request has {size} bytes; the transmitter accepts {limit[1]} (max_message_bytes)"
+                failed = transmitter_pb2.FrameFailed(kind=transmitter_pb2.FAILURE_KIND_INVALID, reason=reason)
+                self._on_event(transmitter_pb2.TransmitResponse(frame_index=frame.index, failed=failed))
+                named = True
+        if not named:
+            return error
+        self._reconnect.mark_reached()
+        self._reconnect.mark_progress()
         return None
 
     async def _read_all(self, call: Any) -> None:

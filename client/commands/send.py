@@ -27,13 +27,15 @@ from gocom.client.picture_input import Size, load_picture
 from gocom.client.results import SendResult, describe_task
 from gocom.client.send_options import send_options
 from gocom.common.errors import InvalidInput
-from gocom.common.image_files import list_images
+from gocom.common.image_files import list_images, list_skipped
 from gocom.common.types import FeedbackPolicy, LinkSettings, PowerAllocation
 
 GOAL_ROUNDS = 3
 """Largest number of transmissions of a picture that is sent for a goal, where --rounds is not given."""
 PROTECT_SHARE = 0.25
 """Share of the budget that --protect leaves for repair packets."""
+NAMED_SKIPPED = 5
+"""Largest number of skipped files that are named."""
 SizeText = Annotated[
     str,
     typer.Option(
@@ -161,7 +163,10 @@ def send(
 ) -> None:
     """Send pictures, and show what the receiver made of them.
 
-    Exit status: 0 all were sent, whatever the channel did to them; 1 a service failed; 2 wrong input.
+    A picture that cannot be read counts as failed, and the others are sent; a single file is refused.
+
+    Exit status: 0 all were sent, whatever the channel did to them; 1 a service failed or a picture could not be read;
+    2 wrong input.
     """
     _, options = parse_options(codec, option)
     paths, resize = list_images(images), parse_size(size)
@@ -177,8 +182,9 @@ def send(
         "link": LinkSettings(max_payload_bytes=payload_bytes, interleave=settings.interleave),
     }  # fmt: skip
     send_options(codec, **arguments)  # raises for invalid arguments, before a channel is changed
-    for path in paths:
-        _report_resizing(path, load_picture(path, resize).pixels.shape, as_json)
+    if paths == images[:1]:
+        load_picture(paths[0], resize)  # raises for a single file that cannot be read, before a channel is changed
+    report_skipped(images)
     services = Target(transmitter, receiver, channel_address, local, device)
     report_noise_setup(settings, as_json)
 
@@ -201,6 +207,7 @@ def send(
                 console.err.print(f"{recording.rounds} rounds recorded in {record}", markup=False)
     if not as_json:
         _print_results(results, out)
+    report_unreadable(sum(result.original is None for _, result in results), len(results))
     if any(result.failure not in ("", "undecodable") for _, result in results):
         raise typer.Exit(FAILURE)
 
@@ -212,7 +219,8 @@ def _collect(
     results = []
     for result in _with_progress(stream, len(names), as_json):
         name = names[result.frame_index]
-        if out is not None:
+        _report_resizing(name, result, as_json)
+        if out is not None and result.original is not None:
             write_pictures(out, f"{name}.{codec}", result)
         if as_json:
             emit(result.as_record())
@@ -245,17 +253,34 @@ def _print_results(results: Sequence[tuple[str, SendResult]], out: Path | None) 
         if result.task_result is not None:
             console.out.print(f"{name}: {describe_task(result.task_result)}", markup=False, soft_wrap=True)
         if result.reason:
-            console.out.print(f"{name}: {result.reason}", markup=False)
+            console.out.print(f"{name}: {result.reason}", markup=False, soft_wrap=True)
     if out is not None:
         console.out.print(f"pictures in {out}", markup=False)
 
 
-def _report_resizing(path: Path, shape: tuple[int, ...], quiet: bool) -> None:
-    """Print on stderr that a picture is sent with another size than its file has."""
-    with Image.open(path) as picture:
-        width, height = picture.size
-    if not quiet and sorted(shape[:2]) != sorted((width, height)):
-        console.err.print(f"{path.name}: {width}x{height} is sent as {shape[1]}x{shape[0]}", markup=False)
+def _report_resizing(name: str, result: SendResult, quiet: bool) -> None:
+    """Print on stderr that a picture was sent with another size than it was given."""
+    width, height = result.given_px
+    if not quiet and (width, height) != (result.width_px, result.height_px):
+        words = f"{name}: {width}x{height} was sent as {result.width_px}x{result.height_px}"
+        console.err.print(words, markup=False, soft_wrap=True)
+
+
+def report_skipped(images: Sequence[Path]) -> None:
+    """Print on stderr, in one line, which files of the given folders are not taken for pictures."""
+    skipped = list_skipped(images)
+    if not skipped:
+        return
+    names = [f"{path.name}/" if path.is_dir() else path.name for path in skipped[:NAMED_SKIPPED]]
+    more = f" and {len(skipped) - len(names)} more" if len(skipped) > len(names) else ""
+    words = f"{len(skipped)} {'file' if len(skipped) == 1 else 'files'} skipped: {', '.join(names)}{more}"
+    console.err.print(words, markup=False, soft_wrap=True)
+
+
+def report_unreadable(count: int, pictures: int) -> None:
+    """Print on stderr how many of the pictures could not be read, if any."""
+    if count:
+        console.err.print(f"{count} of {pictures} pictures could not be read", markup=False)
 
 
 def parse_size(text: str) -> Size:
@@ -309,7 +334,7 @@ def _table(results: Sequence[tuple[str, SendResult]]) -> Table:
         table.add_column(head, justify="right")
     table.add_column("outcome")
     for name, r in results:
-        outcome = r.outcome if r.outcome == "reconstructed" else f"[red]{r.outcome}[/]"
+        outcome = r.outcome if r.outcome == "reconstructed" else f"[red]{r.failure or r.outcome}[/]"
         table.add_row(
             escape(name), str(r.bytes_total), f"{r.bpp:.4f}", f"{r.packets_received}/{r.packets_sent}",
             format_number(r.psnr_db, 2), format_number(r.ms_ssim, 4),

@@ -25,10 +25,13 @@ from gocom.client.commands.send import (
     format_number,
     parse_size,
     report_noise_setup,
+    report_skipped,
+    report_unreadable,
 )
-from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, parse_options
+from gocom.client.console import CHANNEL, FAILURE, RECEIVER, TRANSMITTER, command, emit, parse_options
 from gocom.client.noise_setups import combine_flags
 from gocom.client.open_client import Target, open_client
+from gocom.client.picture_input import check_size, load_picture
 from gocom.client.results import SendResult
 from gocom.common.image_files import list_images
 from gocom.common.types import LinkSettings
@@ -62,27 +65,39 @@ def stream(
     channel_address: console.ChannelAddress = CHANNEL,
     as_json: console.Json = False,
 ) -> None:
-    """Send pictures over and over, and show rate, loss and bpp. `gocom channel set` changes the channel meanwhile."""
+    """Send pictures over and over, and show rate, loss and bpp. `gocom channel set` changes the channel meanwhile.
+
+    Exit status: 1 if a service failed, or a picture could not be read; the others are sent.
+    """
     _, options = parse_options(codec, option)
     paths, resize = list_images([folder]), parse_size(size)
+    check_size(resize)
+    if paths == [folder]:
+        load_picture(folder, resize)  # raises for a single file that cannot be read, before a channel is changed
+    report_skipped([folder])
     settings = combine_flags(codec, options, channel, None, noise_setup, noise_level, bursty)
     link = LinkSettings(max_payload_bytes=payload_bytes, interleave=settings.interleave)
     target = Target(transmitter, receiver, channel_address, local, device)
     report_noise_setup(settings, as_json)
     with open_client(target, settings.channel, seed, (codec,), reverse_channel) as client:
         source = _paced(paths, loops, rate)
-        results = client.send(
+        sent = client.send(
             source, codec, options=settings.options, seed=seed or 0, max_rounds=max_rounds, link=link, size=resize
         )
+        unreadable: set[int] = set()
+        results = _noting_unreadable(sent, len(paths), unreadable)
         if as_json:
             for result in results:
                 emit(result.as_record())
-            return
-        meter = Meter()
-        with Live(meter.table(), console=console.out, refresh_per_second=4) as live:
-            for result in results:
-                meter.add(result)
-                live.update(meter.table())
+        else:
+            meter = Meter()
+            with Live(meter.table(), console=console.out, refresh_per_second=4) as live:
+                for result in results:
+                    meter.add(result)
+                    live.update(meter.table())
+    report_unreadable(len(unreadable), len(paths))
+    if unreadable:
+        raise typer.Exit(FAILURE)
 
 
 def _paced(paths: Sequence[Path], loops: int, rate: float | None) -> Iterator[Path]:
@@ -93,6 +108,26 @@ def _paced(paths: Sequence[Path], loops: int, rate: float | None) -> Iterator[Pa
             time.sleep(max(0.0, due - time.monotonic()))
             due = max(due + 1 / rate, time.monotonic()) if rate else due
             yield path
+
+
+def _noting_unreadable(results: Iterator[SendResult], pictures: int, unreadable: set[int]) -> Iterator[SendResult]:
+    """Yield the results of passes over the pictures; end after a pass in which none of them could be read.
+
+    The positions of those that could not be read are put into `unreadable`. Each is told on stderr when it is new.
+    """
+    readable = 0
+    for result in results:
+        position = result.frame_index % pictures
+        if result.original is not None:
+            readable += 1
+        elif position not in unreadable:
+            unreadable.add(position)
+            console.err.print(result.reason, markup=False, soft_wrap=True)
+        yield result
+        if position == pictures - 1:
+            if not readable:
+                return
+            readable = 0
 
 
 class Meter:
@@ -124,7 +159,8 @@ class Meter:
         table.add_row("frames/s", f"{len(frames) / max(window, 1e-6):.2f}", f"{self._frames / elapsed:.2f}")
         table.add_row("kbit/s", f"{kilobits / max(window, 1e-6):.1f}", f"{self._bytes * 8 / 1000 / elapsed:.1f}")
         table.add_row("packets lost", f"{lost / sent:.1%}" if sent else "-", "")
-        table.add_row("bpp", format_number(sum(r.bpp for r in frames) / len(frames) if frames else None, 4), "")
+        bpp = [r.bpp for r in frames if r.original is not None]
+        table.add_row("bpp", format_number(sum(bpp) / len(bpp) if bpp else None, 4), "")
         table.add_row("PSNR dB", format_number(sum(psnr) / len(psnr) if psnr else None, 2), "")
         table.add_row("no picture", str(sum(r.outcome == "failed" for r in frames)), str(self._failed))
         if frames:
