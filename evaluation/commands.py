@@ -18,7 +18,7 @@ import typer
 
 from gocom.client import console
 from gocom.client.commands.send import Payload
-from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit
+from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, note, say
 from gocom.client.open_client import Target, open_client
 from gocom.common.errors import InvalidInput, UnknownName
 from gocom.common.types import LinkSettings
@@ -110,7 +110,7 @@ def evaluate(
     if as_json:
         emit({"page": str(page), "results": str(out / "results.csv"), "cases": grid.cases})
     else:
-        console.out.print(f"{grid.cases} cases: {out / 'results.csv'}, {page}", markup=False)
+        say(f"{grid.cases} cases: {out / 'results.csv'}, {page}")
 
 
 def _belong_together(context: typer.Context, paper: str | None) -> None:
@@ -147,11 +147,11 @@ def _paper(
     given = {source: path for source, path in sources.items() if path is not None}
     if useless := [source for source in given if source not in paper.study.sets]:
         raise InvalidInput(f"{useless[0]}: {name} has no use for it; it takes {', '.join(paper.study.sets)}")
-    page = paper.run(given, out, limit, device, lambda text: None if as_json else console.err.print(text, markup=False))
+    page = paper.run(given, out, limit, device, lambda text: None if as_json else note(text))
     if as_json:
         emit({"page": str(page)})
     else:
-        console.out.print(str(page), markup=False)
+        say(str(page))
 
 
 def _paper_of(name: str) -> Paper:
@@ -176,10 +176,10 @@ def certify(
     """Hold every fault to its closed form, and show that an error of 2 % would be seen; write a page with plots."""
     from gocom.evaluation.channel.page import run  # noqa: PLC0415
 
-    report = run(specs or [], out, lambda text: None if as_json else console.out.print(text, markup=False), seed)
+    report = run(specs or [], out, lambda text: None if as_json else say(text), seed)
     if as_json:
         emit(dataclasses.asdict(report))
     else:
-        console.out.print(f"{'All pass' if report.passed else 'Some FAIL'}: {out / 'index.html'}", markup=False)
+        say(f"{'All pass' if report.passed else 'Some FAIL'}: {out / 'index.html'}")
     if not report.passed:
         raise typer.Exit(console.FAILURE)

@@ -1,0 +1,69 @@
+"""Signals that end a command: SIGTERM and SIGHUP unwind it as Ctrl-C does, so that nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+UNWIND_S = 10.0
+"""Seconds after a signal in which further ones are ignored: an impatient second Ctrl-C must not stop the clean-up."""
+_NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class EndSignal(KeyboardInterrupt):
+    """A signal that ends the command. It is a KeyboardInterrupt, so that it goes wherever Ctrl-C does.
+
+    Attributes:
+        status: exit status of the command, 128 plus the number of the signal: 130 for Ctrl-C.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.status = _status(number)
+
+
+def _status(number: int) -> int:
+    return 128 + number
+
+
+def leave_on_interrupt() -> None:
+    """From here on Ctrl-C ends the process at once and without a word, unless the parent had it ignored.
+
+    This is for the time before and after a command, when there is nothing to clean up and Python would print the line
+    of an import, or of the end of a thread, that was interrupted.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda number, _: os._exit(_status(number)))
+
+
+@contextmanager
+def raising_end_signals() -> Iterator[None]:
+    """Raise EndSignal in a `with` block on SIGINT, SIGTERM and SIGHUP, except on those that the parent had ignored.
+
+    Outside of the main thread, where Python allows no handlers, the block runs without them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    last = -UNWIND_S
+
+    def handle(number: int, _: FrameType | None) -> None:
+        nonlocal last
+        if time.monotonic() - last >= UNWIND_S:
+            last = time.monotonic()
+            raise EndSignal(number)
+
+    before = {number: signal.getsignal(number) for number in _NUMBERS}
+    taken = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    for number in taken:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in taken.items():
+            signal.signal(number, handler)
