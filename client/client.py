@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ import numpy as np
 from gocom.client.channel_control import ChannelControl
 from gocom.client.channel_recording import Recording
 from gocom.client.goal_control import GoalControl
-from gocom.client.picture_input import Source
+from gocom.client.picture_input import Source, check_sources
 from gocom.client.results import SendResult
 from gocom.client.send_options import send_options
 from gocom.client.transfer import Transfer
@@ -80,6 +80,8 @@ class AsyncClient(ChannelControl):
         settings = send_options(codec, **arguments)
         if isinstance(images, str | bytes | Path | np.ndarray):
             images = [images]
+        if isinstance(images, Sequence):
+            check_sources(images)
         iterator = aiter(images) if isinstance(images, AsyncIterable) else iter(images)
         return Transfer(self._transmitter, self._receiver, iterator, settings, self._addresses)
 
@@ -90,7 +92,8 @@ class AsyncClient(ChannelControl):
 
         Args:
             images: one picture or many: paths, file bytes, or uint8 arrays [H, W, 3]. The bytes of a file are sent
-                unchanged unless `size` asks for other pixels.
+                unchanged unless `size` asks for other pixels, or they are more than the pixels need. A picture that
+                cannot be read has a result too, whose failure is "invalid"; the others are sent.
             codec: name of a codec; `gocom codecs` lists them.
             options: codec options by name.
             seed: seed of the receiver's samplers; the same seed gives the same picture.
@@ -119,8 +122,8 @@ class AsyncClient(ChannelControl):
             on_preview: called with the pictures between two steps of the sampler, or between two rounds.
 
         Raises:
-            InvalidInput, UnknownName: the codec, an option or a range is invalid. For a picture that cannot be read:
-                raised after the results of the pictures before it.
+            InvalidInput, UnknownName: the codec, an option or a range is invalid, or a list of pictures has something
+                that is none, such as None. Raised before anything is sent.
             GoComError: a service is out of reach or refused the session.
         """
         transfer = self.open_transfer(images, codec, **arguments)

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gocom.client.console import say, show
-from gocom.client.results import FailureKind, Outcome, ProtectedSegment, SendResult, describe_task
+from gocom.client.results import FailureKind, ProtectedSegment, SendResult, describe_task
 from gocom.client.standard_streams import printable
 
 HEADS = ("bytes", "bpp", "packets", "PSNR dB", "MS-SSIM", "s")
@@ -25,13 +25,14 @@ class Row:
     Attributes:
         name: name of the picture, as it is shown.
         cells: one text for each of HEADS.
-        outcome, failure, protection: those of the result.
+        outcome: "reconstructed", else the kind of failure.
+        failure, protection: those of the result.
         remarks: lines about the power of packets, the goal's task, and why there is no picture.
     """
 
     name: str
     cells: tuple[str, ...]
-    outcome: Outcome
+    outcome: str
     failure: FailureKind
     protection: tuple[ProtectedSegment, ...]
     remarks: tuple[str, ...]
@@ -50,7 +51,8 @@ def make_row(name: str, result: SendResult) -> Row:
         str(result.bytes_total), f"{result.bpp:.4f}", f"{result.packets_received}/{result.packets_sent}",
         format_number(result.psnr_db, 2), format_number(result.ms_ssim, 4), f"{result.seconds['total']:.2f}",
     )  # fmt: skip
-    return Row(printable(name), cells, result.outcome, result.failure, result.protection, tuple(remarks))
+    outcome = result.failure or result.outcome
+    return Row(printable(name), cells, outcome, result.failure, result.protection, tuple(remarks))
 
 
 def print_rows(rows: Sequence[Row], pictures: int) -> None:
@@ -72,13 +74,13 @@ def print_rows(rows: Sequence[Row], pictures: int) -> None:
 
 
 def summarize(rows: Sequence[Row], pictures: int) -> str:
-    """Return the counts of outcomes in one line, such as "2 of 9 pictures: 1 reconstructed, 1 failed"."""
+    """Return the counts of outcomes in one line, such as "2 of 9 pictures: 1 reconstructed, 1 invalid"."""
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in Counter(row.outcome for row in rows).items())
     counted = f"{pictures} pictures" if len(rows) == pictures else f"{len(rows)} of {pictures} pictures"
     return f"{counted}: {outcomes}" if outcomes else counted
 
 
-def outcome_text(outcome: Outcome) -> Text:
+def outcome_text(outcome: str) -> Text:
     """Return the word for an outcome, in red if it is not the good one."""
     return Text(outcome, style="" if outcome == "reconstructed" else "red")
 

@@ -62,7 +62,7 @@ class SendResult:
         frame_id: session and frame index, unique among all sends.
         frame_index: position in the session; it keys the channel's randomness.
         codec: name of the codec.
-        width_px, height_px: size of the picture that was sent.
+        width_px, height_px: size of the picture that was sent; 0 if it could not be read.
         bytes_total: every byte of all rounds: headers, packets, repair, end marks, feedback. Sum of bytes_by_segment.
         bytes_by_segment: bytes by segment name, plus "header" (frame headers and end marks) and, where the receiver
             asked for more, "feedback" (feedback messages and their answers).
@@ -83,9 +83,10 @@ class SendResult:
             result).
         outcome: "reconstructed" or "failed".
         reason: why it failed; empty if it did not.
-        failure: the kind of failure, empty without one. "undecodable" is caused by the channel, the other kinds by the
-            request or a service.
-        original: uint8 [H, W, 3], the pixels that were sent.
+        failure: the kind of failure, empty without one. "undecodable" is caused by the channel, "invalid" by the
+            picture or the request, the other kinds by a service.
+        original: uint8 [H, W, 3], the pixels that were sent, sRGB; None: the picture could not be read, nothing was
+            sent.
         image: uint8 [H, W, 3], the receiver's picture; None if there is none.
         provenance: uint8 [H, W], a gocom.common.types.Provenance for each pixel of `image`; None without one.
         caption: text that arrived; None if the codec sends none.
@@ -94,6 +95,7 @@ class SendResult:
         power: least and greatest power of a packet, where the mean of each round is 1; None: all packets had power 1.
         task_result: result of the goal's task on `image`; None: there is no picture, or the goal has no task.
         goal_revision: revision of the session's goal under which the picture was made; 0: the session never had one.
+        given_px: (width, height) of the picture as it was given, before `size` changed it; 0 if it could not be read.
     """
 
     frame_id: str
@@ -116,7 +118,7 @@ class SendResult:
     outcome: Outcome
     reason: str
     failure: FailureKind
-    original: Pixels
+    original: Pixels | None
     image: Pixels | None = None
     provenance: Pixels | None = None
     caption: str | None = None
@@ -125,6 +127,7 @@ class SendResult:
     power: tuple[float, float] | None = None
     task_result: TaskResult | None = None
     goal_revision: int = 0
+    given_px: tuple[int, int] = (0, 0)
 
     @property
     def session_id(self) -> str:
@@ -155,7 +158,7 @@ class SendResult:
             for rated in (task, *task["labels"]):
                 rated["confidence"] = round(rated["confidence"], 5)
         if self.outcome == "failed":
-            record["reason"] = self.reason
+            record["failure"], record["reason"] = self.failure, self.reason
         return record
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, TypeVar
 
-from gocom.client.picture_input import Size
+from gocom.client.picture_input import Size, check_size
 from gocom.client.results import Preview
 from gocom.client.transfer import SendOptions
 from gocom.common.errors import InvalidInput
@@ -52,6 +52,7 @@ def send_options(
         _check_range("unequal_protection", unequal_protection, 0, 0.9)
         if budget_bytes is None:
             raise InvalidInput("budget_bytes: unequal protection needs one")
+    check_size(size)
     policy = _choice(FeedbackPolicy, "feedback_policy", feedback_policy)
     power = _choice(PowerAllocation, "power_allocation", power_allocation)
     check_rounds(RoundSettings(max_rounds, round_budget_bytes or 0, policy, quality_target))

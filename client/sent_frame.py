@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from gocom.client.picture_input import Picture
+from gocom.client.picture_input import Picture, Size, Source, load_picture
 from gocom.client.results import FailureKind, Pixels, ProtectedSegment, SendResult
 from gocom.common.byte_account import ByteAccount
-from gocom.common.image_files import decode_image, to_float
+from gocom.common.errors import InvalidInput
+from gocom.common.image_decoding import decode_image
+from gocom.common.image_files import to_float
 from gocom.common.image_quality import ms_ssim, psnr_db
 from gocom.common.logs import frame_id
 from gocom.common.tasks import TaskResult
+from gocom.common.types import MAX_SIDE_PX
 from gocom.common.wire.goals import task_result_from_proto
 from gocom.v1 import link_pb2, receiver_pb2, transmitter_pb2
 
@@ -33,7 +36,8 @@ class SentFrame:
 
     Attributes:
         index: frame index.
-        picture: the picture that is sent.
+        picture: the picture that is sent; None: it cannot be read, so nothing is sent.
+        unreadable: why the picture cannot be read; empty if it can.
         started: time.perf_counter() when the frame was queued.
         last_heard: time.perf_counter() of the last event or picture.
         todo: resumption with which the frame has yet to be handed over (again); None: it need not be.
@@ -53,7 +57,8 @@ class SentFrame:
     """
 
     index: int
-    picture: Picture
+    picture: Picture | None
+    unreadable: str = ""
     started: float = field(default_factory=time.perf_counter)
     last_heard: float = 0.0
     todo: transmitter_pb2.Resumption.ValueType | None = transmitter_pb2.RESUMPTION_UNSPECIFIED
@@ -75,13 +80,28 @@ class SentFrame:
     _sent_at: dict[int, float] = field(default_factory=dict)
     _received: dict[int, tuple[float, int]] = field(default_factory=dict)
 
+    @classmethod
+    def load(cls, index: int, source: Source, size: Size) -> SentFrame:
+        """Return the frame of a picture, ready to be sent; if it cannot be read, a settled frame that says so."""
+        try:
+            return cls(index, load_picture(source, size))
+        except InvalidInput as error:
+            return cls(index, None, str(error), todo=None)
+
+    @property
+    def image_bytes(self) -> bytes:
+        """The file for the transmitter."""
+        return b"" if self.picture is None else self.picture.data
+
     @property
     def settled(self) -> bool:
         """Whether no further event or picture is expected.
 
         True once both services have reported the end of the frame, or once the transmitter has reported a failure of a
-        kind other than UNDECODABLE, for which the receiver makes no report.
+        kind other than UNDECODABLE, for which the receiver makes no report. Also for a picture that cannot be read.
         """
+        if self.picture is None:
+            return True
         if self.failure is not None and self.failure.kind != transmitter_pb2.FAILURE_KIND_UNDECODABLE:
             return True
         return (self.completed or self.failure is not None) and self.final is not None
@@ -172,14 +192,15 @@ class SentFrame:
         """
         image, provenance, reason = None, None, self._reason(timed_out)
         if not reason and self.final is not None:
-            image = decode_image(self.final.image_png, field_name="reconstruction.image_png")
+            name = "reconstruction.image_png"
+            image = decode_image(self.final.image_png, field_name=name, max_side_px=MAX_SIDE_PX)
             provenance = _decode_grey_png(self.final.provenance_png)
-        height, width = self.picture.pixels.shape[:2]
+        original = None if self.picture is None else self.picture.pixels
+        height, width = (0, 0) if original is None else original.shape[:2]
         arrived = sum(count for _, count in self._received.values())
-        comparable = image is not None and image.shape == self.picture.pixels.shape
-        sent, received = (
-            (to_float(self.picture.pixels), to_float(image)) if comparable and image is not None else (None, None)
-        )
+        sent, received = None, None
+        if original is not None and image is not None and image.shape == original.shape:
+            sent, received = to_float(original), to_float(image)
         return SendResult(
             frame_id=frame_id(session_id, self.index),
             frame_index=self.index,
@@ -191,7 +212,7 @@ class SentFrame:
             bytes_headers=self.account.overhead_bytes,
             bytes_handshake=self.handshake_bytes,
             bytes_resent=self.bytes_resent,
-            bpp=self.account.total_bytes * 8 / (width * height),
+            bpp=self.account.total_bytes * 8 / (width * height) if original is not None else 0.0,
             packets_sent=self.packets_sent,
             packets_received=self.final.packets_received if self.final is not None else arrived,
             rounds=self.rounds,
@@ -201,7 +222,8 @@ class SentFrame:
             outcome="failed" if reason else "reconstructed",
             reason=reason,
             failure=self._failure_kind() if reason else "",
-            original=self.picture.pixels,
+            original=original,
+            given_px=(0, 0) if self.picture is None else self.picture.given_px,
             image=image,
             provenance=provenance,
             caption=self.final.caption or None if self.final is not None else None,
@@ -226,6 +248,8 @@ class SentFrame:
         return self.final.quality_estimate if self.final is not None and known else None
 
     def _reason(self, timed_out: str) -> str:
+        if self.unreadable:
+            return self.unreadable
         if self.failure is not None:
             return self.failure.reason or "the transmitter gave no reason"
         if self.final is None:
@@ -235,6 +259,8 @@ class SentFrame:
         return ""
 
     def _failure_kind(self) -> FailureKind:
+        if self.unreadable:
+            return "invalid"
         if self.failure is not None:
             return _KINDS.get(self.failure.kind, "internal")
         return "undecodable" if self.final is not None else "timeout"

@@ -17,16 +17,16 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from gocom.client.picture_input import Size, Source, load_picture
+from gocom.client.picture_input import Size, Source
 from gocom.client.reconnect_policy import ReconnectPolicy
 from gocom.client.results import Preview, SendResult
 from gocom.client.sent_frame import SentFrame
 from gocom.client.subscribe_stream import SubscribeStream
 from gocom.client.transmit_stream import TransmitStream
 from gocom.common.goals import ConsumerGoal
-from gocom.common.image_files import decode_image
+from gocom.common.image_decoding import decode_image
 from gocom.common.rpc.client_channels import STREAM_DEADLINE_S
-from gocom.common.types import FeedbackPolicy, LinkSettings, Parameters, PowerAllocation, RoundSettings
+from gocom.common.types import MAX_SIDE_PX, FeedbackPolicy, LinkSettings, Parameters, PowerAllocation, RoundSettings
 from gocom.common.wire.enums import enum_from_name
 from gocom.common.wire.frame_messages import codec_to_proto, link_to_proto, rounds_to_proto
 from gocom.v1 import receiver_pb2, transmitter_pb2
@@ -42,6 +42,8 @@ LOST_S = 2.0
 but the picture has not arrived. Doubled with each repetition of the frame."""
 FINISH_S = 2.0
 """Seconds that the transmitter may take to end its stream after the last frame."""
+_END = object()
+"""What stands for the end of the caller's pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,6 @@ class Transfer:
         """Return the result of the next frame, None after the last.
 
         Raises:
-            InvalidInput: a picture cannot be read; raised after the results of the frames before it.
             GoComError: a service is out of reach or refuses.
             Exception: whatever the caller's iterator raised, after the results of the frames before.
         """
@@ -186,22 +187,22 @@ class Transfer:
             while True:
                 await self._slots.acquire()
                 source = await self._take_image()
-                if source is None:
+                if source is _END:
                     break
-                picture = await asyncio.to_thread(load_picture, source, self._settings.size)
-                self._frames[index] = SentFrame(index, picture)
+                self._frames[index] = await asyncio.to_thread(SentFrame.load, index, source, self._settings.size)
                 index += 1
                 self._changed.set()
                 self._transmit_stream.wake()
-        except Exception as error:  # raised by the caller's iterator, or for a picture that cannot be read
+        except Exception as error:  # raised by the caller's iterator
             self._input_error = error
         self._end = index
         self._changed.set()
 
-    async def _take_image(self) -> Source | None:
+    async def _take_image(self) -> Any:
+        """Return the next picture, _END after the last. It is whatever the caller gave, None too."""
         if isinstance(self._images, AsyncIterator):
-            return await anext(self._images, None)
-        return await asyncio.to_thread(next, self._images, None)
+            return await anext(self._images, _END)
+        return await asyncio.to_thread(next, self._images, _END)
 
     def _request(
         self, frame: SentFrame, resumption: transmitter_pb2.Resumption.ValueType
@@ -210,7 +211,7 @@ class Transfer:
         request = transmitter_pb2.TransmitRequest(
             session_id=self.session_id,
             frame_index=frame.index,
-            image=frame.picture.data,
+            image=frame.image_bytes,
             link=link_to_proto(settings.link),
             seed=settings.seed,
             budget_bytes=settings.budget_bytes or 0,
@@ -243,7 +244,9 @@ class Transfer:
                 frame.take_final(picture)
                 self._changed.set()
         elif self._settings.on_preview is not None and picture.image_png:
-            image = await asyncio.to_thread(decode_image, picture.image_png, field_name="preview")
+            image = await asyncio.to_thread(
+                decode_image, picture.image_png, field_name="preview", max_side_px=MAX_SIDE_PX
+            )
             self._settings.on_preview(Preview(picture.frame_index, picture.step, image))
 
     async def _watch_for_lost(self) -> None:

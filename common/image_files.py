@@ -6,25 +6,38 @@ In a tar the members of one sample share a key: `000123.webp`, `000123.txt`, `00
 from __future__ import annotations
 
 import io
+import os
+import stat
+import sys
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from gocom.common.errors import InvalidInput
+from gocom.common.image_decoding import decode_file, decode_image, describe_error
 
 ImageArray = npt.NDArray[np.float32]
 """An image [3, H, W], float32 in [0, 1], RGB."""
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".jp2", ".bmp", ".ppm")
-FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "JPEG2000", "GIF", "TIFF", "BMP", "PPM")
-"""Formats that are read, as Pillow names them. Pillow reads others too, but opens EPS with an external program."""
-MAX_PIXELS = 4096 * 4096
-"""Largest decoded size, in pixels. A larger picture is refused before it is decoded: an image bomb is small on disk."""
+SUFFIXES = (
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".avif", ".jp2", ".j2k", ".j2c", ".jpx", ".jpf",
+    ".gif", ".tif", ".tiff", ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm",
+)  # fmt: skip
+"""Suffixes of the files of a folder or tar that are taken for pictures."""
+SIDECAR_SUFFIXES = (
+    ".txt", ".json", ".csv", ".tsv", ".xml", ".xmp", ".aae", ".yml", ".yaml", ".toml", ".md", ".html", ".log", ".ini",
+    ".db", ".npy", ".npz", ".cls",
+)  # fmt: skip
+"""Suffixes of files that accompany pictures: a folder's are left out without mention."""
+MAX_FILE_BYTES = 512 << 20
+"""Largest file that is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,44 +57,6 @@ class Sample:
     captions: tuple[str, ...] = ()
     label: int | None = None
     extra: dict[str, bytes] = field(default_factory=dict)
-
-
-def decode_image(data: bytes, *, field_name: str = "image", max_side_px: int | None = None) -> npt.NDArray[np.uint8]:
-    """Decode the first picture of a file: return uint8 [H, W, 3], RGB.
-
-    Args:
-        data: content of a file in one of FORMATS.
-        field_name: name of the input, for error messages.
-        max_side_px: longest side of a picture that is decoded, in pixels; None: only MAX_PIXELS is a limit.
-
-    Raises:
-        InvalidInput: the data is no such picture, or the picture is too large.
-    """
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            width, height = picture.size
-            if max_side_px is not None and max(width, height) > max_side_px:
-                raise InvalidInput(f"{field_name}: {width}x{height} px; a side may have {max_side_px}")
-            if width * height > MAX_PIXELS:
-                raise InvalidInput(f"{field_name}: {width}x{height} px is more than {MAX_PIXELS} pixels")
-            return _as_rgb(picture)
-    except InvalidInput:
-        raise
-    except UnidentifiedImageError as error:
-        raise InvalidInput(f"{field_name}: not a readable image; {', '.join(FORMATS)} are read") from error
-    except Exception as error:  # Pillow's readers raise many types on damaged files
-        raise InvalidInput(f"{field_name}: not a readable image ({type(error).__name__})") from error
-
-
-def _as_rgb(picture: Image.Image) -> npt.NDArray[np.uint8]:
-    """Convert to RGB: rotate as EXIF says, scale 16 bits to 8, and put transparent pictures on white."""
-    upright = ImageOps.exif_transpose(picture)
-    if upright.mode.startswith("I"):
-        return np.repeat((np.asarray(upright, np.int64).clip(0, 65535) >> 8).astype(np.uint8)[..., None], 3, axis=2)
-    if upright.has_transparency_data:
-        layer = upright.convert("RGBA")
-        upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    return np.asarray(upright.convert("RGB"), dtype=np.uint8)
 
 
 def to_float(pixels: npt.NDArray[np.uint8]) -> ImageArray:
@@ -114,61 +89,149 @@ def square_crop(pixels: npt.NDArray[np.uint8], size_px: int) -> npt.NDArray[np.u
 
 
 def list_images(paths: Sequence[Path]) -> list[Path]:
-    """Return the given files and the image files in the given folders, sorted within each folder.
+    """Return the given files, and the picture files in the given folders, sorted within each folder.
+
+    A path that cannot be read, even a missing one, is returned too: whoever reads it learns what is wrong with it. Of a
+    folder, files of other suffixes, folders, and hidden files (macOS keeps notes on a.jpg in ._a.jpg) are left out.
 
     Raises:
-        InvalidInput: a path does not exist, or there is no image at all.
+        InvalidInput: none of the paths exists, a folder cannot be read, or there is no picture in the folders.
     """
+    if not any(os.path.lexists(path) for path in paths):
+        raise InvalidInput(f"images: no file or folder {', '.join(repr(str(path)) for path in paths)}")
     found: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            found += sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
-        elif path.is_file():
-            found.append(path)
+        if os.path.isdir(path):
+            found += [p for p in _entries(path) if p.suffix.lower() in SUFFIXES and not os.path.isdir(p)]
         else:
-            raise InvalidInput(f"images: no file or folder {str(path)!r}")
+            found.append(path)
     if not found:
         raise InvalidInput(f"images: nothing with a suffix of {', '.join(SUFFIXES)} in {[str(p) for p in paths]}")
     return found
 
 
-def read_samples(source: Path) -> Iterator[Sample]:
+def list_skipped(paths: Sequence[Path]) -> list[Path]:
+    """Return what list_images leaves out of the given folders, except hidden files and those of SIDECAR_SUFFIXES."""
+    known = (*SUFFIXES, *SIDECAR_SUFFIXES)
+    entries = [entry for path in paths if os.path.isdir(path) for entry in _entries(path)]
+    return [entry for entry in entries if entry.suffix.lower() not in known or os.path.isdir(entry)]
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return what is in a folder and not hidden, sorted. Raises InvalidInput."""
+    try:
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise InvalidInput(f"images: folder {str(folder)!r}: {error.strerror or error}") from None
+
+
+def open_image_file(path: Path, field_name: str) -> IO[bytes]:
+    """Open a file to read a picture from. Raises InvalidInput, which says why it cannot be read."""
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise InvalidInput(f"{field_name}: is a folder")
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for somebody to write to it
+            raise InvalidInput(f"{field_name}: is no regular file; pipes and devices are not read")
+        if status.st_size == 0:
+            raise InvalidInput(f"{field_name}: the file is empty")
+        if status.st_size > MAX_FILE_BYTES:
+            raise InvalidInput(f"{field_name}: {status.st_size} bytes; a file may have {MAX_FILE_BYTES}")
+        return path.open("rb")
+    except OSError as error:
+        raise InvalidInput(f"{field_name}: {error.strerror or error}") from None
+    except ValueError as error:  # such as a zero byte in the name
+        raise InvalidInput(f"{field_name}: {error}") from None
+
+
+@cache
+def report_on_stderr(reason: str) -> None:
+    """Print in one line, the first time only, why a picture is left out."""
+    print(f"left out: {reason}", file=sys.stderr)
+
+
+def read_samples(source: Path, on_unreadable: Callable[[str], None] = report_on_stderr) -> Iterator[Sample]:
     """Yield the samples of a folder of images (sorted), of one image, or of a webdataset tar (in file order).
 
+    A picture that cannot be read is left out.
+
+    Args:
+        source: the folder, image or tar.
+        on_unreadable: called for each picture that is left out, with its name and the reason.
+
     Raises:
-        InvalidInput: there is no such file or folder, or a picture cannot be read.
+        InvalidInput: there is no such file or folder, the folder has no picture, or the tar cannot be opened.
     """
     if source.suffix == ".tar":
-        yield from _read_tar(source)
+        yield from _read_tar(source, on_unreadable)
         return
     for path in list_images([source]):
-        yield Sample(path.stem, decode_image(path.read_bytes(), field_name=str(path)))
+        try:
+            with open_image_file(path, str(path)) as file:
+                pixels = decode_file(file, field_name=str(path)).pixels
+        except InvalidInput as error:
+            on_unreadable(str(error))
+            continue
+        yield Sample(path.stem, pixels)
 
 
-def _read_tar(source: Path) -> Iterator[Sample]:
+def _read_tar(source: Path, on_unreadable: Callable[[str], None]) -> Iterator[Sample]:
+    for name, members in _tar_members(source, on_unreadable):
+        try:
+            sample = _sample(source, name, members)
+        except InvalidInput as error:
+            on_unreadable(str(error))
+            continue
+        yield sample
+
+
+def _tar_members(source: Path, on_unreadable: Callable[[str], None]) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Yield the key of each sample of a tar, and the content of its members by suffix. Hidden members are left out."""
     members: dict[str, bytes] = {}
     current: str | None = None
-    with tarfile.open(source) as archive:
-        for member in archive:
-            if not member.isfile():
-                continue
-            key, _, suffix = Path(member.name).name.partition(".")
-            if key != current:
-                if current is not None:
-                    yield _sample(current, members)
-                current, members = key, {}
-            handle = archive.extractfile(member)
-            members[suffix] = handle.read() if handle else b""
+    with open_image_file(source, str(source)) as file, _open_tar(file, source) as archive:
+        try:
+            for member in archive:
+                path = Path(member.name)
+                if not member.isfile() or path.name.startswith("."):
+                    continue
+                key, _, suffix = path.name.partition(".")
+                if key != current:
+                    if current is not None:
+                        yield current, members
+                    current, members = key, {}
+                if member.size > MAX_FILE_BYTES:
+                    raise InvalidInput(
+                        f"{source}: {member.name!r} has {member.size} bytes, of {MAX_FILE_BYTES} at most"
+                    )
+                handle = archive.extractfile(member)
+                members[suffix] = handle.read() if handle else b""
+        except (tarfile.TarError, OSError) as error:
+            on_unreadable(f"{source}: everything from sample {current!r} on: {describe_error(error)}")
+            return
     if current is not None:
-        yield _sample(current, members)
+        yield current, members
 
 
-def _sample(key: str, members: dict[str, bytes]) -> Sample:
-    image = next((s for s in members if f".{s}" in SUFFIXES), None)
+def _open_tar(file: IO[bytes], source: Path) -> tarfile.TarFile:
+    """Open a tar. Raises InvalidInput."""
+    try:
+        return tarfile.open(fileobj=file)
+    except (tarfile.TarError, OSError) as error:
+        raise InvalidInput(f"{source}: not a readable tar: {describe_error(error)}") from None
+
+
+def _sample(source: Path, key: str, members: dict[str, bytes]) -> Sample:
+    """Make a sample of the members of a tar that share a key. Raises InvalidInput."""
+    name = f"{source}: {key}"
+    image = next((s for s in members if f".{s.lower()}" in SUFFIXES), None)
     if image is None:
-        raise InvalidInput(f"images: sample {key!r} of the tar has no image member (has {sorted(members)})")
-    text = members.get("txt", b"").decode().strip()
-    label = int(members["cls"]) if "cls" in members else None
+        raise InvalidInput(f"{name}: has no image member, only {sorted(members)}")
+    try:
+        text = members.get("txt", b"").decode().strip()
+        label = int(members["cls"]) if "cls" in members else None
+    except ValueError as error:  # UnicodeDecodeError is one
+        raise InvalidInput(f"{name}: {error}") from None
     extra = {s: data for s, data in members.items() if s not in (image, "txt", "cls")}
     captions = tuple(line.strip() for line in text.splitlines() if line.strip())
-    return Sample(key, decode_image(members[image], field_name=key), captions, label, extra)
+    return Sample(key, decode_image(members[image], field_name=f"{name}.{image}"), captions, label, extra)

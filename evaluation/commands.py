@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gocom.client import console
-from gocom.client.commands.send import Payload
+from gocom.client.commands.send import Payload, report_skipped, report_unreadable
 from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, note, say
 from gocom.client.open_client import Target, open_client
 from gocom.common.errors import InvalidInput, UnknownName
@@ -83,7 +83,10 @@ def evaluate(
     street: Annotated[Path | None, typer.Option(exists=True, help="Street scenes, for --paper lami_go.")] = None,
     as_json: console.Json = False,
 ) -> None:
-    """Compare codecs on the same pictures, losses and total bytes; write a CSV and a page."""
+    """Compare codecs on the same pictures, losses and total bytes; write a CSV and a page.
+
+    Exit status: 1 if a service failed, or a picture could not be read; the others are evaluated.
+    """
     out = out or Path("out/eval" if paper is None else f"out/paper/{paper}")
     _belong_together(context, paper)
     if paper is not None:
@@ -99,6 +102,9 @@ def evaluate(
         chosen = labelled_rates, labelled_channels
         sets.append(picture_set("labelled", labelled, labelled_count, *chosen, seed, labelled_repeat))
     grid = make_grid(sets, codecs, size, LinkSettings(max_payload_bytes=payload_bytes))
+    report_skipped([pictures.source for pictures in sets])
+    for reason in grid.unreadable:
+        note(f"left out: {reason}")
     settings: dict[str, Any] = {"device": device, "console": None if as_json else console.err}
     line = " ".join(["gocom", *sys.argv[1:]])
     if services or local:
@@ -111,6 +117,9 @@ def evaluate(
         emit({"page": str(page), "results": str(out / "results.csv"), "cases": grid.cases})
     else:
         say(f"{grid.cases} cases: {out / 'results.csv'}, {page}")
+    if unreadable := len(grid.unreadable):
+        report_unreadable(unreadable, grid.listed)
+        raise typer.Exit(console.FAILURE)
 
 
 def _belong_together(context: typer.Context, paper: str | None) -> None:

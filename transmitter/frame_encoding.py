@@ -13,7 +13,8 @@ from gocom.common.codec_interfaces import SemanticEncoder
 from gocom.common.codec_worker import CodecWorker
 from gocom.common.csi import Csi
 from gocom.common.errors import BudgetTooSmall
-from gocom.common.image_files import ImageArray, decode_image, to_float
+from gocom.common.image_decoding import decode_image
+from gocom.common.image_files import ImageArray, to_float
 from gocom.common.packetizer import packetize
 from gocom.common.systems import SYSTEMS, first_position
 from gocom.common.types import (

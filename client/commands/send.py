@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gocom.client import console
@@ -26,13 +25,15 @@ from gocom.client.results import SendResult
 from gocom.client.send_options import send_options
 from gocom.client.standard_streams import printable
 from gocom.common.errors import MAX_QUOTED, InvalidInput
-from gocom.common.image_files import list_images
+from gocom.common.image_files import list_images, list_skipped
 from gocom.common.types import FeedbackPolicy, LinkSettings, PowerAllocation
 
 GOAL_ROUNDS = 3
 """Largest number of transmissions of a picture that is sent for a goal, where --rounds is not given."""
 PROTECT_SHARE = 0.25
 """Share of the budget that --protect leaves for repair packets."""
+NAMED_SKIPPED = 5
+"""Largest number of skipped files that are named."""
 SizeText = Annotated[
     str,
     typer.Option(
@@ -160,7 +161,10 @@ def send(
 ) -> None:
     """Send pictures, and show what the receiver made of them. Ctrl-C shows what was done so far.
 
-    Exit status: 0 all were sent, whatever the channel did to them; 1 a service failed; 2 wrong input; 130 Ctrl-C.
+    A picture that cannot be read counts as failed, and the others are sent; a single file is refused.
+
+    Exit status: 0 all were sent, whatever the channel did to them; 1 a service failed or a picture could not be read;
+    2 wrong input; 130 Ctrl-C.
     """
     _, options = parse_options(codec, option)
     paths, resize = list_images(images), parse_size(size)
@@ -176,8 +180,9 @@ def send(
         "link": LinkSettings(max_payload_bytes=payload_bytes, interleave=settings.interleave),
     }  # fmt: skip
     send_options(codec, **arguments)  # raises for invalid arguments, before a channel is changed
-    for path in paths:
-        _report_resizing(path, load_picture(path, resize).pixels.shape, as_json)
+    if paths == images[:1]:
+        load_picture(paths[0], resize)  # raises for a single file that cannot be read, before a channel is changed
+    report_skipped(images)
     services = Target(transmitter, receiver, channel_address, local, device)
     report_noise_setup(settings, as_json)
 
@@ -186,7 +191,7 @@ def send(
             arguments["goal"] = add_labels(goal, label_name, client)
 
     rows: list[Row] = []
-    rounds = 0
+    rounds = unreadable = 0
     try:
         with ExitStack() as stack:
             file = stack.enter_context(PendingTrace(record)) if record else None
@@ -199,11 +204,13 @@ def send(
             names = unique_names(paths, f".{codec}.{RECEIVED}")
             for result in _with_progress(client.send(paths, codec, **arguments), len(paths), as_json):
                 path, name = paths[result.frame_index], names[result.frame_index]
+                _report_resizing(name, result, as_json)
                 rows.append(make_row(name, result))
                 rounds += result.rounds
+                unreadable += result.original is None
                 if as_json:
                     emit({"file": str(path), **result.as_record()})
-                if out is not None:
+                if out is not None and result.original is not None:
                     write_pictures(out, f"{name}.{codec}", result)
             if recording is not None:
                 recording.wait_for_rounds(rounds)
@@ -214,6 +221,7 @@ def send(
             _print_results(rows, len(paths), out)
         elif 0 < len(rows) < len(paths):
             note(summarize(rows, len(paths)))
+        report_unreadable(unreadable, len(rows))
     if any(row.failure not in ("", "undecodable") for row in rows):
         raise typer.Exit(FAILURE)
 
@@ -240,12 +248,27 @@ def report_noise_setup(settings: SendSettings, quiet: bool) -> None:
         note(settings.summary)
 
 
-def _report_resizing(path: Path, shape: tuple[int, ...], quiet: bool) -> None:
-    """Print on stderr that a picture is sent with another size than its file has."""
-    with Image.open(path) as picture:
-        width, height = picture.size
-    if not quiet and sorted(shape[:2]) != sorted((width, height)):
-        note(f"{printable(path.name)}: {width}x{height} is sent as {shape[1]}x{shape[0]}")
+def _report_resizing(name: str, result: SendResult, quiet: bool) -> None:
+    """Print on stderr that a picture was sent with another size than it was given."""
+    width, height = result.given_px
+    if not quiet and (width, height) != (result.width_px, result.height_px):
+        note(f"{printable(name)}: {width}x{height} was sent as {result.width_px}x{result.height_px}")
+
+
+def report_skipped(images: Sequence[Path]) -> None:
+    """Print on stderr, in one line, which files of the given folders are not taken for pictures."""
+    skipped = list_skipped(images)
+    if not skipped:
+        return
+    names = [printable(path.name) + ("/" if path.is_dir() else "") for path in skipped[:NAMED_SKIPPED]]
+    more = f" and {len(skipped) - len(names)} more" if len(skipped) > len(names) else ""
+    note(f"{len(skipped)} {'file' if len(skipped) == 1 else 'files'} skipped: {', '.join(names)}{more}")
+
+
+def report_unreadable(count: int, pictures: int) -> None:
+    """Print on stderr how many of the pictures could not be read, if any."""
+    if count:
+        note(f"{count} of {pictures} pictures could not be read")
 
 
 def parse_size(text: str) -> Size:

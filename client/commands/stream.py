@@ -25,10 +25,13 @@ from gocom.client.commands.send import (
     SizeText,
     parse_size,
     report_noise_setup,
+    report_skipped,
+    report_unreadable,
 )
-from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, parse_options
+from gocom.client.console import CHANNEL, FAILURE, RECEIVER, TRANSMITTER, command, emit, note, parse_options
 from gocom.client.noise_setups import combine_flags
 from gocom.client.open_client import Target, open_client
+from gocom.client.picture_input import check_size, load_picture
 from gocom.client.result_table import format_number
 from gocom.client.results import SendResult
 from gocom.client.standard_streams import printable
@@ -64,9 +67,16 @@ def stream(
     channel_address: console.ChannelAddress = CHANNEL,
     as_json: console.Json = False,
 ) -> None:
-    """Send pictures over and over, and show rate, loss and bpp. `gocom channel set` changes the channel meanwhile."""
+    """Send pictures over and over, and show rate, loss and bpp. `gocom channel set` changes the channel meanwhile.
+
+    Exit status: 1 if a service failed, or a picture could not be read; the others are sent.
+    """
     _, options = parse_options(codec, option)
     paths, resize = list_images([folder]), parse_size(size)
+    check_size(resize)
+    if paths == [folder]:
+        load_picture(folder, resize)  # raises for a single file that cannot be read, before a channel is changed
+    report_skipped([folder])
     settings = combine_flags(codec, options, channel, None, noise_setup, noise_level, bursty)
     link = LinkSettings(max_payload_bytes=payload_bytes, interleave=settings.interleave)
     target = Target(transmitter, receiver, channel_address, local, device)
@@ -74,21 +84,26 @@ def stream(
     ended = threading.Event()
     with open_client(target, settings.channel, seed, (codec,), reverse_channel) as client:
         source = _paced(paths, loops, rate, ended)
-        results = client.send(
+        sent = client.send(
             source, codec, options=settings.options, seed=seed or 0, max_rounds=max_rounds, link=link, size=resize
         )
+        unreadable: set[int] = set()
+        results = _noting_unreadable(sent, len(paths), unreadable)
         try:
             if as_json:
                 for result in results:
                     emit({"file": str(paths[result.frame_index % len(paths)]), **result.as_record()})
-                return
-            meter = Meter()
-            with Live(meter.table(), console=console.out, refresh_per_second=4) as live:
-                for result in results:
-                    meter.add(result)
-                    live.update(meter.table())
+            else:
+                meter = Meter()
+                with Live(meter.table(), console=console.out, refresh_per_second=4) as live:
+                    for result in results:
+                        meter.add(result)
+                        live.update(meter.table())
         finally:
             ended.set()
+    report_unreadable(len(unreadable), len(paths))
+    if unreadable:
+        raise typer.Exit(FAILURE)
 
 
 def _paced(paths: Sequence[Path], loops: int, rate: float | None, ended: threading.Event) -> Iterator[Path]:
@@ -105,13 +120,33 @@ def _paced(paths: Sequence[Path], loops: int, rate: float | None, ended: threadi
             yield path
 
 
+def _noting_unreadable(results: Iterator[SendResult], pictures: int, unreadable: set[int]) -> Iterator[SendResult]:
+    """Yield the results of passes over the pictures; end after a pass in which none of them could be read.
+
+    The positions of those that could not be read are put into `unreadable`. Each is told on stderr when it is new.
+    """
+    readable = 0
+    for result in results:
+        position = result.frame_index % pictures
+        if result.original is not None:
+            readable += 1
+        elif position not in unreadable:
+            unreadable.add(position)
+            note(result.reason)
+        yield result
+        if position == pictures - 1:
+            if not readable:
+                return
+            readable = 0
+
+
 @dataclass(frozen=True, slots=True)
 class _Frame:
     """What the averages need of a result, without its pictures, and the time.monotonic() when it came."""
 
     at: float
     bytes_total: int
-    bpp: float
+    bpp: float | None
     packets_sent: int
     packets_received: int
     psnr_db: float | None
@@ -130,12 +165,13 @@ class Meter:
     def add(self, result: SendResult) -> None:
         """Count the result of a frame."""
         failed = result.outcome == "failed"
+        bpp = result.bpp if result.original is not None else None
         self._frames += 1
         self._failed += failed
         self._bytes += result.bytes_total
         self._recent.append(
             _Frame(
-                time.monotonic(), result.bytes_total, result.bpp, result.packets_sent, result.packets_received,
+                time.monotonic(), result.bytes_total, bpp, result.packets_sent, result.packets_received,
                 result.psnr_db, failed,
             )
         )  # fmt: skip
@@ -156,12 +192,12 @@ class Meter:
         window = time.monotonic() - (frames[0].at if len(frames) == RECENT else self._began)
         elapsed = max(time.monotonic() - self._began, 1e-6)
         kilobits = sum(frame.bytes_total for frame in frames) * 8 / 1000
-        bpp = sum(frame.bpp for frame in frames) / len(frames) if frames else None
+        bpp = [frame.bpp for frame in frames if frame.bpp is not None]
         table.add_row("frames", str(len(frames)), str(self._frames))
         table.add_row("frames/s", f"{len(frames) / max(window, 1e-6):.2f}", f"{self._frames / elapsed:.2f}")
         table.add_row("kbit/s", f"{kilobits / max(window, 1e-6):.1f}", f"{self._bytes * 8 / 1000 / elapsed:.1f}")
         table.add_row("packets lost", f"{lost / sent:.1%}" if sent else "-", "")
-        table.add_row("bpp", format_number(bpp, 4), "")
+        table.add_row("bpp", format_number(sum(bpp) / len(bpp) if bpp else None, 4), "")
         table.add_row("PSNR dB", format_number(sum(psnr) / len(psnr) if psnr else None, 2), "")
         table.add_row("no picture", str(sum(frame.failed for frame in frames)), str(self._failed))
         for row in self._last:

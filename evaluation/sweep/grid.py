@@ -112,6 +112,16 @@ class Grid:
         """Rows of the results."""
         return sum(len(chosen(pictures)) * pictures.cases for pictures in self.sets) * len(self.methods)
 
+    @property
+    def unreadable(self) -> list[str]:
+        """Names of the pictures that cannot be read, and why. They are left out."""
+        return [reason for pictures in self.sets for reason in _listed(pictures.source)[1]]
+
+    @property
+    def listed(self) -> int:
+        """Pictures of all sources, whether they can be read or not."""
+        return len(self.unreadable) + sum(len(_listed(pictures.source)[0]) for pictures in self.sets)
+
     def tasks(self) -> Iterator[Task]:
         """In the order of the results: set, picture, method."""
         for pictures in self.sets:
@@ -134,7 +144,9 @@ def chosen(pictures: PictureSet) -> list[tuple[int, str]]:
         InvalidInput: there is none, or two of one name; a name that is no line of text; where labels count, one that
             is not imagenette's.
     """
-    samples = [(sample.key, sample.label) for sample in read_samples(pictures.source)]
+    samples, unreadable = _listed(pictures.source)
+    if not samples:
+        raise InvalidInput(f"{pictures.name}: none of {len(unreadable)} pictures can be read; {unreadable[0]}")
     names = [name for name, _ in samples]
     for name, label in samples:
         if not name.isprintable():
@@ -145,6 +157,13 @@ def chosen(pictures: PictureSet) -> list[tuple[int, str]]:
         raise InvalidInput(f"{pictures.name}: two pictures are called {doubled[0]!r}")
     count = len(names) if pictures.limit is None else min(pictures.limit, len(names))
     return [(i * len(names) // count, names[i * len(names) // count]) for i in range(count)]
+
+
+@cache
+def _listed(source: Path) -> tuple[list[tuple[str, int | None]], list[str]]:
+    """Name and label of each picture of a source, and why which others cannot be read."""
+    unreadable: list[str] = []
+    return [(sample.key, sample.label) for sample in read_samples(source, unreadable.append)], unreadable
 
 
 def parse_rates(text: str) -> tuple[float | None, ...]:

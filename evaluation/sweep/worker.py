@@ -194,10 +194,14 @@ class Worker:
                     to_float(square_crop(sample.pixels, self._grid.size_px)),
                     sample.label if pictures.name == LABELLED else None,
                 )
-                for index, sample in enumerate(read_samples(pictures.source))
+                for index, sample in enumerate(read_samples(pictures.source, _keep_quiet))
                 if index in wanted
             }
         return self._pictures[pictures]
+
+
+def _keep_quiet(_: str) -> None:
+    """Say nothing of a picture that cannot be read: the command that makes the grid does."""
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ from gocom.common.channel_spec import parse_spec
 from gocom.common.element_order import feedback_order
 from gocom.common.entropy.element_set_code import pack_spans
 from gocom.common.errors import GoComError, InvalidInput, TooLarge, UnknownName
-from gocom.common.image_files import decode_image
+from gocom.common.image_decoding import decode_image
 from gocom.common.packetizer import MAX_PACKETS, depacketize
 from gocom.common.rounds import merge_rounds
 from gocom.common.systems import SYSTEMS

@@ -19,7 +19,7 @@ from gocom.channel_emulator.chain import Chain, check_sequence, frame_info
 from gocom.channel_emulator.proxy.header_reader import HeaderReader
 from gocom.common.channel_spec import PRESETS, format_spec, parse_spec
 from gocom.common.errors import DecodeFailed, InvalidInput, Mismatch, UnknownName
-from gocom.common.image_files import decode_image
+from gocom.common.image_decoding import decode_image
 from gocom.common.packet_trace_file import TraceWriter, read_trace_file
 from gocom.common.rounds import spans_to_positions
 from gocom.common.types import ReceivedMessage, ReceivedSegment, StreamPosition

@@ -1,11 +1,13 @@
 """The three services as processes, the client and `gocom send`, by classical codecs (no nets)."""
 
 import asyncio
+import io
 import json
 import math
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from gocom.client import AsyncClient, LocalStack
@@ -71,7 +73,7 @@ def test_erasure_is_an_outcome_not_an_error(stack, tmp_path):
     result = CliRunner().invoke(app, [str(word) for word in words])
     assert result.exit_code == 0, result.output
     record = json.loads(result.stdout)
-    assert set(record) == FIELDS | {"reason"}
+    assert set(record) == FIELDS | {"failure", "reason"}
     assert record["outcome"] == "failed"
     assert 0 < record["packets_received"] < record["packets_sent"]
     assert record["psnr_db"] is None and record["ms_ssim"] is None
@@ -97,11 +99,97 @@ def test_results_come_in_order_and_input_is_read_lazily(client):
     assert all(r.ms_ssim is None and math.isfinite(r.psnr_db) for r in rest[:5])
 
 
-def test_a_bad_picture_is_raised_after_the_results_before_it(client):
-    results = client.send([picture(), b"junk", picture()], "jpeg")
-    assert next(results).outcome == "reconstructed"
-    with pytest.raises(InvalidInput, match="not a readable image"):
-        next(results)
+def test_a_bad_picture_has_a_result_and_the_rest_is_sent(client):
+    images = [picture(), b"junk", "/nowhere/at.png", picture()]
+    results = list(client.send(images, "jpeg"))
+    assert [r.frame_index for r in results] == [0, 1, 2, 3]
+    assert [r.failure for r in results] == ["", "invalid", "invalid", ""]
+    assert "not a readable image" in results[1].reason and "/nowhere/at.png" in results[2].reason
+    assert results[1].original is None and results[1].bytes_total == results[1].bpp == 0
+    assert results[0].psnr_db == results[3].psnr_db > 25
+
+
+def test_only_bad_pictures_have_results_too(client):
+    assert [r.failure for r in client.send([b"", b"junk"], "jpeg")] == ["invalid", "invalid"]
+
+
+def test_none_in_a_list_is_told_before_anything_is_sent_and_in_an_iterator_it_is_invalid(client):
+    with pytest.raises(InvalidInput, match=r"images\[1\]: NoneType is no picture"):
+        list(client.send([picture(), None, picture()], "jpeg"))
+    results = list(client.send(iter([picture(), None, picture()]), "jpeg"))
+    assert [r.failure for r in results] == ["", "invalid", ""]
+    assert "NoneType is no picture" in results[1].reason
+
+
+async def test_none_from_an_asynchronous_iterator_is_invalid_and_the_rest_is_sent(stack):
+    async def source():
+        for image in (None, picture(), None):
+            yield image
+
+    async with AsyncClient(stack.addresses["transmitter"], stack.addresses["receiver"]) as client:
+        results = [result async for result in client.send(source(), "jpeg")]
+    assert [r.failure for r in results] == ["invalid", "", "invalid"]
+
+
+def test_a_motion_photo_is_sent_without_its_film(client):
+    out = io.BytesIO()
+    Image.fromarray(picture()).save(out, "JPEG")
+    results = list(client.send([picture(), out.getvalue() + bytes(20 << 20), picture()], "jpeg"))
+    assert [r.outcome for r in results] == 3 * ["reconstructed"]
+
+
+def gocom(stack, *words):
+    names = ("transmitter", "receiver", "channel")
+    flags = zip(("--transmitter", "--receiver", "--channel-address"), (stack.addresses[n] for n in names), strict=True)
+    return CliRunner().invoke(app, [*map(str, words), "--codec", "jpeg", *(word for flag in flags for word in flag)])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for index in range(6):
+        (tmp_path / f"{index}.png").write_bytes(png_bytes(picture()))
+    (tmp_path / "2.png").write_bytes(b"")
+    (tmp_path / "._3.png").write_bytes(b"junk")
+    (tmp_path / "4.png").write_bytes(png_bytes(picture())[:-99])
+    (tmp_path / "photo.heic").write_bytes(b"junk")
+    (tmp_path / "notes.txt").write_text("junk")
+    return tmp_path
+
+
+def test_send_counts_what_it_cannot_read_and_sends_the_rest(stack, folder):
+    result = gocom(stack, "send", folder, "--json", "--out", folder / "out")
+    assert result.exit_code == 1
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [r["outcome"] == "reconstructed" for r in records] == [True, True, False, True, False, True]
+    assert records[2]["failure"] == "invalid" and "2.png" in records[2]["reason"]
+    assert "4.png" in records[4]["reason"] and "truncated" in records[4]["reason"]
+    assert result.stderr.splitlines() == ["1 file skipped: photo.heic", "2 of 6 pictures could not be read"]
+    assert len(list((folder / "out").iterdir())) == 8
+    table = gocom(stack, "send", folder)
+    assert table.exit_code == 1 and "2.png': the file is empty" in table.stdout and "invalid" in table.stdout
+
+
+def test_send_refuses_a_single_file_that_it_cannot_read(stack, folder):
+    result = gocom(stack, "send", folder / "4.png", "--json")
+    assert result.exit_code == 2 and "4.png" in json.loads(result.stdout)["error"]
+    assert gocom(stack, "send", folder / "4.png", folder / "gone.png", "--json").exit_code == 1
+
+
+def test_stream_goes_on_past_what_it_cannot_read(stack, folder):
+    result = gocom(stack, "stream", folder, "--json", "--loops", 2)
+    assert result.exit_code == 1
+    outcomes = [json.loads(line)["outcome"] == "reconstructed" for line in result.stdout.splitlines()]
+    assert outcomes == 2 * [True, True, False, True, False, True]
+    lines = result.stderr.splitlines()
+    assert len(lines) == 4 and "2.png" in lines[1] and "4.png" in lines[2]
+    assert lines[3] == "2 of 6 pictures could not be read"
+
+
+def test_stream_ends_when_nothing_can_be_read(stack, tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.png").touch()
+    result = gocom(stack, "stream", tmp_path, "--json", "--rate", 50)
+    assert result.exit_code == 1 and len(result.stdout.splitlines()) == 2
 
 
 def test_a_frame_that_the_transmitter_refuses_fails_alone(client):

@@ -12,13 +12,15 @@ from typer.testing import CliRunner
 from gocom.client import open_client as targets
 from gocom.client.channel_recording import PendingTrace
 from gocom.client.cli import app
-from gocom.client.commands.send import parse_size, unique_names
+from gocom.client.commands.send import parse_size
 from gocom.client.comparison_pictures import Tile, comparison_picture, provenance_picture, tile_wall
+from gocom.client.output_files import unique_names
 from gocom.client.picture_input import load_picture
 from gocom.client.results import SendResult, describe_task
 from gocom.common.errors import InvalidInput
 from gocom.common.goals import ConsumerGoal
-from gocom.common.image_files import decode_image, png_bytes
+from gocom.common.image_decoding import decode_image
+from gocom.common.image_files import png_bytes
 from gocom.common.packet_trace_file import read_trace_file
 from gocom.common.tasks import LabelConfidence, TaskResult
 from gocom.v1 import channel_pb2
@@ -261,8 +263,8 @@ def test_services_out_of_reach_are_named(photo_file):
 
 def test_files_go_out_as_they_are_and_large_ones_fit():
     data = png_bytes(np.zeros((100, 2048, 3), np.uint8))
-    kept = load_picture(data)
-    assert kept.data is data
+    kept = png_bytes(np.zeros((100, 1024, 3), np.uint8))
+    assert load_picture(kept).data is kept and load_picture(kept, "fit").data is kept
     with pytest.raises(InvalidInput, match="sides must be 64 to 1024"):
         load_picture(data, "fit")
     fitted = load_picture(png_bytes(np.zeros((600, 2048, 3), np.uint8)), "fit")

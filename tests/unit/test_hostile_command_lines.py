@@ -100,7 +100,7 @@ def hostile_words(command, files):
     for parameter in command.params:
         if getattr(parameter, "is_flag", False):
             continue
-        kind = type(parameter.type).__name__.lower()
+        kind = str(parameter.type_descriptor.annotation).lower()
         values = NUMBERS if "int" in kind or "float" in kind else PATHS if "path" in kind else TEXTS
         for value in values:
             yield parameter, value.format(**files) if value.startswith("{") and value != "{" else value

@@ -103,6 +103,21 @@ def test_two_pictures_of_one_name(folder: Path) -> None:
         chosen(picture_set("images", folder, None, "own", "clean", 0, 1))
 
 
+def test_pictures_that_cannot_be_read_are_left_out_and_counted(folder: Path) -> None:
+    (folder / "b.png").write_bytes(b"")
+    pictures = picture_set("images", folder, None, "own", "clean", 0, 1)
+    grid = make_grid([pictures], "jpeg", 256, LinkSettings())
+    assert [name for _, name in chosen(pictures)] == ["a", "c", "d", "e", "f"]
+    assert [index for index, _ in chosen(pictures)] == [0, 1, 2, 3, 4]
+    assert len(grid.unreadable) == 1 and "b.png: the file is empty" in grid.unreadable[0] and grid.listed == 6
+
+
+def test_a_folder_in_which_nothing_can_be_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"junk")
+    with pytest.raises(InvalidInput, match="images: none of 1 pictures can be read; .*a.png: not a readable image"):
+        chosen(picture_set("images", tmp_path, None, "own", "clean", 0, 1))
+
+
 def test_erasure_rate_of_channels() -> None:
     assert erasure_rate("clean", 105) == 0 and erasure_rate("packet_erasure:rate=0.2", 105) == pytest.approx(0.2)
     assert erasure_rate("bit_flip:rate=1e-3", 105) == pytest.approx(1 - 0.999**840)

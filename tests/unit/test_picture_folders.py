@@ -1,0 +1,132 @@
+"""Folders and tars with bad items among their pictures: those are named, and everything else is used."""
+
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gocom.client.picture_input import check_sources, load_picture
+from gocom.common.errors import InvalidInput
+from gocom.common.image_files import SUFFIXES, list_images, list_skipped, png_bytes, read_samples
+
+GOOD = png_bytes(np.full((64, 64, 3), 90, np.uint8))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Pictures a.png and z.png, and between them what only looks like one."""
+    (tmp_path / "a.png").write_bytes(GOOD)
+    (tmp_path / "z.png").write_bytes(GOOD)
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.jpg").write_text("not a picture")
+    (tmp_path / "link.png").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "._a.png").write_bytes(b"\0\5\x16\7")
+    return tmp_path
+
+
+def test_a_folder_lists_what_should_be_a_picture(folder):
+    names = [path.name for path in list_images([folder])]
+    assert names == ["a.png", "empty.png", "link.png", "pipe.png", "text.jpg", "z.png"]
+
+
+def test_reading_a_folder_leaves_out_bad_pictures_with_their_names(folder):
+    reasons = []
+    assert [sample.key for sample in read_samples(folder, reasons.append)] == ["a", "z"]
+    said = dict(zip(["empty.png", "link.png", "pipe.png", "text.jpg"], reasons, strict=True))
+    assert all(name in reason and "\n" not in reason for name, reason in said.items())
+    assert "empty" in said["empty.png"] and "No such file" in said["link.png"]
+    assert "no regular file" in said["pipe.png"] and "not a readable image" in said["text.jpg"]
+
+
+@pytest.mark.parametrize("name", ["empty.png", "link.png", "pipe.png", "text.jpg", "folder.png", "none.png", "a\0.png"])
+def test_a_bad_picture_of_its_own_is_refused_by_name(folder, name):
+    with pytest.raises(InvalidInput, match="image "):
+        load_picture(folder / name)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_picture_without_permission_is_refused_by_name(folder):
+    (folder / "a.png").chmod(0)
+    with pytest.raises(InvalidInput, match=r"a\.png': Permission denied"):
+        load_picture(folder / "a.png")
+
+
+def test_a_missing_file_among_others_is_an_item_and_alone_an_error(folder):
+    assert list_images([folder / "none.png", folder / "a.png"]) == [folder / "none.png", folder / "a.png"]
+    with pytest.raises(InvalidInput, match=r"no file or folder '.*none\.png'"):
+        list_images([folder / "none.png"])
+    with pytest.raises(InvalidInput, match="no file or folder"):
+        list_images([Path("x" * 300 + ".png")])
+
+
+def test_skipped_files_are_those_that_may_be_pictures(folder):
+    for name in ("b.heic", "c.cr2", "noise", "notes.txt", "a.json", ".hidden.heic", "Thumbs.db"):
+        (folder / name).touch()
+    (folder / "more").mkdir()
+    assert [path.name for path in list_skipped([folder])] == ["b.heic", "c.cr2", "folder.png", "more", "noise"]
+    assert list_skipped([folder / "b.heic"]) == []  # given by name: it is read, or refused
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_suffix_of_a_folder_is_one_that_is_read(tmp_path, suffix):
+    kinds = {".jpe": "JPEG", ".jfif": "JPEG", ".mpo": "JPEG", ".j2c": "JPEG2000", ".dib": "BMP", ".pbm": "PPM"}
+    kind = kinds.get(suffix) or Image.registered_extensions()[suffix]
+    picture = Image.fromarray(np.full((64, 64, 3), 90, np.uint8))
+    picture.convert("1" if suffix == ".pbm" else "RGB").save(tmp_path / f"a{suffix.upper()}", kind)
+    (sample,) = read_samples(tmp_path)
+    assert sample.pixels.shape == (64, 64, 3)
+
+
+def test_a_wrong_suffix_does_not_matter(tmp_path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png", "JPEG")
+    assert [sample.key for sample in read_samples(tmp_path)] == ["a"]
+
+
+def tar(path, members):
+    with tarfile.open(path, "w") as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def test_a_bad_member_of_a_tar_is_left_out_with_its_name(tmp_path):
+    members = {
+        "._a.png": b"\0\5\x16\7", "a.png": GOOD, "a.cls": b"3", "b.png": b"", "c.txt": b"no picture", "d.png": GOOD,
+        "d.cls": b"three", "e.png": GOOD, "e.txt": b"\xff\xfe", "z.png": GOOD, "z.txt": b"a caption",
+    }  # fmt: skip
+    reasons = []
+    samples = list(read_samples(tar(tmp_path / "some.tar", members), reasons.append))
+    assert [(sample.key, sample.label, sample.captions) for sample in samples] == [
+        ("a", 3, ()), ("z", None, ("a caption",)),
+    ]  # fmt: skip
+    assert [reason.split(": ")[1].split(".")[0] for reason in reasons] == ["b", "c", "d", "e"]
+    assert all("some.tar: " in reason for reason in reasons)
+
+
+def test_a_tar_that_is_cut_off_gives_what_it_has(tmp_path):
+    path, reasons = tar(tmp_path / "some.tar", {"a.png": GOOD, "b.png": GOOD, "c.png": GOOD * 30}), []
+    path.write_bytes(path.read_bytes()[:3000])
+    assert [sample.key for sample in read_samples(path, reasons.append)] == ["a", "b"]
+    assert len(reasons) == 1 and "from sample" in reasons[0]
+
+
+@pytest.mark.parametrize("content", [b"", b"no tar", GOOD])
+def test_what_is_no_tar_is_refused_by_name(tmp_path, content):
+    path = tmp_path / "some.tar"
+    path.write_bytes(content)
+    with pytest.raises(InvalidInput, match=r"some\.tar"):
+        list(read_samples(path))
+
+
+@pytest.mark.parametrize("bad", [None, 7, bytearray(GOOD), Image.new("RGB", (64, 64)), np.zeros((64, 64)), [GOOD]])
+def test_of_a_list_what_is_no_picture_is_told_with_its_position(bad):
+    with pytest.raises(InvalidInput, match=r"^images\[1\]: .*uint8 \[H, W, 3\]"):
+        check_sources([GOOD, bad, GOOD])
