@@ -28,6 +28,7 @@ from gocom.client.local_processes import HOST, free_ports, hold_ports, reap
 from gocom.client.profile_argument import profile_argument
 from gocom.common.channel_spec import parse_spec
 from gocom.common.errors import InvalidInput, NotReady
+from gocom.common.rpc.addresses import check_address
 from gocom.common.rpc.credentials import channel_credentials
 from gocom.common.rpc.status_mapping import explain_connection_error
 from gocom.common.settings import ClientSettings
@@ -325,8 +326,9 @@ def why_not_serving(address: str, timeout_s: float = 1.0, security: ClientSettin
         the reason why the service is not serving; None: it is serving.
 
     Raises:
-        InvalidInput: a security setting is invalid.
+        InvalidInput: the address or a security setting is invalid.
     """
+    check_address(address)
     options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
     tls = channel_credentials(security) if security is not None else None
     with grpc.secure_channel(address, tls, options) if tls else grpc.insecure_channel(address, options) as channel:

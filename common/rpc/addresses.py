@@ -3,6 +3,26 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+
+from gocom.common.errors import MAX_QUOTED, InvalidInput
+
+MAX_PORT = 65_535
+
+
+def check_address(address: str) -> str:
+    """Return an address as it is.
+
+    Raises:
+        InvalidInput: the text has characters that gRPC cannot take, or a port above 65535, of which gRPC would take the
+            remainder. What else an address may lack becomes known when gRPC connects.
+    """
+    port = address.rpartition(":")[2]
+    if not address or not address.isprintable():  # bytes that are not UTF-8 are not printable
+        raise InvalidInput(f"address: {address[:MAX_QUOTED]!r} is not host:port")
+    if re.fullmatch("[0-9]+", port) and int(port[:6]) > MAX_PORT and address.count(":") == 1:
+        raise InvalidInput(f"address: {address[:MAX_QUOTED]!r}: the port is not in 1 to {MAX_PORT}")
+    return address
 
 
 def bare_host(host: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grpc
 
+from gocom.common.rpc.addresses import check_address
 from gocom.common.rpc.bearer_token import add_token
 from gocom.common.rpc.credentials import channel_credentials, peer_token
 from gocom.common.settings import SecuritySettings
@@ -35,8 +36,10 @@ def open_channel(
         security: security settings of this end; None: plain text without a token.
 
     Raises:
-        InvalidInput: the security settings are invalid; the message names the setting.
+        InvalidInput: the address is no text of an address, or the security settings are invalid; the message names
+            the setting.
     """
+    check_address(address)
     options = [
         ("grpc.max_send_message_length", max_message_bytes),
         ("grpc.max_receive_message_length", max_message_bytes),
