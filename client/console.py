@@ -167,8 +167,8 @@ def fail(message: str, status: int, as_json: bool | None = None) -> NoReturn:
     if message and (_json_wanted if as_json is None else as_json):
         try:
             emit({"error": message})
-        except OutputFailed:
-            status = FAILURE
+        except OutputFailed as lost:
+            fail("" if lost.unread else str(lost), FAILURE, as_json=False)
     elif message:
         err.print(Text("error:", style="bold red"), printable(message, keep="\n\t"), soft_wrap=True)
     raise typer.Exit(status)

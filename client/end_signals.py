@@ -42,10 +42,13 @@ def leave_on_interrupt() -> None:
 
 
 @contextmanager
-def raising_end_signals() -> Iterator[None]:
+def raising_end_signals(hear_ignored_interrupt: bool = False) -> Iterator[None]:
     """Raise EndSignal in a `with` block on SIGINT, SIGTERM and SIGHUP, except on those that the parent had ignored.
 
     Outside of the main thread, where Python allows no handlers, the block runs without them.
+
+    Args:
+        hear_ignored_interrupt: whether SIGINT is heard even if it was ignored, as a shell does for background jobs.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -59,11 +62,14 @@ def raising_end_signals() -> Iterator[None]:
             raise EndSignal(number)
 
     before = {number: signal.getsignal(number) for number in _NUMBERS}
-    taken = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    deaf = {number for number, handler in before.items() if handler in (signal.SIG_IGN, None)}
+    if hear_ignored_interrupt:
+        deaf.discard(signal.SIGINT)
+    taken = [number for number in _NUMBERS if number not in deaf]
     for number in taken:
         signal.signal(number, handle)
     try:
         yield
     finally:
-        for number, handler in taken.items():
-            signal.signal(number, handler)
+        for number in taken:
+            signal.signal(number, before[number])

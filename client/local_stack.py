@@ -328,7 +328,7 @@ def why_not_serving(address: str, timeout_s: float = 1.0, security: ClientSettin
     Raises:
         InvalidInput: the address or a security setting is invalid.
     """
-    check_address(address)
+    check_address("address", address)
     options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
     tls = channel_credentials(security) if security is not None else None
     with grpc.secure_channel(address, tls, options) if tls else grpc.insecure_channel(address, options) as channel:

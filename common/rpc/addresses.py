@@ -3,26 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-import re
+import reprlib
+from typing import Any
 
-from gocom.common.errors import MAX_QUOTED, InvalidInput
-
-MAX_PORT = 65_535
-
-
-def check_address(address: str) -> str:
-    """Return an address as it is.
-
-    Raises:
-        InvalidInput: the text has characters that gRPC cannot take, or a port above 65535, of which gRPC would take the
-            remainder. What else an address may lack becomes known when gRPC connects.
-    """
-    port = address.rpartition(":")[2]
-    if not address or not address.isprintable():  # bytes that are not UTF-8 are not printable
-        raise InvalidInput(f"address: {address[:MAX_QUOTED]!r} is not host:port")
-    if re.fullmatch("[0-9]+", port) and int(port[:6]) > MAX_PORT and address.count(":") == 1:
-        raise InvalidInput(f"address: {address[:MAX_QUOTED]!r}: the port is not in 1 to {MAX_PORT}")
-    return address
+from gocom.common.errors import InvalidInput
 
 
 def bare_host(host: str) -> str:
@@ -41,6 +25,14 @@ def host_of(address: str) -> str:
     if address.startswith("["):
         return address[1:].partition("]")[0]
     return address.rpartition(":")[0] if address.count(":") == 1 else address
+
+
+def check_address(name: str, address: Any) -> None:
+    """Raise InvalidInput, which names the field, unless the address is host:port, in characters that gRPC can take."""
+    host, _, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
+    usable = host.isprintable() and port.isascii() and port.isdigit() and len(port) <= 5
+    if not host or not usable or not 1 <= int(port) <= 65535:
+        raise InvalidInput(f"{name}: {reprlib.repr(address)} is not host:port, such as 127.0.0.1:50051")
 
 
 def is_loopback(host: str) -> bool:

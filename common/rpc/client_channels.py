@@ -39,7 +39,7 @@ def open_channel(
         InvalidInput: the address is no text of an address, or the security settings are invalid; the message names
             the setting.
     """
-    check_address(address)
+    check_address("address", address)
     options = [
         ("grpc.max_send_message_length", max_message_bytes),
         ("grpc.max_receive_message_length", max_message_bytes),
