@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from gocom.client.end_signals import leave_on_interrupt
+import signal
+
+from gocom.client.end_signals import leave_on_signals
 
 
 def main() -> None:
     """Run the `gocom` command, see cli.py."""
-    leave_on_interrupt()
+    leave_on_signals(signal.SIGINT)
     from gocom.client.cli import main as run  # noqa: PLC0415 - takes a second
 
     run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -10,7 +11,7 @@ import typer
 from typer.exceptions import Exit, TyperException
 
 from gocom.client.console import FAILURE, command, emit, reporting_errors
-from gocom.client.end_signals import leave_on_interrupt
+from gocom.client.end_signals import leave_on_signals
 from gocom.client.standard_streams import guard_standard_streams
 
 
@@ -20,7 +21,7 @@ def run_app(app: typer.Typer) -> NoReturn:
     With --json wrong usage of the command line is reported as JSON, too. What cannot be printed is escaped, and a
     closed or full stream, or Ctrl-C, ends the process without a traceback.
     """
-    leave_on_interrupt()
+    leave_on_signals(signal.SIGINT)
     guard_standard_streams()
     try:
         with reporting_errors():
@@ -28,7 +29,7 @@ def run_app(app: typer.Typer) -> NoReturn:
             sys.stdout.flush()
     except Exit as error:
         status = error.exit_code
-    leave_on_interrupt()
+    leave_on_signals()
     sys.exit(status)
 
 

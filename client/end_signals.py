@@ -31,14 +31,18 @@ def _status(number: int) -> int:
     return 128 + number
 
 
-def leave_on_interrupt() -> None:
-    """From here on Ctrl-C ends the process at once and without a word, unless the parent had it ignored.
+def leave_on_signals(*numbers: int) -> None:
+    """From here on these signals end the process at once and without a word, except those that the parent had ignored.
 
     This is for the time before and after a command, when there is nothing to clean up and Python would print the line
     of an import, or of the end of a thread, that was interrupted.
+
+    Args:
+        numbers: the signals; none: SIGINT, SIGTERM and SIGHUP.
     """
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, lambda number, _: os._exit(_status(number)))
+    for number in numbers or _NUMBERS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda number, _: os._exit(_status(number)))
 
 
 @contextmanager

@@ -210,7 +210,9 @@ def test_nothing_is_left_behind_after_a_signal(words, later_s, name, photo, tmp_
             process.send_signal(getattr(signal, name))
             time.sleep(0.3)
     out, err = process.communicate(timeout=60)
-    assert process.returncode in ENDED and "Traceback" not in out + err, err
+    # The second signal may meet Python's own exit, which has no handlers any more: the same to a shell.
+    status = process.returncode if process.returncode >= 0 else 128 - process.returncode
+    assert status in ENDED and "Traceback" not in out + err, err
     assert not list((tmp_path / "temporary").iterdir()), "what is left"
 
 
