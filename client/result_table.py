@@ -11,11 +11,13 @@ from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
-from gocom.client.console import say, show
+from gocom.client.console import out, say, show
 from gocom.client.results import FailureKind, ProtectedSegment, SendResult, describe_task
 from gocom.client.standard_streams import printable
 
 HEADS = ("bytes", "bpp", "packets", "PSNR dB", "MS-SSIM", "s")
+NARROW = 72
+"""Width of a terminal, in characters, that the table needs; in a narrower one each result is a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +58,18 @@ def make_row(name: str, result: SendResult) -> Row:
 
 
 def print_rows(rows: Sequence[Row], pictures: int) -> None:
-    """Print the rows that there are, and where there could be more than one, a summary.
+    """Print rows, one at least, and where there could be more than one, a summary.
 
     Args:
         rows: the results so far.
         pictures: number of pictures that were to be sent.
     """
-    if rows:
+    if out.width >= NARROW:
         show(_table(rows))
+    else:  # columns of a few characters cannot be read
+        for row in rows:
+            cells = (f"{head} {cell}" for head, cell in zip(HEADS, row.cells, strict=True))
+            say(f"{row.name}: {row.outcome}, {', '.join(cells)}")
     if any(row.protection for row in rows):
         show(_protection_table(rows))
     for row in rows:
