@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable
 
 import typer
-from typer.exceptions import TyperException
 
+from gocom.client.command_process import run_app
 from gocom.client.commands import channel, goal, serve
 from gocom.client.commands.codecs import codecs
 from gocom.client.commands.demo import demo
@@ -16,7 +16,7 @@ from gocom.client.commands.health import health
 from gocom.client.commands.send import send
 from gocom.client.commands.stream import stream
 from gocom.client.commands.up import up
-from gocom.client.console import Json, command, emit
+from gocom.client.console import Json, command
 from gocom.client.local_stack import USAGE_ERROR
 from gocom.common.entry_points import COMMANDS, load_entry_points
 from gocom.common.errors import InvalidInput, NotReady
@@ -80,18 +80,11 @@ except InvalidInput as wrong:
 
 
 def main() -> None:
-    """Run the `gocom` command. With --json, wrong usage of the command line is reported as JSON, too."""
+    """Run the `gocom` command, and exit with its status."""
     if _settings_error is not None:
         print(f"error: {_settings_error}", file=sys.stderr)
         sys.exit(USAGE_ERROR)
-    if "--json" not in sys.argv:
-        app()
-        return
-    try:
-        sys.exit(app(standalone_mode=False))
-    except TyperException as error:
-        emit({"error": error.format_message()})
-        sys.exit(error.exit_code)
+    run_app(app)
 
 
 if __name__ == "__main__":

@@ -264,7 +264,7 @@ class Client:
             while (report := self._run(_next_or_none(reports))) is not None:
                 yield report
         finally:
-            self._finish(reports.aclose)
+            self._finish(lambda: _close(reports))
 
     def record_channel(self) -> Recording:
         """Record what happens to every packet of the rounds that begin from now on: see AsyncClient.record_channel."""
@@ -339,3 +339,10 @@ async def _caught(work: Coroutine[Any, Any, T]) -> tuple[T | None, BaseException
 
 async def _next_or_none(reports: AsyncIterator[T]) -> T | None:
     return await anext(reports, None)
+
+
+async def _close(reports: Any) -> None:
+    """Close an asynchronous generator. One that was interrupted in its anext(), as by Ctrl-C, has to end that first."""
+    while reports.ag_running:
+        await asyncio.sleep(0)
+    await reports.aclose()

@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
 import json
+import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from typer.exceptions import Abort, Exit, TyperException
 
+from gocom.client.end_signals import EndSignal, raising_end_signals
 from gocom.client.local_stack import USAGE_ERROR
 from gocom.client.settings_flags import add_flags, settings_flags, take_flags
+from gocom.client.standard_streams import OutputFailed, printable
 from gocom.common.errors import GoComError, InvalidInput, UnknownName
 from gocom.common.settings import ClientSettings
 from gocom.common.systems import SYSTEMS, System
 from gocom.common.wire.frame_messages import make_parameters
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# Text is printed as it is: ":smile:.png" and "[red].png" are names of files.
+out = Console(highlight=False, markup=False, emoji=False)
+err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 FAILURE = 1
+TRACEBACK_VARIABLE = "GOCOM_TRACEBACK"
+"""Name of the environment variable that, when set, has internal errors print their traceback."""
+_NOT_THE_INPUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Errors of the operating system about a file for which whoever named the file is not to blame."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON objects on stdout, one a line, and nothing else.")]
 Codec = Annotated[str, typer.Option("--codec", help="Codec to send with; `gocom codecs` lists them.")]
@@ -72,11 +86,15 @@ _json_wanted = False
 _security: ClientSettings | None = None
 
 
-def command(function: Callable[..., None]) -> Callable[..., None]:
+def command(function: Callable[..., None], unwinds: bool = True) -> Callable[..., None]:
     """Decorate a command: an error becomes one line (with --json: {"error": ...}) and an exit status, no traceback.
 
-    The status is USAGE_ERROR for wrong input, FAILURE for other errors and 130 for Ctrl-C. A command with an address
-    among its parameters also gets the flags for TLS and token: see `security`.
+    The status is USAGE_ERROR for wrong input, FAILURE for other errors, 130 for Ctrl-C, 143 for SIGTERM and 129 for
+    SIGHUP. A command with an address among its parameters also gets the flags for TLS and token: see `security`.
+
+    Args:
+        function: the command.
+        unwinds: whether SIGTERM and SIGHUP end it as Ctrl-C does, with all clean-up. Services handle them themselves.
     """
     signature = inspect.signature(function, eval_str=True)
     flags = settings_flags(ClientSettings) if _ADDRESSES & set(signature.parameters) else {}
@@ -86,21 +104,51 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         global _json_wanted, _security  # noqa: PLW0603 - one command a process
         _json_wanted = bool(arguments.get("as_json") or arguments.get("log_json"))
         given = take_flags(flags, arguments)
-        try:
+        with reporting_errors(), raising_end_signals() if unwinds else nullcontext():
             _security = ClientSettings(**given) if flags else None
             function(*args, **arguments)
-        except (InvalidInput, UnknownName) as error:
-            fail(str(error), USAGE_ERROR)
-        except GoComError as error:
-            fail(str(error), FAILURE)
-        except ValidationError as error:  # raised by a settings class
-            first = error.errors()[0]
-            fail(f"{'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}", USAGE_ERROR)
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
 
     run.__signature__ = add_flags(signature, flags)  # type: ignore[attr-defined]
     return run
+
+
+@contextmanager
+def reporting_errors() -> Iterator[None]:
+    """Report any error of a `with` block in one line, and raise typer.Exit with the status that `command` documents."""
+    try:
+        yield
+    except (Exit, Abort, TyperException):
+        raise
+    except (InvalidInput, UnknownName) as error:
+        fail(str(error), USAGE_ERROR)
+    except GoComError as error:
+        fail(str(error), FAILURE)
+    except ValidationError as error:  # raised by a settings class
+        first = error.errors()[0]
+        fail(f"{'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}", USAGE_ERROR)
+    except KeyboardInterrupt as error:
+        raise typer.Exit(error.status if isinstance(error, EndSignal) else 130) from None
+    except OutputFailed as error:
+        fail("" if error.unread else str(error), FAILURE, as_json=False)
+    except OSError as error:
+        fail(*_of_system(error))
+    except MemoryError:
+        fail("memory: this process has none left", FAILURE)
+    except Exception as error:
+        if os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(place.filename).name} line {place.lineno}"
+        words = f"internal error: {type(error).__name__}: {error} ({where}); {TRACEBACK_VARIABLE}=1 shows where"
+        fail(words, FAILURE)
+
+
+def _of_system(error: OSError) -> tuple[str, int]:
+    """Return the line and the exit status for an error of the operating system."""
+    words = error.strerror or str(error)
+    if error.filename is None:
+        return words, FAILURE
+    return f"{str(error.filename)!r}: {words}", FAILURE if error.errno in _NOT_THE_INPUT else USAGE_ERROR
 
 
 def security() -> ClientSettings | None:
@@ -108,13 +156,21 @@ def security() -> ClientSettings | None:
     return _security
 
 
-def fail(message: str, status: int) -> NoReturn:
-    """Print an error, on stderr or as JSON on stdout, and exit with the status."""
-    if _json_wanted:
-        emit({"error": message})
-    else:
-        err.print("error:", style="bold red", end=" ")
-        err.print(message, markup=False, soft_wrap=True)
+def fail(message: str, status: int, as_json: bool | None = None) -> NoReturn:
+    """Print an error, if there is one, on stderr or as JSON on stdout, and exit with the status.
+
+    Args:
+        message: the line; "" prints nothing.
+        status: exit status.
+        as_json: whether it is printed as JSON; None: if the command was asked for JSON.
+    """
+    if message and (_json_wanted if as_json is None else as_json):
+        try:
+            emit({"error": message})
+        except OutputFailed as lost:
+            fail("" if lost.unread else str(lost), FAILURE, as_json=False)
+    elif message:
+        err.print(Text("error:", style="bold red"), printable(message, keep="\n\t"), soft_wrap=True)
     raise typer.Exit(status)
 
 
@@ -124,14 +180,43 @@ def emit(record: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
+def say(text: str) -> None:
+    """Print text on stdout as it is: no markup, no emoji, no line broken; control characters are escaped."""
+    out.print(printable(text, keep="\n\t"), soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """Print text on stderr as `say` does on stdout."""
+    err.print(printable(text, keep="\n\t"), soft_wrap=True)
+
+
+def show(table: Table) -> None:
+    """Print a table on stdout. Where the terminal is too narrow for a cell, it is folded and not cut off."""
+    for column in table.columns:
+        column.overflow = "fold"
+    out.print(table)
+
+
+def output_error(field: str, path: Path, error: OSError) -> GoComError:
+    """Return the error of a file or folder that cannot be written: wrong input, but a failure where the disk is full.
+
+    Args:
+        field: name of the flag that names the path.
+        path: the path.
+        error: what the operating system says.
+    """
+    kind = GoComError if error.errno in _NOT_THE_INPUT else InvalidInput
+    return kind(f"{field}: cannot write to {str(path)!r}: {error.strerror or error}")
+
+
 @contextmanager
 def spinner(text: str) -> Iterator[Callable[[str], None]]:
     """Show a spinner on stderr, but not with --json or without a terminal; yield a function that changes its text."""
     if _json_wanted:
         yield lambda _: None
         return
-    with err.status(text) as status:
-        yield status.update
+    with err.status(Text(printable(text))) as status:
+        yield lambda words: status.update(Text(printable(words)))
 
 
 def parse_options(codec: str, words: list[str] | None) -> tuple[System, dict[str, Any]]:
@@ -142,7 +227,7 @@ def parse_options(codec: str, words: list[str] | None) -> tuple[System, dict[str
 
     Raises:
         UnknownName: there is no such codec.
-        InvalidInput: a word has another form, or an option or its value is invalid.
+        InvalidInput: a word has another form, an option is given twice, or an option or its value is invalid.
     """
     system = SYSTEMS.get(codec)
     values: dict[str, Any] = {}
@@ -150,6 +235,8 @@ def parse_options(codec: str, words: list[str] | None) -> tuple[System, dict[str
         key, equals, value = word.partition("=")
         if not equals:
             raise InvalidInput(f"option: {word!r} is not of the form key=value")
+        if key.strip() in values:
+            raise InvalidInput(f"option: {key.strip()} is given twice; give one value")
         values[key.strip()] = value.strip()
     make_parameters(system.options, values)
     return system, values

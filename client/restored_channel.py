@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gocom.client.client import Client
-from gocom.client.end_signals import end_signals_interrupt
+from gocom.client.end_signals import raising_end_signals
 from gocom.common.channel_spec import format_spec
 from gocom.common.errors import GoComError, NotReady
 from gocom.v1 import channel_pb2
@@ -21,7 +21,7 @@ def restored_channel(client: Client) -> Iterator[None]:
         GoComError: the channel is out of reach.
     """
     before, failure = client.get_channel(), ""
-    with end_signals_interrupt():
+    with raising_end_signals(hear_ignored_interrupt=True):
         try:
             yield
         except GoComError as error:

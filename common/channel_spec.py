@@ -229,6 +229,8 @@ def _add_impairment(
     if name not in _case_names():
         impairment.extension.name = name
         for key, value in parameters.items():
+            if str(key) in impairment.extension.parameters:  # in a YAML file, 1 and "1"
+                raise InvalidInput(f"{where}.{key}: given twice")
             impairment.extension.parameters[str(key)] = _parse_number(value, f"{where}.{key}")
         return
     if name == TRACE_REPLAY:

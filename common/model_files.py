@@ -1,10 +1,11 @@
-"""Location of the bundled models, and their fingerprints for the session handshake. Needs no torch."""
+"""Location of the bundled models, their fingerprints for the session handshake, and checks of their files. No torch."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
+import re
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +13,9 @@ import gocom
 from gocom.common.errors import NotReady
 
 MODELS_VARIABLE = "GOCOM_MODELS"
+CARD = "CARD.md"
+_SUFFIXES = (".json", ".safetensors")
+_CARD_ROW = re.compile(r"^\| SHA-256 of (\S+) \| ([0-9a-f]{64}) \|$", re.MULTILINE)
 
 
 def models_root() -> Path:
@@ -51,7 +55,44 @@ def held_knowledge() -> dict[str, bytes]:
 def folder_hash(folder: Path) -> bytes:
     """Return the SHA-256 of the names and contents of a model's .json and .safetensors files."""
     digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.suffix in (".json", ".safetensors"):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    for path in _files(folder):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.digest()
+
+
+def card_rows(folder: Path) -> list[str]:
+    """Return the rows of a card's table that state the SHA-256 of each file of a model, for `find_damage` to check."""
+    return [f"| SHA-256 of {path.name} | {_file_hash(path)} |" for path in _files(folder)]
+
+
+def find_damage(name: str) -> str | None:
+    """Compare the files of a bundled model with what its CARD.md states.
+
+    Returns:
+        which files are missing, differ or are not stated, or that the card states none; None: all are as stated.
+
+    Raises:
+        NotReady: the model is missing.
+    """
+    folder = model_folder(name)
+    card = folder / CARD
+    stated = dict(_CARD_ROW.findall(card.read_text("utf-8", "replace"))) if card.is_file() else {}
+    if not stated:
+        return f"cannot be checked: its {CARD} states no SHA-256"
+    present = {path.name: path for path in _files(folder)}
+    wrong = [f"{file} is missing" for file in stated if file not in present]
+    wrong += [
+        f"{file} is damaged: it is not the file that {CARD} states" if file in stated else f"{file} is not in {CARD}"
+        for file, path in present.items()
+        if stated.get(file) != _file_hash(path)
+    ]
+    return ", ".join(wrong) or None
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the files that make up a model, sorted; its card and plots are for people."""
+    return sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES)
+
+
+def _file_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

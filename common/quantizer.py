@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import load_file
 
 from gocom.common.errors import Mismatch
+from gocom.common.tensor_files import read_tensors
 from gocom.common.types import Floats, Ints
 
 
@@ -63,9 +63,9 @@ def load_quantizer(path: Path, levels: int) -> UniformQuantizer:
     """Load a quantizer from the arrays "low" and "high" of a safetensors file.
 
     Raises:
-        Mismatch: an array is missing, or the bounds are not valid.
+        Mismatch: the file or an array is missing or damaged, or the bounds are not valid.
     """
-    entries = load_file(path)
+    entries = read_tensors(path)
     if not {"low", "high"} <= entries.keys():
         raise Mismatch(f"quantizer: {path.name} has no bounds")
     return UniformQuantizer(entries["low"].astype(np.float64), entries["high"].astype(np.float64), levels)

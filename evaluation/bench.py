@@ -28,6 +28,7 @@ from gocom.client.local_stack import LocalStack
 from gocom.common.image_files import square_crop
 from gocom.common.systems import SYSTEMS
 from gocom.evaluation import link_bench
+from gocom.evaluation.program import run_program
 
 PHOTOS = ("astronaut", "coffee", "chelsea")
 CODECS = ("lami_go", "feature_imputing", "jpeg", "webp")
@@ -122,4 +123,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_program(main)

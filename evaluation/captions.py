@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from gocom.common.image_files import read_samples, to_float
 from gocom.common.nets.text_encoder import TextEncoder
+from gocom.evaluation.program import run_program
 from gocom.transmitter.captioner import TagCaptioner
 
 Vectors = npt.NDArray[np.float32]
@@ -59,4 +60,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_program(main)

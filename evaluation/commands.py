@@ -18,7 +18,7 @@ import typer
 
 from gocom.client import console
 from gocom.client.commands.send import Payload, report_skipped, report_unreadable
-from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit
+from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, note, say
 from gocom.client.open_client import Target, open_client
 from gocom.client.restored_channel import restored_channel
 from gocom.common.errors import InvalidInput, UnknownName
@@ -105,7 +105,7 @@ def evaluate(
     grid = make_grid(sets, codecs, size, LinkSettings(max_payload_bytes=payload_bytes))
     report_skipped([pictures.source for pictures in sets])
     for reason in grid.unreadable:
-        console.err.print(f"left out: {reason}", markup=False, soft_wrap=True)
+        note(f"left out: {reason}")
     settings: dict[str, Any] = {"device": device, "console": None if as_json else console.err}
     line = " ".join(["gocom", *sys.argv[1:]])
     if services or local:
@@ -117,7 +117,7 @@ def evaluate(
     if as_json:
         emit({"page": str(page), "results": str(out / "results.csv"), "cases": grid.cases})
     else:
-        console.out.print(f"{grid.cases} cases: {out / 'results.csv'}, {page}", markup=False)
+        say(f"{grid.cases} cases: {out / 'results.csv'}, {page}")
     if unreadable := len(grid.unreadable):
         report_unreadable(unreadable, grid.listed)
         raise typer.Exit(console.FAILURE)
@@ -153,11 +153,11 @@ def _paper(
     given = {source: path for source, path in sources.items() if path is not None}
     if useless := [source for source in given if source not in paper.study.sets]:
         raise InvalidInput(f"{useless[0]}: {name} has no use for it; it takes {', '.join(paper.study.sets)}")
-    page = paper.run(given, out, limit, device, lambda text: None if as_json else console.err.print(text, markup=False))
+    page = paper.run(given, out, limit, device, lambda text: None if as_json else note(text))
     if as_json:
         emit({"page": str(page)})
     else:
-        console.out.print(str(page), markup=False)
+        say(str(page))
 
 
 def _paper_of(name: str) -> Paper:
@@ -182,10 +182,10 @@ def certify(
     """Hold every fault to its closed form, and show that an error of 2 % would be seen; write a page with plots."""
     from gocom.evaluation.channel.page import run  # noqa: PLC0415
 
-    report = run(specs or [], out, lambda text: None if as_json else console.out.print(text, markup=False), seed)
+    report = run(specs or [], out, lambda text: None if as_json else say(text), seed)
     if as_json:
         emit(dataclasses.asdict(report))
     else:
-        console.out.print(f"{'All pass' if report.passed else 'Some FAIL'}: {out / 'index.html'}", markup=False)
+        say(f"{'All pass' if report.passed else 'Some FAIL'}: {out / 'index.html'}")
     if not report.passed:
         raise typer.Exit(console.FAILURE)

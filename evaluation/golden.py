@@ -29,6 +29,7 @@ import typer
 from gocom.common.image_files import ImageArray, square_crop, to_float
 from gocom.evaluation.codec_setup import make_codec
 from gocom.evaluation.judge import Judge, grey_like
+from gocom.evaluation.program import run_program
 from gocom.evaluation.sweep.methods import Method, Protection, parse_methods
 
 Case = dict[str, Any]
@@ -158,4 +159,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_program(main)

@@ -32,6 +32,7 @@ from gocom.common.packet_batch import PacketBatch
 from gocom.common.rpc.client_channels import open_channel
 from gocom.common.wire.frame_headers import WIRE_VERSION
 from gocom.common.wire.packet_batches import batch_to_proto
+from gocom.evaluation.program import run_program
 from gocom.v1 import link_pb2, link_pb2_grpc
 
 PAYLOAD_BYTES, BATCH_PACKETS, FRAME_PACKETS = 1200, 128, 8192
@@ -245,4 +246,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_program(main)

@@ -25,6 +25,7 @@ from gocom.common.image_quality import psnr_db
 from gocom.evaluation.codec_setup import make_codec, pictures
 from gocom.evaluation.fillers import nearest_received
 from gocom.evaluation.judge import Judge, interval
+from gocom.evaluation.program import run_program
 from gocom.receiver.decoders.lami_go import LamiGoDecoder
 
 
@@ -146,4 +147,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_program(main)

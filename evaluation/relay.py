@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import grpc
 import typer
 
+from gocom.client.command_process import run_app
 from gocom.common.rpc.client_channels import MAX_MESSAGE_BYTES, open_channel
 from gocom.v1 import link_pb2, link_pb2_grpc
 
@@ -96,4 +97,4 @@ async def _serve(next_hop: str | None) -> None:
 
 
 if __name__ == "__main__":
-    app()
+    run_app(app)

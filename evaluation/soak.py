@@ -30,6 +30,7 @@ from scipy.stats import theilslopes
 from tqdm import tqdm
 
 from gocom.client.local_stack import SERVICES, LocalStack
+from gocom.evaluation.program import run_program
 
 SIDE_PX = 64
 WARM_UP = 1 / 3
@@ -157,4 +158,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_program(main)

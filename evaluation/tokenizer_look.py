@@ -25,6 +25,7 @@ from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.vq_tokenizer import VQTokenizer
 from gocom.common.types import Ints
 from gocom.evaluation.judge import Interval, interval
+from gocom.evaluation.program import run_program
 from gocom.training.pictures import blockiness
 
 PHOTOS = (
@@ -125,4 +126,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_program(main)

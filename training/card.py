@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from gocom.common.model_files import CARD, card_rows
+
 
 def device_name(model: nn.Module) -> str:
     """Where it was trained, in words."""
@@ -30,7 +32,7 @@ def write_card(
     elapsed_s: float,
     metrics: Sequence[tuple[int, dict[str, float]]],
 ) -> None:
-    """Write folder/CARD.md."""
+    """Write folder/CARD.md, for the files of the net in that folder."""
     parameters = sum(p.numel() for p in model.parameters())
     lines = [f"# {name}", "", facts.pop("summary", ""), "", "| | |", "|-|-|"]
     lines += [
@@ -41,8 +43,9 @@ def write_card(
         f"| seed, learning rate | {seed}, {learning_rate:g} |",
     ]
     lines += [f"| {key} | {value} |" for key, value in facts.items()]
+    lines += card_rows(folder)
     lines += ["", "## Held-out metrics", "", "| step | " + " | ".join(metrics[-1][1]) + " |"]
     lines += ["|" + "-|" * (len(metrics[-1][1]) + 1)]
     lines += [f"| {step} | " + " | ".join(f"{v:.4g}" for v in values.values()) + " |" for step, values in metrics]
     lines += ["", "![loss](loss.png)", ""]
-    (folder / "CARD.md").write_text("\n".join(lines))
+    (folder / CARD).write_text("\n".join(lines))

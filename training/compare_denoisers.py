@@ -16,6 +16,7 @@ import torch
 import typer
 
 from gocom.common.model_files import model_folder
+from gocom.evaluation.program import run_program
 from gocom.training.loop import LoopOptions, train
 from gocom.training.token_denoiser import TokenDenoiserRecipe
 
@@ -60,4 +61,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_program(main)

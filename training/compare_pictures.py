@@ -26,6 +26,7 @@ from gocom.common.nets.vae import Vae
 from gocom.common.nets.vq_tokenizer import VQTokenizer
 from gocom.evaluation.golden import PHOTOS, photo
 from gocom.evaluation.judge import paired
+from gocom.evaluation.program import run_program
 from gocom.training.held_out import HeldOut, Reconstruct
 from gocom.training.picture_recipe import is_a
 
@@ -92,4 +93,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_program(main)

@@ -10,14 +10,17 @@ training/terms.py, among them `full_channels=8` for a head at full resolution. A
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
 
+from gocom.common.errors import InvalidInput
 from gocom.common.nets.loading import resolve_device
 from gocom.common.nets.vae import Vae
+from gocom.evaluation.program import run_program
 from gocom.training.held_out import HeldOut
 from gocom.training.loop import LoopOptions, train
 from gocom.training.picture_recipe import PictureOptions, is_a
@@ -48,6 +51,9 @@ def main(
 ) -> None:
     """Train the decoder by each set of terms and write a table."""
     torch.set_num_threads(threads)
+    names = [each.partition(":")[0] for each in tries]
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
+        raise InvalidInput(f"try: two are called {doubled[0]!r}; give each a name of its own")
     cls = VaeRecipe if is_a(Vae, start_from) else VQTokenizerRecipe
     work_dir.mkdir(parents=True, exist_ok=True)
     table = work_dir / "table.md"
@@ -60,7 +66,10 @@ def main(
     hundred = HeldOut(labelled, resolve_device(device), count, labelled=True, perceptual=False)
     for name, _, text in (each.partition(":") for each in tries):
         parts = [part for part in text.split(",") if part]
-        head = next((int(part.removeprefix(_HEAD)) for part in parts if part.startswith(_HEAD)), 0)
+        heads = [part.removeprefix(_HEAD) for part in parts if part.startswith(_HEAD)]
+        if len(heads) > 1 or not all(re.fullmatch("[0-9]{1,4}", head) for head in heads):
+            raise InvalidInput(f"try: {name}: {_HEAD} takes one number of channels, got {', '.join(heads)}")
+        head = int(heads[0]) if heads else 0
         terms = ",".join(part for part in parts if not part.startswith(_HEAD))
         options = PictureOptions(
             data, held_out, batch, crop_px, device, 0, start_from, True, 3, head, Weights.parse(terms, NOTHING),
@@ -83,4 +92,4 @@ def _line(name: str, seconds: float, metrics: dict[str, float], classes: dict[st
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_program(main)

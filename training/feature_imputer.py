@@ -29,6 +29,7 @@ from gocom.common.nets.vae import Vae
 from gocom.common.patch_grid import PATCH_PX
 from gocom.common.samplers.feature_imputation import ImputerSettings, impute, make_scheduler, predict
 from gocom.common.systems.feature_imputing import LATENT_CHANNELS, PacketOrder
+from gocom.evaluation.program import run_program
 from gocom.training.data import data_terms, find_sources, load_samples
 from gocom.training.export import save_half
 from gocom.training.feature_masks import draw_masks, packets_of_elements
@@ -199,4 +200,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_program(main)

@@ -13,11 +13,12 @@ import typer
 from safetensors.numpy import save_file
 
 from gocom.common.entropy.frequency_tables import FrequencyTable
-from gocom.common.model_files import model_folder, models_root
+from gocom.common.model_files import CARD, card_rows, model_folder, models_root
 from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.vae import Vae
 from gocom.common.quantizer import UniformQuantizer
 from gocom.common.systems.feature_imputing import LEVELS
+from gocom.evaluation.program import run_program
 from gocom.training.data import find_sources, load_samples
 from gocom.training.latents import cached_latents
 
@@ -55,24 +56,22 @@ def main(
     entries = {"low": quantizer.low, "high": quantizer.high, "features": table.frequencies}
     save_file(entries, folder / "tables.safetensors")
     (folder / "tables.safetensors").chmod(0o644)
-    (folder / "CARD.md").write_text(_card(len(latents), len(values), error, bits))
+    (folder / CARD).write_text("\n".join([*_card(len(latents), len(values), error, bits), *card_rows(folder), ""]))
     print(f"feature_quantizer: {folder}, error {error:.4f} of a deviation, {bits:.2f} bits a feature of 7")
 
 
-def _card(pictures: int, rows: int, error: float, bits: float) -> str:
-    return f"""# feature_quantizer
-
-Bounds of the 7-bit uniform quantizer of feature_imputing, for each channel, and how often each level occurs (the table
-of its Huffman and range coding). Counted, not trained.
-
-| | |
-|-|-|
-| counted | {rows} positions of {pictures} training pictures |
-| beyond a bound | {OUTSIDE:g} of the features on either side |
-| quantizing error | {error:.4f} of the features' deviation (root mean square, training pictures) |
-| ideal length of the table's code | {bits:.2f} bits a feature, of 7 |
-"""
+def _card(pictures: int, rows: int, error: float, bits: float) -> list[str]:
+    return [
+        "# feature_quantizer", "",
+        "Bounds of the 7-bit uniform quantizer of feature_imputing, for each channel, and how often each level occurs "
+        "(the table", "of its Huffman and range coding). Counted, not trained.", "",
+        "| | |", "|-|-|",
+        f"| counted | {rows} positions of {pictures} training pictures |",
+        f"| beyond a bound | {OUTSIDE:g} of the features on either side |",
+        f"| quantizing error | {error:.4f} of the features' deviation (root mean square, training pictures) |",
+        f"| ideal length of the table's code | {bits:.2f} bits a feature, of 7 |",
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_program(main)

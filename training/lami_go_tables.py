@@ -22,9 +22,10 @@ from torch import Tensor
 from gocom.common.entropy.context_coder import ContextCoder
 from gocom.common.entropy.frequency_tables import FrequencyTable, NeighbourTables, load_neighbours, save_tables
 from gocom.common.image_files import Sample, square_crop, to_float
-from gocom.common.model_files import model_folder
+from gocom.common.model_files import CARD, card_rows, model_folder
 from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.vq_tokenizer import VQTokenizer
+from gocom.evaluation.program import run_program
 from gocom.training.data import find_sources, load_samples
 from gocom.training.tokens import cached_tokens
 
@@ -145,10 +146,11 @@ def write_card(
         f"| held out | {name}: {order_0:.2f} bits a token with the plain table, {around:.2f} with both neighbours "
         "known (10 at fixed length) |",
         "| made by | `python -m gocom.training.lami_go_tables` |",
+        *card_rows(out),
     ]  # fmt: skip
-    (out / "CARD.md").write_text("\n".join([*lines, ""]))
+    (out / CARD).write_text("\n".join([*lines, ""]))
     print("\n".join(lines))
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_program(main)

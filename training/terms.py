@@ -74,13 +74,15 @@ class Weights:
 
     @classmethod
     def parse(cls, text: str, base: Weights) -> Weights:
-        """ "st_lpips=1,adversarial=0.05" -> `base` with these changed."""
+        """ "st_lpips=1,adversarial=0.05" -> `base` with these changed. Raises InvalidInput, UnknownName."""
         known = {field.name for field in fields(cls)}
         changes: dict[str, float] = {}
         for part in filter(None, (part.strip() for part in text.split(","))):
-            name, _, value = part.partition("=")
+            name, _, value = (piece.strip() for piece in part.partition("="))
             if name not in known:
                 raise UnknownName("term", name, sorted(known))
+            if name in changes:
+                raise InvalidInput(f"terms: {name} is given twice; give one weight")
             try:
                 changes[name] = float(value)
             except ValueError:

@@ -29,6 +29,7 @@ from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.text_encoder import TextEncoder
 from gocom.common.nets.token_denoiser import TokenDenoiser
 from gocom.common.nets.vq_tokenizer import VQTokenizer
+from gocom.evaluation.program import run_program
 from gocom.training.corruption import corrupt
 from gocom.training.data import data_terms, find_sources, load_samples
 from gocom.training.export import save_half
@@ -190,4 +191,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_program(main)

@@ -14,7 +14,7 @@ from gocom.client import console
 from gocom.client.channel_script import ScriptPlayback, Step, read_script
 from gocom.client.client import Client
 from gocom.client.console import CHANNEL, command, emit
-from gocom.client.end_signals import end_signals_interrupt
+from gocom.client.end_signals import raising_end_signals
 from gocom.common.channel_spec import format_spec, parse_spec
 from gocom.common.packet_trace_file import TraceWriter
 from gocom.v1 import channel_pb2
@@ -159,7 +159,10 @@ def play(
         if not as_json:
             console.out.print(f"{number + 1}/{len(steps)}: {step.spec} for {step.seconds:g} s", markup=False)
 
-    with Client(channel=address, security=console.security()) as client, end_signals_interrupt():
+    with (
+        Client(channel=address, security=console.security()) as client,
+        raising_end_signals(hear_ignored_interrupt=True),
+    ):
         playback = ScriptPlayback(client, steps, say)
         try:
             playback.wait()

@@ -8,9 +8,10 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 from rich.table import Table
+from rich.text import Text
 
 from gocom.client import console
-from gocom.client.console import command, emit
+from gocom.client.console import command, emit, say, show
 from gocom.common.systems import SYSTEMS, System
 
 _BOUNDS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"), ("max_length", "length <="))
@@ -27,14 +28,14 @@ def codecs(as_json: console.Json = False) -> None:
     for system in systems:
         record = _record(system)
         segments = ", ".join(f"{s['name']} ({'/'.join(s['codings'])})" for s in record["segments"])
-        console.out.print(f"[bold]{system.name}[/]  {system.summary}", soft_wrap=True)
+        console.out.print(Text(system.name, style="bold"), "", system.summary, soft_wrap=True)
         nets = f"; nets: {', '.join(system.knowledge)}" if system.knowledge else ""
-        console.out.print(f"  sends {segments}{nets}", soft_wrap=True)
+        say(f"  sends {segments}{nets}")
         table = Table("option", "type", "default", "range", box=None, padding=(0, 2))
         for option in record["options"]:
             table.add_row(option["name"], option["type"], _word(option["default"]), option["range"])
-        console.out.print(table)
-        console.out.print()
+        show(table)
+        say("")
 
 
 def _record(system: System) -> dict[str, Any]:

@@ -17,11 +17,23 @@ from rich.table import Table
 
 from gocom.client import console
 from gocom.client.client import Client
-from gocom.client.commands.send import format_number, write_pictures
 from gocom.client.comparison_pictures import Tile, tile_wall
-from gocom.client.console import CHANNEL, FAILURE, RECEIVER, TRANSMITTER, command, emit
+from gocom.client.console import (
+    CHANNEL,
+    FAILURE,
+    RECEIVER,
+    TRANSMITTER,
+    command,
+    emit,
+    note,
+    output_error,
+    say,
+    show,
+)
 from gocom.client.open_client import Target, open_client
+from gocom.client.output_files import write_pictures
 from gocom.client.restored_channel import restored_channel
+from gocom.client.result_table import format_number, outcome_text
 from gocom.client.results import Pixels, SendResult
 from gocom.common.errors import InvalidInput
 from gocom.common.image_files import square_crop
@@ -83,20 +95,24 @@ def demo(
     photos = {name: sample_photo(name) for name in photo or PHOTOS}
     _prepare_folder(out)
     target = Target(transmitter, receiver, channel_address, local=not running, device=device)
-    with open_client(target, None, None, CODECS) as client, restored_channel(client):
-        cells = _run_all(client, photos, seed, as_json)
-    _write(out, photos, cells)
+    cells: list[Cell] = []
+    try:
+        with open_client(target, None, None, CODECS) as client, restored_channel(client):
+            _run_all(client, photos, seed, as_json, cells)
+        _write(out, photos, cells)
+    finally:  # also on Ctrl-C
+        if cells and not as_json:
+            show(_table(cells))
     if not as_json:
-        console.out.print(_table(cells))
         if any(cell.at_floor for cell in cells):
-            console.out.print("* more bytes than lami_go: the smallest file this codec can make of the photo")
-        console.out.print(f"pictures, overview.png, table.json and table.csv in {out}", markup=False)
+            say("* more bytes than lami_go: the smallest file this codec can make of the photo")
+        say(f"pictures, overview.png, table.json and table.csv in {out}")
     lost = [cell for cell in cells if cell.codec == "lami_go" and cell.result.outcome == "failed"]
     if lost:
-        console.err.print(f"lami_go failed on {len(lost)} of its pictures: {lost[0].result.reason}", markup=False)
+        note(f"lami_go failed on {len(lost)} of its pictures: {lost[0].result.reason}")
     broken = [cell for cell in cells if cell.result.failure in ("link", "internal", "timeout")]
     if broken:
-        console.err.print(f"a service failed on {len(broken)} pictures: {broken[0].result.reason}", markup=False)
+        note(f"a service failed on {len(broken)} pictures: {broken[0].result.reason}")
     if lost or broken:
         raise typer.Exit(FAILURE)
 
@@ -107,7 +123,7 @@ def _prepare_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "table.json").unlink(missing_ok=True)  # of an earlier run, which a failure must not leave behind
     except OSError as error:
-        raise InvalidInput(f"out: cannot write to {str(folder)!r}: {error.strerror or error}") from None
+        raise output_error("out", folder, error) from None
 
 
 def sample_photo(name: str) -> Pixels:
@@ -125,13 +141,12 @@ def sample_photo(name: str) -> Pixels:
     return square_crop(pixels[..., :3].copy(), SIZE_PX)
 
 
-def _run_all(client: Client, photos: dict[str, Pixels], seed: int, as_json: bool) -> list[Cell]:
-    """Send every photo with every codec at every packet erasure rate.
+def _run_all(client: Client, photos: dict[str, Pixels], seed: int, as_json: bool, cells: list[Cell]) -> None:
+    """Send every photo with every codec at every packet erasure rate, and append each to `cells` as it is done.
 
     lami_go over the clean channel comes first: its bytes are the budget of the other codecs.
     """
     budgets: dict[tuple[str, str], tuple[int | None, bool]] = {}
-    cells: list[Cell] = []
     columns: list[Any] = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
     with Progress(*columns, console=console.err, transient=True, disable=as_json) as progress:
         task = progress.add_task("sending", total=len(photos) * len(CODECS) * len(ERASURE_RATES))
@@ -145,7 +160,6 @@ def _run_all(client: Client, photos: dict[str, Pixels], seed: int, as_json: bool
                     progress.advance(task)
                     if as_json:
                         emit(cell.as_record())
-    return cells
 
 
 def _send_one(
@@ -170,16 +184,19 @@ def _send_one(
 
 
 def _write(folder: Path, photos: dict[str, Pixels], cells: Sequence[Cell]) -> None:
-    """Write the pictures, the overview and the tables. Raises InvalidInput if the folder cannot be written to."""
+    """Write the pictures, the overview and the tables. Raises GoComError if the folder cannot be written to."""
     for cell in cells:
         write_pictures(folder, f"{cell.photo}.{cell.codec}.{cell.rate * 100:02.0f}", cell.result)
-    _overview(photos, cells).save(folder / "overview.png", optimize=True)
     records = [cell.as_record() for cell in cells]
-    (folder / "table.json").write_text(json.dumps(records, indent=1) + "\n")
-    with (folder / "table.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(records[0]))
-        writer.writeheader()
-        writer.writerows(records)
+    try:
+        _overview(photos, cells).save(folder / "overview.png", optimize=True)
+        (folder / "table.json").write_text(json.dumps(records, indent=1) + "\n")
+        with (folder / "table.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(records[0]))
+            writer.writeheader()
+            writer.writerows(records)
+    except OSError as error:
+        raise output_error("out", folder, error) from None
 
 
 def _overview(photos: dict[str, Pixels], cells: Sequence[Cell]) -> Any:
@@ -208,10 +225,9 @@ def _table(cells: Sequence[Cell]) -> Table:
         cells, key=lambda c: (list(dict.fromkeys(x.photo for x in cells)).index(c.photo), CODECS.index(c.codec))
     ):
         result = cell.result
-        outcome = result.outcome if result.outcome == "reconstructed" else f"[red]{result.outcome}[/]"
         table.add_row(
             cell.photo, cell.codec, f"{cell.rate:.0%}", f"{result.packets_received}/{result.packets_sent}",
             f"{result.bytes_total}{'*' if cell.at_floor else ' '}",
-            format_number(result.psnr_db, 2), format_number(result.ms_ssim, 4), outcome,
+            format_number(result.psnr_db, 2), format_number(result.ms_ssim, 4), outcome_text(result.outcome),
         )  # fmt: skip
     return table

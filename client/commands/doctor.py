@@ -7,15 +7,17 @@ import platform
 from importlib import metadata
 from typing import Any
 
-from rich.markup import escape
+import typer
 from rich.table import Table
+from rich.text import Text
 
 from gocom.client import console
-from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, spinner
+from gocom.client.console import CHANNEL, FAILURE, RECEIVER, TRANSMITTER, command, emit, show, spinner
 from gocom.client.local_stack import is_serving
+from gocom.client.standard_streams import printable
 from gocom.common.entry_points import CHECKS, load_entry_points
 from gocom.common.errors import NotReady
-from gocom.common.model_files import knowledge_hash, models_root
+from gocom.common.model_files import find_damage, knowledge_hash, models_root
 from gocom.common.systems import SYSTEMS
 
 PACKAGES = (
@@ -31,7 +33,10 @@ def doctor(
     channel_address: console.ChannelAddress = CHANNEL,
     as_json: console.Json = False,
 ) -> None:
-    """Report what this machine has and what is missing: packages, devices, nets, optional metrics, services."""
+    """Report what this machine has and what is missing: packages, devices, nets, optional metrics, services.
+
+    Exit status 1 when the files of a net are not those that its CARD.md states.
+    """
     addresses = {"transmitter": transmitter, "channel": channel_address, "receiver": receiver}
     with spinner("looking (importing torch may take a while)"):
         checks = _checks()
@@ -51,6 +56,8 @@ def doctor(
         emit(record)
     else:
         _print(record, checks)
+    if any(net["wrong"] and net["sha256"] for net in record["models"].values()):
+        raise typer.Exit(FAILURE)
 
 
 def _checks() -> dict[str, Any]:
@@ -87,34 +94,37 @@ def _devices() -> list[str]:
     return found
 
 
-def _models() -> dict[str, str | None]:
-    """Return the SHA-256 of each net that a codec needs, by name; None: the net is missing."""
-    hashes: dict[str, str | None] = {}
-    for name in sorted({name for codec in SYSTEMS for name in SYSTEMS.get(codec).knowledge}):
-        try:
-            hashes[name] = knowledge_hash(name).hex()
-        except NotReady:
-            hashes[name] = None
-    return hashes
+def _models() -> dict[str, dict[str, str | None]]:
+    """Return the state of each net that a codec needs, by name.
+
+    Returns:
+        For each: "sha256", None for a net that is missing, and "wrong", what is wrong with it, None if nothing is.
+    """
+    return {name: _model(name) for name in sorted({name for codec in SYSTEMS for name in SYSTEMS.get(codec).knowledge})}
+
+
+def _model(name: str) -> dict[str, str | None]:
+    try:
+        return {"sha256": knowledge_hash(name).hex(), "wrong": find_damage(name)}
+    except NotReady:
+        return {"sha256": None, "wrong": f"missing in {models_root()}"}
+    except OSError as error:
+        return {"sha256": None, "wrong": f"cannot be read: {error}"}
 
 
 def _print(record: dict[str, Any], checks: dict[str, dict[str, str]]) -> None:
     table = Table("what", "state", box=None, padding=(0, 2))
-    missing = "[red]missing[/]"
     table.add_row("python", record["python"])
     for name, version in record["packages"].items():
-        table.add_row(name, version or missing)
+        table.add_row(name, version or Text("missing", style="red"))
     table.add_row("devices", ", ".join(record["devices"]))
-    for name, digest in record["models"].items():
-        table.add_row(f"net {name}", digest[:16] if digest else f"{missing} in {record['models_root']}")
+    for name, net in record["models"].items():
+        table.add_row(f"net {name}", Text(net["wrong"], style="red") if net["wrong"] else net["sha256"][:16])
     for check, result in checks.items():
         for name, state in result.items():
-            words = escape(str(state))
-            table.add_row(
-                f"{name} ({check.replace('_', ' ')})",
-                f"[green]{words}[/]" if state == "ready" else f"[yellow]{words}[/]",
-            )
+            style = "green" if state == "ready" else "yellow"
+            table.add_row(f"{name} ({check.replace('_', ' ')})", Text(printable(str(state)), style=style))
     for name, service in record["services"].items():
-        state = "[green]serving[/]" if service["serving"] else "[yellow]not serving[/]"
-        table.add_row(name, f"{state} at {service['address']}")
-    console.out.print(table)
+        answer = Text("serving", style="green") if service["serving"] else Text("not serving", style="yellow")
+        table.add_row(name, answer.append(f" at {service['address']}", style="default"))
+    show(table)

@@ -9,7 +9,7 @@ import typer
 
 from gocom.client import console
 from gocom.client.client import Client
-from gocom.client.console import RECEIVER, command, emit
+from gocom.client.console import RECEIVER, command, emit, say
 from gocom.client.goal_flags import Label, LabelName, Task, TaskTarget, Text, add_labels, read_goal
 from gocom.common.errors import InvalidInput
 from gocom.common.goals import ConsumerGoal, GoalState
@@ -68,7 +68,7 @@ def _print_state(session: str, state: GoalState, as_json: bool) -> None:
         emit({"session_id": session, "revision": state.revision, "goal": goal})
         return
     words = "no goal" if state.goal is None else describe_goal(state.goal)
-    console.out.print(f"{words}   revision {state.revision}", markup=False, soft_wrap=True)
+    say(f"{words}   revision {state.revision}")
 
 
 def describe_goal(goal: ConsumerGoal) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gocom.client import console
-from gocom.client.console import FAILURE, command, emit
+from gocom.client.console import FAILURE, command, emit, say
 from gocom.client.local_stack import why_not_serving
 
 
@@ -26,6 +26,6 @@ def health(
         if as_json:
             emit({"address": at, "serving": reason is None, "reason": reason})
         else:
-            console.out.print(f"{at}: {'serving' if reason is None else f'not serving: {reason}'}", markup=False)
+            say(f"{at}: {'serving' if reason is None else f'not serving: {reason}'}")
     if any(reasons.values()):
         raise typer.Exit(FAILURE)

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from PIL import Image
-from rich.box import SIMPLE
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from gocom.client import console
 from gocom.client.channel_recording import FileRecording, PendingTrace
 from gocom.client.client import Client
-from gocom.client.comparison_pictures import comparison_picture
-from gocom.client.console import CHANNEL, FAILURE, RECEIVER, TRANSMITTER, command, emit, parse_options
+from gocom.client.console import CHANNEL, FAILURE, RECEIVER, TRANSMITTER, command, emit, note, parse_options, say
 from gocom.client.goal_flags import Label, LabelName, Task, TaskTarget, Text, add_labels, read_goal
 from gocom.client.noise_setups import SendSettings, combine_flags
 from gocom.client.open_client import Target, open_client
+from gocom.client.output_files import RECEIVED, unique_names, write_pictures
 from gocom.client.picture_input import Size, load_picture
-from gocom.client.results import SendResult, describe_task
+from gocom.client.result_table import Row, make_row, print_rows, summarize
+from gocom.client.results import SendResult
 from gocom.client.send_options import send_options
-from gocom.common.errors import InvalidInput
+from gocom.client.standard_streams import printable
+from gocom.common.errors import MAX_QUOTED, InvalidInput
 from gocom.common.image_files import list_images, list_skipped
 from gocom.common.types import FeedbackPolicy, LinkSettings, PowerAllocation
 
@@ -161,12 +159,12 @@ def send(
     channel_address: console.ChannelAddress = CHANNEL,
     as_json: console.Json = False,
 ) -> None:
-    """Send pictures, and show what the receiver made of them.
+    """Send pictures, and show what the receiver made of them. Ctrl-C shows what was done so far.
 
     A picture that cannot be read counts as failed, and the others are sent; a single file is refused.
 
     Exit status: 0 all were sent, whatever the channel did to them; 1 a service failed or a picture could not be read;
-    2 wrong input.
+    2 wrong input; 130 Ctrl-C.
     """
     _, options = parse_options(codec, option)
     paths, resize = list_images(images), parse_size(size)
@@ -192,40 +190,48 @@ def send(
         if goal is not None:
             arguments["goal"] = add_labels(goal, label_name, client)
 
-    with ExitStack() as stack:
-        file = stack.enter_context(PendingTrace(record)) if record else None
-        client = stack.enter_context(
-            open_client(services, settings.channel, seed, (codec,), reverse_channel, settle_goal)
-        )
-        recording = stack.enter_context(FileRecording(client.record_channel(), file)) if file else None
-        if not local:
-            report_channel_change(settings.channel, reverse_channel, as_json)
-        results = _collect(client.send(paths, codec, **arguments), unique_names(paths), codec, out, as_json)
-        if recording is not None:
-            recording.wait_for_rounds(sum(result.rounds for _, result in results))
-            if not as_json:
-                console.err.print(f"{recording.rounds} rounds recorded in {record}", markup=False)
-    if not as_json:
-        _print_results(results, out)
-    report_unreadable(sum(result.original is None for _, result in results), len(results))
-    if any(result.failure not in ("", "undecodable") for _, result in results):
+    rows: list[Row] = []
+    rounds = unreadable = 0
+    try:
+        with ExitStack() as stack:
+            file = stack.enter_context(PendingTrace(record)) if record else None
+            client = stack.enter_context(
+                open_client(services, settings.channel, seed, (codec,), reverse_channel, settle_goal)
+            )
+            recording = stack.enter_context(FileRecording(client.record_channel(), file)) if file else None
+            if not local:
+                report_channel_change(settings.channel, reverse_channel, as_json)
+            names = unique_names(paths, f".{codec}.{RECEIVED}")
+            for result in _with_progress(client.send(paths, codec, **arguments), len(paths), as_json):
+                path, name = paths[result.frame_index], names[result.frame_index]
+                _report_resizing(name, result, as_json)
+                rows.append(make_row(name, result))
+                rounds += result.rounds
+                unreadable += result.original is None
+                if as_json:
+                    emit({"file": str(path), **result.as_record()})
+                if out is not None and result.original is not None:
+                    write_pictures(out, f"{name}.{codec}", result)
+            if recording is not None:
+                recording.wait_for_rounds(rounds)
+                if not as_json:
+                    note(f"{recording.rounds} rounds recorded in {record}")
+    finally:  # also on Ctrl-C, and when the disk is full or a service fails
+        if not as_json:
+            _print_results(rows, len(paths), out)
+        elif 0 < len(rows) < len(paths):
+            note(summarize(rows, len(paths)))
+        report_unreadable(unreadable, len(rows))
+    if any(row.failure not in ("", "undecodable") for row in rows):
         raise typer.Exit(FAILURE)
 
 
-def _collect(
-    stream: Iterator[SendResult], names: Sequence[str], codec: str, out: Path | None, as_json: bool
-) -> list[tuple[str, SendResult]]:
-    """Write and print the results as they arrive, and return them with their names."""
-    results = []
-    for result in _with_progress(stream, len(names), as_json):
-        name = names[result.frame_index]
-        _report_resizing(name, result, as_json)
-        if out is not None and result.original is not None:
-            write_pictures(out, f"{name}.{codec}", result)
-        if as_json:
-            emit(result.as_record())
-        results.append((name, result))
-    return results
+def _print_results(rows: Sequence[Row], pictures: int, out: Path | None) -> None:
+    """Print the results so far, unless there are none, and where their pictures are."""
+    if rows:
+        print_rows(rows, pictures)
+        if out is not None:
+            say(f"pictures in {out}")
 
 
 def report_channel_change(channel: str | None, reverse_channel: str | None, quiet: bool) -> None:
@@ -233,37 +239,20 @@ def report_channel_change(channel: str | None, reverse_channel: str | None, quie
     for way, spec, flag in (("channel", channel, ""), ("reverse channel", reverse_channel, " --reverse")):
         if spec is not None and not quiet:
             words = f"the {way} is {spec} from now on, for everybody; `gocom channel set{flag}` changes it"
-            console.err.print(words, markup=False)
+            note(words)
 
 
 def report_noise_setup(settings: SendSettings, quiet: bool) -> None:
     """Print on stderr, in one line, what a noise setup has set."""
     if settings.summary and not quiet:
-        console.err.print(settings.summary, markup=False, soft_wrap=True)
-
-
-def _print_results(results: Sequence[tuple[str, SendResult]], out: Path | None) -> None:
-    console.out.print(_table(results))
-    if any(result.protection for _, result in results):
-        console.out.print(_protection_table(results))
-    for name, result in results:
-        if result.power is not None:
-            least, greatest = result.power
-            console.out.print(f"{name}: power of packets {least:.3g} to {greatest:.3g}, mean 1", markup=False)
-        if result.task_result is not None:
-            console.out.print(f"{name}: {describe_task(result.task_result)}", markup=False, soft_wrap=True)
-        if result.reason:
-            console.out.print(f"{name}: {result.reason}", markup=False, soft_wrap=True)
-    if out is not None:
-        console.out.print(f"pictures in {out}", markup=False)
+        note(settings.summary)
 
 
 def _report_resizing(name: str, result: SendResult, quiet: bool) -> None:
     """Print on stderr that a picture was sent with another size than it was given."""
     width, height = result.given_px
     if not quiet and (width, height) != (result.width_px, result.height_px):
-        words = f"{name}: {width}x{height} was sent as {result.width_px}x{result.height_px}"
-        console.err.print(words, markup=False, soft_wrap=True)
+        note(f"{printable(name)}: {width}x{height} was sent as {result.width_px}x{result.height_px}")
 
 
 def report_skipped(images: Sequence[Path]) -> None:
@@ -271,16 +260,15 @@ def report_skipped(images: Sequence[Path]) -> None:
     skipped = list_skipped(images)
     if not skipped:
         return
-    names = [f"{path.name}/" if path.is_dir() else path.name for path in skipped[:NAMED_SKIPPED]]
+    names = [printable(path.name) + ("/" if path.is_dir() else "") for path in skipped[:NAMED_SKIPPED]]
     more = f" and {len(skipped) - len(names)} more" if len(skipped) > len(names) else ""
-    words = f"{len(skipped)} {'file' if len(skipped) == 1 else 'files'} skipped: {', '.join(names)}{more}"
-    console.err.print(words, markup=False, soft_wrap=True)
+    note(f"{len(skipped)} {'file' if len(skipped) == 1 else 'files'} skipped: {', '.join(names)}{more}")
 
 
 def report_unreadable(count: int, pictures: int) -> None:
     """Print on stderr how many of the pictures could not be read, if any."""
     if count:
-        console.err.print(f"{count} of {pictures} pictures could not be read", markup=False)
+        note(f"{count} of {pictures} pictures could not be read")
 
 
 def parse_size(text: str) -> Size:
@@ -289,34 +277,9 @@ def parse_size(text: str) -> Size:
         return None
     if text == "fit":
         return "fit"
-    if not text.isdigit():
-        raise InvalidInput(f"size: {text!r} is neither fit nor keep nor a number of pixels")
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise InvalidInput(f"size: {text[:MAX_QUOTED]!r} is neither fit nor keep nor a number of pixels, 64 to 1024")
     return int(text)
-
-
-def unique_names(paths: Sequence[Path]) -> list[str]:
-    """Return a name for the output of each path: its stem, numbered where it repeats."""
-    names: list[str] = []
-    for path in paths:
-        name, number = path.stem, 1
-        while name in names:
-            number += 1
-            name = f"{path.stem}-{number}"
-        names.append(name)
-    return names
-
-
-def write_pictures(folder: Path, name: str, result: SendResult) -> None:
-    """Write NAME.received.png, if there is a picture, and NAME.compare.png. Raises InvalidInput if the folder fails."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        received = folder / f"{name}.received.png"
-        received.unlink(missing_ok=True)  # of an earlier run, which a failure must not leave behind
-        if result.image is not None:
-            Image.fromarray(result.image).save(received)
-        comparison_picture(result).save(folder / f"{name}.compare.png")
-    except OSError as error:
-        raise InvalidInput(f"out: cannot write to {str(folder)!r}: {error.strerror or error}") from None
 
 
 def _with_progress(stream: Iterator[SendResult], total: int, quiet: bool) -> Iterator[SendResult]:
@@ -326,39 +289,3 @@ def _with_progress(stream: Iterator[SendResult], total: int, quiet: bool) -> Ite
     columns: list[Any] = [TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
     with Progress(*columns, console=console.err, transient=True) as progress:
         yield from progress.track(stream, total=total)
-
-
-def _table(results: Sequence[tuple[str, SendResult]]) -> Table:
-    table = Table("picture", box=SIMPLE)
-    for head in ("bytes", "bpp", "packets", "PSNR dB", "MS-SSIM", "s"):
-        table.add_column(head, justify="right")
-    table.add_column("outcome")
-    for name, r in results:
-        outcome = r.outcome if r.outcome == "reconstructed" else f"[red]{r.failure or r.outcome}[/]"
-        table.add_row(
-            escape(name), str(r.bytes_total), f"{r.bpp:.4f}", f"{r.packets_received}/{r.packets_sent}",
-            format_number(r.psnr_db, 2), format_number(r.ms_ssim, 4),
-            f"{r.seconds['total']:.2f}", outcome,
-        )  # fmt: skip
-    return table
-
-
-def _protection_table(results: Sequence[tuple[str, SendResult]]) -> Table:
-    """Return a table of the repair packets of unequal protection, with the loss expected without and with them."""
-    table = Table("picture", "round", "segment", box=SIMPLE, title="unequal protection", title_justify="left")
-    for head in ("importance", "source", "repair", "lost without", "lost with"):
-        table.add_column(head, justify="right")
-    for name, result in results:
-        for s in result.protection:
-            table.add_row(
-                escape(name), str(s.round), escape(s.name), f"{s.importance:.1f}", str(s.source_packets),
-                str(s.repair_packets), f"{s.loss_without:.2%}", f"{s.loss_with:.2%}",
-            )  # fmt: skip
-    return table
-
-
-def format_number(value: float | None, digits: int) -> str:
-    """Format a measured value for a table; "-" for None, "inf" for an infinite one."""
-    if value is None:
-        return "-"
-    return f"{value:.{digits}f}" if math.isfinite(value) else "inf"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 
 from gocom.client import console
@@ -22,17 +23,18 @@ from gocom.client.commands.send import (
     Payload,
     Setup,
     SizeText,
-    format_number,
     parse_size,
     report_noise_setup,
     report_skipped,
     report_unreadable,
 )
-from gocom.client.console import CHANNEL, FAILURE, RECEIVER, TRANSMITTER, command, emit, parse_options
+from gocom.client.console import CHANNEL, FAILURE, RECEIVER, TRANSMITTER, command, emit, note, parse_options
 from gocom.client.noise_setups import combine_flags
 from gocom.client.open_client import Target, open_client
 from gocom.client.picture_input import check_size, load_picture
+from gocom.client.result_table import format_number
 from gocom.client.results import SendResult
+from gocom.client.standard_streams import printable
 from gocom.common.image_files import list_images
 from gocom.common.types import LinkSettings
 
@@ -79,33 +81,41 @@ def stream(
     link = LinkSettings(max_payload_bytes=payload_bytes, interleave=settings.interleave)
     target = Target(transmitter, receiver, channel_address, local, device)
     report_noise_setup(settings, as_json)
+    ended = threading.Event()
     with open_client(target, settings.channel, seed, (codec,), reverse_channel) as client:
-        source = _paced(paths, loops, rate)
+        source = _paced(paths, loops, rate, ended)
         sent = client.send(
             source, codec, options=settings.options, seed=seed or 0, max_rounds=max_rounds, link=link, size=resize
         )
         unreadable: set[int] = set()
         results = _noting_unreadable(sent, len(paths), unreadable)
-        if as_json:
-            for result in results:
-                emit(result.as_record())
-        else:
-            meter = Meter()
-            with Live(meter.table(), console=console.out, refresh_per_second=4) as live:
+        try:
+            if as_json:
                 for result in results:
-                    meter.add(result)
-                    live.update(meter.table())
+                    emit({"file": str(paths[result.frame_index % len(paths)]), **result.as_record()})
+            else:
+                meter = Meter()
+                with Live(meter.table(), console=console.out, refresh_per_second=4) as live:
+                    for result in results:
+                        meter.add(result)
+                        live.update(meter.table())
+        finally:
+            ended.set()
     report_unreadable(len(unreadable), len(paths))
     if unreadable:
         raise typer.Exit(FAILURE)
 
 
-def _paced(paths: Sequence[Path], loops: int, rate: float | None) -> Iterator[Path]:
-    """Yield the paths, `loops` times over (0: for ever), at most `rate` a second (None: without pause)."""
+def _paced(paths: Sequence[Path], loops: int, rate: float | None, ended: threading.Event) -> Iterator[Path]:
+    """Yield the paths, `loops` times over (0: for ever), at most `rate` a second (None: without pause).
+
+    The wait for the next picture ends when `ended` is set: it takes place in a thread that Ctrl-C does not reach.
+    """
     due = time.monotonic()
     for _ in range(loops) if loops else count():
         for path in paths:
-            time.sleep(max(0.0, due - time.monotonic()))
+            if ended.wait(max(0.0, due - time.monotonic())):
+                return
             due = max(due + 1 / rate, time.monotonic()) if rate else due
             yield path
 
@@ -122,7 +132,7 @@ def _noting_unreadable(results: Iterator[SendResult], pictures: int, unreadable:
             readable += 1
         elif position not in unreadable:
             unreadable.add(position)
-            console.err.print(result.reason, markup=False, soft_wrap=True)
+            note(result.reason)
         yield result
         if position == pictures - 1:
             if not readable:
@@ -130,41 +140,66 @@ def _noting_unreadable(results: Iterator[SendResult], pictures: int, unreadable:
             readable = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What the averages need of a result, without its pictures, and the time.monotonic() when it came."""
+
+    at: float
+    bytes_total: int
+    bpp: float | None
+    packets_sent: int
+    packets_received: int
+    psnr_db: float | None
+    failed: bool
+
+
 class Meter:
     """Running totals, and averages over the last frames."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
-        self._recent: deque[tuple[float, SendResult]] = deque(maxlen=RECENT)
+        self._recent: deque[_Frame] = deque(maxlen=RECENT)
         self._frames = self._failed = self._bytes = 0
+        self._last: tuple[tuple[str, str, str], ...] = ()
 
     def add(self, result: SendResult) -> None:
         """Count the result of a frame."""
+        failed = result.outcome == "failed"
+        bpp = result.bpp if result.original is not None else None
         self._frames += 1
-        self._failed += result.outcome == "failed"
+        self._failed += failed
         self._bytes += result.bytes_total
-        self._recent.append((time.monotonic(), result))
+        self._recent.append(
+            _Frame(
+                time.monotonic(), result.bytes_total, bpp, result.packets_sent, result.packets_received,
+                result.psnr_db, failed,
+            )
+        )  # fmt: skip
+        self._last = (
+            ("session", result.session_id, ""),
+            ("last", f"{result.frame_id[-8:]} {result.outcome}", printable(result.reason)),
+        )
 
     def table(self) -> Table:
         """Return the table that the terminal shows."""
-        table = Table("", "last frames", "in all", title="gocom stream - Ctrl-C ends it")
-        frames = [result for _, result in self._recent]
-        sent = sum(r.packets_sent for r in frames)
-        lost = sent - sum(r.packets_received for r in frames)
-        psnr = [r.psnr_db for r in frames if r.psnr_db is not None]
-        window = time.monotonic() - (self._recent[0][0] if len(frames) == RECENT else self._began)
+        table = Table(title="gocom stream - Ctrl-C ends it")
+        for head in ("", "last frames", "in all"):
+            table.add_column(head, overflow="fold")
+        frames = self._recent
+        sent = sum(frame.packets_sent for frame in frames)
+        lost = sent - sum(frame.packets_received for frame in frames)
+        psnr = [frame.psnr_db for frame in frames if frame.psnr_db is not None]
+        window = time.monotonic() - (frames[0].at if len(frames) == RECENT else self._began)
         elapsed = max(time.monotonic() - self._began, 1e-6)
-        kilobits = sum(r.bytes_total for r in frames) * 8 / 1000
+        kilobits = sum(frame.bytes_total for frame in frames) * 8 / 1000
+        bpp = [frame.bpp for frame in frames if frame.bpp is not None]
         table.add_row("frames", str(len(frames)), str(self._frames))
         table.add_row("frames/s", f"{len(frames) / max(window, 1e-6):.2f}", f"{self._frames / elapsed:.2f}")
         table.add_row("kbit/s", f"{kilobits / max(window, 1e-6):.1f}", f"{self._bytes * 8 / 1000 / elapsed:.1f}")
         table.add_row("packets lost", f"{lost / sent:.1%}" if sent else "-", "")
-        bpp = [r.bpp for r in frames if r.original is not None]
         table.add_row("bpp", format_number(sum(bpp) / len(bpp) if bpp else None, 4), "")
         table.add_row("PSNR dB", format_number(sum(psnr) / len(psnr) if psnr else None, 2), "")
-        table.add_row("no picture", str(sum(r.outcome == "failed" for r in frames)), str(self._failed))
-        if frames:
-            last = frames[-1]
-            table.add_row("session", last.session_id, "")
-            table.add_row("last", f"{last.frame_id[-8:]} {last.outcome}", escape(last.reason))
+        table.add_row("no picture", str(sum(frame.failed for frame in frames)), str(self._failed))
+        for row in self._last:
+            table.add_row(*row)
         return table

@@ -10,7 +10,7 @@ import typer
 
 from gocom.client import console
 from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, spinner
-from gocom.client.end_signals import end_signals_interrupt
+from gocom.client.end_signals import raising_end_signals
 from gocom.client.local_stack import LocalStack
 
 
@@ -36,7 +36,7 @@ def up(
         channel or "clean", seed, device, warm or ("lami_go",), log_folder=logs, ports=ports,
         reverse_spec=reverse_channel,
     )  # fmt: skip
-    with end_signals_interrupt():
+    with raising_end_signals(hear_ignored_interrupt=True):
         try:
             with spinner("starting (the first import of torch may take a minute)") as update:
                 stack.start(lambda name: update(f"{name} is ready"))

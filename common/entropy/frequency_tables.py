@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from gocom.common.errors import Mismatch
+from gocom.common.tensor_files import read_tensors
 
 TOTAL = 1 << 24
 """Sum of the frequencies of a table. It makes constriction's 24-bit models exact."""
@@ -151,7 +152,7 @@ def load_neighbours(path: Path, name: str) -> NeighbourTables:
 
 
 def _load(path: Path, name: str) -> npt.NDArray[Any]:
-    tables = load_file(path)
+    tables = read_tensors(path)
     if name not in tables:
         raise Mismatch(f"table: no {name!r} in {path.name}; there are {', '.join(sorted(tables))}")
     values: npt.NDArray[Any] = tables[name]

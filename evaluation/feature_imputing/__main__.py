@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from gocom.evaluation.feature_imputing.study import STUDY
+from gocom.evaluation.program import run_program
 from gocom.evaluation.study.run import choose, run
 
 NAMES = ", ".join(part.name for part in STUDY.parts)
@@ -34,4 +35,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_program(main)

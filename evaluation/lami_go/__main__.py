@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from gocom.evaluation.lami_go.study import STUDY
+from gocom.evaluation.program import run_program
 from gocom.evaluation.study.run import choose, run
 
 NAMES = ", ".join(part.name for part in STUDY.parts)
@@ -36,4 +37,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_program(main)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from gocom.common.errors import InvalidInput
+from gocom.evaluation.program import run_program
 from gocom.evaluation.report.page import write_report
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", type=Path, help="folder of `gocom eval`, with results.csv and results.json")
-    out = parser.parse_args().out
+
+def main(
+    out: Annotated[Path, typer.Argument(help="folder of `gocom eval`, with results.csv and results.json")],
+) -> None:
+    """Draw the page of an evaluation that was done anew from its files."""
     for name in ("results.csv", "results.json"):
         if not (out / name).is_file():
-            parser.error(f"out: {str(out)!r} has no {name}; `gocom eval --out {out}` makes it")
+            raise InvalidInput(f"out: {str(out)!r} has no {name}; `gocom eval --out {out}` makes it")
     print(write_report(out))
+
+
+if __name__ == "__main__":
+    run_program(main)

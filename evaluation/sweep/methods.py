@@ -70,13 +70,16 @@ def parse_methods(texts: Iterable[str], protections: Sequence[Protection] = tupl
 
     Raises:
         UnknownName: a codec or protection that there is not.
-        InvalidInput: an option that the codec does not have, or protection for a codec that degrades.
+        InvalidInput: an option that the codec does not have or that is given twice, or protection for a codec that
+            degrades.
     """
     found: list[Method] = []
     for text in texts:
         named, _, wanted = text.partition("+")
         codec, _, rest = named.partition(":")
         options = tuple(_option(part) for part in rest.split(",") if part)
+        if twice := [key for key in dict(options) if sum(key == other for other, _ in options) > 1]:
+            raise InvalidInput(f"codecs: {text}: {twice[0]} is given twice; give one value")
         make_parameters(SYSTEMS.get(codec).options, dict(options))  # says what is wrong with them
         method = Method(codec, options)
         if method.classical and (chosen := [key for key, _ in options if key not in PLANNED_BY_USER]):
@@ -101,4 +104,4 @@ def _option(part: str) -> tuple[str, str]:
     key, equals, value = part.partition("=")
     if not equals:
         raise InvalidInput(f"codecs: option {part!r} is not KEY=VALUE")
-    return key, value
+    return key.strip(), value.strip()

@@ -11,7 +11,7 @@ import pytest
 from gocom.client import LocalStack
 from gocom.client.channel_script import ScriptPlayback, Step
 from gocom.client.client import Client
-from gocom.client.end_signals import end_signals_interrupt
+from gocom.client.end_signals import raising_end_signals
 from gocom.client.restored_channel import restored_channel
 from gocom.common.channel_spec import format_spec
 from gocom.common.errors import NotReady
@@ -127,7 +127,7 @@ def test_a_failure_and_that_nothing_could_be_restored_are_both_said():
 def test_further_signals_do_not_interrupt_what_puts_things_back():
     handlers = [signal.getsignal(number) for number in SIGNALS]
     put_back = False
-    with pytest.raises(KeyboardInterrupt), end_signals_interrupt():
+    with pytest.raises(KeyboardInterrupt), raising_end_signals(hear_ignored_interrupt=True):
         try:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(60)
@@ -142,7 +142,7 @@ def test_further_signals_do_not_interrupt_what_puts_things_back():
 def test_who_was_told_to_ignore_a_hang_up_ignores_it():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with end_signals_interrupt():
+        with raising_end_signals(hear_ignored_interrupt=True):
             os.kill(os.getpid(), signal.SIGHUP)
             time.sleep(0.05)
     finally:

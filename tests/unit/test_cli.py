@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 from gocom.client import open_client as targets
 from gocom.client.channel_recording import PendingTrace
 from gocom.client.cli import app
-from gocom.client.commands.send import parse_size, unique_names
+from gocom.client.commands.send import parse_size
 from gocom.client.comparison_pictures import Tile, comparison_picture, provenance_picture, tile_wall
+from gocom.client.output_files import unique_names
 from gocom.client.picture_input import load_picture
 from gocom.client.results import SendResult, describe_task
 from gocom.common.errors import InvalidInput

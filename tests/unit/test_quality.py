@@ -1,6 +1,7 @@
 """PSNR and MS-SSIM against what is known of them."""
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -45,6 +46,51 @@ def test_ms_ssim_of_flat_pictures_is_the_luminance_term_of_the_coarsest_scale():
     a, b = np.full((3, 176, 176), 0.5, np.float32), np.full((3, 176, 176), 0.25, np.float32)
     luminance = (2 * 0.5 * 0.25 + 1e-4) / (0.5**2 + 0.25**2 + 1e-4)
     assert ms_ssim(a, b) == pytest.approx(luminance**0.1333, rel=1e-6)
+
+
+def ms_ssim_as_written(a, b):
+    """MS-SSIM in float64, tap by tap, as the paper writes it."""
+    taps = np.exp(-((np.arange(11) - 5) ** 2) / (2 * 1.5**2))
+    taps /= taps.sum()
+
+    def blur(x):
+        down = sum(tap * x[:, i : x.shape[1] - 10 + i] for i, tap in enumerate(taps))
+        return sum(tap * down[:, :, i : x.shape[2] - 10 + i] for i, tap in enumerate(taps))
+
+    x, y, product = a.astype(np.float64), b.astype(np.float64), np.ones(3)
+    for scale, weight in enumerate((0.0448, 0.2856, 0.3001, 0.2363, 0.1333)):
+        mean_x, mean_y = blur(x), blur(y)
+        variances = blur(x * x) - mean_x**2 + blur(y * y) - mean_y**2
+        contrast = (2 * (blur(x * y) - mean_x * mean_y) + 0.03**2) / (variances + 0.03**2)
+        luminance = (2 * mean_x * mean_y + 0.01**2) / (mean_x**2 + mean_y**2 + 0.01**2)
+        product *= np.maximum((luminance * contrast if scale == 4 else contrast).mean((1, 2)), 0) ** weight
+        rows, columns = (side // 2 for side in x.shape[1:])
+        x, y = (z[:, : 2 * rows, : 2 * columns].reshape(3, rows, 2, columns, 2).mean((2, 4)) for z in (x, y))
+    return product.mean()
+
+
+@pytest.mark.parametrize("side", [176, 177, 193, 300])
+@pytest.mark.parametrize("sigma", [0.0, 0.01, 0.1, 1.0])
+def test_ms_ssim_is_what_the_paper_writes(side, sigma):
+    image = picture(side)[:, :, : max(176, side - 13)]
+    other = noisy(image, sigma)
+    assert ms_ssim(image, other) == pytest.approx(ms_ssim_as_written(image, other), abs=2e-6)
+    assert ms_ssim(1 - image, other) == pytest.approx(ms_ssim_as_written(1 - image, other), abs=2e-6)
+
+
+def test_ms_ssim_of_bright_pictures_keeps_their_faint_detail():
+    """In float32 squares near 1 would hide differences of a thousandth."""
+    image = (0.995 + 0.004 * picture(256)).astype(np.float32)
+    other = noisy(image, 0.001)
+    assert ms_ssim(image, other) == pytest.approx(ms_ssim_as_written(image, other), abs=2e-6)
+
+
+def test_ms_ssim_of_the_largest_picture_takes_little_time():
+    image = picture(1024)
+    other = noisy(image, 0.05)
+    began = time.perf_counter()
+    ms_ssim(image, other)
+    assert time.perf_counter() - began < 3, "some 0.3 s on a core of its own"
 
 
 def test_small_pictures_have_no_ms_ssim():

@@ -1,0 +1,19 @@
+"""Start of the `gocom` command: before anything is imported that takes long, so that Ctrl-C is quiet from here on."""
+
+from __future__ import annotations
+
+import signal
+
+from gocom.client.end_signals import leave_on_signals
+
+
+def main() -> None:
+    """Run the `gocom` command, see cli.py."""
+    leave_on_signals(signal.SIGINT)
+    from gocom.client.cli import main as run  # noqa: PLC0415 - takes a second
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

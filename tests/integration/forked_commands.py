@@ -1,0 +1,67 @@
+"""Runs `gocom` commands, each in a fork of a process that has imported them, with streams as a shell may leave them.
+
+It reads a JSON list of cases from stdin and prints one of results. A case has `words`, and may have `stdout` (see
+STREAMS), `stderr`, `env`, `signal` and `after_s`: the signal is sent that long after the start. A result has
+`status`, negative for the signal that ended the process, and what was printed: `out` and `err`.
+
+A fork saves the second that every start of Python with gRPC takes; what is done at the exit of Python is done here too.
+"""
+
+# ruff: noqa: SIM115 - files are open as long as a process is
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+
+STREAMS = ("kept", "closed", "full", "unread", "ascii")
+
+
+def open_stream(number: int, kind: str, target: int) -> None:
+    """Make descriptor 1 or 2 of this process what `kind` says, and let Python open it as at its start."""
+    if kind == "closed":
+        os.close(number)
+    elif kind == "full":
+        os.dup2(os.open("/dev/full", os.O_WRONLY), number)
+    elif kind == "unread":
+        reader, writer = os.pipe()
+        os.close(reader)
+        os.dup2(writer, number)
+    else:
+        os.dup2(target, number)
+    strict = "strict" if number == 1 else "backslashreplace"
+    encoding = "ascii" if kind == "ascii" else "utf-8"
+    stream = None if kind == "closed" else open(number, "w", encoding=encoding, errors=strict, closefd=False)
+    setattr(sys, "stdout" if number == 1 else "stderr", stream)
+
+
+def main() -> None:
+    import gocom.client.cli
+
+    results = []
+    for case in json.load(sys.stdin):
+        out, err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
+        began = time.monotonic()
+        child = os.fork()
+        if child == 0:
+            os.environ.update(case.get("env", {}))
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            open_stream(2, case.get("stderr", "kept"), err.fileno())
+            open_stream(1, case.get("stdout", "kept"), out.fileno())
+            sys.argv = ["gocom", *case["words"]]
+            gocom.client.cli.main()
+            return
+        if "signal" in case:
+            time.sleep(case["after_s"])
+            os.kill(child, getattr(signal, case["signal"]))
+        _, status = os.waitpid(child, 0)
+        result = {"status": os.waitstatus_to_exitcode(status), "seconds": time.monotonic() - began}
+        for name, file in (("out", out), ("err", err)):
+            file.seek(0)
+            result[name] = file.read().decode("utf-8", "replace")
+        results.append(result)
+    json.dump(results, sys.stdout)
+
+
+main()
