@@ -62,7 +62,7 @@ def test_a_signal_ends_the_script_and_the_profile_of_before_is_back(stack, clien
     player.send_signal(number)  # an impatient user: what restores the profile is not interrupted
     out, errors = player.communicate(timeout=30)
     assert profile(client) == (BEFORE, 7)
-    assert player.returncode == 130 and not errors
+    assert player.returncode == 128 + number and not errors
     assert "1/2: clean for 0.2 s" in out and "clean: 0 packets in, 0 out" in out, "what was done is said"
 
 
