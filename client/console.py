@@ -137,7 +137,9 @@ def reporting_errors() -> Iterator[None]:
     except Exception as error:
         if os.environ.get(TRACEBACK_VARIABLE):
             raise
-        place = traceback.extract_tb(error.__traceback__)[-1]
+        places = traceback.extract_tb(error.__traceback__)
+        ours = [place for place in places if "gocom" in Path(place.filename).parts]
+        place = (ours or places)[-1]
         where = f"{Path(place.filename).name} line {place.lineno}"
         words = f"internal error: {type(error).__name__}: {error} ({where}); {TRACEBACK_VARIABLE}=1 shows where"
         fail(words, FAILURE)

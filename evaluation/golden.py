@@ -26,6 +26,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from gocom.common.errors import InvalidInput
 from gocom.common.image_files import ImageArray, square_crop, to_float
 from gocom.evaluation.codec_setup import make_codec
 from gocom.evaluation.judge import Judge, grey_like
@@ -147,7 +148,10 @@ def main(
     path: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="The file.")] = PATH,
 ) -> None:
     """Golden metrics: compare, or write."""
-    golden = json.loads(path.read_text())
+    try:
+        golden = json.loads(path.read_text())
+    except ValueError as error:
+        raise InvalidInput(f"path: {str(path)!r} is not JSON: {error}") from None
     measured = list(measure(golden_methods()))
     moved, largest = compare(golden, measured)
     typer.echo("\n".join(["largest differences:", *largest, *(["moved:", *moved] if moved else ["nothing moved"])]))

@@ -55,7 +55,7 @@ def _add_command(name: str, settings: type[Settings], load: Callable[[], Serve[S
     signature = inspect.signature(run, eval_str=True)
     signature = signature.replace(parameters=[signature.parameters[n] for n in ("follow_parent", "ready_fd")])
     run.__signature__ = add_flags(signature, settings_flags(settings))  # type: ignore[attr-defined]
-    app.command(name)(command(run))
+    app.command(name)(command(run, unwinds=False))  # it drains on SIGTERM by itself
 
 
 def _transmitter() -> Serve[TransmitterSettings]:

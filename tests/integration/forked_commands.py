@@ -2,7 +2,7 @@
 
 It reads a JSON list of cases from stdin and prints one of results. A case has `words`, and may have `stdout` (see
 STREAMS), `stderr`, `env`, `signal` and `after_s`: the signal is sent that long after the start. A result has
-`status`, negative for the signal that ended the process, and what was printed: `out` and `err`.
+`status` as a shell has it, 128 + n where signal n ended the process, and what was printed: `out` and `err`.
 
 A fork saves the second that every start of Python with gRPC takes; what is done at the exit of Python is done here too.
 """
@@ -56,7 +56,8 @@ def main() -> None:
             time.sleep(case["after_s"])
             os.kill(child, getattr(signal, case["signal"]))
         _, status = os.waitpid(child, 0)
-        result = {"status": os.waitstatus_to_exitcode(status), "seconds": time.monotonic() - began}
+        code = os.waitstatus_to_exitcode(status)
+        result = {"status": code if code >= 0 else 128 - code, "seconds": time.monotonic() - began}
         for name, file in (("out", out), ("err", err)):
             file.seek(0)
             result[name] = file.read().decode("utf-8", "replace")

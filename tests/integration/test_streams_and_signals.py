@@ -21,6 +21,10 @@ FORKED = Path(__file__).parent / "forked_commands.py"
 ENDED = (0, 1, 2, 129, 130, 143)
 
 
+def slow(value):
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
 def commands(command, words=()):
     """Yield the words of each command below a command."""
     if hasattr(command, "commands"):
@@ -65,7 +69,7 @@ def forked(cases, timeout=120, **environment):
     return results
 
 
-@pytest.mark.parametrize("stream", ["closed", "full", "unread", "ascii"])
+@pytest.mark.parametrize("stream", [slow("closed"), slow("full"), slow("unread"), "ascii"])
 def test_the_help_of_every_command_survives_any_stdout(stream):
     cases = [{"words": [*words, "--help"], "stdout": stream} for words in [(), *COMMANDS]]
     for result in forked(cases):
@@ -86,7 +90,7 @@ def outputs(photo):
     return [words + more for words in some for more in ([], ["--json"])]
 
 
-@pytest.mark.parametrize("stream", ["closed", "full", "unread", "ascii"])
+@pytest.mark.parametrize("stream", ["closed", "full", "unread", slow("ascii")])
 def test_what_commands_print_survives_any_stdout(stream, photo):
     for case, result in zip(
         outputs(photo), forked([{"words": w, "stdout": stream} for w in outputs(photo)]), strict=True
@@ -96,7 +100,7 @@ def test_what_commands_print_survives_any_stdout(stream, photo):
             assert result["status"] == 1 and result["err"].splitlines()[-1] == full, (case, result)
 
 
-@pytest.mark.parametrize("stream", ["closed", "full", "unread"])
+@pytest.mark.parametrize("stream", [slow("closed"), "full", slow("unread")])
 def test_what_commands_print_survives_any_stderr(stream, photo):
     cases = [{"words": words, "stderr": stream} for words in outputs(photo)]
     kept = [result["status"] for result in forked([{"words": words} for words in outputs(photo)])]
@@ -146,7 +150,7 @@ def command_of(words):
     return found
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGINT", slow("SIGTERM"), slow("SIGHUP")])
 def test_a_signal_ends_every_command_without_a_word(name, photo, silent, tmp_path):
     commands = [
         words for words in COMMANDS if words[0] not in ("serve", "up", "eval") and words != ("channel", "certify")
