@@ -79,7 +79,10 @@ class AsyncClient(ChannelControl):
 
     async def close(self) -> None:
         """Close all connections. In a fork of the process it does nothing, since the connections are not the fork's."""
-        for channel in self._channels if self._process.is_this else ():
+        if not self._process.is_this:
+            return
+        self._process.closed = True
+        for channel in self._channels:
             await channel.close()
 
     def open_transfer(
@@ -202,6 +205,7 @@ class Client:
         if self._loop.is_closed() or not self._process.is_this:
             return
         self._run(self._shut_down())
+        self._process.closed = True
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -274,8 +278,6 @@ class Client:
         """
         try:
             self._process.check()
-            if self._loop.is_closed():
-                raise InvalidInput("client: is closed")
             if threading.current_thread() is self._thread:
                 raise InvalidInput("client: on_preview must not call the client that waits for it to return")
         except InvalidInput:

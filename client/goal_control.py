@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any
 
 import grpc
 
 from gocom.client.reconnect_policy import service_error
+from gocom.common.errors import InvalidInput
 from gocom.common.goals import ConsumerGoal, GoalState
 from gocom.common.rpc.client_channels import RPC_DEADLINE_S
 from gocom.common.rpc.own_process import OwnProcess
+from gocom.common.wire.frame_messages import check_session_id
 from gocom.common.wire.goals import goal_state_from_proto, goal_to_proto
 from gocom.v1 import receiver_pb2
 
@@ -36,6 +39,7 @@ class GoalControl:
             InvalidInput: the session id is invalid.
             GoComError: the receiver is out of reach.
         """
+        check_session_id(session_id)
         request = receiver_pb2.GetGoalRequest(session_id=session_id)
         response = await self._answer(self._stub.GetGoal, request, RPC_DEADLINE_S)
         return goal_state_from_proto(response.state)
@@ -51,12 +55,17 @@ class GoalControl:
             InvalidInput: the session id is invalid, or the task or one of its labels is unknown.
             NotReady: a net of the task is missing, or the receiver is out of reach.
         """
+        check_session_id(session_id)
+        if not isinstance(goal, ConsumerGoal | None):
+            raise InvalidInput(f"goal: {reprlib.repr(goal)} is not a ConsumerGoal")
         request = receiver_pb2.SetGoalRequest(session_id=session_id, goal=None if goal is None else goal_to_proto(goal))
         response = await self._answer(self._stub.SetGoal, request, LOAD_S)
         return goal_state_from_proto(response.state)
 
     async def label_names(self, task: str) -> tuple[str, ...]:
         """Return the names of a task's labels, by index. Raises InvalidInput for an unknown task, and NotReady."""
+        if not isinstance(task, str):
+            raise InvalidInput(f"task: {reprlib.repr(task)} is not the name of a task")
         request = receiver_pb2.DescribeTaskRequest(task=task)
         return tuple((await self._answer(self._stub.DescribeTask, request, LOAD_S)).label_names)
 

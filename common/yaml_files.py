@@ -49,6 +49,8 @@ def read_yaml(path: Path) -> Any:
     except DuplicateKeyError as error:
         line = error.problem_mark.line + 1
         raise InvalidInput(f"cannot read {str(path)!r}: in line {line}: {error.problem[:MAX_QUOTED]}") from None
+    except OSError as error:
+        raise InvalidInput(f"cannot read {str(path)!r}: {error.strerror or error}") from None
     # Besides YAMLError the library raises ValueError for an invalid date, RecursionError for deeply nested brackets,
     # and KeyError or IndexError for a tag whose value is invalid.
     except Exception as error:

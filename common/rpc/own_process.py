@@ -12,9 +12,13 @@ class OwnProcess:
 
     Args:
         what: name of the object, for messages.
+
+    Attributes:
+        closed: whether the object was closed; set by the object.
     """
 
     def __init__(self, what: str) -> None:
+        self.closed = False
         self._what, self._pid = what, os.getpid()
 
     @property
@@ -23,7 +27,9 @@ class OwnProcess:
         return os.getpid() == self._pid
 
     def check(self) -> None:
-        """Raise InvalidInput in a fork of the process in which the object was made."""
+        """Raise InvalidInput in a fork of the process in which the object was made, or if the object was closed."""
+        if self.closed:
+            raise InvalidInput(f"{self._what}: is closed")
         if not self.is_this:
             raise InvalidInput(
                 f"{self._what}: belongs to process {self._pid}, of which this one is a fork, where gRPC does not work; "

@@ -148,6 +148,7 @@ async def start_server(
             ("grpc.max_send_message_length", settings.max_message_bytes),
             ("grpc.keepalive_time_ms", KEEPALIVE_MS),
             ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+            ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT_MS),
             ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
             # With SO_REUSEPORT, two servers on one port would share its connections at random.
             ("grpc.so_reuseport", 0),

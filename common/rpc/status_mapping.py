@@ -30,6 +30,7 @@ _KIND_KEY = "gocom-error"
 _NO_CONNECTION = re.compile(
     r"failed to connect to all addresses; last error: \w+: (?P<peer>\S+): (?P<why>.*)", re.DOTALL
 )
+_NO_HOST = re.compile(r"errors resolving .*: (?P<why>[^:\]]+)\]", re.DOTALL)
 _BAD_CERTIFICATE = re.compile(r"CERTIFICATE_VERIFY_FAILED: (?P<why>[^:]+)")
 _HUNG_UP = ("Socket closed", "End of TCP stream", "Connection reset by peer", "Broken pipe")
 
@@ -88,6 +89,8 @@ def explain_connection_error(details: str) -> str:
 
     Text of any other kind is returned as it is.
     """
+    if unknown := _NO_HOST.search(details):
+        return f"the host name cannot be resolved: {unknown['why']}"
     failed = _NO_CONNECTION.search(details)
     if failed is None:
         return details
@@ -105,6 +108,10 @@ def explain_connection_error(details: str) -> str:
         return f"TLS with {peer}: {why}"
     if "Connection refused" in why:
         return f"{peer}: connection refused; is the service up, and does it listen there?"
+    if "Failed parsing HTTP/2" in why:
+        return f"{peer}: what answers is no gRPC service"
+    if "SETTINGS" in why:
+        return f"{peer}: takes connections, but does not answer; is it paused, or no gRPC service?"
     if any(words in why for words in _HUNG_UP):
         # A client learns no more from a server that requires TLS or a certificate, or that is about to end.
         return (

@@ -180,8 +180,8 @@ def check_rounds(rounds: RoundSettings) -> RoundSettings:
 
 def check_session_id(session_id: str) -> None:
     """Raise InvalidInput unless the session ID is 1 to 64 characters of [A-Za-z0-9_-]."""
-    if not _SESSION_ID.fullmatch(session_id):
-        quoted = session_id[:MAX_QUOTED]
+    if not isinstance(session_id, str) or not _SESSION_ID.fullmatch(session_id):
+        quoted = str(session_id)[:MAX_QUOTED]
         raise InvalidInput(f"session_id: {quoted!r} is not 1 to 64 characters of A-Z, a-z, 0-9, _ and -")
 
 

@@ -169,3 +169,42 @@ async def test_a_closed_client_says_that_it_is_closed():
         with pytest.raises(InvalidInput, match="client: is closed"):
             use()
     client.close()
+
+
+async def test_a_closed_asynchronous_client_says_that_it_is_closed():
+    client = AsyncClient(channel=f"127.0.0.1:{free_port()}")
+    await client.close()
+    for use in (lambda: anext(client.send([png()], "jpeg")), client.get_channel, lambda: client.get_goal("s")):
+        with pytest.raises(InvalidInput, match="client: is closed"):
+            await use()
+    await client.close()
+
+
+@pytest.mark.parametrize("address", ["foo", "foo:bar", ":50051", "127.0.0.1:0", "127.0.0.1:65536", 50051, b"a:1", ""])
+def test_an_address_that_is_none_is_named(address):
+    for name in ("transmitter", "receiver", "channel"):
+        with pytest.raises(InvalidInput, match=f"^{name}: .* is not host:port"):
+            Client(**{name: address})
+
+
+async def test_what_is_no_grpc_service_is_said_to_be_none():
+    async def answer(reader, writer):
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, AsyncClient(channel=address) as client:
+        with pytest.raises(NotReady, match=f"^channel at {address}: what answers is no gRPC service$"):
+            await client.get_channel()
+
+
+async def test_goals_of_the_wrong_kind_are_named():
+    async with AsyncClient() as client:
+        for words, work in (
+            ("session_id: '5' is not", client.get_goal(5)),
+            ("goal: 'classify' is not a ConsumerGoal", client.set_goal("s", "classify")),
+            ("task: 5 is not the name", client.label_names(5)),
+        ):
+            with pytest.raises(InvalidInput, match=words):
+                await work

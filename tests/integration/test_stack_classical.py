@@ -4,6 +4,8 @@ import asyncio
 import io
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from typer.testing import CliRunner
 
 from gocom.client import AsyncClient, LocalStack
 from gocom.client.cli import app
-from gocom.common.errors import InvalidInput
+from gocom.common.errors import InvalidInput, NotReady
 from gocom.common.image_files import png_bytes
 
 FIELDS = {
@@ -259,3 +261,35 @@ def test_a_picture_too_large_for_the_transmitter_fails_by_its_name_and_the_rest_
         results = list(client.send([picture(), noise, picture(), picture()], "jpeg", timeout_s=60))
     assert [r.failure for r in results] == ["", "invalid", "", ""]
     assert "image: the request has" in results[1].reason and "accepts 65536" in results[1].reason
+
+
+def test_a_service_that_is_paused_is_lost_within_seconds(stack, client):
+    """Its kernel goes on to acknowledge what it is sent; only pings tell that it does not answer."""
+    assert [result.outcome for result in client.send([picture()], "jpeg")] == ["reconstructed"]
+    stack.pause("transmitter")
+    try:
+        with pytest.raises(NotReady, match="transmitter at"):
+            list(client.send([picture()], "jpeg", timeout_s=50, patience_s=1))
+    finally:
+        stack.resume("transmitter")
+
+
+WAITING = """
+import sys, threading
+import numpy as np
+from gocom.client import Client
+
+def images():
+    yield np.full((64, 64, 3), 90, np.uint8)
+    threading.Event().wait()
+
+with Client(*sys.argv[1:]) as client:
+    print(next(client.send(images(), "jpeg")).outcome)
+"""
+
+
+def test_an_iterator_that_waits_for_ever_keeps_no_program_from_its_end(stack):
+    addresses = [stack.addresses["transmitter"], stack.addresses["receiver"]]
+    command = [sys.executable, "-c", WAITING, *addresses]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "reconstructed\n", "")
