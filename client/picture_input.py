@@ -16,6 +16,7 @@ from gocom.client.results import Pixels
 from gocom.common.errors import InvalidInput
 from gocom.common.image_decoding import DecodedImage, decode_file
 from gocom.common.image_files import open_image_file, png_bytes, square_crop
+from gocom.common.number_checks import whole_number
 from gocom.common.types import MAX_SIDE_PX, MIN_SIDE_PX
 
 Source = str | Path | bytes | Pixels
@@ -48,16 +49,15 @@ def check_sources(images: Sequence[Any]) -> None:
         _check_source(source, f"images[{index}]")
 
 
-def check_size(size: Size) -> None:
-    """Raise InvalidInput if no picture can be sent at a size."""
-    if size is None or size == "fit":
-        return
-    if not isinstance(size, int):
+def check_size(size: Size) -> Size:
+    """Return a size, a number of numpy as an int. Raises InvalidInput if no picture can be sent at it."""
+    if size is None or (isinstance(size, str) and size == "fit"):
+        return size
+    if isinstance(size, str):
         raise InvalidInput(
-            f"size: {size!r} is neither None nor fit nor a number of pixels, {MIN_SIDE_PX} to {MAX_SIDE_PX}"
+            f'size: {size!r} is neither None nor "fit" nor a number of pixels, {MIN_SIDE_PX} to {MAX_SIDE_PX}'
         )
-    if not MIN_SIDE_PX <= size <= MAX_SIDE_PX:
-        raise InvalidInput(f"size: {size} is not in {MIN_SIDE_PX} to {MAX_SIDE_PX}")
+    return whole_number("size", size, MIN_SIDE_PX, MAX_SIDE_PX)
 
 
 def load_picture(source: Source, size: Size = None) -> Picture:
@@ -75,7 +75,7 @@ def load_picture(source: Source, size: Size = None) -> Picture:
             outside of 64 to 1024 px, for "fit" once it is shrunk.
     """
     name, data = "image", None
-    check_size(size)
+    size = check_size(size)
     _check_source(source, name)
     if isinstance(source, np.ndarray):
         decoded = DecodedImage(source, (source.shape[1], source.shape[0]))

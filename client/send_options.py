@@ -19,8 +19,6 @@ from gocom.common.goals import ConsumerGoal
 from gocom.common.number_checks import UINT32_MAX, UINT64_MAX, real_number, whole_number
 from gocom.common.systems import SYSTEMS
 from gocom.common.types import (
-    MAX_SIDE_PX,
-    MIN_SIDE_PX,
     FeedbackPolicy,
     LinkSettings,
     Parameters,
@@ -68,7 +66,6 @@ def send_options(
         unequal_protection = real_number("unequal_protection", unequal_protection, 0, 0.9)
         if budget_bytes is None:
             raise InvalidInput("budget_bytes: unequal protection needs one")
-    check_size(size)
     policy = _choice(FeedbackPolicy, "feedback_policy", feedback_policy)
     power = _choice(PowerAllocation, "power_allocation", power_allocation)
     check_rounds(RoundSettings(max_rounds, round_budget_bytes or 0, policy, quality_target))
@@ -82,7 +79,7 @@ def send_options(
     patience_s = real_number("patience_s", patience_s, 0, math.inf)
     return SendOptions(
         codec, parameters, seed, max_rounds, budget_bytes, round_budget_bytes, policy, quality_target, goal,
-        power, unequal_protection, link, _size(size), first_index, timeout_s, patience_s, on_preview,
+        power, unequal_protection, link, check_size(size), first_index, timeout_s, patience_s, on_preview,
     )  # fmt: skip
 
 
@@ -94,14 +91,6 @@ def _codec_options(codec: str, options: Mapping[str, Any] | None) -> Parameters:
         raise InvalidInput(f"options: {reprlib.repr(options)} is not a mapping of names to values")
     values = {name: value.item() if isinstance(value, np.generic) else value for name, value in (options or {}).items()}
     return make_parameters(SYSTEMS.get(codec).options, values)
-
-
-def _size(size: Size) -> Size:
-    if size is None or (isinstance(size, str) and size == "fit"):
-        return size
-    if isinstance(size, str):
-        raise InvalidInput(f'size: {size!r} is neither None nor "fit" nor a number of pixels')
-    return whole_number("size", size, MIN_SIDE_PX, MAX_SIDE_PX)
 
 
 def _choice(kind: type[E], name: str, value: E | str) -> E:

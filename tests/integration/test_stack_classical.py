@@ -18,7 +18,7 @@ from gocom.common.errors import InvalidInput, NotReady
 from gocom.common.image_files import png_bytes
 
 FIELDS = {
-    "file", "frame_id", "codec", "width_px", "height_px", "bytes_total", "bytes_by_segment", "bytes_headers",
+    "frame_id", "codec", "width_px", "height_px", "bytes_total", "bytes_by_segment", "bytes_headers",
     "bytes_handshake", "bytes_resent", "bpp",
     "packets_sent", "packets_received", "rounds", "psnr_db", "quality_estimate", "ms_ssim", "seconds", "outcome",
 }  # fmt: skip
@@ -254,6 +254,15 @@ async def test_two_sends_at_once(stack):
     assert all(r.outcome == "reconstructed" for results in both for r in results)
 
 
+def test_a_picture_too_large_for_the_transmitter_fails_by_its_name_and_the_rest_is_sent(tmp_path, monkeypatch):
+    monkeypatch.setenv("GOCOM_TRANSMITTER_MAX_MESSAGE_BYTES", "65536")
+    noise = np.random.default_rng(1).integers(0, 255, (176, 208, 3), np.uint8)
+    with LocalStack(codecs=("jpeg",), log_folder=tmp_path) as strict, strict.client() as client:
+        results = list(client.send([picture(), noise, picture(), picture()], "jpeg", timeout_s=60))
+    assert [r.failure for r in results] == ["", "invalid", "", ""]
+    assert "image: the request has" in results[1].reason and "accepts 65536" in results[1].reason
+
+
 def test_a_service_that_is_paused_is_lost_within_seconds(stack, client):
     """Its kernel goes on to acknowledge what it is sent; only pings tell that it does not answer."""
     assert [result.outcome for result in client.send([picture()], "jpeg")] == ["reconstructed"]
@@ -284,12 +293,3 @@ def test_an_iterator_that_waits_for_ever_keeps_no_program_from_its_end(stack):
     command = [sys.executable, "-c", WAITING, *addresses]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "reconstructed\n", "")
-
-
-def test_a_picture_too_large_for_the_transmitter_fails_by_its_name_and_the_rest_is_sent(tmp_path, monkeypatch):
-    monkeypatch.setenv("GOCOM_TRANSMITTER_MAX_MESSAGE_BYTES", "65536")
-    noise = np.random.default_rng(1).integers(0, 255, (176, 208, 3), np.uint8)
-    with LocalStack(codecs=("jpeg",), log_folder=tmp_path) as strict, strict.client() as client:
-        results = list(client.send([picture(), noise, picture(), picture()], "jpeg", timeout_s=60))
-    assert [r.failure for r in results] == ["", "invalid", "", ""]
-    assert "image: the request has" in results[1].reason and "accepts 65536" in results[1].reason
