@@ -18,7 +18,7 @@ from gocom.common.errors import InvalidInput, NotReady
 from gocom.common.image_files import png_bytes
 
 FIELDS = {
-    "frame_id", "codec", "width_px", "height_px", "bytes_total", "bytes_by_segment", "bytes_headers",
+    "file", "frame_id", "codec", "width_px", "height_px", "bytes_total", "bytes_by_segment", "bytes_headers",
     "bytes_handshake", "bytes_resent", "bpp",
     "packets_sent", "packets_received", "rounds", "psnr_db", "quality_estimate", "ms_ssim", "seconds", "outcome",
 }  # fmt: skip
