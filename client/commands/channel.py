@@ -13,7 +13,7 @@ from rich.table import Table
 from gocom.client import console
 from gocom.client.channel_script import ScriptPlayback, Step, read_script
 from gocom.client.client import Client
-from gocom.client.console import CHANNEL, command, emit
+from gocom.client.console import CHANNEL, command, emit, note, say, show
 from gocom.client.end_signals import raising_end_signals
 from gocom.common.channel_spec import format_spec, parse_spec
 from gocom.common.packet_trace_file import TraceWriter
@@ -82,7 +82,7 @@ def state(
     for name, value in known.items():
         text = "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
         table.add_row(name, text)
-    console.out.print(table)
+    show(table)
 
 
 @app.command("watch")
@@ -155,15 +155,15 @@ def play(
     """Play a timed script of profiles. The profile from before is restored, however the script ends: also by Ctrl-C."""
     steps = read_script(script)
 
-    def say(number: int, step: Step) -> None:
+    def announce(number: int, step: Step) -> None:
         if not as_json:
-            console.out.print(f"{number + 1}/{len(steps)}: {step.spec} for {step.seconds:g} s", markup=False)
+            say(f"{number + 1}/{len(steps)}: {step.spec} for {step.seconds:g} s")
 
     with (
         Client(channel=address, security=console.security()) as client,
         raising_end_signals(hear_ignored_interrupt=True),
     ):
-        playback = ScriptPlayback(client, steps, say)
+        playback = ScriptPlayback(client, steps, announce)
         try:
             playback.wait()
         finally:
@@ -180,7 +180,7 @@ def _report_steps(playback: ScriptPlayback, as_json: bool) -> None:
             emit({"channel": step.spec, "seconds": step.seconds, **counted})
         else:
             words = f"{step.spec}: {counts.packets_in} packets in, {counts.packets_out} out ({counts.loss:.1%} lost)"
-            console.out.print(words, markup=False)
+            say(words)
 
 
 def _report_recording(writer: TraceWriter, repeats: int, as_json: bool) -> None:
@@ -188,7 +188,7 @@ def _report_recording(writer: TraceWriter, repeats: int, as_json: bool) -> None:
         emit({"rounds": writer.rounds, "packets": writer.packets, "repeats": repeats})
         return
     again = f"; {repeats} came again, as of another session, and are not in it" if repeats else ""
-    console.err.print(f"{writer.rounds} rounds, {writer.packets} packets{again}", markup=False)
+    note(f"{writer.rounds} rounds, {writer.packets} packets{again}")
 
 
 def _print_profile(profile: channel_pb2.ChannelProfile, as_json: bool) -> None:
@@ -196,7 +196,7 @@ def _print_profile(profile: channel_pb2.ChannelProfile, as_json: bool) -> None:
     if as_json:
         emit({"spec": spec, "seed": profile.seed})
     else:
-        console.out.print(f"{spec}   seed {profile.seed}", markup=False)
+        say(f"{spec}   seed {profile.seed}")
 
 
 def _record(report: Report) -> dict[str, Any]:

@@ -128,7 +128,7 @@ async def _serve_until_signal(
     if say_address:
         emit({"service": serve.__module__.split(".")[1], "host": settings.host, "port": running.port})
     elif not settings.log_json:  # the JSON log reports "ready" by itself
-        console.err.print(f"serving on {join_address(settings.host, running.port)}; Ctrl-C ends it", markup=False)
+        console.note(f"serving on {join_address(settings.host, running.port)}; Ctrl-C ends it")
     await run_until_signal(running)
 
 

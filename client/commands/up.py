@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from gocom.client import console
-from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, spinner
+from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, say, spinner
 from gocom.client.end_signals import raising_end_signals
 from gocom.client.local_stack import LocalStack
 
@@ -56,8 +56,8 @@ def _announce(stack: LocalStack, free_ports: bool, as_json: bool) -> None:
         emit(record)
         return
     for name, value in record.items():
-        console.out.print(f"{name:12} {value}", markup=False)
+        say(f"{name:12} {value}")
     flags = {"transmitter": "--transmitter", "receiver": "--receiver", "channel": "--channel-address"}
     words = [f"{flag} {stack.addresses[name]}" for name, flag in flags.items()] if free_ports else []
-    console.out.print(" ".join(["try: gocom send photo.jpg --out out", *words]), markup=False, soft_wrap=True)
-    console.out.print("Ctrl-C ends it")
+    say(" ".join(["try: gocom send photo.jpg --out out", *words]))
+    say("Ctrl-C ends it")
