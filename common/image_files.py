@@ -215,6 +215,9 @@ def _open_tar(file: IO[bytes], source: Path) -> tarfile.TarFile:
     """Open a tar. Raises InvalidInput."""
     try:
         return tarfile.open(fileobj=file)
+    except tarfile.ReadError:  # whose words list what each way of decompression makes of the file
+        what = "not a readable tar" if source.stat().st_size else "the file is empty"
+        raise InvalidInput(f"{source}: {what}") from None
     except (tarfile.TarError, OSError) as error:
         raise InvalidInput(f"{source}: not a readable tar: {describe_error(error)}") from None
 
