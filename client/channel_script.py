@@ -146,7 +146,7 @@ def _counts(report: channel_pb2.WatchStatisticsResponse) -> ChannelCounts:
 
 
 class ScriptPlayback:
-    """A script that plays in a thread. At its end the profile from before is restored.
+    """A script that plays in a thread, once it was started. At its end the profile from before is restored.
 
     Args:
         client: client that has the channel's address.
@@ -163,13 +163,16 @@ class ScriptPlayback:
         self.counts: list[tuple[Step, ChannelCounts]] = []
         self._client, self._steps, self._on_step = client, list(steps), on_step
         self._stopped, self._ended = threading.Event(), threading.Event()
+        self._beginning, self._begun = threading.Lock(), False
         self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name="gocom-script", daemon=True)
-        self._thread.start()
+
+    def start(self) -> None:
+        """Start the thread. Call it once, where `stop` follows even if a signal interrupts it."""
+        threading.Thread(target=self._run, name="gocom-script", daemon=True).start()
 
     @property
     def running(self) -> bool:
-        """Whether the script is still playing."""
+        """Whether the script has yet to end."""
         return not self._ended.is_set()
 
     def wait(self, timeout_s: float | None = None) -> None:
@@ -190,11 +193,21 @@ class ScriptPlayback:
             raise self._error
 
     def stop(self) -> None:
-        """End the script now, and wait until the profile from before is restored. Raises GoComError as `wait` does."""
-        self._stopped.set()
+        """End the script now, and wait until the profile from before is restored. Raises GoComError as `wait` does.
+
+        A script that has not begun yet never does.
+        """
+        with self._beginning:
+            self._stopped.set()
+            if not self._begun:
+                self._ended.set()
         self.wait()
 
     def _run(self) -> None:
+        with self._beginning:
+            if self._stopped.is_set():
+                return
+            self._begun = True
         try:
             before = self._client.get_channel()
             try:

@@ -36,6 +36,7 @@ class ControlledChannel:
     def play(self, steps: Iterable[tuple[float, str]]) -> ScriptPlayback:
         """Play a script of (seconds, SPEC) steps in the background. Raises InvalidInput at once for a wrong step."""
         self._playbacks.append(ScriptPlayback(self._client, [Step(seconds, spec) for seconds, spec in steps]))
+        self._playbacks[-1].start()
         return self._playbacks[-1]
 
     def statistics(self) -> ChannelCounts:

@@ -35,12 +35,24 @@ def restored_channel(client: Client) -> Iterator[None]:
 
 
 def restore_channel(client: Client, before: channel_pb2.ChannelProfile) -> None:
-    """Set the channel to the profile of before. Raises NotReady, whose message has that profile, if that fails."""
+    """Set the channel to the profile of before, also if a first Ctrl-C, or another signal, comes meanwhile.
+
+    Raises:
+        NotReady: that failed, or was interrupted twice; the message has the profile.
+        KeyboardInterrupt: the profile is set, but that was interrupted once.
+    """
+    interruption: KeyboardInterrupt | None = None
     try:
-        client.set_channel(before)
-    except GoComError as error:
+        try:
+            client.set_channel(before)
+        except KeyboardInterrupt as error:  # in raising_end_signals further signals are now ignored for a while
+            interruption = error
+            client.set_channel(before)
+    except (GoComError, KeyboardInterrupt) as error:
         spec = format_spec(before) or "clean"
         raise NotReady(
-            f"channel: the profile of before, {spec} with seed {before.seed}, could not be restored ({error}); "
-            "`gocom channel set` sets it"
+            f"channel: the profile of before, {spec} with seed {before.seed}, could not be restored "
+            f"({str(error) or 'interrupted'}); `gocom channel set` sets it"
         ) from error
+    if interruption is not None:
+        raise interruption

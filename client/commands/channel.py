@@ -120,7 +120,8 @@ def record(
 ) -> None:
     """Record what happens to every packet from now on; `gocom channel set trace_replay:file=...` replays it.
 
-    The file is complete after each round, and so also after Ctrl-C.
+    The file is complete after each round, and so also after a signal. Without --rounds Ctrl-C or SIGTERM is the usual
+    end, with exit status 0.
     """
     repeats = 0
     # The file is opened last: a recording that cannot start must not overwrite an earlier one.
@@ -165,6 +166,7 @@ def play(
     ):
         playback = ScriptPlayback(client, steps, announce)
         try:
+            playback.start()
             playback.wait()
         finally:
             try:

@@ -1,5 +1,6 @@
 """A script that changes the channel for a while: the profile of before comes back, however it ends."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -7,12 +8,14 @@ import sys
 import time
 
 import pytest
+import typer
 
 from gocom.client import LocalStack
 from gocom.client.channel_script import ScriptPlayback, Step
 from gocom.client.client import Client
+from gocom.client.commands import channel
 from gocom.client.end_signals import raising_end_signals
-from gocom.client.restored_channel import restored_channel
+from gocom.client.restored_channel import restore_channel, restored_channel
 from gocom.common.channel_spec import format_spec
 from gocom.common.errors import NotReady
 
@@ -45,30 +48,37 @@ def await_profile(client, spec):
         time.sleep(0.02)
 
 
-def play(stack, folder, steps, **options):
-    """Start `gocom channel play`."""
+@contextlib.contextmanager
+def play(stack, folder, steps):
+    """Run `gocom channel play` in a `with` block, and kill it if it has not ended."""
     script = folder / "script.yml"
     script.write_text(f"steps: [{steps}]")
     command = [sys.executable, "-m", "gocom.client.cli", "channel", "play", str(script)]
     command += ["--channel-address", stack.addresses["channel"]]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as player:
+        try:
+            yield player
+        finally:
+            player.kill()
 
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_ends_the_script_and_the_profile_of_before_is_back(stack, client, tmp_path, number):
-    player = play(stack, tmp_path, "{seconds: 0.2, channel: clean}, {seconds: 60, channel: outage}")
-    await_profile(client, "packet_erasure:rate=1.0")
-    player.send_signal(number)
-    player.send_signal(number)  # an impatient user: what restores the profile is not interrupted
-    out, errors = player.communicate(timeout=30)
+    with play(stack, tmp_path, "{seconds: 0.2, channel: clean}, {seconds: 60, channel: outage}") as player:
+        await_profile(client, "packet_erasure:rate=1.0")
+        player.send_signal(number)
+        player.send_signal(number)  # an impatient user: what restores the profile is not interrupted
+        out, errors = player.communicate(timeout=30)
     assert profile(client) == (BEFORE, 7)
     assert player.returncode == 128 + number and not errors
     assert "1/2: clean for 0.2 s" in out and "clean: 0 packets in, 0 out" in out, "what was done is said"
 
 
 def test_a_profile_that_could_not_be_restored_is_said(tmp_path):
-    with LocalStack(BEFORE, 7, services=("channel",), outside={"receiver": "127.0.0.1:1"}) as own:
-        player = play(own, tmp_path, "{seconds: 60, channel: outage}")
+    with (
+        LocalStack(BEFORE, 7, services=("channel",), outside={"receiver": "127.0.0.1:1"}) as own,
+        play(own, tmp_path, "{seconds: 60, channel: outage}") as player,
+    ):
         with Client(channel=own.addresses["channel"]) as client:
             await_profile(client, "packet_erasure:rate=1.0")
         own.kill("channel")
@@ -81,6 +91,7 @@ def test_a_profile_that_could_not_be_restored_is_said(tmp_path):
 def test_a_wait_that_was_interrupted_does_not_end_the_script(client):
     """After Ctrl-C in Thread.join Python takes a thread for ended that still runs."""
     playback = ScriptPlayback(client, [Step(60, "outage")])
+    playback.start()
     await_profile(client, "packet_erasure:rate=1.0")
     signal.setitimer(signal.ITIMER_REAL, 0.1)
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
@@ -92,6 +103,59 @@ def test_a_wait_that_was_interrupted_does_not_end_the_script(client):
     assert playback.running
     playback.stop()
     assert not playback.running and profile(client) == (BEFORE, 7)
+
+
+def test_a_signal_while_the_script_starts_leaves_nothing_changed(stack, client, tmp_path, monkeypatch):
+    class Interrupted(ScriptPlayback):
+        def start(self):
+            super().start()
+            await_profile(client, "packet_erasure:rate=1.0")
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+
+    monkeypatch.setattr(channel, "ScriptPlayback", Interrupted)
+    script = tmp_path / "script.yml"
+    script.write_text("steps: [{seconds: 60, channel: outage}]")
+    with pytest.raises(typer.Exit) as ended:
+        channel.play(script, address=stack.addresses["channel"])
+    assert ended.value.exit_code == 143 and profile(client) == (BEFORE, 7)
+
+
+def test_a_script_that_was_stopped_before_it_began_never_does(client):
+    playback = ScriptPlayback(client, [Step(60, "outage")])
+    playback.stop()
+    playback.start()
+    playback.wait(10)
+    time.sleep(0.1)
+    assert not playback.running and profile(client) == (BEFORE, 7)
+
+
+class Interrupted:
+    """A client whose first `times` calls of set_channel are interrupted by a first signal."""
+
+    def __init__(self, client, times):
+        self._client, self._times = client, times
+
+    def get_channel(self):
+        return self._client.get_channel()
+
+    def set_channel(self, profile):
+        if self._times:
+            self._times -= 1
+            raise KeyboardInterrupt
+        self._client.set_channel(profile)
+
+
+def test_a_first_signal_while_the_profile_is_restored_does_not_stop_that(client):
+    with pytest.raises(KeyboardInterrupt), restored_channel(Interrupted(client, 1)):
+        client.set_channel("outage")
+    assert profile(client) == (BEFORE, 7)
+
+
+def test_a_profile_whose_restoring_is_interrupted_twice_is_said(client):
+    words = f"the profile of before, {BEFORE} with seed 7, could not be restored .interrupted.; `gocom channel set`"
+    with pytest.raises(NotReady, match=words):
+        restore_channel(Interrupted(client, 2), client.get_channel())
 
 
 @pytest.mark.parametrize("end", [None, ValueError, KeyboardInterrupt, *SIGNALS])
