@@ -1,11 +1,15 @@
 """The arguments of a send are checked before anything is sent: ranges, and kinds."""
 
+import threading
+from collections.abc import Sequence
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
 from gocom.client import AsyncClient, Client, ConsumerGoal, LinkSettings
 from gocom.client.send_options import send_options
-from gocom.common.errors import InvalidInput
+from gocom.common.errors import InvalidInput, NotReady
 
 
 async def preview_later(preview):
@@ -97,3 +101,38 @@ async def test_an_asynchronous_send_is_checked_when_it_is_called():
         ):
             with pytest.raises(InvalidInput, match=words):
                 await work()
+
+
+@pytest.mark.parametrize("name", ["seed", "timeout_s"])
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("digits", [400, 5000])
+@pytest.mark.parametrize("kind", [int, Fraction])
+def test_a_number_longer_than_a_float_or_a_text_can_be_is_out_of_range(name, sign, digits, kind):
+    with pytest.raises(InvalidInput, match=f"^{name}: "):
+        send_options("jpeg", **{name: kind(sign * 10**digits)})
+
+
+class Lazy(Sequence):
+    """Pictures that are loaded when they are asked for; it notes where it was asked, and for which."""
+
+    def __init__(self):
+        self.threads, self.loaded = [], []
+
+    def __len__(self):
+        return 100
+
+    def __iter__(self):
+        self.threads.append(threading.current_thread())
+        return map(self.__getitem__, range(len(self)))
+
+    def __getitem__(self, index):
+        self.loaded.append(index)
+        return np.full((64, 64, 3), 90, np.uint8)
+
+
+def test_a_lazy_sequence_is_opened_in_the_callers_thread_and_not_read_twice():
+    images = Lazy()
+    with Client("127.0.0.1:1", "127.0.0.1:1") as client, pytest.raises(NotReady):
+        list(client.send(images, "jpeg", patience_s=0.3))
+    assert images.threads == [threading.current_thread()]
+    assert len(images.loaded) <= 5 and images.loaded == sorted(set(images.loaded)), "no more than are read ahead"
