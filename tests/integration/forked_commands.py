@@ -16,6 +16,8 @@ import tempfile
 import time
 
 STREAMS = ("kept", "closed", "full", "unread", "ascii")
+LIMIT_S = 60.0
+"""Seconds after its start, or its signal, in which a command has to end; then it is killed, and its status is 137."""
 
 
 def open_stream(number: int, kind: str, target: int) -> None:
@@ -34,6 +36,19 @@ def open_stream(number: int, kind: str, target: int) -> None:
     encoding = "ascii" if kind == "ascii" else "utf-8"
     stream = None if kind == "closed" else open(number, "w", encoding=encoding, errors=strict, closefd=False)
     setattr(sys, "stdout" if number == 1 else "stderr", stream)
+
+
+def wait_for(child: int) -> int:
+    """Return the status of a child as waitpid gives it; kill the child after LIMIT_S."""
+    deadline = time.monotonic() + LIMIT_S
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return status
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+            return os.waitpid(child, 0)[1]
+        time.sleep(0.005)
 
 
 def main() -> None:
@@ -55,8 +70,7 @@ def main() -> None:
         if "signal" in case:
             time.sleep(case["after_s"])
             os.kill(child, getattr(signal, case["signal"]))
-        _, status = os.waitpid(child, 0)
-        code = os.waitstatus_to_exitcode(status)
+        code = os.waitstatus_to_exitcode(wait_for(child))
         result = {"status": code if code >= 0 else 128 - code, "seconds": time.monotonic() - began}
         for name, file in (("out", out), ("err", err)):
             file.seek(0)

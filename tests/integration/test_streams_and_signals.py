@@ -55,12 +55,17 @@ def silent():
 
 def forked(cases, timeout=120, **environment):
     """Run cases, see forked_commands.py, and check what holds for all of them; return their results."""
-    done = subprocess.run(
-        [sys.executable, str(FORKED)], input=json.dumps(cases), capture_output=True, text=True, timeout=timeout,
-        env=os.environ | {"COLUMNS": "80"} | environment, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    results = json.loads(done.stdout)
+    with subprocess.Popen(
+        [sys.executable, str(FORKED)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"COLUMNS": "80"} | environment, start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            out, err = process.communicate(json.dumps(cases), timeout)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)  # the fork of a case, too
+            raise
+    assert process.returncode == 0, err
+    results = json.loads(out)
     for case, result in zip(cases, results, strict=True):
         shown = f"{case}: {json.dumps(result, indent=1)}"
         assert result["status"] in ENDED, shown
