@@ -14,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from gocom.client import console
 from gocom.client.channel_recording import FileRecording, PendingTrace
 from gocom.client.client import Client
-from gocom.client.console import CHANNEL, FAILURE, RECEIVER, TRANSMITTER, command, emit, note, parse_options, say
+from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, note, parse_options, say
+from gocom.client.exit_status import FAILURE
 from gocom.client.goal_flags import Label, LabelName, Task, TaskTarget, Text, add_labels, read_goal
 from gocom.client.noise_setups import SendSettings, combine_flags
 from gocom.client.open_client import Target, open_client
