@@ -89,7 +89,8 @@ def command(function: Callable[..., None], unwinds: bool = True) -> Callable[...
     """Decorate a command: an error becomes one line (with --json: {"error": ...}) and an exit status, no traceback.
 
     The status is USAGE_ERROR for wrong input, FAILURE for other errors, 130 for Ctrl-C, 143 for SIGTERM and 129 for
-    SIGHUP. A command with an address among its parameters also gets the flags for TLS and token: see `security`.
+    SIGHUP. A signal is the usual end of an `up` that is up, and of a `channel record` without a number of rounds: 0. A
+    command with an address among its parameters also gets the flags for TLS and token: see `security`.
 
     Args:
         function: the command.

@@ -39,6 +39,8 @@ SERVICES = ("receiver", "channel", "transmitter")
 """Names of the services, in the order in which they are started; they are stopped in reverse order."""
 STOP_S = 8.0
 """Seconds between SIGTERM and SIGKILL."""
+PAUSE_S = 0.05
+"""Seconds between two looks at a service that is not serving yet."""
 FEEDBACK_TRY_S = 2.0
 """Seconds without an answer after which a receiver repeats feedback that crosses the channel emulator; the environment
 variable GOCOM_RECEIVER_FEEDBACK_TRY_S wins over it."""
@@ -103,6 +105,7 @@ class LocalStack:
                     raise InvalidInput(f"{other}: the {name} needs one; start it too, or give its address in `outside`")
         self._temporary = tempfile.TemporaryDirectory(prefix="gocom-") if log_folder is None else None
         self.log_folder = Path(self._temporary.name) if self._temporary is not None else Path(str(log_folder))
+        self._started = False
         self._processes: dict[str, ServiceProcess] = {}
         self._held = contextlib.ExitStack()
         self._process = OwnProcess("stack")
@@ -127,8 +130,9 @@ class LocalStack:
                 log.
         """
         self._process.check()
-        if self._processes:
-            raise InvalidInput("stack: is started already")
+        if self._started:
+            raise InvalidInput("stack: is started already; `start_one` starts a service that has ended")
+        self._started = True
         try:
             self._held.callback(os.close, lock_folder(self.log_folder))
             for held in hold_ports(self._ports):
@@ -164,6 +168,7 @@ class LocalStack:
             for process in processes:
                 reap(process, None)
             self._held.close()
+            self._started = False
             if self._temporary is not None:
                 self._temporary.cleanup()
 
@@ -260,6 +265,7 @@ class LocalStack:
             if time.monotonic() > deadline:
                 process.kill()
                 process.wait()
+            time.sleep(PAUSE_S)  # one that refuses does so at once
         self.start_one(name)
 
     def check(self) -> None:
@@ -336,7 +342,7 @@ class LocalStack:
         return ("receiver", "transmitter") if name == "channel" else ("channel",)
 
     def _await_serving(self, name: str, deadline: float) -> None:
-        while not self._processes[name].wait_until_serving(0.05):
+        while not self._processes[name].wait_until_serving(PAUSE_S):
             self.check()
             if time.monotonic() > deadline:
                 raise NotReady(f"{name}: not ready within {self._timeout_s:g} s{self._log_tail(name)}")
