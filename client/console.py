@@ -125,7 +125,8 @@ def reporting_errors() -> Iterator[None]:
         fail(str(error), FAILURE)
     except ValidationError as error:  # raised by a settings class
         first = error.errors()[0]
-        fail(f"{'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}", USAGE_ERROR)
+        words = first["msg"].removeprefix("Value error, ")  # pydantic's, before the words of our own checks
+        fail(f"{'.'.join(map(str, first['loc']))}: {words}, got {first['input']!r}", USAGE_ERROR)
     except KeyboardInterrupt as error:
         raise typer.Exit(error.status if isinstance(error, EndSignal) else 130) from None
     except OutputFailed as error:

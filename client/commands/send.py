@@ -192,7 +192,7 @@ def send(
             arguments["goal"] = add_labels(goal, label_name, client)
 
     rows: list[Row] = []
-    rounds = unreadable = 0
+    rounds = unreadable = written = 0
     try:
         with ExitStack() as stack:
             file = stack.enter_context(PendingTrace(record)) if record else None
@@ -213,13 +213,14 @@ def send(
                     emit({"file": str(path), **result.as_record()})
                 if out is not None and result.original is not None:
                     write_pictures(out, f"{name}.{codec}", result)
+                    written += 1
             if recording is not None:
                 recording.wait_for_rounds(rounds)
                 if not as_json:
                     note(f"{recording.rounds} rounds recorded in {record}")
     finally:  # also on Ctrl-C, and when the disk is full or a service fails
         if not as_json:
-            _print_results(rows, len(paths), out)
+            _print_results(rows, len(paths), out if written else None)
         elif 0 < len(rows) < len(paths):
             note(summarize(rows, len(paths)))
         report_unreadable(unreadable, len(rows))
@@ -228,7 +229,7 @@ def send(
 
 
 def _print_results(rows: Sequence[Row], pictures: int, out: Path | None) -> None:
-    """Print the results so far, unless there are none, and where their pictures are."""
+    """Print the results so far, unless there are none, and in which folder their pictures are, if in any."""
     if rows:
         print_rows(rows, pictures)
         if out is not None:
