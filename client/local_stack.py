@@ -23,6 +23,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gocom.client.client import Client
+from gocom.client.exit_status import USAGE_ERROR
 from gocom.client.local_processes import HOST, ServiceProcess, free_ports, hold_ports, lock_folder, reap
 from gocom.client.profile_argument import profile_argument
 from gocom.common.channel_spec import parse_spec
@@ -46,8 +47,6 @@ variable GOCOM_RECEIVER_FEEDBACK_TRY_S wins over it."""
 TAIL_LINES = 12
 """Number of lines of a log that an error message quotes."""
 _SECURITY = re.compile(r"GOCOM_(CHANNEL|TRANSMITTER|RECEIVER)_(TLS_\w+|TOKEN_FILE|INSECURE)", re.IGNORECASE)
-USAGE_ERROR = 2
-"""Exit status of a `gocom` command for wrong input."""
 
 
 class LocalStack:

@@ -6,13 +6,16 @@ In a tar the members of one sample share a key: `000123.webp`, `000123.txt`, `00
 from __future__ import annotations
 
 import io
+import lzma
 import os
 import stat
 import sys
 import tarfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import IO
 
@@ -37,7 +40,9 @@ SIDECAR_SUFFIXES = (
 )  # fmt: skip
 """Suffixes of files that accompany pictures: a folder's are left out without mention."""
 MAX_FILE_BYTES = 512 << 20
-"""Largest file that is read."""
+"""Largest file of one picture that is read, and largest member of a tar. A tar itself may have any size."""
+_TAR_ERRORS = (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError)
+"""What reading a tar raises where it is damaged or cut off; the last three where it is compressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +132,22 @@ def _entries(folder: Path) -> list[Path]:
 
 def open_image_file(path: Path, field_name: str) -> IO[bytes]:
     """Open a file to read a picture from. Raises InvalidInput, which says why it cannot be read."""
+    file = open_regular_file(path, field_name)
+    size = os.fstat(file.fileno()).st_size
+    if size > MAX_FILE_BYTES:
+        file.close()
+        raise InvalidInput(f"{field_name}: {size} bytes; a file may have {MAX_FILE_BYTES}")
+    return file
+
+
+def open_regular_file(path: Path, field_name: str) -> io.BufferedReader:
+    """Open a file of any size to read from it. Raises InvalidInput, which says why it cannot be read."""
     try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
             raise InvalidInput(f"{field_name}: a folder, not a file")
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for somebody to write to it
+        if not stat.S_ISREG(mode):  # opening a pipe would wait for somebody to write to it
             raise InvalidInput(f"{field_name}: not a regular file; pipes and devices are not read")
-        if status.st_size > MAX_FILE_BYTES:
-            raise InvalidInput(f"{field_name}: {status.st_size} bytes; a file may have {MAX_FILE_BYTES}")
         return path.open("rb")
     except OSError as error:
         raise InvalidInput(f"{field_name}: {error.strerror or error}") from None
@@ -184,31 +197,36 @@ def _read_tar(source: Path, on_unreadable: Callable[[str], None]) -> Iterator[Sa
 
 
 def _tar_members(source: Path, on_unreadable: Callable[[str], None]) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Yield the key of each sample of a tar, and the content of its members by suffix. Hidden members are left out."""
-    members: dict[str, bytes] = {}
-    current: str | None = None
-    with open_image_file(source, str(source)) as file, _open_tar(file, source) as archive:
+    """Yield the key of each sample of a tar, and the content of its members by suffix.
+
+    A sample's members follow each other in one folder of the tar. Hidden members are left out, and samples that have a
+    member of more than MAX_FILE_BYTES.
+    """
+    key = ""
+    with open_regular_file(source, str(source)) as file, _open_tar(file, source) as archive:
         try:
-            for member in archive:
-                path = Path(member.name)
-                if not member.isfile() or path.name.startswith("."):
-                    continue
-                key, _, suffix = path.name.partition(".")
-                if key != current:
-                    if current is not None:
-                        yield current, members
-                    current, members = key, {}
-                if member.size > MAX_FILE_BYTES:
-                    raise InvalidInput(
-                        f"{source}: {member.name!r} has {member.size} bytes, of {MAX_FILE_BYTES} at most"
-                    )
-                handle = archive.extractfile(member)
-                members[suffix] = handle.read() if handle else b""
-        except (tarfile.TarError, OSError) as error:
-            on_unreadable(f"{source}: everything from sample {current!r} on: {describe_error(error)}")
-            return
-    if current is not None:
-        yield current, members
+            visible = (m for m in archive if m.isfile() and not Path(m.name).name.startswith("."))
+            for (_, key), group in groupby(visible, _sample_of):
+                members: dict[str, bytes] = {}
+                too_large = ""
+                for member in group:
+                    if member.size > MAX_FILE_BYTES:
+                        too_large = f"{member.name!r} has {member.size} bytes; a member may have {MAX_FILE_BYTES}"
+                    elif not too_large:
+                        handle = archive.extractfile(member)
+                        members[Path(member.name).name.partition(".")[2]] = handle.read() if handle else b""
+                if too_large:
+                    on_unreadable(f"{source}: {too_large}")
+                else:
+                    yield key, members
+        except _TAR_ERRORS as error:
+            on_unreadable(f"{source}: everything from sample {key!r} on: {describe_error(error)}")
+
+
+def _sample_of(member: tarfile.TarInfo) -> tuple[Path, str]:
+    """Return folder and key of the sample that a member of a tar belongs to."""
+    path = Path(member.name)
+    return path.parent, path.name.partition(".")[0]
 
 
 def _open_tar(file: IO[bytes], source: Path) -> tarfile.TarFile:
@@ -218,7 +236,7 @@ def _open_tar(file: IO[bytes], source: Path) -> tarfile.TarFile:
     except tarfile.ReadError:  # whose words list what each way of decompression makes of the file
         what = "not a readable tar" if source.stat().st_size else "the file is empty"
         raise InvalidInput(f"{source}: {what}") from None
-    except (tarfile.TarError, OSError) as error:
+    except _TAR_ERRORS as error:
         raise InvalidInput(f"{source}: not a readable tar: {describe_error(error)}") from None
 
 

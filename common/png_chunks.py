@@ -7,12 +7,16 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import IO
 
 MAX_TEXT_BYTES, MAX_TEXTS_BYTES = 1 << 20, 16 << 20
-"""Largest text of one chunk, and of all chunks, that is handed to Pillow. Pillow refuses a file with a longer one."""
+"""Largest text of one chunk that is handed to Pillow, which refuses a file with a longer one; and of all texts together
+that are unpacked, as a small file can hold hours of unpacking."""
 MAX_PROFILE_BYTES = 16 << 20
 """Largest ICC profile that is read."""
+MAX_CHUNKS, CHUNK_BYTES = 10_000, 1 << 10
+"""Chunks that any file may have, and mean size that those of a file with more must have: each takes some time."""
 _SIGNATURE_BYTES, _PIECE_BYTES = 8, 1 << 20
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -41,27 +45,31 @@ class _Chunk:
 def without_long_texts(file: IO[bytes]) -> tuple[IO[bytes], bytes | None]:
     """Return a PNG file without what Pillow would refuse it for, and its ICC profile where that is left out.
 
-    Left out are texts that are too long or have a wrong checksum, and a profile of more than MAX_TEXT_BYTES.
+    Left out are texts that are too long or damaged, all behind the first MAX_TEXTS_BYTES of them, a profile of more
+    than MAX_TEXT_BYTES, and all profiles but the first.
 
     Args:
         file: a PNG file that can be sought in. It is returned itself, at its beginning, if all of it can stay.
 
     Raises:
-        OSError: the file is truncated.
+        OSError: the file is truncated, or has too many chunks.
     """
-    refused, total, profile = [], 0, None
+    refused, total = [], 0
+    profile, has_profile = None, False
     for chunk in _chunks(file):
         if chunk.kind == b"iCCP":
-            data = _unpacked(file, chunk, MAX_PROFILE_BYTES + 1)
+            data = b"" if has_profile else _unpacked(file, chunk, MAX_PROFILE_BYTES + 1) or b""
             if MAX_TEXT_BYTES < len(data) <= MAX_PROFILE_BYTES:
                 profile = data
+            if has_profile or profile is not None:
                 refused.append(chunk)
+            has_profile = True
         elif chunk.kind in _TEXTS:
-            size = len(_unpacked(file, chunk, MAX_TEXT_BYTES + 1))
-            if size > MAX_TEXT_BYTES or total + size > MAX_TEXTS_BYTES or not _checksum_is_right(file, chunk):
+            text = _unpacked(file, chunk, MAX_TEXT_BYTES + 1) if total < MAX_TEXTS_BYTES else None
+            # A damaged text may have been unpacked for long before that was seen.
+            total += MAX_TEXT_BYTES if text is None else len(text)
+            if text is None or len(text) > MAX_TEXT_BYTES or not _checksum_is_right(file, chunk):
                 refused.append(chunk)
-            else:
-                total += size
     result = _without(file, refused) if refused else file
     result.seek(0)
     return result, profile
@@ -119,9 +127,11 @@ def _packed_bytes(head: bytes) -> int:
 
 
 def _chunks(file: IO[bytes]) -> Iterator[_Chunk]:
-    """Yield the chunks up to the end mark. Raises OSError if the file ends before it."""
+    """Yield the chunks up to the end mark. Raises OSError if the file ends before it, or if there are too many."""
     begin = _SIGNATURE_BYTES
-    while True:
+    for number in count():
+        if number > MAX_CHUNKS + begin // CHUNK_BYTES:
+            raise OSError(f"the PNG file has more than {MAX_CHUNKS} chunks, of less than {CHUNK_BYTES} bytes each")
         file.seek(begin)
         head = file.read(8)
         if len(head) < 8:
@@ -152,8 +162,8 @@ def _checksum_is_right(file: IO[bytes], chunk: _Chunk) -> bool:
     return file.read(4) == checksum.to_bytes(4, "big")
 
 
-def _unpacked(file: IO[bytes], chunk: _Chunk, most: int) -> bytes:
-    """Return a chunk's text or profile, unpacked, but at most so many bytes of it."""
+def _unpacked(file: IO[bytes], chunk: _Chunk, most: int) -> bytes | None:
+    """Return a chunk's text or profile, unpacked, but at most so many bytes of it; None if it cannot be unpacked."""
     body = b"".join(_pieces(file, chunk.begin + 8, min(chunk.length, most)))
     _, _, rest = body.partition(b"\0")  # keyword
     if chunk.kind in (b"zTXt", b"iCCP"):
@@ -165,7 +175,7 @@ def _unpacked(file: IO[bytes], chunk: _Chunk, most: int) -> bytes:
     try:
         return zlib.decompressobj().decompress(packed, most)
     except zlib.error:
-        return b""  # Pillow reads it as an empty one
+        return None
 
 
 def _without(file: IO[bytes], chunks: list[_Chunk]) -> IO[bytes]:

@@ -13,6 +13,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
@@ -23,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gocom.common.errors import InvalidInput
-from gocom.common.image_files import list_images, open_image_file
+from gocom.common.image_files import list_images, open_regular_file
 from gocom.common.model_files import held_knowledge
 from gocom.evaluation.sweep.grid import Grid, Task
 from gocom.evaluation.sweep.rows import COLUMNS, TIMINGS, write_csv
@@ -180,17 +181,11 @@ def _content(source: Path) -> str:
     """Of a picture, a tar, or the pictures of a folder with their names."""
     digest = hashlib.sha256()
     for path in [source] if source.is_file() else list_images([source]):
-        digest.update(path.name.encode(errors="surrogateescape") + b"\0" + _file_content(path))
+        digest.update(path.name.encode(errors="surrogateescape") + b"\0")
+        # A file that cannot be read counts as an empty one.
+        with suppress(InvalidInput, OSError), open_regular_file(path, str(path)) as file:
+            hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()
-
-
-def _file_content(path: Path) -> bytes:
-    """Of a file that cannot be read: nothing."""
-    try:
-        with open_image_file(path, str(path)) as file:
-            return file.read()
-    except (InvalidInput, OSError):
-        return b""
 
 
 def _code() -> str:

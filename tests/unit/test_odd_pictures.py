@@ -3,12 +3,14 @@
 import io
 import struct
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
 from gocom.client.picture_input import load_picture
+from gocom.common import png_chunks
 from gocom.common.errors import InvalidInput
 from gocom.common.image_decoding import decode_image
 from gocom.common.image_files import png_bytes
@@ -282,6 +284,45 @@ def test_long_texts_in_a_png_do_not_matter(kind, count):
     packed = zlib.compress(text)
     body = {b"zTXt": b"k\0\0" + packed, b"iTXt": b"k\0\1\0\0\0" + packed, b"tEXt": b"k\0" + text}[kind]
     assert (decode_image(png(*count * [chunk(kind, body)])) == PHOTO).all()
+
+
+BOMB = zlib.compress(bytes(1 << 20), 9)
+SPOILT_BOMB = BOMB[:-8] + b"spoilt!!"
+
+
+@pytest.mark.parametrize(
+    ("part", "count", "most"),
+    [
+        (chunk(b"zTXt", b"k\0\0" + BOMB), 2000, 18 << 20),
+        (chunk(b"zTXt", b"k\0\0" + SPOILT_BOMB), 2000, 18 << 20),
+        (chunk(b"iCCP", b"k\0\0" + zlib.compress(bytes(16 << 20), 9)), 50, 18 << 20),
+    ],
+    ids=["texts", "spoilt texts", "profiles"],
+)
+def test_little_is_unpacked_of_a_png_however_much_is_packed_in_it(monkeypatch, part, count, most):
+    unpacked = []
+
+    class Counting:
+        def decompress(self, packed, length):
+            unpacked.append(length)
+            return zlib.decompressobj().decompress(packed, length)
+
+    names = {name: getattr(zlib, name) for name in ("crc32", "error")}
+    monkeypatch.setattr(png_chunks, "zlib", SimpleNamespace(decompressobj=Counting, **names))
+    kept, _ = png_chunks.without_long_texts(io.BytesIO(png(*count * [part])))
+    assert sum(unpacked) <= most
+    assert len(kept.read()) < len(part) * 20 + PHOTO.size
+    monkeypatch.undo()
+    kept.seek(0)
+    assert (decode_image(kept.read()) == PHOTO).all()
+
+
+@pytest.mark.parametrize("kind", [b"tEXt", b"IDAT", b"abCd"])
+def test_a_png_of_very_many_tiny_chunks_is_refused(kind):
+    assert (decode_image(png(*9000 * [chunk(kind, b"")])) == PHOTO).all()
+    with pytest.raises(InvalidInput, match="the PNG file has more than 10000 chunks"):
+        decode_image(png(*11_000 * [chunk(kind, b"")]))
+    assert (decode_image(png(*11_000 * [chunk(b"abCd", bytes(1024))])) == PHOTO).all()
 
 
 def test_a_text_that_turns_the_picture_is_still_read():

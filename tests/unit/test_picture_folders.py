@@ -1,14 +1,19 @@
 """Folders and tars with bad items among their pictures: those are named, and everything else is used."""
 
+import bz2
+import gzip
 import io
+import lzma
 import os
 import tarfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import gocom.common.image_files
 from gocom.client.picture_input import check_sources, load_picture
 from gocom.common.errors import InvalidInput
 from gocom.common.image_files import SUFFIXES, list_images, list_skipped, png_bytes, read_samples
@@ -116,6 +121,41 @@ def test_a_tar_that_is_cut_off_gives_what_it_has(tmp_path):
     path.write_bytes(path.read_bytes()[:3000])
     assert [sample.key for sample in read_samples(path, reasons.append)] == ["a", "b"]
     assert len(reasons) == 1 and "from sample" in reasons[0]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, partial(bz2.compress, compresslevel=1), lzma.compress])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_compressed_tar_that_is_cut_off_or_damaged_gives_what_it_has(tmp_path, pack, damaged):
+    noise = png_bytes(np.random.default_rng(3).integers(0, 255, (100, 200, 3), np.uint8))
+    path, reasons = tar(tmp_path / "some.tar", {f"{name}.png": noise for name in "abcdef"}), []
+    packed = pack(path.read_bytes())
+    half = len(packed) // 2
+    path.write_bytes(packed[:half] + (bytes(99) + packed[half + 99 :] if damaged else b""))
+    keys = [sample.key for sample in read_samples(path, reasons.append)]
+    assert set(keys) < set("abcdef")
+    assert reasons and all("some.tar: " in reason and "\n" not in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_compressed_tar_without_a_whole_member_is_refused_by_name(tmp_path, pack):
+    path = tar(tmp_path / "some.tar", {"a.png": GOOD})
+    path.write_bytes(pack(path.read_bytes())[:40])
+    with pytest.raises(InvalidInput, match=r"some\.tar: not a readable tar"):
+        list(read_samples(path))
+
+
+def test_a_tar_may_be_large_but_none_of_its_members(tmp_path, monkeypatch):
+    members = {"a.png": GOOD, "b.png": GOOD, "b.mp4": bytes(5000), "b.txt": b"a film", "c.png": GOOD}
+    path, reasons = tar(tmp_path / "some.tar", members), []
+    monkeypatch.setattr(gocom.common.image_files, "MAX_FILE_BYTES", 4000)
+    assert path.stat().st_size > 4000
+    assert [sample.key for sample in read_samples(path, reasons.append)] == ["a", "c"]
+    assert reasons == [f"{path}: 'b.mp4' has 5000 bytes; a member may have 4000"]
+
+
+def test_pictures_of_the_same_name_in_two_folders_of_a_tar_are_two_samples(tmp_path):
+    path = tar(tmp_path / "some.tar", {"cat/a.png": GOOD, "cat/a.cls": b"1", "dog/a.png": GOOD, "dog/a.cls": b"2"})
+    assert [(sample.key, sample.label) for sample in read_samples(path)] == [("a", 1), ("a", 2)]
 
 
 @pytest.mark.parametrize("content", [b"", b"no tar", GOOD])

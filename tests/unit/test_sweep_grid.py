@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import gocom.common.image_files
 from gocom.common.errors import BudgetTooSmall, GoComError, InvalidInput, UnknownName
 from gocom.common.image_files import png_bytes
 from gocom.common.types import LinkSettings
@@ -178,6 +179,24 @@ def test_a_folder_takes_one_evaluation(folder: Path, tmp_path: Path) -> None:
         Store(out, grid, "pipeline", "cpu")
     with pytest.raises(InvalidInput, match="cannot be made"):
         Store(folder / "a.png" / "out", grid, "pipeline", "cpu")
+
+
+def test_another_tar_is_other_pictures_however_large_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_tar(value: int) -> None:
+        with tarfile.open(tmp_path / "some.tar", "w") as archive:
+            data = png_bytes(np.full((64, 64, 3), value, np.uint8))
+            info = tarfile.TarInfo("a.png")
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+
+    write_tar(1)
+    monkeypatch.setattr(gocom.common.image_files, "MAX_FILE_BYTES", 5000)
+    sets = [picture_set("images", tmp_path / "some.tar", None, "own", "clean", 0, 1)]
+    grid = make_grid(sets, "jpeg", 64, LinkSettings())
+    Store(tmp_path / "out", grid, "pipeline", "cpu")
+    write_tar(2)
+    with pytest.raises(InvalidInput, match="other pictures; choose another"):
+        Store(tmp_path / "out", grid, "pipeline", "cpu")
 
 
 def test_errors_come_whole_out_of_another_process() -> None:
