@@ -136,7 +136,7 @@ class AsyncClient(ChannelControl):
             on_preview: called with the pictures between two steps of the sampler, or between two rounds.
 
         Raises:
-            InvalidInput, UnknownName: the codec, an option or a range is invalid, or a list of pictures has something
+            InvalidInput, UnknownName: the codec, an option or a range is invalid, or a list or tuple has something
                 that is none, such as None. Raised before anything is sent.
             GoComError: a service is out of reach or refused the session.
             Exception: whatever the iterator of the pictures or on_preview raised, as it is.
