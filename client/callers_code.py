@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast
+
+from gocom.common.errors import InvalidInput
+from gocom.common.rpc.own_process import OwnProcess
 
 T = TypeVar("T")
 
@@ -15,6 +18,20 @@ def was_cancelled() -> bool:
     """Return whether somebody cancels the current task: a CancelledError may also come from the caller's own code."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+@contextlib.contextmanager
+def told_if_closed(process: OwnProcess) -> Iterator[None]:
+    """Raise InvalidInput where a call in a `with` block fails because its client was closed meanwhile.
+
+    gRPC would raise CancelledError, as if somebody had cancelled the caller's task.
+    """
+    try:
+        yield
+    except (asyncio.CancelledError, Exception) as error:
+        if was_cancelled() or not process.closed:
+            raise
+        raise InvalidInput("client: was closed meanwhile") from error
 
 
 async def in_daemon_thread(function: Callable[..., T], *arguments: Any) -> T:

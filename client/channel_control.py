@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential
 
+from gocom.client.callers_code import told_if_closed
 from gocom.client.channel_recording import AsyncRecording
 from gocom.client.reconnect_policy import service_error
 from gocom.common.channel_spec import parse_spec
@@ -98,8 +99,9 @@ class ChannelControl:
         request = channel_pb2.WatchStatisticsRequest(interval_ms=interval_ms, direction=_direction(reverse))
         call = self._channel_stub().WatchStatistics(request, timeout=STREAM_DEADLINE_S)
         try:
-            async for response in call:
-                yield response
+            with told_if_closed(self._process):
+                async for response in call:
+                    yield response
         except grpc.aio.AioRpcError as error:
             raise _named(error, self._where) from error
         finally:
@@ -124,9 +126,10 @@ class ChannelControl:
             wait=wait_exponential(multiplier=2 * RETRY_PAUSE_S), reraise=True,
         )  # fmt: skip
         try:
-            async for attempt in retrying:
-                with attempt:
-                    answer = await call()
+            with told_if_closed(self._process):
+                async for attempt in retrying:
+                    with attempt:
+                        answer = await call()
         except grpc.aio.AioRpcError as error:
             raise _named(error, self._where) from error
         return answer

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import grpc
 
+from gocom.client.callers_code import told_if_closed
 from gocom.client.reconnect_policy import service_error
 from gocom.common.errors import GoComError, InvalidInput, NotReady
 from gocom.common.packet_trace_file import TraceWriter
@@ -38,10 +39,11 @@ class AsyncRecording:
     async def wait_until_started(self) -> None:
         """Wait until the channel records. Raises GoComError."""
         try:
-            await self._call.initial_metadata()
-            # A refused call has metadata as well.
-            if self._call.done():
-                await self._call.read()
+            with told_if_closed(self._process):
+                await self._call.initial_metadata()
+                # A refused call has metadata as well.
+                if self._call.done():
+                    await self._call.read()
         except grpc.aio.AioRpcError as error:
             raise service_error(error, self._where) from error
 
@@ -54,8 +56,9 @@ class AsyncRecording:
         """
         self._process.check()
         try:
-            response = await self._call.read()
-        except asyncio.CancelledError:
+            with told_if_closed(self._process):
+                response = await self._call.read()
+        except (asyncio.CancelledError, InvalidInput):
             if self._closed:
                 return None
             raise

@@ -17,7 +17,6 @@ from gocom.client.commands.send import send
 from gocom.client.commands.stream import stream
 from gocom.client.commands.up import up
 from gocom.client.console import Json, command
-from gocom.client.local_stack import USAGE_ERROR
 from gocom.common.entry_points import COMMANDS, load_entry_points
 from gocom.common.errors import InvalidInput, NotReady
 
@@ -81,10 +80,7 @@ except InvalidInput as wrong:
 
 def main() -> None:
     """Run the `gocom` command, and exit with its status."""
-    if _settings_error is not None:
-        print(f"error: {_settings_error}", file=sys.stderr)
-        sys.exit(USAGE_ERROR)
-    run_app(app)
+    run_app(app, _settings_error)
 
 
 if __name__ == "__main__":

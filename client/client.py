@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -89,18 +89,13 @@ class AsyncClient(ChannelControl):
         self, images: Iterable[Source] | AsyncIterable[Source], codec: str = "lami_go", **arguments: Any
     ) -> Transfer:
         """Begin a send with the arguments of `send`. Await the transfer's next() for each result, then its close()."""
-        return self._begin(images, send_options(codec, **arguments))
-
-    def _begin(self, images: Iterable[Source] | AsyncIterable[Source], options: SendOptions) -> Transfer:
+        options = send_options(codec, **arguments)
         self._process.check()
-        if isinstance(images, str | bytes | Path | np.ndarray):
-            images = [images]
-        if not isinstance(images, Iterable | AsyncIterable):
-            raise InvalidInput(f"images: a {type(images).__name__} is neither a picture nor an iterable of pictures")
-        if isinstance(images, Sequence):
-            check_sources(images)
-        iterator = aiter(images) if isinstance(images, AsyncIterable) else iter(images)
-        return Transfer(self._transmitter, self._receiver, iterator, options, self._addresses)
+        return self._begin(_iterator(images), options)
+
+    def _begin(self, images: Iterator[Source] | AsyncIterable[Source], options: SendOptions) -> Transfer:
+        iterator = aiter(images) if isinstance(images, AsyncIterable) else images
+        return Transfer(self._transmitter, self._receiver, iterator, options, self._addresses, self._process)
 
     def send(
         self, images: Iterable[Source] | AsyncIterable[Source], codec: str = "lami_go", **arguments: Any
@@ -151,7 +146,8 @@ class AsyncClient(ChannelControl):
     async def _results(
         self, images: Iterable[Source] | AsyncIterable[Source], options: SendOptions
     ) -> AsyncIterator[SendResult]:
-        transfer = self._begin(images, options)
+        self._process.check()
+        transfer = self._begin(_iterator(images), options)
         try:
             while (result := await transfer.next()) is not None:
                 yield result
@@ -217,8 +213,11 @@ class Client:
         return self._results(images, send_options(codec, **arguments))
 
     def _results(self, images: Iterable[Source] | AsyncIterable[Source], options: SendOptions) -> Iterator[SendResult]:
+        self._process.check()
+        iterator = _iterator(images)  # in the caller's thread: it may take its time
+
         async def begin() -> Transfer:
-            return self._inner._begin(images, options)
+            return self._inner._begin(iterator, options)
 
         transfer = self._run(begin())
         try:
@@ -312,6 +311,24 @@ class Client:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._inner.close()
         await self._loop.shutdown_asyncgens()
+
+
+def _iterator(images: Iterable[Source] | AsyncIterable[Source]) -> Iterator[Source] | AsyncIterable[Source]:
+    """Return an iterator of pictures, for one picture too; an asynchronous iterable as it is.
+
+    Raises:
+        InvalidInput: this is neither, or a list or tuple has something that is no picture. Other sequences are not
+            looked through, since they may load each picture only when it is asked for.
+    """
+    if isinstance(images, str | bytes | Path | np.ndarray):
+        images = [images]
+    if isinstance(images, AsyncIterable):
+        return images
+    if not isinstance(images, Iterable):
+        raise InvalidInput(f"images: a {type(images).__name__} is neither a picture nor an iterable of pictures")
+    if isinstance(images, list | tuple):
+        check_sources(images)
+    return iter(images)
 
 
 def _check_addresses(addresses: Mapping[str, str | None]) -> None:

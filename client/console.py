@@ -22,7 +22,7 @@ from rich.text import Text
 from typer.exceptions import Abort, Exit, TyperException
 
 from gocom.client.end_signals import EndSignal, raising_end_signals
-from gocom.client.local_stack import USAGE_ERROR
+from gocom.client.exit_status import FAILURE, USAGE_ERROR
 from gocom.client.settings_flags import add_flags, settings_flags, take_flags
 from gocom.client.standard_streams import OutputFailed, printable
 from gocom.common.errors import GoComError, InvalidInput, UnknownName
@@ -34,7 +34,6 @@ from gocom.common.wire.frame_messages import make_parameters
 out = Console(highlight=False, markup=False, emoji=False)
 err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
-FAILURE = 1
 TRACEBACK_VARIABLE = "GOCOM_TRACEBACK"
 """Name of the environment variable that, when set, has internal errors print their traceback."""
 _NOT_THE_INPUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -90,7 +89,8 @@ def command(function: Callable[..., None], unwinds: bool = True) -> Callable[...
     """Decorate a command: an error becomes one line (with --json: {"error": ...}) and an exit status, no traceback.
 
     The status is USAGE_ERROR for wrong input, FAILURE for other errors, 130 for Ctrl-C, 143 for SIGTERM and 129 for
-    SIGHUP. A command with an address among its parameters also gets the flags for TLS and token: see `security`.
+    SIGHUP. A signal is the usual end of an `up` that is up, and of a `channel record` without a number of rounds: 0. A
+    command with an address among its parameters also gets the flags for TLS and token: see `security`.
 
     Args:
         function: the command.
@@ -125,7 +125,8 @@ def reporting_errors() -> Iterator[None]:
         fail(str(error), FAILURE)
     except ValidationError as error:  # raised by a settings class
         first = error.errors()[0]
-        fail(f"{'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}", USAGE_ERROR)
+        words = first["msg"].removeprefix("Value error, ")  # pydantic's, before the words of our own checks
+        fail(f"{'.'.join(map(str, first['loc']))}: {words}, got {first['input']!r}", USAGE_ERROR)
     except KeyboardInterrupt as error:
         raise typer.Exit(error.status if isinstance(error, EndSignal) else 130) from None
     except OutputFailed as error:

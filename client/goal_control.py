@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 
+from gocom.client.callers_code import told_if_closed
 from gocom.client.reconnect_policy import service_error
 from gocom.common.errors import InvalidInput
 from gocom.common.goals import ConsumerGoal, GoalState
@@ -71,7 +72,8 @@ class GoalControl:
 
     async def _answer(self, method: Any, request: Any, timeout_s: float) -> Any:
         self._process.check()
-        try:
-            return await method(request, timeout=timeout_s)
-        except grpc.aio.AioRpcError as error:
-            raise service_error(error, self._where) from error
+        with told_if_closed(self._process):
+            try:
+                return await method(request, timeout=timeout_s)
+            except grpc.aio.AioRpcError as error:
+                raise service_error(error, self._where) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import select
+import selectors
 import socket
 import subprocess
 import sys
@@ -52,7 +52,12 @@ class ServiceProcess(subprocess.Popen[bytes]):
 
     def wait_until_serving(self, timeout_s: float) -> bool:
         """Wait up to timeout_s seconds for the process to say that it is serving, and return whether it has said so."""
-        if not self._serving and select.select([self._ready], [], [], timeout_s)[0]:
+        if self._serving:
+            return True
+        with selectors.DefaultSelector() as selector:  # select.select takes no descriptor above 1023
+            selector.register(self._ready, selectors.EVENT_READ)
+            said = selector.select(timeout_s)
+        if said:
             self._serving = bool(os.read(self._ready, 1))
             if not self._serving:  # it has closed the pipe, as it is about to end
                 time.sleep(timeout_s)

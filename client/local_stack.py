@@ -23,6 +23,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gocom.client.client import Client
+from gocom.client.exit_status import USAGE_ERROR
 from gocom.client.local_processes import HOST, ServiceProcess, free_ports, hold_ports, lock_folder, reap
 from gocom.client.profile_argument import profile_argument
 from gocom.common.channel_spec import parse_spec
@@ -38,14 +39,14 @@ SERVICES = ("receiver", "channel", "transmitter")
 """Names of the services, in the order in which they are started; they are stopped in reverse order."""
 STOP_S = 8.0
 """Seconds between SIGTERM and SIGKILL."""
+PAUSE_S = 0.05
+"""Seconds between two looks at a service that is not serving yet."""
 FEEDBACK_TRY_S = 2.0
 """Seconds without an answer after which a receiver repeats feedback that crosses the channel emulator; the environment
 variable GOCOM_RECEIVER_FEEDBACK_TRY_S wins over it."""
 TAIL_LINES = 12
 """Number of lines of a log that an error message quotes."""
 _SECURITY = re.compile(r"GOCOM_(CHANNEL|TRANSMITTER|RECEIVER)_(TLS_\w+|TOKEN_FILE|INSECURE)", re.IGNORECASE)
-USAGE_ERROR = 2
-"""Exit status of a `gocom` command for wrong input."""
 
 
 class LocalStack:
@@ -104,6 +105,7 @@ class LocalStack:
                     raise InvalidInput(f"{other}: the {name} needs one; start it too, or give its address in `outside`")
         self._temporary = tempfile.TemporaryDirectory(prefix="gocom-") if log_folder is None else None
         self.log_folder = Path(self._temporary.name) if self._temporary is not None else Path(str(log_folder))
+        self._started = False
         self._processes: dict[str, ServiceProcess] = {}
         self._held = contextlib.ExitStack()
         self._process = OwnProcess("stack")
@@ -128,8 +130,9 @@ class LocalStack:
                 log.
         """
         self._process.check()
-        if self._processes:
-            raise InvalidInput("stack: is started already")
+        if self._started:
+            raise InvalidInput("stack: is started already; `start_one` starts a service that has ended")
+        self._started = True
         try:
             self._held.callback(os.close, lock_folder(self.log_folder))
             for held in hold_ports(self._ports):
@@ -165,6 +168,7 @@ class LocalStack:
             for process in processes:
                 reap(process, None)
             self._held.close()
+            self._started = False
             if self._temporary is not None:
                 self._temporary.cleanup()
 
@@ -261,6 +265,7 @@ class LocalStack:
             if time.monotonic() > deadline:
                 process.kill()
                 process.wait()
+            time.sleep(PAUSE_S)  # one that refuses does so at once
         self.start_one(name)
 
     def check(self) -> None:
@@ -337,7 +342,7 @@ class LocalStack:
         return ("receiver", "transmitter") if name == "channel" else ("channel",)
 
     def _await_serving(self, name: str, deadline: float) -> None:
-        while not self._processes[name].wait_until_serving(0.05):
+        while not self._processes[name].wait_until_serving(PAUSE_S):
             self.check()
             if time.monotonic() > deadline:
                 raise NotReady(f"{name}: not ready within {self._timeout_s:g} s{self._log_tail(name)}")

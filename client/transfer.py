@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from gocom.client.callers_code import in_daemon_thread, was_cancelled
+from gocom.client.callers_code import in_daemon_thread, told_if_closed, was_cancelled
 from gocom.client.picture_input import Size, Source
 from gocom.client.reconnect_policy import ReconnectPolicy
 from gocom.client.results import Preview, SendResult
@@ -79,6 +79,7 @@ class Transfer:
         images: iterator, plain or asynchronous, of picture sources; at most MAX_IN_FLIGHT are read ahead.
         settings: the checked arguments of the send.
         addresses: host:port of "transmitter" and "receiver", for messages.
+        process: the process of the client.
     """
 
     def __init__(
@@ -88,10 +89,10 @@ class Transfer:
         images: Iterator[Source] | AsyncIterator[Source],
         settings: SendOptions,
         addresses: Mapping[str, str | None],
+        process: OwnProcess,
     ) -> None:
         self.session_id = uuid.uuid4().hex
-        self._process = OwnProcess("client")
-        self._images, self._settings = images, settings
+        self._images, self._settings, self._process = images, settings, process
         self._frames: dict[int, SentFrame] = {}
         self._transmit_stream = TransmitStream(
             transmitter, f"transmitter at {addresses['transmitter']}", self._frames, self._request, self._take_event,
@@ -179,7 +180,8 @@ class Transfer:
     async def _guard(self, job: Any) -> None:
         """Run a job, and keep its exception for the caller of next()."""
         try:
-            await job
+            with told_if_closed(self._process):
+                await job
         except BaseException as error:  # a callback of the caller may raise anything, even SystemExit
             if was_cancelled():
                 raise

@@ -9,14 +9,14 @@ from typing import Any
 
 import grpc
 
-from gocom.client.reconnect_policy import ReconnectPolicy
+from gocom.client.reconnect_policy import FIRST_PAUSE_S, ReconnectPolicy
 from gocom.client.sent_frame import SentFrame
 from gocom.common.rpc.call_status import CallStatus
 from gocom.common.rpc.client_channels import STREAM_DEADLINE_S
 from gocom.v1 import transmitter_pb2
 
-_TOO_LARGE = re.compile(r"larger than max \(\d+ vs\. (\d+)\)")
-"""What gRPC says of a message that exceeds a limit; the limit is the second number."""
+_TOO_LARGE = re.compile(r"(Sent|Received) message larger than max \(\d+ vs\. (\d+)\)")
+"""What gRPC says of a message that exceeds the limit of who sent or received it; the limit is the second number."""
 
 Request = transmitter_pb2.TransmitRequest
 MakeRequest = Callable[[SentFrame, transmitter_pb2.Resumption.ValueType], Request]
@@ -69,8 +69,10 @@ class TransmitStream:
             if self._finished:
                 return
             if error is not None and error.code() == grpc.StatusCode.INVALID_ARGUMENT and not self._wrote:
-                error = None  # on the stream came no request for a minute: the caller's iterator is slower
-            await self._reconnect.wait_or_raise(error, self._where)
+                # No request came on the stream for a minute. The caller's iterator is slower, and nothing is wrong.
+                await asyncio.sleep(FIRST_PAUSE_S)
+            else:
+                await self._reconnect.wait_or_raise(error, self._where)
             for frame in self._frames.values():
                 frame.mark_stream_lost()
 
@@ -102,18 +104,22 @@ class TransmitStream:
         return None
 
     def _unless_too_large(self, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError | None:
-        """Return the error, or None if the transmitter has only refused a request that is larger than it accepts.
+        """Return the error, or None if it only says that a request is larger than either end allows.
 
         Frames with such a request fail; the others can be handed over on another stream.
         """
         limit = _TOO_LARGE.search(error.details() or "")
         if error.code() != grpc.StatusCode.RESOURCE_EXHAUSTED or limit is None:
             return error
+        most = int(limit[2])
+        whose = f"the transmitter accepts {most} (max_message_bytes)"
+        if limit[1] == "Sent":
+            whose = f"this client sends at most {most}"
         named = False
         for frame in list(self._frames.values()):
             size = self._make_request(frame, transmitter_pb2.RESUMPTION_UNSPECIFIED).ByteSize()
-            if frame.handed_over and size > int(limit[1]):
-                reason = f"image: the request has {size} bytes; the transmitter accepts {limit[1]} (max_message_bytes)"
+            if frame.handed_over and size > most:
+                reason = f"image: the request has {size} bytes; {whose}"
                 failed = transmitter_pb2.FrameFailed(kind=transmitter_pb2.FAILURE_KIND_INVALID, reason=reason)
                 self._on_event(transmitter_pb2.TransmitResponse(frame_index=frame.index, failed=failed))
                 named = True

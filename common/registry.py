@@ -21,7 +21,7 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from gocom.common.entry_points import PLUGINS, find_entry_points
-from gocom.common.errors import UnknownName
+from gocom.common.errors import NotReady, UnknownName
 
 T = TypeVar("T")
 
@@ -48,6 +48,7 @@ class Registry(Generic[T]):
         self._file_of = file_of
         self._items: dict[str, T] = {}
         self._loaded: set[str] = set()
+        self._lacking: dict[str, str] = {}  # modules of our own that cannot be imported here: name, missing package
 
     def register(self, name: str) -> Callable[[T], T]:
         """Return a decorator that registers an item under `name`. It raises ValueError for a name that is taken."""
@@ -65,14 +66,21 @@ class Registry(Generic[T]):
         self._items[name] = item
 
     def get(self, name: str) -> T:
-        """Return the item registered under `name`. Raises UnknownName, which lists the choices."""
-        if name not in self._items and self._file_of is not None:
-            self._load_likely_file(self._file_of(name))
+        """Return the item registered under `name`.
+
+        Raises:
+            UnknownName: there is none; the message lists the choices.
+            NotReady: it needs a package that is not installed.
+        """
+        file = "" if self._file_of is None else self._file_of(name)
+        if name not in self._items:
+            self._load_likely_file(file)
+        if name not in self._items and file in self._lacking:
+            raise NotReady(f"{self.kind}: {name!r} needs {self._lacking[file]}, which is not installed here")
         if name not in self._items:
             self.load()
         if name not in self._items:
-            skipped = ", ".join(f"{plugin!r} ({reason})" for plugin, reason in _skipped.items())
-            raise UnknownName(self.kind, name, self._items, f"skipped plug-ins: {skipped}" if skipped else "")
+            raise UnknownName(self.kind, name, self._items, self._left_out())
         return self._items[name]
 
     def __contains__(self, name: str) -> bool:
@@ -90,6 +98,23 @@ class Registry(Generic[T]):
         for name, package in self._installed_packages():
             self._load_or_skip(name, partial(self._load_folder, package))
 
+    def _left_out(self) -> str:
+        """Return what else could not be imported, for messages; "" for nothing."""
+        lacking = ", ".join(f"{file} ({package} is not installed)" for file, package in self._lacking.items())
+        skipped = ", ".join(f"{plugin!r} ({reason})" for plugin, reason in _skipped.items())
+        notes = {"not loaded": lacking, "skipped plug-ins": skipped}
+        return "; ".join(f"{what}: {which}" for what, which in notes.items() if which)
+
+    def _import(self, module: str) -> None:
+        """Import a module. One of our own may need a package that is not installed, such as torch; note which."""
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            missing = (error.name or "").partition(".")[0]
+            if not module.startswith(f"{self.home}.") or missing in ("", "gocom"):
+                raise
+            self._lacking[module.rpartition(".")[2]] = missing
+
     def _load_folder(self, package: str) -> None:
         """Import every module of a package, unless that was done before. A plug-in need not have the package."""
         if package in self._loaded:
@@ -99,12 +124,12 @@ class Registry(Generic[T]):
             return
         module = importlib.import_module(package)
         for entry in pkgutil.iter_modules(module.__path__):
-            importlib.import_module(f"{package}.{entry.name}")
+            self._import(f"{package}.{entry.name}")
 
     def _load_file(self, package: str, file: str) -> None:
         """Import the module `file` of a package if it exists."""
         if importlib.util.find_spec(package) and importlib.util.find_spec(f"{package}.{file}"):
-            importlib.import_module(f"{package}.{file}")
+            self._import(f"{package}.{file}")
 
     def _load_likely_file(self, file: str) -> None:
         """Import the module `file` of this registry's home and of the same folder in every plug-in, where it exists."""

@@ -5,17 +5,45 @@
 
 from __future__ import annotations
 
+import difflib
+import json
+import os
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gocom.common.csi import DEFAULT_OUTAGE_TARGET, CsiKind, CsiSource
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 Count = Annotated[int, Field(ge=1, le=1 << 30)]
+
+
+def _names(value: Any) -> Any:
+    """Return the list that an environment variable holds as JSON; any other value as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        names = json.loads(value)
+    except ValueError:
+        names = None
+    if not isinstance(names, list):
+        raise ValueError('must be a JSON list of names, such as ["jpeg"]; [] for none')
+    return names
+
+
+def _device(value: str) -> str:
+    """Return the name of a torch device. Whether this machine has that device is known once torch is loaded."""
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,2})?", value):
+        raise ValueError("must be auto, cpu, cuda, or cuda:INDEX")
+    return value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
+Device = Annotated[str, AfterValidator(_device)]
 
 
 class SecuritySettings(BaseSettings):
@@ -70,6 +98,26 @@ class ServiceSettings(SecuritySettings):
     Without it no certificate is asked for."""
 
 
+def unknown_variables(settings: type[ServiceSettings]) -> dict[str, str | None]:
+    """Return the environment variables that begin like those of a service but set none of its fields.
+
+    Args:
+        settings: class of the service's settings.
+
+    Returns:
+        By name of the variable: the variable that was probably meant; None if none is alike.
+    """
+    prefix = settings.model_config["env_prefix"]
+    names = [name.removeprefix(prefix).lower() for name in sorted(os.environ) if name.startswith(prefix)]
+    elsewhere = {"address", "publish"}  # read by clients and by docker-compose.yml
+    found: dict[str, str | None] = {}
+    for name in names:
+        if name not in settings.model_fields and name not in elsewhere:
+            alike = difflib.get_close_matches(name, settings.model_fields, 1, 0.75)
+            found[f"{prefix}{name.upper()}"] = f"{prefix}{alike[0].upper()}" if alike else None
+    return found
+
+
 class ChannelSettings(ServiceSettings):
     """Settings of the channel emulator."""
 
@@ -97,7 +145,7 @@ class TransmitterSettings(ServiceSettings):
     port: Port = 50051
     link_address: str = "127.0.0.1:50052"
     """Address (host:port) of the channel emulator or of the receiver."""
-    device: str = "auto"
+    device: Device = "auto"
     """Torch device of the nets: auto, cpu, cuda. auto takes CUDA where there is a GPU."""
     queue_frames: Count = 4
     """Largest number of frames of a stream that wait for the encoder, and of rounds that wait for the link."""
@@ -128,7 +176,7 @@ class TransmitterSettings(ServiceSettings):
     """Outage probability at which the emulator is asked for the capacity of a round, for codecs that adapt to it."""
     csi_refresh_s: Seconds = 2.0
     """Seconds after which the statistical channel state, or an emulator that did not answer, is asked again."""
-    warm_codecs: tuple[str, ...] = ("lami_go",)
+    warm_codecs: Names = ("lami_go",)
     """Codecs that are loaded, and run once, before the service says SERVING."""
 
     @field_validator("csi_kind")
@@ -164,7 +212,7 @@ class ReceiverSettings(ServiceSettings):
     feedback_address: str = "127.0.0.1:50051"
     """Address (host:port) of the transmitter's FeedbackService, or of a channel emulator that forwards to it. It is
     never taken from the wire."""
-    device: str = "auto"
+    device: Device = "auto"
     """Torch device of the nets: auto, cpu, cuda. auto takes CUDA where there is a GPU."""
     queue_frames: Count = 4
     """Largest number of complete rounds, of all sessions, that wait for the decoder."""
@@ -189,9 +237,9 @@ class ReceiverSettings(ServiceSettings):
     """Largest payload of one round, in bytes."""
     max_frame_packets: Count = 65_536
     """Largest number of packets of one round."""
-    warm_codecs: tuple[str, ...] = ("lami_go",)
+    warm_codecs: Names = ("lami_go",)
     """Codecs that are loaded, and run once, before the service says SERVING."""
-    warm_tasks: tuple[str, ...] = ()
+    warm_tasks: Names = ()
     """Tasks that are loaded, and run once, before the service says SERVING; others are loaded when a goal names them.
     """
 

@@ -24,11 +24,11 @@ import typer
 from skimage import data
 
 from gocom.client.client import Client
+from gocom.client.command_process import run_command
 from gocom.client.local_stack import LocalStack
 from gocom.common.image_files import square_crop
 from gocom.common.systems import SYSTEMS
 from gocom.evaluation import link_bench
-from gocom.evaluation.program import run_program
 
 PHOTOS = ("astronaut", "coffee", "chelsea")
 CODECS = ("lami_go", "feature_imputing", "jpeg", "webp")
@@ -123,4 +123,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_command(main)

@@ -18,9 +18,9 @@ import numpy.typing as npt
 import typer
 from tqdm import tqdm
 
+from gocom.client.command_process import run_command
 from gocom.common.image_files import read_samples, to_float
 from gocom.common.nets.text_encoder import TextEncoder
-from gocom.evaluation.program import run_program
 from gocom.transmitter.captioner import TagCaptioner
 
 Vectors = npt.NDArray[np.float32]
@@ -60,4 +60,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_command(main)

@@ -19,6 +19,7 @@ import typer
 from gocom.client import console
 from gocom.client.commands.send import Payload, report_skipped, report_unreadable
 from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, note, say
+from gocom.client.exit_status import FAILURE
 from gocom.client.open_client import Target, open_client
 from gocom.client.restored_channel import restored_channel
 from gocom.common.errors import InvalidInput, UnknownName
@@ -120,7 +121,7 @@ def evaluate(
         say(f"{grid.cases} cases: {out / 'results.csv'}, {page}")
     if unreadable := len(grid.unreadable):
         report_unreadable(unreadable, grid.listed)
-        raise typer.Exit(console.FAILURE)
+        raise typer.Exit(FAILURE)
 
 
 def _belong_together(context: typer.Context, paper: str | None) -> None:
@@ -188,4 +189,4 @@ def certify(
     else:
         say(f"{'All pass' if report.passed else 'Some FAIL'}: {out / 'index.html'}")
     if not report.passed:
-        raise typer.Exit(console.FAILURE)
+        raise typer.Exit(FAILURE)

@@ -26,11 +26,11 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from gocom.client.command_process import run_command
 from gocom.common.errors import InvalidInput
 from gocom.common.image_files import ImageArray, square_crop, to_float
 from gocom.evaluation.codec_setup import make_codec
 from gocom.evaluation.judge import Judge, grey_like
-from gocom.evaluation.program import run_program
 from gocom.evaluation.sweep.methods import Method, Protection, parse_methods
 
 Case = dict[str, Any]
@@ -163,4 +163,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_command(main)

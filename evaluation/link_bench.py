@@ -26,13 +26,13 @@ import numpy as np
 import typer
 
 from gocom.client.client import AsyncClient
+from gocom.client.command_process import run_command
 from gocom.client.local_stack import LocalStack
 from gocom.common.crc32c import checksums
 from gocom.common.packet_batch import PacketBatch
 from gocom.common.rpc.client_channels import open_channel
 from gocom.common.wire.frame_headers import WIRE_VERSION
 from gocom.common.wire.packet_batches import batch_to_proto
-from gocom.evaluation.program import run_program
 from gocom.v1 import link_pb2, link_pb2_grpc
 
 PAYLOAD_BYTES, BATCH_PACKETS, FRAME_PACKETS = 1200, 128, 8192
@@ -246,4 +246,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_command(main)

@@ -19,13 +19,13 @@ import torch
 import typer
 from tqdm import tqdm
 
+from gocom.client.command_process import run_command
 from gocom.common.errors import BudgetTooSmall
 from gocom.common.image_files import ImageArray
 from gocom.common.image_quality import psnr_db
 from gocom.evaluation.codec_setup import make_codec, pictures
 from gocom.evaluation.fillers import nearest_received
 from gocom.evaluation.judge import Judge, interval
-from gocom.evaluation.program import run_program
 from gocom.receiver.decoders.lami_go import LamiGoDecoder
 
 
@@ -147,4 +147,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_command(main)

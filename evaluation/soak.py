@@ -29,8 +29,8 @@ from PIL import Image
 from scipy.stats import theilslopes
 from tqdm import tqdm
 
+from gocom.client.command_process import run_command
 from gocom.client.local_stack import SERVICES, LocalStack
-from gocom.evaluation.program import run_program
 
 SIDE_PX = 64
 WARM_UP = 1 / 3
@@ -158,4 +158,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_command(main)

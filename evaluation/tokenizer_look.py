@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw
 from skimage import data
 from tqdm import tqdm
 
+from gocom.client.command_process import run_command
 from gocom.common.image_files import ImageArray, read_samples, square_crop, to_float, to_uint8
 from gocom.common.image_quality import ms_ssim, psnr_db
 from gocom.common.model_files import model_folder
@@ -25,7 +26,6 @@ from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.vq_tokenizer import VQTokenizer
 from gocom.common.types import Ints
 from gocom.evaluation.judge import Interval, interval
-from gocom.evaluation.program import run_program
 from gocom.training.pictures import blockiness
 
 PHOTOS = (
@@ -126,4 +126,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_command(main)

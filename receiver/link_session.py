@@ -229,7 +229,11 @@ class LinkSession:
 
     def fail_frame(self, job: DecodeJob, error: Exception) -> None:
         """Let the frame of a round fail, unless it has ended."""
-        log.error("round failed", frame_id=self.frames.name(job.arrived.header.frame_index), exc_info=error)
+        name = self.frames.name(job.arrived.header.frame_index)
+        if isinstance(error, GoComError):
+            log.error("round failed", frame_id=name, error=str(error))
+        else:
+            log.error("round failed", frame_id=name, exc_info=error)
         if job.frame is not None and self.frames.is_open(job.frame):
             reason = str(error) if isinstance(error, GoComError) else f"internal error ({type(error).__name__})"
             job.frame.result = failure_to_proto(

@@ -13,9 +13,10 @@ from gocom.common.image_files import square_crop, to_float
 # With several processes of tests each has one thread, and so have the services that it starts. Read by torch at import.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-# What a shell starts in the background ignores SIGINT, and so would the programs that tests start and interrupt.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# What a shell starts in the background ignores SIGINT, and under nohup SIGHUP; so would the programs that tests start.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 # gRPC's own handlers may crash a fork while streams are open (grpcio 1.85); read when grpc is imported.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 # Transmitters of tests must not find, or leave, frames in the user's own outbox.

@@ -15,8 +15,8 @@ from typing import Annotated
 import torch
 import typer
 
+from gocom.client.command_process import run_command
 from gocom.common.model_files import model_folder
-from gocom.evaluation.program import run_program
 from gocom.training.loop import LoopOptions, train
 from gocom.training.token_denoiser import TokenDenoiserRecipe
 
@@ -61,4 +61,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_command(main)

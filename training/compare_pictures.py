@@ -20,13 +20,13 @@ import typer
 from PIL import Image
 from torch import Tensor
 
+from gocom.client.command_process import run_command
 from gocom.common.image_files import to_uint8
 from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.vae import Vae
 from gocom.common.nets.vq_tokenizer import VQTokenizer
 from gocom.evaluation.golden import PHOTOS, photo
 from gocom.evaluation.judge import paired
-from gocom.evaluation.program import run_program
 from gocom.training.held_out import HeldOut, Reconstruct
 from gocom.training.picture_recipe import is_a
 
@@ -93,4 +93,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_command(main)

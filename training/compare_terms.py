@@ -17,10 +17,10 @@ from typing import Annotated, Any
 import torch
 import typer
 
+from gocom.client.command_process import run_command
 from gocom.common.errors import InvalidInput
 from gocom.common.nets.loading import resolve_device
 from gocom.common.nets.vae import Vae
-from gocom.evaluation.program import run_program
 from gocom.training.held_out import HeldOut
 from gocom.training.loop import LoopOptions, train
 from gocom.training.picture_recipe import PictureOptions, is_a
@@ -54,6 +54,7 @@ def main(
     names = [each.partition(":")[0] for each in tries]
     if doubled := sorted({name for name in names if names.count(name) > 1}):
         raise InvalidInput(f"try: two are called {doubled[0]!r}; give each a name of its own")
+    parsed = [_parse(each) for each in tries]
     cls = VaeRecipe if is_a(Vae, start_from) else VQTokenizerRecipe
     work_dir.mkdir(parents=True, exist_ok=True)
     table = work_dir / "table.md"
@@ -64,15 +65,9 @@ def main(
     ]
     recipe: Any = None
     hundred = HeldOut(labelled, resolve_device(device), count, labelled=True, perceptual=False)
-    for name, _, text in (each.partition(":") for each in tries):
-        parts = [part for part in text.split(",") if part]
-        heads = [part.removeprefix(_HEAD) for part in parts if part.startswith(_HEAD)]
-        if len(heads) > 1 or not all(re.fullmatch("[0-9]{1,4}", head) for head in heads):
-            raise InvalidInput(f"try: {name}: {_HEAD} takes one number of channels, got {', '.join(heads)}")
-        head = int(heads[0]) if heads else 0
-        terms = ",".join(part for part in parts if not part.startswith(_HEAD))
+    for name, text, head, weights in parsed:
         options = PictureOptions(
-            data, held_out, batch, crop_px, device, 0, start_from, True, 3, head, Weights.parse(terms, NOTHING),
+            data, held_out, batch, crop_px, device, 0, start_from, True, 3, head, weights,
             dino_folder,
         )  # fmt: skip
         first, recipe = recipe is None, cls(options, recipe)
@@ -86,10 +81,25 @@ def main(
     typer.echo(table.read_text())
 
 
+def _parse(text: str) -> tuple[str, str, int, Weights]:
+    """Parse a --try: return its name, its terms as text, the channels of the head (0: as it is), and the weights.
+
+    Raises:
+        InvalidInput: the terms, or the channels of the head, are invalid.
+    """
+    name, _, terms = text.partition(":")
+    parts = [part for part in terms.split(",") if part]
+    heads = [part.removeprefix(_HEAD) for part in parts if part.startswith(_HEAD)]
+    if len(heads) > 1 or not all(re.fullmatch("[0-9]{1,4}", head) for head in heads):
+        raise InvalidInput(f"try: {name}: {_HEAD} takes one number of channels, got {', '.join(heads)}")
+    others = ",".join(part for part in parts if not part.startswith(_HEAD))
+    return name, terms, int(heads[0]) if heads else 0, Weights.parse(others, NOTHING)
+
+
 def _line(name: str, seconds: float, metrics: dict[str, float], classes: dict[str, float]) -> str:
     values = " | ".join(f"{metrics.get(column, float('nan')):.4g}" for column in _COLUMNS)
     return f"| {name} | {seconds:.2f} | {values} | {classes['agrees']:.0%} | {classes['correct']:.0%} |"
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_command(main)

@@ -20,6 +20,7 @@ import typer
 from diffusers.models.unets.unet_2d import UNet2DModel
 from torch import Tensor
 
+from gocom.client.command_process import run_command
 from gocom.common.errors import InvalidInput
 from gocom.common.image_files import square_crop, to_float
 from gocom.common.model_files import model_folder
@@ -29,7 +30,6 @@ from gocom.common.nets.vae import Vae
 from gocom.common.patch_grid import PATCH_PX
 from gocom.common.samplers.feature_imputation import ImputerSettings, impute, make_scheduler, predict
 from gocom.common.systems.feature_imputing import LATENT_CHANNELS, PacketOrder
-from gocom.evaluation.program import run_program
 from gocom.training.data import data_terms, find_sources, load_samples
 from gocom.training.export import save_half
 from gocom.training.feature_masks import draw_masks, packets_of_elements
@@ -200,4 +200,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_command(main)

@@ -12,13 +12,13 @@ import numpy as np
 import typer
 from safetensors.numpy import save_file
 
+from gocom.client.command_process import run_command
 from gocom.common.entropy.frequency_tables import FrequencyTable
 from gocom.common.model_files import CARD, card_rows, model_folder, models_root
 from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.vae import Vae
 from gocom.common.quantizer import UniformQuantizer
 from gocom.common.systems.feature_imputing import LEVELS
-from gocom.evaluation.program import run_program
 from gocom.training.data import find_sources, load_samples
 from gocom.training.latents import cached_latents
 
@@ -74,4 +74,4 @@ def _card(pictures: int, rows: int, error: float, bits: float) -> list[str]:
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_command(main)

@@ -19,13 +19,13 @@ import typer
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
+from gocom.client.command_process import run_command
 from gocom.common.entropy.context_coder import ContextCoder
 from gocom.common.entropy.frequency_tables import FrequencyTable, NeighbourTables, load_neighbours, save_tables
 from gocom.common.image_files import Sample, square_crop, to_float
 from gocom.common.model_files import CARD, card_rows, model_folder
 from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.vq_tokenizer import VQTokenizer
-from gocom.evaluation.program import run_program
 from gocom.training.data import find_sources, load_samples
 from gocom.training.tokens import cached_tokens
 
@@ -153,4 +153,4 @@ def write_card(
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_command(main)

@@ -23,13 +23,13 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from gocom.client.command_process import run_command
 from gocom.common.image_files import square_crop, to_float
 from gocom.common.model_files import model_folder
 from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.text_encoder import TextEncoder
 from gocom.common.nets.token_denoiser import TokenDenoiser
 from gocom.common.nets.vq_tokenizer import VQTokenizer
-from gocom.evaluation.program import run_program
 from gocom.training.corruption import corrupt
 from gocom.training.data import data_terms, find_sources, load_samples
 from gocom.training.export import save_half
@@ -191,4 +191,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_command(main)

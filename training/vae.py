@@ -21,11 +21,11 @@ import torch
 import typer
 from torch import Tensor, nn
 
+from gocom.client.command_process import run_command
 from gocom.common.errors import InvalidInput
 from gocom.common.nets.loading import load_net
 from gocom.common.nets.vae import Vae
 from gocom.common.nets.vq_tokenizer import VQTokenizer
-from gocom.evaluation.program import run_program
 from gocom.training.export import save_half
 from gocom.training.loop import LoopOptions, train
 from gocom.training.picture_recipe import PictureOptions, PictureRecipe, is_a
@@ -185,4 +185,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_command(main)

@@ -228,7 +228,7 @@ class FrameTable:
         """End the frame with `failed`: there is no picture."""
         outcome = transmitter_pb2.FailureKind.Name(kind).removeprefix("FAILURE_KIND_").lower()
         failed = transmitter_pb2.FrameFailed(kind=kind, reason=reason, feedback_bytes=frame.feedback_bytes)
-        self._end(frame, outcome, failed=failed)
+        self._end(frame, outcome, reason, failed=failed)
 
     def fail_with(self, frame: Frame, error: Exception) -> None:
         """End the frame with the kind of failure that an exception from its request or its encoder stands for."""
@@ -246,7 +246,7 @@ class FrameTable:
             if frame.timer is not None:
                 frame.timer.cancel()
 
-    def _end(self, frame: Frame, outcome: str, **event: Any) -> None:
+    def _end(self, frame: Frame, outcome: str, reason: str = "", **event: Any) -> None:
         if not self.is_open(frame):
             return
         self.emit(frame, **event)
@@ -254,7 +254,8 @@ class FrameTable:
         if frame.timer is not None:
             frame.timer.cancel()
         FRAMES.labels("transmitter", frame.codec, outcome).inc()
-        log.info("frame ended", frame_id=self.name(frame), outcome=outcome)
+        why = {"reason": reason} if reason else {}
+        log.info("frame ended", frame_id=self.name(frame), outcome=outcome, **why)
         self._on_end(frame)
         self._changed()
 

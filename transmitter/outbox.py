@@ -107,7 +107,7 @@ class Outbox:
         try:
             await self._run(partial(self._write, statement, (starts, session, frame)))
         except sqlite3.Error as error:
-            log.error("outbox not written", exc_info=error)
+            log.error("outbox not written", path=str(self._path), error=_words(error))
 
     async def request(self, session: str, frame: int) -> transmitter_pb2.TransmitRequest:
         """Return the request of a frame that has not ended. Raises GoComError if it is not stored."""
@@ -172,7 +172,14 @@ class Outbox:
         self._freed.set()
 
     def _later(self, statement: str, values: tuple[object, ...]) -> None:
-        self._executor.submit(self._write, statement, values).add_done_callback(_report)
+        self._executor.submit(self._write, statement, values).add_done_callback(self._report)
+
+    def _report(self, done: Future[None]) -> None:
+        error = done.exception()
+        if isinstance(error, sqlite3.Error):
+            log.error("outbox not written", path=str(self._path), error=_words(error))
+        elif error is not None:
+            log.error("outbox not written", exc_info=error)
 
     def _write(self, statement: str, values: tuple[object, ...]) -> None:
         with self._database:
@@ -232,10 +239,7 @@ def _unpack(data: bytes) -> Events:
 
 
 def _words(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
     text = str(error)
     return "another transmitter uses it" if "locked" in text else text
-
-
-def _report(done: Future[None]) -> None:
-    if (error := done.exception()) is not None:
-        log.error("outbox not written", exc_info=error)

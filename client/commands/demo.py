@@ -20,7 +20,6 @@ from gocom.client.client import Client
 from gocom.client.comparison_pictures import Tile, tile_wall
 from gocom.client.console import (
     CHANNEL,
-    FAILURE,
     RECEIVER,
     TRANSMITTER,
     command,
@@ -30,6 +29,7 @@ from gocom.client.console import (
     say,
     show,
 )
+from gocom.client.exit_status import FAILURE
 from gocom.client.open_client import Target, open_client
 from gocom.client.output_files import write_pictures
 from gocom.client.restored_channel import restored_channel

@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gocom.client import console
-from gocom.client.console import CHANNEL, FAILURE, RECEIVER, TRANSMITTER, command, emit, show, spinner
+from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, show, spinner
+from gocom.client.exit_status import FAILURE
 from gocom.client.local_stack import is_serving
 from gocom.client.standard_streams import printable
 from gocom.common.entry_points import CHECKS, load_entry_points
@@ -25,6 +26,9 @@ PACKAGES = (
     "diffusers", "transformers", "scikit-image",
 )  # fmt: skip
 
+MISSING = "missing"
+"""First word of what is wrong with a net that is not there at all."""
+
 
 @command
 def doctor(
@@ -35,7 +39,8 @@ def doctor(
 ) -> None:
     """Report what this machine has and what is missing: packages, devices, nets, optional metrics, services.
 
-    Exit status 1 when the files of a net are not those that its CARD.md states.
+    Exit status 1 when something is wrong with the files of a net: they cannot be read, they are not those that its
+    CARD.md states, or there is no card to check them by. A net that is missing altogether is named, with status 0.
     """
     addresses = {"transmitter": transmitter, "channel": channel_address, "receiver": receiver}
     with spinner("looking (importing torch may take a while)"):
@@ -56,7 +61,7 @@ def doctor(
         emit(record)
     else:
         _print(record, checks)
-    if any(net["wrong"] and net["sha256"] for net in record["models"].values()):
+    if any(net["wrong"] and not net["wrong"].startswith(MISSING) for net in record["models"].values()):
         raise typer.Exit(FAILURE)
 
 
@@ -107,7 +112,7 @@ def _model(name: str) -> dict[str, str | None]:
     try:
         return {"sha256": knowledge_hash(name).hex(), "wrong": find_damage(name)}
     except NotReady:
-        return {"sha256": None, "wrong": f"missing in {models_root()}"}
+        return {"sha256": None, "wrong": f"{MISSING} in {models_root()}"}
     except OSError as error:
         return {"sha256": None, "wrong": f"cannot be read: {error}"}
 

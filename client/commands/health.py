@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from gocom.client import console
-from gocom.client.console import FAILURE, command, emit, say
+from gocom.client.console import command, emit, say
+from gocom.client.exit_status import FAILURE
 from gocom.client.local_stack import why_not_serving
 
 

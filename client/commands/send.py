@@ -14,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from gocom.client import console
 from gocom.client.channel_recording import FileRecording, PendingTrace
 from gocom.client.client import Client
-from gocom.client.console import CHANNEL, FAILURE, RECEIVER, TRANSMITTER, command, emit, note, parse_options, say
+from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, note, parse_options, say
+from gocom.client.exit_status import FAILURE
 from gocom.client.goal_flags import Label, LabelName, Task, TaskTarget, Text, add_labels, read_goal
 from gocom.client.noise_setups import SendSettings, combine_flags
 from gocom.client.open_client import Target, open_client
@@ -191,7 +192,7 @@ def send(
             arguments["goal"] = add_labels(goal, label_name, client)
 
     rows: list[Row] = []
-    rounds = unreadable = 0
+    rounds = unreadable = written = 0
     try:
         with ExitStack() as stack:
             file = stack.enter_context(PendingTrace(record)) if record else None
@@ -212,13 +213,14 @@ def send(
                     emit({"file": str(path), **result.as_record()})
                 if out is not None and result.original is not None:
                     write_pictures(out, f"{name}.{codec}", result)
+                    written += 1
             if recording is not None:
                 recording.wait_for_rounds(rounds)
                 if not as_json:
                     note(f"{recording.rounds} rounds recorded in {record}")
     finally:  # also on Ctrl-C, and when the disk is full or a service fails
         if not as_json:
-            _print_results(rows, len(paths), out)
+            _print_results(rows, len(paths), out if written else None)
         elif 0 < len(rows) < len(paths):
             note(summarize(rows, len(paths)))
         report_unreadable(unreadable, len(rows))
@@ -227,7 +229,7 @@ def send(
 
 
 def _print_results(rows: Sequence[Row], pictures: int, out: Path | None) -> None:
-    """Print the results so far, unless there are none, and where their pictures are."""
+    """Print the results so far, unless there are none, and in which folder their pictures are, if in any."""
     if rows:
         print_rows(rows, pictures)
         if out is not None:

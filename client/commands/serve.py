@@ -17,11 +17,19 @@ import typer
 from gocom.client import console
 from gocom.client.console import command, emit
 from gocom.client.settings_flags import add_flags, settings_flags, take_flags
-from gocom.common.logs import configure
+from gocom.common.logs import configure, get_logger
 from gocom.common.rpc.addresses import join_address
 from gocom.common.rpc.credentials import check_service
 from gocom.common.rpc.server import RunningServer, run_until_signal
-from gocom.common.settings import ChannelSettings, ReceiverSettings, ServiceSettings, TransmitterSettings
+from gocom.common.settings import (
+    ChannelSettings,
+    ReceiverSettings,
+    ServiceSettings,
+    TransmitterSettings,
+    unknown_variables,
+)
+
+log = get_logger("settings")
 
 _GC_THRESHOLDS = (20_000, 20, 20)
 """Thresholds of the three generations of the garbage collector, see gc.set_threshold."""
@@ -104,6 +112,9 @@ def _run(
         InvalidInput: the security settings are invalid.
     """
     configure(settings.log_json)
+    for variable, meant in unknown_variables(type(settings)).items():
+        hint = f"; did you mean {meant}?" if meant else ""
+        log.warning(f"{variable}: there is no such setting{hint}")
     check_service(settings)  # before torch is imported, which takes long
     if follow_parent:
         threading.Thread(target=_end_with_parent, daemon=True).start()

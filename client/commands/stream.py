@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Annotated
@@ -28,7 +28,8 @@ from gocom.client.commands.send import (
     report_skipped,
     report_unreadable,
 )
-from gocom.client.console import CHANNEL, FAILURE, RECEIVER, TRANSMITTER, command, emit, note, parse_options
+from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, note, parse_options
+from gocom.client.exit_status import FAILURE
 from gocom.client.noise_setups import combine_flags
 from gocom.client.open_client import Target, open_client
 from gocom.client.picture_input import check_size, load_picture
@@ -87,8 +88,8 @@ def stream(
         sent = client.send(
             source, codec, options=settings.options, seed=seed or 0, max_rounds=max_rounds, link=link, size=resize
         )
-        unreadable: set[int] = set()
-        results = _noting_unreadable(sent, len(paths), unreadable)
+        troubles = Troubles()
+        results = _noting_troubles(sent, len(paths), troubles)
         try:
             if as_json:
                 for result in results:
@@ -101,8 +102,8 @@ def stream(
                         live.update(meter.table())
         finally:
             ended.set()
-    report_unreadable(len(unreadable), len(paths))
-    if unreadable:
+    report_unreadable(len(troubles.unreadable), len(paths))
+    if troubles.unreadable or troubles.service_failed:
         raise typer.Exit(FAILURE)
 
 
@@ -120,18 +121,32 @@ def _paced(paths: Sequence[Path], loops: int, rate: float | None, ended: threadi
             yield path
 
 
-def _noting_unreadable(results: Iterator[SendResult], pictures: int, unreadable: set[int]) -> Iterator[SendResult]:
+@dataclass(slots=True)
+class Troubles:
+    """What went wrong in a stream, apart from what the channel did.
+
+    Attributes:
+        unreadable: positions of the pictures that could not be read.
+        service_failed: whether a service failed on a picture or refused one.
+    """
+
+    unreadable: set[int] = field(default_factory=set)
+    service_failed: bool = False
+
+
+def _noting_troubles(results: Iterator[SendResult], pictures: int, troubles: Troubles) -> Iterator[SendResult]:
     """Yield the results of passes over the pictures; end after a pass in which none of them could be read.
 
-    The positions of those that could not be read are put into `unreadable`. Each is told on stderr when it is new.
+    What goes wrong is noted in `troubles`. Of each picture that cannot be read the reason is told once, on stderr.
     """
     readable = 0
     for result in results:
         position = result.frame_index % pictures
         if result.original is not None:
             readable += 1
-        elif position not in unreadable:
-            unreadable.add(position)
+            troubles.service_failed |= result.failure not in ("", "undecodable")
+        elif position not in troubles.unreadable:
+            troubles.unreadable.add(position)
             note(result.reason)
         yield result
         if position == pictures - 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,7 +30,7 @@ def up(
     logs: Annotated[Path | None, typer.Option("--logs", help="Folder for the logs; default: a temporary one.")] = None,
     as_json: console.Json = False,
 ) -> None:
-    """Run receiver, channel emulator and transmitter until Ctrl-C."""
+    """Run receiver, channel emulator and transmitter until Ctrl-C or SIGTERM, with exit status 0 once they were up."""
     usual = {"transmitter": TRANSMITTER, "channel": CHANNEL, "receiver": RECEIVER}
     ports = {} if free_ports else {name: int(address.rpartition(":")[2]) for name, address in usual.items()}
     stack = LocalStack(
@@ -41,11 +42,10 @@ def up(
             with spinner("starting (the first import of torch may take a minute)") as update:
                 stack.start(lambda name: update(f"{name} is ready"))
             _announce(stack, free_ports, as_json)
-            while True:
-                time.sleep(0.5)
-                stack.check()
-        except KeyboardInterrupt:
-            return
+            with contextlib.suppress(KeyboardInterrupt):  # the usual end
+                while True:
+                    time.sleep(0.5)
+                    stack.check()
         finally:
             stack.stop()
 

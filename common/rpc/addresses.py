@@ -30,7 +30,9 @@ def host_of(address: str) -> str:
 def check_address(name: str, address: Any) -> None:
     """Raise InvalidInput, which names the field, unless the address is host:port, in characters that gRPC can take."""
     host, _, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
-    usable = host.isprintable() and port.isascii() and port.isdigit() and len(port) <= 5
+    # Of http://host:port, gRPC would take "http" for the scheme of a resolver, and only ever fail to connect.
+    plain = host.isprintable() and not set(host) & set("/ @?#")
+    usable = plain and port.isascii() and port.isdigit() and len(port) <= 5
     if not host or not usable or not 1 <= int(port) <= 65535:
         raise InvalidInput(f"{name}: {reprlib.repr(address)} is not host:port, such as 127.0.0.1:50051")
 

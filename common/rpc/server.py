@@ -186,19 +186,24 @@ def _listen(server: grpc.aio.Server, settings: ServiceSettings) -> int:
 
 
 def _check_free(host: str, port: int, address: str) -> None:
-    """Raise NotReady if a port is in use. gRPC would say it less clearly, or listen on other addresses of the host."""
+    """Raise NotReady if a port is in use, or if no address of the host can be bound. gRPC would say it less clearly."""
     try:
         found = socket.getaddrinfo(bare_host(host), port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise NotReady(f"cannot listen on {address}: {error.strerror or error}") from None
-    for family, _, _, _, where in found if port else ():
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
+    refusals = []
+    for family, _, _, _, where in found:
+        try:
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(where)
-            except OSError as error:
-                if error.errno == EADDRINUSE:
-                    raise NotReady(f"cannot listen on {address}: the port is in use by another program") from None
+        except OSError as error:
+            # gRPC would listen on the other addresses of the host.
+            if error.errno == EADDRINUSE:
+                raise NotReady(f"cannot listen on {address}: the port is in use by another program") from None
+            refusals.append(error)
+    if refusals and len(refusals) == len(found):  # "localhost" may have an IPv6 address that this machine has not
+        raise NotReady(f"cannot listen on {address}: {refusals[0].strerror or refusals[0]}")
 
 
 def _serve_metrics(settings: ServiceSettings) -> MetricsServer | None:

@@ -13,8 +13,8 @@ from typing import Annotated
 
 import typer
 
+from gocom.client.command_process import run_command
 from gocom.evaluation.lami_go.study import STUDY
-from gocom.evaluation.program import run_program
 from gocom.evaluation.study.run import choose, run
 
 NAMES = ", ".join(part.name for part in STUDY.parts)
@@ -37,4 +37,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_command(main)

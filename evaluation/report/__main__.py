@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from gocom.client.command_process import run_command
 from gocom.common.errors import InvalidInput
-from gocom.evaluation.program import run_program
 from gocom.evaluation.report.page import write_report
 
 
@@ -23,4 +23,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_program(main)
+    run_command(main)

@@ -6,10 +6,14 @@ import subprocess
 import time
 
 import pytest
+from docker.errors import APIError
+from engine import wait_until
 
 FAULT_S = 5.0
 GRACE_S = 15
 """Between SIGTERM and SIGKILL, as in docker-compose.yml."""
+FREEZE_S = 30
+"""For the engine to pause a container."""
 SLOW = ("rate", "64kbit", "burst", "4kb", "latency", "1s")
 QUICK = ("rate", "1gbit", "burst", "1mb", "latency", "1s")
 
@@ -35,11 +39,22 @@ def terminate(stack, service):
 def pause(stack, service):
     """Frozen for 5 s: connections stay, nothing answers."""
     container = stack.container(service)
-    container.pause()
+    wait_until(lambda: _paused(container), FREEZE_S, f"{service} paused by the engine")
     try:
         time.sleep(FAULT_S)
     finally:
         container.unpause()
+
+
+def _paused(container):
+    """Pause, and return whether that worked. runc gives up on a busy container at times; it is to be asked again."""
+    try:
+        container.pause()
+    except APIError as error:
+        if "unable to freeze" not in str(error):
+            raise
+        return False
+    return True
 
 
 def disconnect(stack, service):

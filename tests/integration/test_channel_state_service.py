@@ -86,7 +86,7 @@ async def test_the_command_prints_the_state(net: Net) -> None:
     result = await asyncio.to_thread(CliRunner().invoke, app, [*words, "--json"])
     assert json.loads(result.stdout)["mean_burst_packets"] is None
     result = await asyncio.to_thread(CliRunner().invoke, app, [*words, "--outage-target", "2", "--json"])
-    assert result.exit_code == 2 and "outage_target: 2.0 is not between 0 and 1" in result.stdout
+    assert result.exit_code == 2 and "outage_target: 2 is not in 0 to 1" in result.stdout
 
 
 INSTANT = {"kind": channel_pb2.CSI_KIND_INSTANTANEOUS, "packets": 1}

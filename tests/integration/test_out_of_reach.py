@@ -1,18 +1,21 @@
 """What a client is told of services that are not there, or are others, and of code of its own that fails."""
 
 import asyncio
+import functools
 
 import grpc
+import numpy as np
 import pytest
 from toy_codec import NAME
 from toy_world import free_port, png
 
 from gocom.client.client import AsyncClient, Client
 from gocom.common.errors import InvalidInput, NotReady
-from gocom.v1 import receiver_pb2_grpc
+from gocom.common.rpc.client_channels import open_channel
+from gocom.v1 import channel_pb2_grpc, receiver_pb2_grpc, transmitter_pb2_grpc
 
-SECONDS = 20
-"""Limit on what must not wait; it takes a second or less."""
+SECONDS = 40
+"""Limit on what must not wait; most of it takes a second or less."""
 
 
 async def results(client, images, **arguments):
@@ -46,10 +49,10 @@ async def test_a_timeout_says_what_the_transmitter_waits_for(world):
     link = f"127.0.0.1:{free_port()}"
     await world.transmitter(link)
     async with AsyncClient(world.transmitting.address, world.receiving.address) as client:
-        sent = await results(client, [png()] * 2, timeout_s=1)
+        sent = await results(client, [png()] * 2, timeout_s=10)
     assert [result.failure for result in sent] == ["timeout"] * 2
     for result in sent:
-        assert f"within 1 s; the transmitter reports link: {link}: connection refused" in result.reason
+        assert f"within 10 s; the transmitter reports link: {link}: connection refused" in result.reason
 
 
 async def test_addresses_that_were_swapped_are_said_to_be(world):
@@ -149,7 +152,8 @@ async def test_a_callback_that_waits_for_its_own_client_is_told(world):
         await asyncio.wait_for(asyncio.to_thread(collect), SECONDS)
 
 
-async def test_a_slow_iterator_outlives_the_patience_of_the_transmitter(world):
+@pytest.mark.parametrize("patience", [{}, {"patience_s": 0}])
+async def test_a_slow_iterator_outlives_the_patience_of_the_transmitter(world, patience):
     await world.all(first_item_s=0.2)
 
     async def slowly():
@@ -158,8 +162,110 @@ async def test_a_slow_iterator_outlives_the_patience_of_the_transmitter(world):
             yield png()
 
     async with AsyncClient(world.transmitting.address, world.receiving.address) as client:
-        sent = await results(client, slowly())
+        sent = await results(client, slowly(), **patience)
     assert [result.outcome for result in sent] == ["reconstructed"] * 2
+
+
+class Silent(
+    transmitter_pb2_grpc.TransmitterServiceServicer,
+    receiver_pb2_grpc.ReceiverServiceServicer,
+    channel_pb2_grpc.ChannelControlServiceServicer,
+):
+    """Services that take every call, and never answer it."""
+
+    def __init__(self):
+        self.calls = 0
+
+    async def wait(self, request, context):
+        self.calls += 1
+        await asyncio.sleep(3600)
+
+    async def wait_on_a_stream(self, request, context):
+        await context.send_initial_metadata(())
+        await self.wait(request, context)
+        yield
+
+    GetProfile = GetGoal = wait
+    Transmit = Subscribe = WatchStatistics = RecordTrace = wait_on_a_stream
+
+
+async def silent_client(world):
+    silent = Silent()
+
+    def add(servicer, server):
+        transmitter_pb2_grpc.add_TransmitterServiceServicer_to_server(servicer, server)
+        receiver_pb2_grpc.add_ReceiverServiceServicer_to_server(servicer, server)
+        channel_pb2_grpc.add_ChannelControlServiceServicer_to_server(servicer, server)
+
+    address = await world.bare(add, silent)
+    return silent, AsyncClient(address, address, address)
+
+
+async def next_round(client):
+    return await (await client.record_channel()).next()
+
+
+USES = {
+    "send": lambda client: results(client, [png()]),
+    "goal": lambda client: client.get_goal("s"),
+    "channel": lambda client: client.get_channel(),
+    "counts": lambda client: anext(client.watch_channel()),
+    "recording": next_round,
+}
+
+
+async def use_until(world, use, end):
+    """Start a use of a client, call a function with its task and the client, and return what the task has raised."""
+    silent, client = await silent_client(world)
+    task = asyncio.create_task(USES[use](client))
+    while silent.calls < (2 if use == "send" else 1):
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
+    await end(task, client)
+    (error,) = await asyncio.wait_for(asyncio.gather(task, return_exceptions=True), SECONDS)
+    await client.close()
+    return task, error
+
+
+@pytest.mark.parametrize("use", USES)
+async def test_who_still_uses_a_client_that_is_closed_is_told(world, use):
+    async def close(task, client):
+        await client.close()
+
+    task, error = await use_until(world, use, close)
+    assert type(error) is InvalidInput and str(error) == "client: was closed meanwhile"
+    assert not task.cancelled()
+
+
+@pytest.mark.parametrize("use", USES)
+async def test_a_task_that_is_cancelled_is_cancelled(world, use):
+    async def cancel(task, client):
+        task.cancel()
+
+    task, error = await use_until(world, use, cancel)
+    assert task.cancelled() and isinstance(error, asyncio.CancelledError)
+
+
+async def test_a_client_that_is_closed_while_it_tries_again_is_said_to_be(world):
+    there = await world.bare(transmitter_pb2_grpc.add_TransmitterServiceServicer_to_server, Silent())
+    nowhere = f"127.0.0.1:{free_port()}"
+    client = AsyncClient(there, nowhere, nowhere)
+    tasks = [asyncio.create_task(work) for work in (client.get_channel(), results(client, [png()]))]
+    await asyncio.sleep(0.1)
+    await client.close()
+    errors = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), SECONDS)
+    assert [type(error) for error in errors] == [InvalidInput] * 2, errors
+
+
+async def test_a_picture_too_large_for_the_client_says_so_and_the_rest_is_sent(world, monkeypatch):
+    await world.all()
+    limited = functools.partial(open_channel, max_message_bytes=16384)
+    monkeypatch.setattr("gocom.client.client.open_channel", limited)
+    noise = np.random.default_rng(1).integers(0, 255, (176, 208, 3), np.uint8)
+    async with AsyncClient(world.transmitting.address, world.receiving.address) as client:
+        sent = await results(client, [png(), noise, png()])
+    assert [result.failure for result in sent] == ["", "invalid", ""]
+    assert "this client sends at most 16384" in sent[1].reason and "transmitter" not in sent[1].reason
 
 
 async def test_a_closed_client_says_that_it_is_closed():

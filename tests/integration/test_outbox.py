@@ -8,6 +8,7 @@ import stat
 import pytest
 
 from gocom.common.errors import GoComError, NotReady
+from gocom.common.logs import configure
 from gocom.transmitter import outbox as module
 from gocom.transmitter.outbox import Outbox, outbox_path
 from gocom.v1 import transmitter_pb2
@@ -155,3 +156,15 @@ def test_where_it_lies(monkeypatch, tmp_path):
     assert outbox_path("off", 50051) is None and outbox_path("auto", 0) is None
     assert outbox_path("auto", 50051) == tmp_path / "gocom" / "transmitter-50051.sqlite"
     assert str(outbox_path("/a/b", 0)) == "/a/b"
+
+
+async def test_a_full_disk_fails_the_frame_and_is_one_line_in_the_log(opened, capsys):
+    configure(json=False)
+    box = await opened()
+    await box._run(lambda: box._database.execute("PRAGMA max_page_count = 1"))  # as a disk without room
+    with pytest.raises(GoComError, match="outbox: the frame cannot be kept: database or disk is full"):
+        await box.accept("s", 0, request(0, 1 << 20))
+    box.end("s", 0, DONE * 4000)
+    await box.pending()  # after what is written in the background
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "outbox not written" in said and "error='database or disk is full'" in said and "outbox.sqlite" in said

@@ -198,6 +198,16 @@ def test_stream_ends_when_nothing_can_be_read(stack, tmp_path):
     assert result.exit_code == 1 and len(result.stdout.splitlines()) == 2
 
 
+def test_stream_says_by_its_status_that_a_service_failed(tmp_path, monkeypatch):
+    monkeypatch.setenv("GOCOM_TRANSMITTER_LINK_PATIENCE_S", "0.2")
+    (tmp_path / "a.png").write_bytes(png_bytes(picture()))
+    with LocalStack(codecs=("jpeg",), log_folder=tmp_path / "logs") as broken:
+        assert gocom(broken, "stream", tmp_path / "a.png", "--json", "--loops", 1).exit_code == 0
+        broken.kill("channel")
+        result = gocom(broken, "stream", tmp_path / "a.png", "--json", "--loops", 1)
+    assert result.exit_code == 1 and json.loads(result.stdout)["failure"] == "link"
+
+
 def test_a_frame_that_the_transmitter_refuses_fails_alone(client):
     results = list(client.send([picture(40, 40), picture()], "jpeg"))
     assert [(r.outcome, r.failure) for r in results] == [("failed", "invalid"), ("reconstructed", "")]
