@@ -96,7 +96,7 @@ def test_a_progressive_jpeg_is_refused_where_it_would_take_too_much_memory():
 
 
 def jpeg_of_scans(side, frame, *scans, components=1):
-    """A grey JPEG file of the given kind of frame. scans: numbers of the components, first and last coefficient, bits."""
+    """A grey JPEG file with this kind of frame. scans: numbers of the components, first and last coefficient, bits."""
 
     def segment(kind, body):
         return b"\xff" + bytes([kind]) + (len(body) + 2).to_bytes(2, "big") + body

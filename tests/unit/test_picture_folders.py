@@ -1,6 +1,7 @@
 """Folders and tars with bad items among their pictures: those are named, and everything else is used."""
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
@@ -15,7 +16,9 @@ from PIL import Image
 
 import gocom.common.image_files
 from gocom.client.picture_input import check_sources, load_picture
+from gocom.client.sent_frame import SentFrame
 from gocom.common.errors import InvalidInput
+from gocom.common.image_decoding import DecodedImage
 from gocom.common.image_files import SUFFIXES, list_images, list_skipped, png_bytes, read_samples
 
 GOOD = png_bytes(np.full((64, 64, 3), 90, np.uint8))
@@ -53,6 +56,25 @@ def test_reading_a_folder_leaves_out_bad_pictures_with_their_names(folder):
 def test_a_bad_picture_of_its_own_is_refused_by_name(folder, name):
     with pytest.raises(InvalidInput, match="image "):
         load_picture(folder / name)
+
+
+def test_a_path_of_bytes_is_read_or_refused_by_name(folder):
+    with os.scandir(os.fsencode(folder)) as entries:
+        frames = {os.fsdecode(entry.name): SentFrame.load(0, entry, None) for entry in entries}
+    assert frames["a.png"].picture.pixels.shape == (64, 64, 3)
+    assert "text.jpg': not a readable image" in frames["text.jpg"].unreadable
+
+
+def test_a_disk_that_fails_between_two_readings_is_named(folder, monkeypatch):
+    class Failing(io.BytesIO):
+        def read(self, size=-1):
+            raise OSError(errno.EIO, "Input/output error")
+
+    decoded = DecodedImage(np.full((64, 64, 3), 90, np.uint8), (64, 64))
+    monkeypatch.setattr("gocom.client.picture_input.open_image_file", lambda path, name: Failing(GOOD))
+    monkeypatch.setattr("gocom.client.picture_input.decode_file", lambda file, field_name: decoded)
+    with pytest.raises(InvalidInput, match=r"^image '.*a\.png': Input/output error$"):
+        load_picture(folder / "a.png")
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
