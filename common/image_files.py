@@ -25,6 +25,7 @@ from PIL import Image
 
 from gocom.common.errors import InvalidInput
 from gocom.common.image_decoding import decode_file, decode_image, describe_error
+from gocom.common.printable_text import printable
 
 ImageArray = npt.NDArray[np.float32]
 """An image [3, H, W], float32 in [0, 1], RGB."""
@@ -158,7 +159,7 @@ def open_regular_file(path: Path, field_name: str) -> io.BufferedReader:
 @cache
 def report_on_stderr(reason: str) -> None:
     """Print in one line, the first time only, why a picture is left out."""
-    print(f"left out: {reason}", file=sys.stderr)
+    print(f"left out: {printable(reason)}", file=sys.stderr)
 
 
 def read_samples(source: Path, on_unreadable: Callable[[str], None] = report_on_stderr) -> Iterator[Sample]:

@@ -84,6 +84,13 @@ def test_a_picture_without_permission_is_refused_by_name(folder):
         load_picture(folder / "a.png")
 
 
+def test_the_name_of_a_picture_that_is_left_out_cannot_steer_the_terminal(tmp_path, capsys):
+    (tmp_path / "a\x1b[2J\nb.png").write_text("not a picture")
+    assert list(read_samples(tmp_path)) == []
+    said = capsys.readouterr().err
+    assert r"a\x1b[2J\nb.png: not a readable image" in said and "\x1b" not in said and said.count("\n") == 1
+
+
 def test_a_missing_file_among_others_is_an_item_and_alone_an_error(folder):
     assert list_images([folder / "none.png", folder / "a.png"]) == [folder / "none.png", folder / "a.png"]
     with pytest.raises(InvalidInput, match=r"no file or folder '.*none\.png'"):
