@@ -42,7 +42,7 @@ SIDECAR_SUFFIXES = (
 """Suffixes of files that accompany pictures: a folder's are left out without mention."""
 MAX_FILE_BYTES = 512 << 20
 """Largest file of one picture that is read, and largest member of a tar. A tar itself may have any size."""
-_TAR_ERRORS = (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError)
+_TAR_ERRORS = (tarfile.TarError, OSError, ValueError, OverflowError, EOFError, zlib.error, lzma.LZMAError)
 """What reading a tar raises where it is damaged or cut off; the last three where it is compressed."""
 
 

@@ -182,6 +182,17 @@ def test_a_tar_may_be_large_but_none_of_its_members(tmp_path, monkeypatch):
     assert reasons == [f"{path}: 'b.mp4' has 5000 bytes; a member may have 4000"]
 
 
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE])
+def test_an_impossible_length_in_a_tar_is_reported_by_name(tmp_path, kind):
+    path, reasons = tar(tmp_path / "some.tar", {"a.png": GOOD}), []
+    info = tarfile.TarInfo("b.png")
+    info.size, info.type = 1 << 70, kind
+    whole = path.read_bytes()
+    path.write_bytes(whole[: 512 + -(-len(GOOD) // 512) * 512] + info.tobuf(tarfile.GNU_FORMAT) + bytes(4096))
+    assert len(list(read_samples(path, reasons.append))) <= 1
+    assert "some.tar: everything from sample" in reasons[-1]
+
+
 def test_pictures_of_the_same_name_in_two_folders_of_a_tar_are_two_samples(tmp_path):
     path = tar(tmp_path / "some.tar", {"cat/a.png": GOOD, "cat/a.cls": b"1", "dog/a.png": GOOD, "dog/a.cls": b"2"})
     assert [(sample.key, sample.label) for sample in read_samples(path)] == [("a", 1), ("a", 2)]
