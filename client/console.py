@@ -24,8 +24,9 @@ from typer.exceptions import Abort, Exit, TyperException
 from gocom.client.end_signals import EndSignal, raising_end_signals
 from gocom.client.exit_status import FAILURE, USAGE_ERROR
 from gocom.client.settings_flags import add_flags, settings_flags, take_flags
-from gocom.client.standard_streams import OutputFailed, printable
+from gocom.client.standard_streams import OutputFailed
 from gocom.common.errors import GoComError, InvalidInput, UnknownName
+from gocom.common.printable_text import printable
 from gocom.common.settings import ClientSettings
 from gocom.common.systems import SYSTEMS, System
 from gocom.common.wire.frame_messages import make_parameters

@@ -82,11 +82,15 @@ def load_picture(source: Source, size: Size = None) -> Picture:
     elif isinstance(source, bytes):
         decoded, data = decode_file(io.BytesIO(source), field_name=name), source
     else:
-        name = f"image {str(source)!r}"
-        with open_image_file(Path(source), name) as file:
+        path = Path(os.fsdecode(source))
+        name = f"image {str(path)!r}"
+        with open_image_file(path, name) as file:
             decoded = decode_file(file, field_name=name)
-            file.seek(0)
-            data = file.read(decoded.pixels.nbytes + 1)
+            try:
+                file.seek(0)
+                data = file.read(decoded.pixels.nbytes + 1)
+            except OSError as error:  # a disk may fail between the two readings
+                raise InvalidInput(f"{name}: {error.strerror or error}") from None
     pixels = _resize(decoded, size, name)
     unchanged = pixels is decoded.pixels and pixels.shape[:2] == decoded.given_px[::-1]
     # A file may have much more than a picture in it: a film, long texts, other pictures.

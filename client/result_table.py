@@ -13,7 +13,7 @@ from rich.text import Text
 
 from gocom.client.console import out, say, show
 from gocom.client.results import FailureKind, ProtectedSegment, SendResult, describe_task
-from gocom.client.standard_streams import printable
+from gocom.common.printable_text import printable
 
 HEADS = ("bytes", "bpp", "packets", "PSNR dB", "MS-SSIM", "s")
 NARROW = 72

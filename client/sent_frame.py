@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import time
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import Image
 
 from gocom.client.picture_input import Picture, Size, Source, load_picture
 from gocom.client.results import FailureKind, Pixels, ProtectedSegment, SendResult
@@ -189,16 +187,26 @@ class SentFrame:
     def result(self, session_id: str, codec: str, timed_out: str = "") -> SendResult:
         """Decode the picture, measure it, and return the result. This takes time: run it outside of the event loop.
 
+        A frame whose picture or result of a task is none that a receiver may send has failed: the kind is "internal".
+
         Args:
             session_id: id of the send's session.
             codec: name of the send's codec.
             timed_out: reason to give for a frame without an outcome.
         """
         image, provenance, reason = None, None, self._reason(timed_out)
-        if not reason and self.final is not None:
-            name = "reconstruction.image_png"
-            image = decode_image(self.final.image_png, field_name=name, max_side_px=MAX_SIDE_PX)
-            provenance = _decode_grey_png(self.final.provenance_png)
+        failure: FailureKind = self._failure_kind() if reason else ""
+        task_result = None
+        try:
+            task_result = self._task_result()
+            if not reason and self.final is not None:
+                name = "reconstruction.image_png"
+                image = decode_image(self.final.image_png, field_name=name, max_side_px=MAX_SIDE_PX)
+                provenance = _decode_grey_png(self.final.provenance_png)
+        except InvalidInput as error:  # what the receiver made, not what the caller gave
+            image = None
+            if not reason:
+                reason, failure = str(error), "internal"
         original = None if self.picture is None else self.picture.pixels
         height, width = (0, 0) if original is None else original.shape[:2]
         arrived = sum(count for _, count in self._received.values())
@@ -225,7 +233,7 @@ class SentFrame:
             seconds=self._seconds(),
             outcome="failed" if reason else "reconstructed",
             reason=reason,
-            failure=self._failure_kind() if reason else "",
+            failure=failure,
             original=original,
             given_px=(0, 0) if self.picture is None else self.picture.given_px,
             image=image,
@@ -234,7 +242,7 @@ class SentFrame:
             quality_estimate=self._quality_estimate(),
             protection=tuple(self.protection),
             power=(min(p[0] for p in self.powers), max(p[1] for p in self.powers)) if self.powers else None,
-            task_result=self._task_result(),
+            task_result=task_result,
             goal_revision=self.final.goal_revision if self.final is not None else 0,
         )
 
@@ -278,8 +286,8 @@ class SentFrame:
 
 
 def _decode_grey_png(data: bytes) -> Pixels | None:
-    """Decode an 8-bit greyscale PNG file to uint8 [H, W]; None if `data` is empty."""
+    """Decode an 8-bit greyscale PNG file to uint8 [H, W]; None if `data` is empty. Raises InvalidInput."""
     if not data:
         return None
-    with Image.open(io.BytesIO(data)) as picture:
-        return np.asarray(picture.convert("L"), dtype=np.uint8)
+    pixels = decode_image(data, field_name="reconstruction.provenance_png", max_side_px=MAX_SIDE_PX)
+    return np.ascontiguousarray(pixels[..., 0])

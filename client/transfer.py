@@ -24,6 +24,7 @@ from gocom.client.results import Preview, SendResult
 from gocom.client.sent_frame import SentFrame
 from gocom.client.subscribe_stream import SubscribeStream
 from gocom.client.transmit_stream import TransmitStream
+from gocom.common.errors import InvalidInput
 from gocom.common.goals import ConsumerGoal
 from gocom.common.image_decoding import decode_image
 from gocom.common.rpc.client_channels import STREAM_DEADLINE_S
@@ -254,9 +255,12 @@ class Transfer:
                 frame.take_final(picture)
                 self._changed.set()
         elif self._settings.on_preview is not None and picture.image_png:
-            image = await asyncio.to_thread(
-                decode_image, picture.image_png, field_name="preview", max_side_px=MAX_SIDE_PX
-            )
+            try:
+                image = await asyncio.to_thread(
+                    decode_image, picture.image_png, field_name="preview", max_side_px=MAX_SIDE_PX
+                )
+            except InvalidInput:  # the final picture may still be one
+                return
             self._settings.on_preview(Preview(picture.frame_index, picture.step, image))
 
     async def _watch_for_lost(self) -> None:

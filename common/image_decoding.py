@@ -9,9 +9,10 @@ from typing import IO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, Jpeg2KImagePlugin, JpegImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFile, Jpeg2KImagePlugin, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from gocom.common.errors import InvalidInput
+from gocom.common.jpeg_scans import scan_components
 from gocom.common.png_chunks import check_pixels, without_long_texts
 from gocom.common.srgb_conversion import srgb_conversion
 
@@ -25,7 +26,9 @@ MAX_PIXELS_OF = {"JPEG": 200 * 10**6, "WEBP": 50 * 10**6}
 they are decoded, and of WebP files there are four copies. A larger picture is refused before it is decoded: an image
 bomb is small on disk."""
 MAX_COEFFICIENT_BYTES = 640 << 20
-"""Largest memory for the coefficients of a progressive JPEG file, all of which are held at once."""
+"""Largest memory for the coefficients of a JPEG file of several scans, all of which are held at once."""
+MAX_TILE_PIXELS = 1 << 24
+"""Largest size of a tile of a TIFF file that is larger than the picture. A whole tile is decoded at once."""
 _BAND_PIXELS = 1 << 22
 """Pixels that are converted to RGB at a time."""
 _MAX_WORDS = 200
@@ -41,6 +44,10 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
 """What turns a picture upright, by its EXIF orientation."""
+_ON_ITS_SIDE = (
+    Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90,
+)  # fmt: skip
+"""Those of them that exchange width and height."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +104,7 @@ def decode_file(file: IO[bytes], *, field_name: str = "image", max_side_px: int 
         raise InvalidInput(f"{field_name}: not a readable image: {describe_error(error)}") from error
     if turn is not None:
         pixels = np.asarray(Image.fromarray(pixels).transpose(turn), dtype=np.uint8)
-    on_its_side = (given[0] > given[1]) != (pixels.shape[1] > pixels.shape[0])
-    return DecodedImage(pixels, (given[1], given[0]) if on_its_side else given)
+    return DecodedImage(pixels, (given[1], given[0]) if turn in _ON_ITS_SIDE else given)
 
 
 def _open_picture(file: IO[bytes]) -> ImageFile.ImageFile:
@@ -124,8 +130,7 @@ def _open_picture(file: IO[bytes]) -> ImageFile.ImageFile:
             try:
                 if name == "PNG":
                     return _open_png(reader, file)
-                # The usual reader of JPEG files also looks for further pictures behind the first.
-                return JpegImagePlugin.JpegImageFile(file) if name == "JPEG" else reader(file, "")
+                return _open_jpeg(file) if name == "JPEG" else reader(file, "")
             except SyntaxError as error:  # what Pillow raises for a file of another format
                 problem = f"{name}: {describe_error(error)}"
     if problem:
@@ -142,6 +147,15 @@ def _open_png(reader: Callable[[IO[bytes], str | bytes], ImageFile.ImageFile], f
     return picture
 
 
+def _open_jpeg(file: IO[bytes]) -> ImageFile.ImageFile:
+    """Open a JPEG file, and note in `info` how many components each scan has."""
+    scans = scan_components(file)
+    file.seek(0)
+    picture = JpegImagePlugin.JpegImageFile(file)  # the usual reader also looks for further pictures behind the first
+    picture.info["scans"] = scans
+    return picture
+
+
 def _check_size(picture: ImageFile.ImageFile, field_name: str, max_side_px: int | None) -> None:
     """Raise InvalidInput if a picture is too large to be decoded."""
     width, height = picture.size
@@ -149,11 +163,21 @@ def _check_size(picture: ImageFile.ImageFile, field_name: str, max_side_px: int 
         raise InvalidInput(f"{field_name}: {width}x{height} px; a side may have {max_side_px}")
     if width * height > MAX_PIXELS_OF.get(str(picture.format), MAX_PIXELS):
         raise InvalidInput(f"{field_name}: {width}x{height} px are too many; {_ADVICE}")
-    if isinstance(picture, JpegImagePlugin.JpegImageFile) and picture.info.get("progressive"):
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        tile = [int(picture.tag_v2.get(tag, 0)) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH)]
+        if tile[0] * tile[1] > max(width * height, MAX_TILE_PIXELS):
+            raise InvalidInput(
+                f"{field_name}: tiles of {tile[0]}x{tile[1]} px are too many for a picture of {width}x{height} px"
+            )
+    if isinstance(picture, JpegImagePlugin.JpegImageFile) and (
+        picture.info.get("progressive") or picture.info["scans"] != [len(picture.layer)]
+    ):
         sampling = [(across, down) for _, across, down, _ in picture.layer]
         dense = max(across for across, _ in sampling) * max(down for _, down in sampling)
         if 2 * width * height * sum(across * down for across, down in sampling) > MAX_COEFFICIENT_BYTES * dense:
-            raise InvalidInput(f"{field_name}: {width}x{height} px are too many for a progressive JPEG file; {_ADVICE}")
+            raise InvalidInput(
+                f"{field_name}: {width}x{height} px are too many for a JPEG file of several scans; {_ADVICE}"
+            )
 
 
 def _factor(picture: ImageFile.ImageFile) -> int:

@@ -25,6 +25,7 @@ from PIL import Image
 
 from gocom.common.errors import InvalidInput
 from gocom.common.image_decoding import decode_file, decode_image, describe_error
+from gocom.common.printable_text import printable
 
 ImageArray = npt.NDArray[np.float32]
 """An image [3, H, W], float32 in [0, 1], RGB."""
@@ -41,7 +42,7 @@ SIDECAR_SUFFIXES = (
 """Suffixes of files that accompany pictures: a folder's are left out without mention."""
 MAX_FILE_BYTES = 512 << 20
 """Largest file of one picture that is read, and largest member of a tar. A tar itself may have any size."""
-_TAR_ERRORS = (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError)
+_TAR_ERRORS = (tarfile.TarError, OSError, ValueError, OverflowError, EOFError, zlib.error, lzma.LZMAError)
 """What reading a tar raises where it is damaged or cut off; the last three where it is compressed."""
 
 
@@ -158,7 +159,7 @@ def open_regular_file(path: Path, field_name: str) -> io.BufferedReader:
 @cache
 def report_on_stderr(reason: str) -> None:
     """Print in one line, the first time only, why a picture is left out."""
-    print(f"left out: {reason}", file=sys.stderr)
+    print(f"left out: {printable(reason)}", file=sys.stderr)
 
 
 def read_samples(source: Path, on_unreadable: Callable[[str], None] = report_on_stderr) -> Iterator[Sample]:

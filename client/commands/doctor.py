@@ -15,10 +15,10 @@ from gocom.client import console
 from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, show, spinner
 from gocom.client.exit_status import FAILURE
 from gocom.client.local_stack import is_serving
-from gocom.client.standard_streams import printable
 from gocom.common.entry_points import CHECKS, load_entry_points
 from gocom.common.errors import NotReady
 from gocom.common.model_files import find_damage, knowledge_hash, models_root
+from gocom.common.printable_text import printable
 from gocom.common.systems import SYSTEMS
 
 PACKAGES = (

@@ -24,9 +24,9 @@ from gocom.client.picture_input import Size, load_picture
 from gocom.client.result_table import Row, make_row, print_rows, summarize
 from gocom.client.results import SendResult
 from gocom.client.send_options import send_options
-from gocom.client.standard_streams import printable
 from gocom.common.errors import MAX_QUOTED, InvalidInput
 from gocom.common.image_files import list_images, list_skipped
+from gocom.common.printable_text import printable
 from gocom.common.types import FeedbackPolicy, LinkSettings, PowerAllocation
 
 GOAL_ROUNDS = 3

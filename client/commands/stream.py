@@ -35,8 +35,8 @@ from gocom.client.open_client import Target, open_client
 from gocom.client.picture_input import check_size, load_picture
 from gocom.client.result_table import format_number
 from gocom.client.results import SendResult
-from gocom.client.standard_streams import printable
 from gocom.common.image_files import list_images
+from gocom.common.printable_text import printable
 from gocom.common.types import LinkSettings
 
 RECENT = 32

@@ -9,6 +9,7 @@ from toy_world import free_port, kinds, opening, png, refused, request, toy_roun
 
 from gocom.client.client import AsyncClient
 from gocom.common.errors import NotReady
+from gocom.common.image_files import png_bytes
 from gocom.common.wire.frame_headers import frame_index_of
 from gocom.transmitter.frame_admission import MAX_STARTS
 from gocom.transmitter.outbox import Outbox
@@ -249,6 +250,38 @@ async def test_the_client_hands_over_again_what_the_receiver_lost(world, monkeyp
     assert [r.outcome for r in results] == ["reconstructed"] * 2
     assert [(r.width_px, r.image.shape[1]) for r in results] == [(128, 128), (96, 96)]
     assert results[0].bytes_resent > 300 and results[1].bytes_resent == 0
+
+
+async def test_a_picture_of_the_receiver_that_cannot_be_read_fails_its_frame_only(world, monkeypatch):
+    files = []
+
+    def every_second(pixels):
+        files.append(b"no picture" if len(files) % 2 else png_bytes(pixels))
+        return files[-1]
+
+    monkeypatch.setattr("gocom.receiver.frame_decoding.png_bytes", every_second)
+    await world.all()
+    async with AsyncClient(world.transmitting.address, world.receiving.address) as client:
+        results = [result async for result in client.send([png(), png(), png()], NAME)]
+    assert [(r.frame_index, r.outcome) for r in results] == [
+        (0, "reconstructed"), (1, "failed"), (2, "reconstructed"),
+    ]  # fmt: skip
+    assert results[1].failure == "internal" and "reconstruction.image_png: not a readable" in results[1].reason
+
+
+async def test_a_preview_that_cannot_be_read_is_left_out(world, monkeypatch):
+    files, previews = [], []
+
+    def last_only(pixels):
+        files.append(png_bytes(pixels))
+        return files[-1] if len(files) == 2 else b"no picture"
+
+    monkeypatch.setattr("gocom.receiver.frame_decoding.png_bytes", last_only)
+    await world.all()
+    async with AsyncClient(world.transmitting.address, world.receiving.address) as client:
+        results = [result async for result in client.send([png()], NAME, on_preview=previews.append)]
+    assert [r.outcome for r in results] == ["reconstructed"] and previews == []
+    assert len(files) == 2
 
 
 async def test_the_client_gives_up_after_its_patience(world):

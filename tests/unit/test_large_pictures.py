@@ -1,8 +1,10 @@
 """Photos larger than can be sent: they are shrunk while they are read, within a memory that is stated."""
 
 import io
+import struct
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -86,11 +88,80 @@ def test_a_progressive_jpeg_is_refused_where_it_would_take_too_much_memory():
     frame = data.index(b"\xff\xc2") + 5
     huge = data[:frame] + 2 * (12000).to_bytes(2, "big") + data[frame + 4 :]
     with pytest.raises(
-        InvalidInput, match="12000x12000 px are too many for a progressive JPEG file; .*shrink it first"
+        InvalidInput, match="12000x12000 px are too many for a JPEG file of several scans; .*shrink it first"
     ):
         load_picture(huge, "fit")
     photo = Image.new("RGB", (5000, 4000), (90, 30, 30))
     assert load_picture(saved(photo, "JPEG", progressive=True), "fit").given_px == photo.size
+
+
+def jpeg_of_scans(side, frame, *scans, components=1):
+    """A grey JPEG file with this kind of frame. scans: numbers of the components, first and last coefficient, bits."""
+
+    def segment(kind, body):
+        return b"\xff" + bytes([kind]) + (len(body) + 2).to_bytes(2, "big") + body
+
+    def scan(numbers, first, last, bits):
+        chosen = b"".join(bytes([number, 0]) for number in numbers)
+        return segment(0xDA, bytes([len(numbers)]) + chosen + bytes([first, last, 0])) + bits
+
+    size = side.to_bytes(2, "big")
+    shape = b"".join(bytes([number, 0x11, 0]) for number in range(1, components + 1))
+    lengths = bytes([1] + 15 * [0])  # one code, of one bit
+    tables = segment(0xDB, bytes([0] + 64 * [1])) + segment(0xC4, b"\0" + lengths + b"\0")
+    tables += segment(0xC4, b"\x10" + lengths + (b"\xe0" if frame == 0xC2 else b"\0"))
+    head = segment(frame, b"\x08" + size + size + bytes([components]) + shape)
+    return b"\xff\xd8" + tables + head + b"".join(scan(*s) for s in scans) + b"\xff\xd9"
+
+
+def test_a_jpeg_of_very_many_scans_is_refused():
+    first, empty = ([1], 0, 0, bytes(8)), ([1], 1, 63, b"\0\1")
+    assert (decode_file(io.BytesIO(jpeg_of_scans(64, 0xC2, first, *400 * [empty]))).pixels == 128).all()
+    with pytest.raises(InvalidInput, match="the JPEG file has more than 500 scans"):
+        load_picture(jpeg_of_scans(64, 0xC2, first, *501 * [empty]))
+    data = saved(Image.new("RGB", (64, 64)), "JPEG")
+    assert load_picture(data + 600 * b"\xff\xda\0\2").pixels.shape == (64, 64, 3)  # behind its end
+    note = b"\xff\xfe" + (60_002).to_bytes(2, "big") + 15_000 * b"\xff\xda\0\2"
+    assert load_picture(data[:2] + note + data[2:]).pixels.shape == (64, 64, 3)
+    with pytest.raises(InvalidInput, match="or 10000 segments"):
+        load_picture(data[:2] + 10_001 * b"\xff\xfe\0\2" + data[2:])
+    with pytest.raises(InvalidInput, match="other data between its segments"):
+        load_picture(data[:20] + bytes(1 << 17) + data[20:])
+
+
+def test_a_jpeg_with_a_scan_for_each_colour_is_refused_where_it_would_take_too_much_memory():
+    scans = [([number], 0, 63, bytes(16)) for number in (1, 2, 3)]
+    assert decode_file(io.BytesIO(jpeg_of_scans(64, 0xC0, *scans, components=3))).pixels.shape == (64, 64, 3)
+    for some in (scans, scans[:1]):
+        with pytest.raises(InvalidInput, match="12000x12000 px are too many for a JPEG file of several scans"):
+            decode_file(io.BytesIO(jpeg_of_scans(12000, 0xC0, *some, components=3)))
+
+
+def test_a_tiff_whose_tile_is_far_larger_than_the_picture_is_refused():
+    def tiled(side):
+        tags = ((256, 4, 64), (257, 4, 64), (258, 3, 8), (259, 3, 8), (262, 3, 1), (277, 3, 1), (322, 4, side),
+                (323, 4, side), (324, 4, 200), (325, 4, len(packed)))  # fmt: skip
+        entries = b"".join(struct.pack("<HHII", number, kind, 1, value) for number, kind, value in tags)
+        return (b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + entries).ljust(200, b"\0") + packed
+
+    packed = zlib.compress(bytes([90]) * 256 * 256)
+    assert (load_picture(tiled(256)).pixels == 90).all()
+    with pytest.raises(InvalidInput, match="tiles of 12288x12288 px are too many for a picture of 64x64 px"):
+        load_picture(tiled(12288))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG", "WEBP"])
+@pytest.mark.parametrize("turn", [1, 3, 5, 6, 7, 8])
+def test_the_size_of_a_picture_is_given_upright(kind, turn):
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    decoded = decode_file(io.BytesIO(saved(Image.new("L", (65, 64)), kind, exif=exif)))
+    assert decoded.given_px == ((64, 65) if turn >= 5 else (65, 64)) == decoded.pixels.shape[1::-1]
+
+
+def test_a_picture_that_is_almost_square_is_not_taken_for_a_turned_one():
+    decoded = decode_file(io.BytesIO(saved(Image.new("1", (4200, 4199)))))
+    assert decoded.pixels.shape == (2100, 2100, 3) and decoded.given_px == (4200, 4199)
 
 
 @pytest.mark.parametrize("kind", ["JPEG2000", "WEBP", "AVIF", "TIFF"])

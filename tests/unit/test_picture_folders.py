@@ -1,6 +1,7 @@
 """Folders and tars with bad items among their pictures: those are named, and everything else is used."""
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
@@ -15,7 +16,9 @@ from PIL import Image
 
 import gocom.common.image_files
 from gocom.client.picture_input import check_sources, load_picture
+from gocom.client.sent_frame import SentFrame
 from gocom.common.errors import InvalidInput
+from gocom.common.image_decoding import DecodedImage
 from gocom.common.image_files import SUFFIXES, list_images, list_skipped, png_bytes, read_samples
 
 GOOD = png_bytes(np.full((64, 64, 3), 90, np.uint8))
@@ -55,11 +58,37 @@ def test_a_bad_picture_of_its_own_is_refused_by_name(folder, name):
         load_picture(folder / name)
 
 
+def test_a_path_of_bytes_is_read_or_refused_by_name(folder):
+    with os.scandir(os.fsencode(folder)) as entries:
+        frames = {os.fsdecode(entry.name): SentFrame.load(0, entry, None) for entry in entries}
+    assert frames["a.png"].picture.pixels.shape == (64, 64, 3)
+    assert "text.jpg': not a readable image" in frames["text.jpg"].unreadable
+
+
+def test_a_disk_that_fails_between_two_readings_is_named(folder, monkeypatch):
+    class Failing(io.BytesIO):
+        def read(self, size=-1):
+            raise OSError(errno.EIO, "Input/output error")
+
+    decoded = DecodedImage(np.full((64, 64, 3), 90, np.uint8), (64, 64))
+    monkeypatch.setattr("gocom.client.picture_input.open_image_file", lambda path, name: Failing(GOOD))
+    monkeypatch.setattr("gocom.client.picture_input.decode_file", lambda file, field_name: decoded)
+    with pytest.raises(InvalidInput, match=r"^image '.*a\.png': Input/output error$"):
+        load_picture(folder / "a.png")
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
 def test_a_picture_without_permission_is_refused_by_name(folder):
     (folder / "a.png").chmod(0)
     with pytest.raises(InvalidInput, match=r"a\.png': Permission denied"):
         load_picture(folder / "a.png")
+
+
+def test_the_name_of_a_picture_that_is_left_out_cannot_steer_the_terminal(tmp_path, capsys):
+    (tmp_path / "a\x1b[2J\nb.png").write_text("not a picture")
+    assert list(read_samples(tmp_path)) == []
+    said = capsys.readouterr().err
+    assert r"a\x1b[2J\nb.png: not a readable image" in said and "\x1b" not in said and said.count("\n") == 1
 
 
 def test_a_missing_file_among_others_is_an_item_and_alone_an_error(folder):
@@ -151,6 +180,17 @@ def test_a_tar_may_be_large_but_none_of_its_members(tmp_path, monkeypatch):
     assert path.stat().st_size > 4000
     assert [sample.key for sample in read_samples(path, reasons.append)] == ["a", "c"]
     assert reasons == [f"{path}: 'b.mp4' has 5000 bytes; a member may have 4000"]
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE])
+def test_an_impossible_length_in_a_tar_is_reported_by_name(tmp_path, kind):
+    path, reasons = tar(tmp_path / "some.tar", {"a.png": GOOD}), []
+    info = tarfile.TarInfo("b.png")
+    info.size, info.type = 1 << 70, kind
+    whole = path.read_bytes()
+    path.write_bytes(whole[: 512 + -(-len(GOOD) // 512) * 512] + info.tobuf(tarfile.GNU_FORMAT) + bytes(4096))
+    assert len(list(read_samples(path, reasons.append))) <= 1
+    assert "some.tar: everything from sample" in reasons[-1]
 
 
 def test_pictures_of_the_same_name_in_two_folders_of_a_tar_are_two_samples(tmp_path):

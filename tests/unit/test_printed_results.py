@@ -12,8 +12,8 @@ from gocom.client import result_table
 from gocom.client.output_files import RECEIVED, unique_names, write_pictures
 from gocom.client.result_table import make_row, print_rows, summarize
 from gocom.client.results import SendResult
-from gocom.client.standard_streams import printable
 from gocom.common.errors import GoComError
+from gocom.common.printable_text import printable
 
 PIXELS = np.full((64, 80, 3), 90, np.uint8)
 RESULT = SendResult(
