@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 from gocom.client.end_signals import leave_on_signals
@@ -10,6 +11,8 @@ from gocom.client.end_signals import leave_on_signals
 def main() -> None:
     """Run the `gocom` command, see cli.py."""
     leave_on_signals(signal.SIGINT)
+    # gRPC reads this when it is imported. Its own lines on stderr say nothing that our errors do not say better.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from gocom.client.cli import main as run  # noqa: PLC0415 - takes a second
 
     run()

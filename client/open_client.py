@@ -70,7 +70,10 @@ def open_client(
                     client.set_channel(profile)
                 yield client
         except NotReady as error:
-            raise NotReady(f"{error}; `gocom up` starts the services, --local starts them for one command") from error
+            after = "" if str(error).endswith("?") else ";"
+            raise NotReady(
+                f"{error}{after} `gocom up` starts the services, --local starts them for one command"
+            ) from error
         return
     stack = LocalStack(spec or "clean", seed, target.device, codecs, reverse_spec=reverse_spec)
     try:

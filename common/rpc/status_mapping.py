@@ -33,6 +33,10 @@ _NO_CONNECTION = re.compile(
 _NO_HOST = re.compile(r"errors resolving .*: (?P<why>[^:\]]+)\]", re.DOTALL)
 _BAD_CERTIFICATE = re.compile(r"CERTIFICATE_VERIFY_FAILED: (?P<why>[^:]+)")
 _HUNG_UP = ("Socket closed", "End of TCP stream", "Connection reset by peer", "Broken pipe")
+_STOPPED = "Cancelling all calls"
+"""What gRPC says for a server that ends while a call is open."""
+_UNREACHABLE = ("No route to host", "Network is unreachable", "connect() timed out", "tcp handshaker shutdown")
+"""What gRPC says, depending on the moment, where no machine has the address: a container that was stopped."""
 
 log = get_logger("rpc")
 
@@ -91,6 +95,8 @@ def explain_connection_error(details: str) -> str:
     """
     if unknown := _NO_HOST.search(details):
         return f"the host name cannot be resolved: {unknown['why']}"
+    if details == _STOPPED:
+        return "the service was stopped during the call"
     failed = _NO_CONNECTION.search(details)
     if failed is None:
         return details
@@ -108,6 +114,8 @@ def explain_connection_error(details: str) -> str:
         return f"TLS with {peer}: {why}"
     if "Connection refused" in why:
         return f"{peer}: connection refused; is the service up, and does it listen there?"
+    if any(words in why for words in _UNREACHABLE):
+        return f"{peer}: nothing answers at this address; is its machine or container up?"
     if "Failed parsing HTTP/2" in why:
         return f"{peer}: what answers is no gRPC service"
     if "SETTINGS" in why:
