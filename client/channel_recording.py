@@ -117,7 +117,8 @@ class PendingTrace:
         path: path of the trace file.
 
     Raises:
-        InvalidInput: the file cannot be written.
+        InvalidInput: the file cannot be opened for writing.
+        GoComError: the disk is full.
     """
 
     def __init__(self, path: Path) -> None:
@@ -127,9 +128,9 @@ class PendingTrace:
         self._part = self._path.with_name(f".{self._path.name}.part") if whole else None
         try:
             self._writer = TraceWriter(self._part or self._path)
-        except InvalidInput as error:
+        except GoComError as error:
             words = str(error).replace(repr(str(self._part or self._path)), repr(str(path)))
-            raise InvalidInput(f"record: {words}") from None
+            raise type(error)(f"record: {words}") from None
 
     @property
     def rounds(self) -> int:
@@ -143,6 +144,7 @@ class PendingTrace:
 
         Raises:
             TooLarge: the trace would exceed its limits; the file is valid without the round.
+            GoComError: the disk is full; the file is closed.
             InvalidInput: the existing file cannot be replaced.
         """
         written = self._writer.write(message)

@@ -11,6 +11,7 @@ payload. A file that begins with 0 or 1 is a bare trace, the form of many publis
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from typing import Any, BinaryIO, Self
 
 import numpy as np
 
-from gocom.common.errors import InvalidInput, TooLarge
+from gocom.common.errors import GoComError, InvalidInput, TooLarge
 from gocom.common.packet_traces import (
     BIT_SHIFT,
     MAX_BITS,
@@ -105,7 +106,8 @@ class TraceWriter:
         path: the file, which is replaced if it exists.
 
     Raises:
-        InvalidInput: the file cannot be written.
+        InvalidInput: the file cannot be opened for writing.
+        GoComError: the disk is full.
     """
 
     def __init__(self, path: Path) -> None:
@@ -131,6 +133,7 @@ class TraceWriter:
 
         Raises:
             TooLarge: the trace would exceed a limit. The round is not written, and the file stays complete.
+            GoComError: the disk is full. The file is closed.
         """
         key = (message.frame_index, message.round)
         if key in self._totals.lines:
@@ -152,8 +155,14 @@ class TraceWriter:
         self.close()
 
     def _write_line(self, record: dict[str, Any]) -> None:
-        self._file.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
-        self._file.flush()
+        """Append a line. Raises GoComError, and closes the file, if it cannot be written, as on a full disk."""
+        try:
+            self._file.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
+            self._file.flush()
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.close()  # tries to write once more, and closes the file whether it can or not
+            raise GoComError(f"cannot write {self._file.name!r}: {error.strerror or error}") from None
 
 
 def _round_to_record(message: channel_pb2.TraceRound) -> dict[str, Any]:

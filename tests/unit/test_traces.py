@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from gocom.channel_emulator.chain import Chain
 from gocom.channel_emulator.fault_bases.fault import FrameInfo
 from gocom.channel_emulator.impairments.trace_replay import TraceReplay
+from gocom.client.channel_recording import PendingTrace
 from gocom.client.profile_argument import profile_argument
 from gocom.common.channel_spec import format_spec, parse_spec
 from gocom.common.crc32c import checksums
-from gocom.common.errors import InvalidInput, TooLarge
+from gocom.common.errors import GoComError, InvalidInput, TooLarge
 from gocom.common.packet_batch import PacketBatch
 from gocom.common.packet_trace_file import TraceWriter, read_trace_file
 from gocom.common.packet_traces import MAX_BITS, MAX_FLIPS, MAX_ROUNDS, erased_mask, trace_from_proto, trace_round
@@ -328,3 +329,11 @@ def test_what_a_few_bytes_may_cost() -> None:
     message = Round(packets=1, erased=b"\0", flip_packet=[0] * MAX_BITS, flip_bit=range(MAX_BITS))
     left = chain_of(message).apply(batch_of(65536, 1), FrameInfo(0, 0, (True,)))
     assert np.array_equal(left.payload ^ batch_of(65536, 1).payload, np.full(65536, 255))
+
+
+def test_a_full_disk_is_named_and_the_file_is_closed():
+    with pytest.raises(GoComError, match=r"cannot write '/dev/full': No space left on device") as caught:
+        TraceWriter(Path("/dev/full"))
+    assert not isinstance(caught.value, InvalidInput), "whoever named the file is not to blame"
+    with pytest.raises(GoComError, match="record: cannot write '/dev/full'"):
+        PendingTrace(Path("/dev/full"))
