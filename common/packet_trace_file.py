@@ -11,6 +11,7 @@ payload. A file that begins with 0 or 1 is a bare trace, the form of many publis
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -106,6 +107,7 @@ class TraceWriter:
 
     Raises:
         InvalidInput: the file cannot be written.
+        OSError: the disk is full; the error has the path.
     """
 
     def __init__(self, path: Path) -> None:
@@ -114,7 +116,12 @@ class TraceWriter:
         except OSError as error:
             raise InvalidInput(f"cannot write {str(path)!r}: {error.strerror or error}") from None
         self._totals = _TraceTotals()
-        self._write_line({"format": FORMAT, "version": VERSION})
+        try:
+            self._write_line({"format": FORMAT, "version": VERSION})
+        except OSError as error:
+            with contextlib.suppress(OSError):  # it tries to write once more
+                self._file.close()
+            raise OSError(error.errno, error.strerror, str(path)) from None
 
     @property
     def rounds(self) -> int:

@@ -328,3 +328,9 @@ def test_what_a_few_bytes_may_cost() -> None:
     message = Round(packets=1, erased=b"\0", flip_packet=[0] * MAX_BITS, flip_bit=range(MAX_BITS))
     left = chain_of(message).apply(batch_of(65536, 1), FrameInfo(0, 0, (True,)))
     assert np.array_equal(left.payload ^ batch_of(65536, 1).payload, np.full(65536, 255))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_names_the_file_and_leaves_none_open() -> None:
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        TraceWriter(Path("/dev/full"))
