@@ -35,6 +35,8 @@ _BAD_CERTIFICATE = re.compile(r"CERTIFICATE_VERIFY_FAILED: (?P<why>[^:]+)")
 _HUNG_UP = ("Socket closed", "End of TCP stream", "Connection reset by peer", "Broken pipe")
 _STOPPED = "Cancelling all calls"
 """What gRPC says for a server that ends while a call is open."""
+_SILENT = "ping timeout"
+"""What gRPC says of a connection that it gave up, since nobody answered its pings: "Stream removed (ping timeout)"."""
 _UNREACHABLE = ("No route to host", "Network is unreachable", "connect() timed out", "tcp handshaker shutdown")
 """What gRPC says, depending on the moment, where no machine has the address: a container that was stopped."""
 
@@ -97,6 +99,8 @@ def explain_connection_error(details: str) -> str:
         return f"the host name cannot be resolved: {unknown['why']}"
     if details == _STOPPED:
         return "the service was stopped during the call"
+    if _SILENT in details:
+        return "the other end does not answer any more; is it paused, or its network cut?"
     failed = _NO_CONNECTION.search(details)
     if failed is None:
         return details

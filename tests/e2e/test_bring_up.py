@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from docker.errors import ContainerError
 from engine import IMAGE, ROOT, SERVICES, wait_until
 from PIL import Image
 
@@ -42,6 +43,42 @@ def test_an_image_holds_what_it_needs_and_no_compiler(engine, stack, target):
     look += "[c for c in ('cc', 'gcc', 'g++', 'clang', 'make', 'nvcc') if shutil.which(c)])"
     said = engine.containers.run(f"{IMAGE}:{target}", ["-c", look], entrypoint="python", remove=True).decode().strip()
     assert said == f"{target == 'nets'} /usr/local/bin/gocom []"
+
+
+@pytest.mark.parametrize(
+    ("service", "environment", "status", "said"),
+    [
+        (
+            "transmitter",
+            {"GOCOM_TRANSMITTER_OUTBOX": "off"},
+            1,
+            "codec: 'lami_go' needs torch, which is not installed here",
+        ),
+        ("receiver", {"GOCOM_RECEIVER_WARM_CODECS": "jpeg"}, 2, "warm_codecs: must be a JSON list of names"),
+        (
+            "channel",
+            {"GOCOM_CHANNEL_HOST": "192.0.2.1", "GOCOM_CHANNEL_INSECURE": "1"},
+            1,
+            "cannot listen on 192.0.2.1",
+        ),
+        (
+            "transmitter",
+            {"GOCOM_TRANSMITTER_OUTBOX": "/nowhere/outbox.sqlite", "GOCOM_TRANSMITTER_WARM_CODECS": "[]"},
+            1,
+            "outbox: /nowhere/outbox.sqlite: Read-only file system",
+        ),
+    ],
+)
+def test_a_slim_container_that_cannot_serve_says_why_in_its_last_line(
+    engine, stack, service, environment, status, said
+):
+    with pytest.raises(ContainerError) as ended:
+        engine.containers.run(
+            f"{IMAGE}:slim", ["serve", service], environment=environment, read_only=True, remove=True, init=True
+        )
+    *before, last = ended.value.stderr.decode().splitlines()
+    assert ended.value.exit_status == status and last.startswith(f"error: {said}"), ended.value.stderr
+    assert all(" [info " in line for line in before), before
 
 
 def test_health_is_an_exit_status(stack):

@@ -28,5 +28,10 @@ def test_a_service_that_stops_during_a_call_is_told_as_such():
     assert explain_connection_error("Cancelling all calls") == "the service was stopped during the call"
 
 
+def test_a_service_that_is_paused_during_a_call_is_told_as_such():
+    words = "the other end does not answer any more; is it paused, or its network cut?"
+    assert explain_connection_error("Stream removed (ping timeout)") == words
+
+
 def test_other_words_are_left_alone():
     assert explain_connection_error("models are still loading") == "models are still loading"
