@@ -15,6 +15,10 @@ MAX_QUOTED = 300
 """Largest number of characters that an error message quotes from the parser's message, or from the file."""
 
 
+_MAX_BYTES = 1 << 20
+"""Largest size of a file."""
+
+
 class _Constructor(SafeConstructor):
     """A constructor of plain data that reads numbers as YAML 1.2 does: 1_0 and 0b11 are text.
 
@@ -40,12 +44,19 @@ def read_yaml(path: Path) -> Any:
     A file that begins with a directive of another version, such as %YAML 1.1, is read by the rules of that one.
 
     Raises:
-        InvalidInput: the file cannot be read, is not valid YAML, or gives a key twice; the message then names the key.
+        InvalidInput: the file cannot be read, is longer than 1 MiB, is not valid YAML, or gives a key twice; the
+            message then names the key.
     """
     yaml = YAML(typ="safe", pure=True)
     yaml.Constructor = _Constructor
     try:
-        return yaml.load(path.read_text("utf-8"))
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)  # a device such as /dev/full never ends
+        if len(content) > _MAX_BYTES:
+            raise InvalidInput(f"cannot read {str(path)!r}: it has more than {_MAX_BYTES} bytes")
+        return yaml.load(content.decode())
+    except InvalidInput:
+        raise
     except DuplicateKeyError as error:
         line = error.problem_mark.line + 1
         raise InvalidInput(f"cannot read {str(path)!r}: in line {line}: {error.problem[:MAX_QUOTED]}") from None

@@ -277,9 +277,9 @@ def test_ctrl_c_shows_what_was_done_so_far(start, stack, photo, tmp_path, more):
         assert "000" in printed and "reconstructed" in printed
 
 
-def test_a_folder_that_cannot_be_written_to_is_not_said_to_have_pictures(stack, photo, tmp_path):
+def test_a_folder_that_cannot_be_written_to_is_not_said_to_have_pictures(start, stack, photo):
     out = Path(photo) / "out"
-    process = start(tmp_path, "send", photo, "--codec", "jpeg", "--out", str(out), *at(stack))
+    process = start("send", photo, "--codec", "jpeg", "--out", str(out), *at(stack))
     printed, said = process.communicate(timeout=60)
     assert process.returncode == 2 and said.splitlines()[-1].startswith(f"error: out: cannot write to '{out}': ")
     assert "reconstructed" in printed and "pictures in" not in printed

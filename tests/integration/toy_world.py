@@ -1,6 +1,8 @@
 """Receiver, emulator and transmitter around a toy codec, and the requests that tests send them."""
 
+import contextlib
 import io
+import random
 import socket
 
 import grpc
@@ -48,9 +50,11 @@ SEND = "/gocom.v1.LinkService/Send"
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port that is free, below those that the kernel gives to connections: nobody takes it before it is used."""
+    while True:
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", random.SystemRandom().randrange(20_000, 32_000)))
+            return s.getsockname()[1]
 
 
 def png(size=128):

@@ -67,7 +67,7 @@ def not_serving(address, *_, **__):
 def nothing_is_started(monkeypatch):
     """Services and long measurements end at once: here it is about what comes before them."""
 
-    def start(self, on_ready=None):
+    def start(*_, **__):
         raise NotReady("nothing is started in this test")
 
     def connect(self, *arguments):
@@ -81,6 +81,7 @@ def nothing_is_started(monkeypatch):
         module = sys.modules[f"gocom.client.commands.{name}"]
         monkeypatch.setattr(module, "why_not_serving" if name == "health" else "is_serving", not_serving)
     monkeypatch.setattr(sys.modules["gocom.client.commands.serve"], "_run", lambda *_: None)
+    monkeypatch.setattr("gocom.evaluation.sweep.evaluate.evaluate", start)
     monkeypatch.setenv("COLUMNS", "80")
 
 
