@@ -105,7 +105,7 @@ print(min(pair[0] for pair in pairs) / min(pair[1] for pair in pairs))
 
 
 def test_ms_ssim_is_quicker_than_as_written():
-    """It takes a sixth of the time, some 0.3 s for 1024x1024. A busy machine slows both: they run in turn, in a thread."""
+    """It takes a sixth of the time, some 0.3 s for 1024x1024. A busy machine slows both: they run in turn."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     command = [sys.executable, "-c", SIDE_BY_SIDE]
     done = subprocess.run(
