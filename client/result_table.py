@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gocom.client.console import out, say, show
-from gocom.client.results import FailureKind, ProtectedSegment, SendResult, describe_task
+from gocom.client.results import ProtectedSegment, SendResult, describe_task
 from gocom.common.printable_text import printable
 
 HEADS = ("bytes", "bpp", "packets", "PSNR dB", "MS-SSIM", "s")
@@ -28,14 +28,14 @@ class Row:
         name: name of the picture, as it is shown.
         cells: one text for each of HEADS.
         outcome: "reconstructed", else the kind of failure.
-        failure, protection: those of the result.
+        is_error, protection: those of the result.
         remarks: lines about the power of packets, the goal's task, and why there is no picture.
     """
 
     name: str
     cells: tuple[str, ...]
     outcome: str
-    failure: FailureKind
+    is_error: bool
     protection: tuple[ProtectedSegment, ...]
     remarks: tuple[str, ...]
 
@@ -54,7 +54,7 @@ def make_row(name: str, result: SendResult) -> Row:
         format_number(result.psnr_db, 2), format_number(result.ms_ssim, 4), f"{result.seconds['total']:.2f}",
     )  # fmt: skip
     outcome = result.failure or result.outcome
-    return Row(printable(name), cells, outcome, result.failure, result.protection, tuple(remarks))
+    return Row(printable(name), cells, outcome, result.is_error, result.protection, tuple(remarks))
 
 
 def print_rows(rows: Sequence[Row], pictures: int) -> None:

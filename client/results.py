@@ -130,6 +130,11 @@ class SendResult:
     given_px: tuple[int, int] = (0, 0)
 
     @property
+    def is_error(self) -> bool:
+        """Whether it failed otherwise than by the channel: the picture or the request is wrong, or a service failed."""
+        return self.failure not in ("", "undecodable")
+
+    @property
     def session_id(self) -> str:
         """Session of the frame, for `set_goal`."""
         return self.frame_id.rpartition("/")[0]

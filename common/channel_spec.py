@@ -21,7 +21,6 @@ import math
 import re
 import reprlib
 from collections.abc import Mapping
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from google.protobuf.message import Message
 
 from gocom.common.errors import InvalidInput
 from gocom.common.netem_spec import NETEM, parse_netem
+from gocom.common.number_checks import UINT32_MAX, UINT64_MAX, whole_number
 from gocom.common.packet_trace_file import read_trace_file
 from gocom.common.wire.enums import enum_from_name, enum_to_name
 from gocom.common.wire.frame_messages import EXTENSION
@@ -87,7 +87,7 @@ def parse_spec(text: str, seed: int | None = None) -> channel_pb2.ChannelProfile
             parameters = words if name == NETEM else _parse_parameters(words, f"{where}.{name}")
             _add_impairment(profile, name, parameters, Path())
     if seed is not None:
-        profile.seed = _checked_seed(seed)
+        profile.seed = whole_number("seed", seed, 0, UINT64_MAX)
     return profile
 
 
@@ -172,7 +172,7 @@ def _parse_yaml(path: Path) -> channel_pb2.ChannelProfile:
         script = isinstance(document, dict) and "steps" in document
         hint = "; a script of steps is for `gocom channel play`" if script else ""
         raise InvalidInput(f"profile: {str(path)!r} must be a mapping of seed and impairments, and nothing else{hint}")
-    profile = channel_pb2.ChannelProfile(seed=_checked_seed(document.get("seed", 0)))
+    profile = channel_pb2.ChannelProfile(seed=whole_number("seed", document.get("seed", 0), 0, UINT64_MAX))
     items = document.get("impairments") or []
     if not isinstance(items, list):
         raise InvalidInput("impairments: must be a list, such as [{packet_erasure: {rate: 0.2}}]")
@@ -186,13 +186,6 @@ def _parse_yaml(path: Path) -> channel_pb2.ChannelProfile:
             raise InvalidInput(f"{where}.{_abbreviate(name)}: must be a mapping of parameters, got {got}")
         _add_impairment(profile, str(name), parameters or {}, path.parent)
     return profile
-
-
-def _checked_seed(seed: Any) -> int:
-    """Return the seed. Raises InvalidInput unless it is an integer in 0 to 2**64 - 1."""
-    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= int(seed) < 1 << 64:
-        raise InvalidInput(f"seed: {_abbreviate(seed)} is not a whole number in 0 to 2**64 - 1")
-    return int(seed)
 
 
 def _abbreviate(value: Any) -> str:
@@ -298,7 +291,7 @@ def _parse_value(field: Any, value: Any, path: str) -> float:
     # Only the range of uint32 is checked here; the emulator checks which of these numbers it allows.
     if not number.is_integer():
         raise InvalidInput(f"{path}: {value!r} is not a whole number")
-    if not 0 <= number < 1 << 32:
+    if not 0 <= number <= UINT32_MAX:
         raise InvalidInput(f"{path}: {value!r} is {'less than 0' if number < 0 else 'more than 2**32 - 1'}")
     return int(number)
 

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 
 from gocom.common.errors import GoComError, InvalidInput, TooLarge
+from gocom.common.number_checks import UINT32_MAX
 from gocom.common.packet_traces import (
     BIT_SHIFT,
     MAX_BITS,
@@ -40,7 +41,6 @@ PASSED, ERASED, FLIPPED = ".x~"
 _MAX_LINE = 16 << 20
 """Longest line, in bytes; a round of 65536 packets and a million flips takes half of it."""
 _MAX_FILE = 64 << 20
-_UINT32 = 1 << 32
 _MAX_QUOTED = 60
 
 
@@ -255,7 +255,7 @@ def _record_to_round(record: dict[str, Any]) -> channel_pb2.TraceRound:
     if set(record) - {"flips"} != {"frame", "round", "fates"}:
         raise InvalidInput("a round has frame, round, fates, and flips where there are some; nothing else")
     for name in ("frame", "round"):
-        if not _is_integer_below(record[name], _UINT32):
+        if not _is_integer_below(record[name], UINT32_MAX + 1):
             raise InvalidInput(f"{name}: {str(record[name])[:_MAX_QUOTED]} is not a whole number in 0 to 2**32 - 1")
     text = record["fates"]
     if not isinstance(text, str) or set(text) - {PASSED, ERASED, FLIPPED}:

@@ -10,13 +10,10 @@ from ruamel.yaml.constructor import DuplicateKeyError, SafeConstructor
 from ruamel.yaml.nodes import ScalarNode
 
 from gocom.common.errors import InvalidInput
+from gocom.common.small_files import read_small_file
 
 MAX_QUOTED = 300
 """Largest number of characters that an error message quotes from the parser's message, or from the file."""
-
-
-_MAX_BYTES = 1 << 20
-"""Largest size of a file."""
 
 
 class _Constructor(SafeConstructor):
@@ -50,13 +47,7 @@ def read_yaml(path: Path) -> Any:
     yaml = YAML(typ="safe", pure=True)
     yaml.Constructor = _Constructor
     try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)  # a device such as /dev/full never ends
-        if len(content) > _MAX_BYTES:
-            raise InvalidInput(f"cannot read {str(path)!r}: it has more than {_MAX_BYTES} bytes")
-        return yaml.load(content.decode())
-    except InvalidInput:
-        raise
+        return yaml.load(read_small_file(path).decode())
     except DuplicateKeyError as error:
         line = error.problem_mark.line + 1
         raise InvalidInput(f"cannot read {str(path)!r}: in line {line}: {error.problem[:MAX_QUOTED]}") from None

@@ -60,7 +60,7 @@ def pictures_per_s(client: Client, codec: str, side_px: int, count: int) -> floa
     results = list(client.send(islice(cycle(pictures), count), codec=codec, first_index=1))
     seconds = time.perf_counter() - began
     # What the channel destroys is a result; a service that gave up is not what is measured here.
-    broken = [result.reason for result in results if result.failure not in ("", "undecodable")]
+    broken = [result.reason for result in results if result.is_error]
     if broken:
         raise RuntimeError(f"{codec}: {len(broken)} of {count} pictures failed: {broken[0]}")
     return count / seconds

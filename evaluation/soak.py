@@ -80,7 +80,7 @@ def soak(codec: str, images: int, minutes: float, spec: str) -> tuple[list[Sampl
         results = client.send(pictures(images, minutes), codec=codec)
         for count, result in enumerate(tqdm(results, total=images, unit="picture", mininterval=1.0), 1):
             failed += result.outcome != "reconstructed"
-            if result.failure not in ("", "undecodable"):
+            if result.is_error:
                 raise RuntimeError(f"picture {count}: {result.reason}")
             if time.monotonic() >= due or count == images:
                 due = time.monotonic() + 1

@@ -11,10 +11,9 @@ from gocom.channel_emulator.fault_bases.fault import Fault, FrameInfo, PacketFau
 from gocom.channel_emulator.impairments import IMPAIRMENTS
 from gocom.common.counter_rng import CounterRng
 from gocom.common.errors import InvalidInput
+from gocom.common.number_checks import UINT32_MAX
 from gocom.common.packet_batch import PacketBatch
 from gocom.common.types import Bools
-
-_UINT32 = 1 << 32
 
 
 @IMPAIRMENTS.register("packet_erasure")
@@ -37,7 +36,7 @@ class PacketErasure(PacketFault):
     def __post_init__(self) -> None:
         check_range("rate", self.rate, 0, 1)
         # Parameters of an extension are floats.
-        if self.segment is not None and not (0 <= self.segment < _UINT32 and float(self.segment).is_integer()):
+        if self.segment is not None and not (0 <= self.segment <= UINT32_MAX and float(self.segment).is_integer()):
             raise InvalidInput(f"segment: {self.segment!r} is not a whole number in 0 to 2**32 - 1")
 
     @property

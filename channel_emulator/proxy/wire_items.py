@@ -21,11 +21,11 @@ _LENGTH_DELIMITED = 2
 _BATCH = _FIELDS["batch"].number << 3 | _LENGTH_DELIMITED
 _PAYLOAD = link_pb2.PacketBatch.DESCRIPTOR.fields_by_name["payload"].number << 3 | _LENGTH_DELIMITED
 _NOTHING = memoryview(b"")
-_PLACEHOLDER = b"?"
-_PLACEHOLDER_FIELD = link_pb2.PacketBatch(payload=_PLACEHOLDER).SerializeToString()
-"""A placeholder for the payload that was cut out.
+_STAND_IN = b"?"
+_STAND_IN_FIELD = link_pb2.PacketBatch(payload=_STAND_IN).SerializeToString()
+"""What stands in for the payload that was cut out.
 
-If another payload field follows the columns, protobuf keeps the last one, so the placeholder is missing after parsing.
+If another payload field follows the columns, protobuf keeps the last one, so the stand-in is missing after parsing.
 """
 
 
@@ -72,8 +72,8 @@ class WireItem:
 def read_item(raw: bytes) -> WireItem:
     """Parse an item. Raise DecodeError unless it is a SendRequest."""
     if (cut := _find_payload(raw)) is not None:
-        columns = link_pb2.PacketBatch.FromString(_PLACEHOLDER_FIELD + raw[cut[1] :])
-        if columns.payload == _PLACEHOLDER:
+        columns = link_pb2.PacketBatch.FromString(_STAND_IN_FIELD + raw[cut[1] :])
+        if columns.payload == _STAND_IN:
             columns.ClearField("payload")
             return WireItem(raw, "batch", columns=columns, payload=memoryview(raw)[cut[0] : cut[1]])
     message = link_pb2.SendRequest.FromString(raw)

@@ -18,17 +18,7 @@ from rich.table import Table
 from gocom.client import console
 from gocom.client.client import Client
 from gocom.client.comparison_pictures import Tile, tile_wall
-from gocom.client.console import (
-    CHANNEL,
-    RECEIVER,
-    TRANSMITTER,
-    command,
-    emit,
-    note,
-    output_error,
-    say,
-    show,
-)
+from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, note, output_error, say, show
 from gocom.client.exit_status import FAILURE
 from gocom.client.open_client import Target, open_client
 from gocom.client.output_files import write_pictures

@@ -14,7 +14,7 @@ from rich.text import Text
 from gocom.client import console
 from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, show, spinner
 from gocom.client.exit_status import FAILURE
-from gocom.client.local_stack import is_serving
+from gocom.client.service_health import is_serving
 from gocom.common.entry_points import CHECKS, load_entry_points
 from gocom.common.errors import NotReady
 from gocom.common.model_files import find_damage, knowledge_hash, models_root
@@ -25,9 +25,6 @@ PACKAGES = (
     "gocom", "grpcio", "protobuf", "numpy", "pillow", "pydantic", "constriction", "raptorq", "torch", "torchvision",
     "diffusers", "transformers", "scikit-image",
 )  # fmt: skip
-
-MISSING = "missing"
-"""First word of what is wrong with a net that is not there at all."""
 
 
 @command
@@ -61,7 +58,7 @@ def doctor(
         emit(record)
     else:
         _print(record, checks)
-    if any(net["wrong"] and not net["wrong"].startswith(MISSING) for net in record["models"].values()):
+    if any(net["wrong"] and not net["missing"] for net in record["models"].values()):
         raise typer.Exit(FAILURE)
 
 
@@ -99,22 +96,23 @@ def _devices() -> list[str]:
     return found
 
 
-def _models() -> dict[str, dict[str, str | None]]:
+def _models() -> dict[str, dict[str, Any]]:
     """Return the state of each net that a codec needs, by name.
 
     Returns:
-        For each: "sha256", None for a net that is missing, and "wrong", what is wrong with it, None if nothing is.
+        For each: "sha256", None if it cannot be read; "missing", whether it is not there at all; "wrong", what is wrong
+        with it, None if nothing is.
     """
     return {name: _model(name) for name in sorted({name for codec in SYSTEMS for name in SYSTEMS.get(codec).knowledge})}
 
 
-def _model(name: str) -> dict[str, str | None]:
+def _model(name: str) -> dict[str, Any]:
     try:
-        return {"sha256": knowledge_hash(name).hex(), "wrong": find_damage(name)}
+        return {"sha256": knowledge_hash(name).hex(), "missing": False, "wrong": find_damage(name)}
     except NotReady:
-        return {"sha256": None, "wrong": f"{MISSING} in {models_root()}"}
+        return {"sha256": None, "missing": True, "wrong": f"missing in {models_root()}"}
     except OSError as error:
-        return {"sha256": None, "wrong": f"cannot be read: {error}"}
+        return {"sha256": None, "missing": False, "wrong": f"cannot be read: {error}"}
 
 
 def _print(record: dict[str, Any], checks: dict[str, dict[str, str]]) -> None:

@@ -9,7 +9,7 @@ import typer
 from gocom.client import console
 from gocom.client.console import command, emit, say
 from gocom.client.exit_status import FAILURE
-from gocom.client.local_stack import why_not_serving
+from gocom.client.service_health import why_not_serving
 
 
 @command

@@ -224,7 +224,7 @@ def send(
         elif 0 < len(rows) < len(paths):
             note(summarize(rows, len(paths)))
         report_unreadable(unreadable, len(rows))
-    if any(row.failure not in ("", "undecodable") for row in rows):
+    if any(row.is_error for row in rows):
         raise typer.Exit(FAILURE)
 
 

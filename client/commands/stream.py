@@ -144,7 +144,7 @@ def _noting_troubles(results: Iterator[SendResult], pictures: int, troubles: Tro
         position = result.frame_index % pictures
         if result.original is not None:
             readable += 1
-            troubles.service_failed |= result.failure not in ("", "undecodable")
+            troubles.service_failed |= result.is_error
         elif position not in troubles.unreadable:
             troubles.unreadable.add(position)
             note(result.reason)

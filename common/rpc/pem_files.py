@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gocom.common.errors import InvalidInput
+from gocom.common.small_files import read_small_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,21 +33,14 @@ SERVER = CertificateUse(ssl.PROTOCOL_TLS_SERVER, ssl.PROTOCOL_TLS_CLIENT, "serve
 CLIENT = CertificateUse(ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS_SERVER, "clientAuth")
 
 
-_MAX_BYTES = 1 << 20
-"""Largest size of a file."""
-
-
 def read_file(field: str, path: Path) -> bytes:
-    """Return the contents of a file. Raise InvalidInput, which names the field, if it is unreadable, long or empty."""
+    """Return the contents of a file. Raise InvalidInput, which names the field, if it cannot be read or is empty."""
     if path == Path():  # an empty environment variable becomes this path
         raise InvalidInput(f"{field}: names no file; leave it out to do without")
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)  # a device such as /dev/zero never ends
+        data = read_small_file(path)
     except OSError as error:
         raise InvalidInput(f"{field}: cannot read {str(path)!r}: {error.strerror or error}") from None
-    if len(data) > _MAX_BYTES:
-        raise InvalidInput(f"{field}: {str(path)!r} has more than {_MAX_BYTES} bytes")
     if not data.strip():
         raise InvalidInput(f"{field}: {str(path)!r} is empty")
     return data

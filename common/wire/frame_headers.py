@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 
 from gocom.common.entropy.element_set_code import pack_spans, unpack_spans
 from gocom.common.errors import InvalidInput, Mismatch
+from gocom.common.number_checks import UINT32_MAX
 from gocom.common.packetizer import MAX_ELEMENTS, MAX_PACKET_ELEMENTS, MAX_PACKETS
 from gocom.common.systems import SYSTEMS, spec_of
 from gocom.common.types import (
@@ -39,8 +40,6 @@ from gocom.v1 import codecs_pb2, link_pb2
 
 WIRE_VERSION = 2
 """Version of the protocol, SessionOpen.wire_version."""
-_MAX_INDEX = (1 << 32) - 1
-"""Largest frame index."""
 _CODING = codecs_pb2.ElementCoding.DESCRIPTOR
 
 
@@ -151,7 +150,7 @@ def frame_index_of(message: link_pb2.FrameHeader, last_frame: int) -> int:
         return message.frame_index
     if message.round:
         raise InvalidInput(f"header.frame_index: missing in round {message.round}; only a first round may leave it out")
-    if last_frame >= _MAX_INDEX:
+    if last_frame >= UINT32_MAX:
         raise InvalidInput(f"header.frame_index: missing after frame {last_frame}, the last that there can be")
     return last_frame + 1
 

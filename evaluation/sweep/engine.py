@@ -200,7 +200,7 @@ class ServicesEngine:
         (result,) = self._client.send(
             [to_uint8(image)], codec, seed=seed, first_index=frame_index, link=self._link, **_client_settings(settings)
         )
-        if result.failure not in ("", "undecodable"):
+        if result.is_error:
             raise NotReady(f"{codec}: {result.reason}")
         return _of_result(result)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gocom.client import AsyncClient, Client, LocalStack
-from gocom.client.local_stack import is_serving
+from gocom.client.service_health import is_serving
 
 SECONDS = 30
 """Limit on what a fork does; it takes less than a second."""

@@ -21,7 +21,7 @@ import gocom.receiver.service
 import gocom.transmitter.service
 from gocom.client.cli import app
 from gocom.client.client import AsyncClient
-from gocom.client.local_stack import is_serving
+from gocom.client.service_health import is_serving
 from gocom.common.errors import InvalidInput, NotReady, Unauthenticated
 from gocom.common.rpc.call_status import CallStatus
 from gocom.common.rpc.client_channels import open_channel

@@ -10,7 +10,7 @@ import pytest
 
 from gocom.client import LocalStack
 from gocom.client.local_processes import free_ports
-from gocom.client.local_stack import is_serving
+from gocom.client.service_health import is_serving
 from gocom.common.errors import InvalidInput, NotReady
 
 RECEIVER = {"receiver": "127.0.0.1:1"}

@@ -71,7 +71,7 @@ def test_the_doctor_names_a_net_that_is_not_whole(words, models):
 def test_the_doctor_names_a_net_that_is_missing(models):
     shutil.rmtree(models / TABLES)
     result = CliRunner().invoke(app, ["doctor", "--transmitter", "127.0.0.1:1", "--json"])
-    assert json.loads(result.stdout)["models"][TABLES] == {"sha256": None, "wrong": f"missing in {models}"}
+    assert json.loads(result.stdout)["models"][TABLES]["wrong"] == f"missing in {models}"
     assert result.exit_code == 0
 
 
