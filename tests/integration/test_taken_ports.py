@@ -79,7 +79,7 @@ def test_a_folder_of_logs_has_one_stack(first, tmp_path):
         before = (tmp_path / "channel.log").read_bytes()
         with pytest.raises(InvalidInput, match="logs: another stack uses the folder"), running(log_folder=tmp_path):
             pass
-        assert before and (tmp_path / "channel.log").read_bytes() == before
+        assert before and (tmp_path / "channel.log").read_bytes().startswith(before), "and it may go on"
     with running(log_folder=tmp_path) as again, pytest.raises(InvalidInput, match="stack: is started already"):
         again.start()
 
