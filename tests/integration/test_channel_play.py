@@ -68,7 +68,7 @@ def test_a_signal_ends_the_script_and_the_profile_of_before_is_back(stack, clien
         await_profile(client, "packet_erasure:rate=1.0")
         player.send_signal(number)
         player.send_signal(number)  # an impatient user: what restores the profile is not interrupted
-        out, errors = player.communicate(timeout=30)
+        out, errors = player.communicate(timeout=100)
     assert profile(client) == (BEFORE, 7)
     assert player.returncode == 128 + number and not errors
     assert "1/2: clean for 0.2 s" in out and "clean: 0 packets in, 0 out" in out, "what was done is said"

@@ -89,7 +89,7 @@ def test_an_interrupt_says_how_to_go_on(photos: Path, tmp_path: Path) -> None:
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    printed, said = process.communicate(timeout=30)
+    printed, said = process.communicate(timeout=100)
     assert process.returncode == 130 and "of 90 cases; the same command goes on from there" in said, said
     assert not printed and "Traceback" not in said and "leaked" not in said
 
