@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import reprlib
 from typing import Any
 
 import grpc
 
 from gocom.client.callers_code import told_if_closed
 from gocom.client.reconnect_policy import service_error
-from gocom.common.errors import InvalidInput
+from gocom.common.errors import InvalidInput, abbreviate
 from gocom.common.goals import ConsumerGoal, GoalState
 from gocom.common.rpc.client_channels import RPC_DEADLINE_S
 from gocom.common.rpc.own_process import OwnProcess
@@ -58,7 +57,7 @@ class GoalControl:
         """
         check_session_id(session_id)
         if not isinstance(goal, ConsumerGoal | None):
-            raise InvalidInput(f"goal: {reprlib.repr(goal)} is not a ConsumerGoal")
+            raise InvalidInput(f"goal: {abbreviate(goal)} is not a ConsumerGoal")
         request = receiver_pb2.SetGoalRequest(session_id=session_id, goal=None if goal is None else goal_to_proto(goal))
         response = await self._answer(self._stub.SetGoal, request, LOAD_S)
         return goal_state_from_proto(response.state)
@@ -66,7 +65,7 @@ class GoalControl:
     async def label_names(self, task: str) -> tuple[str, ...]:
         """Return the names of a task's labels, by index. Raises InvalidInput for an unknown task, and NotReady."""
         if not isinstance(task, str):
-            raise InvalidInput(f"task: {reprlib.repr(task)} is not the name of a task")
+            raise InvalidInput(f"task: {abbreviate(task)} is not the name of a task")
         request = receiver_pb2.DescribeTaskRequest(task=task)
         return tuple((await self._answer(self._stub.DescribeTask, request, LOAD_S)).label_names)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import reprlib
 from collections.abc import Callable, Mapping
 from enum import Enum
 from inspect import iscoroutinefunction
@@ -14,7 +13,7 @@ import numpy as np
 from gocom.client.picture_input import Size, check_size
 from gocom.client.results import Preview
 from gocom.client.transfer import SendOptions
-from gocom.common.errors import InvalidInput
+from gocom.common.errors import InvalidInput, abbreviate
 from gocom.common.goals import ConsumerGoal
 from gocom.common.number_checks import UINT32_MAX, UINT64_MAX, real_number, whole_number
 from gocom.common.systems import SYSTEMS
@@ -71,9 +70,9 @@ def send_options(
     check_rounds(RoundSettings(max_rounds, round_budget_bytes or 0, policy, quality_target))
     for name, given, kind in (("goal", goal, ConsumerGoal | None), ("link", link, LinkSettings)):
         if not isinstance(given, kind):
-            raise InvalidInput(f"{name}: {reprlib.repr(given)} is not a {name.title()}; see gocom.client")
+            raise InvalidInput(f"{name}: {abbreviate(given)} is not a {name.title()}; see gocom.client")
     if on_preview is not None and (not callable(on_preview) or iscoroutinefunction(on_preview)):
-        raise InvalidInput(f"on_preview: {reprlib.repr(on_preview)} is not a function; it must not be async")
+        raise InvalidInput(f"on_preview: {abbreviate(on_preview)} is not a function; it must not be async")
     first_index = whole_number("first_index", first_index, 0, UINT32_MAX)
     timeout_s = real_number("timeout_s", timeout_s, MIN_TIMEOUT_S, math.inf)
     patience_s = real_number("patience_s", patience_s, 0, math.inf)
@@ -86,9 +85,9 @@ def send_options(
 def _codec_options(codec: str, options: Mapping[str, Any] | None) -> Parameters:
     """Return the options of a codec. Raises InvalidInput, UnknownName."""
     if not isinstance(codec, str):
-        raise InvalidInput(f"codec: {reprlib.repr(codec)} is not the name of a codec; choose {', '.join(SYSTEMS)}")
+        raise InvalidInput(f"codec: {abbreviate(codec)} is not the name of a codec; choose {', '.join(SYSTEMS)}")
     if not isinstance(options, Mapping | None) or not all(isinstance(name, str) for name in options or {}):
-        raise InvalidInput(f"options: {reprlib.repr(options)} is not a mapping of names to values")
+        raise InvalidInput(f"options: {abbreviate(options)} is not a mapping of names to values")
     values = {name: value.item() if isinstance(value, np.generic) else value for name, value in (options or {}).items()}
     return make_parameters(SYSTEMS.get(codec).options, values)
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 import re
-import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from gocom.common.errors import InvalidInput
+from gocom.common.errors import InvalidInput, abbreviate
 from gocom.common.netem_spec import NETEM, parse_netem
 from gocom.common.number_checks import UINT32_MAX, UINT64_MAX, whole_number
 from gocom.common.packet_trace_file import read_trace_file
@@ -189,8 +188,8 @@ def _parse_yaml(path: Path) -> channel_pb2.ChannelProfile:
 
 
 def _abbreviate(value: Any) -> str:
-    """Return a value as text of at most MAX_QUOTED characters: a few lines of YAML can expand to gigabytes."""
-    return (str(value) if isinstance(value, Exception | str) else reprlib.repr(value))[:MAX_QUOTED]
+    """Return a value as text of at most MAX_QUOTED characters, text without quotes."""
+    return str(value)[:MAX_QUOTED] if isinstance(value, Exception | str) else abbreviate(value)
 
 
 def _add_impairment(

@@ -16,10 +16,20 @@ A packet erasure is data, never an exception.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable
 
 MAX_QUOTED = 80
-"""Limit on the characters of a name from the wire that an error message quotes: a status must fit in HTTP/2 headers."""
+"""Limit on the characters of a value that an error message quotes: a status must fit in HTTP/2 headers."""
+
+
+def abbreviate(value: object) -> str:
+    """Return what Python prints for a value, in at most MAX_QUOTED characters: lists in lists can make gigabytes."""
+    try:
+        words = reprlib.repr(value)
+    except ValueError:  # Python prints no whole number of more than 4300 digits
+        return f"a {type(value).__name__} of thousands of digits"
+    return words if len(words) <= MAX_QUOTED else f"{words[: MAX_QUOTED - 3]}..."
 
 
 class GoComError(Exception):

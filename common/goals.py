@@ -5,12 +5,11 @@ The goal is said where the pictures are consumed, at the receiver. The transmitt
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from gocom.common.errors import InvalidInput
+from gocom.common.errors import InvalidInput, abbreviate
 from gocom.common.number_checks import UINT32_MAX, real_number, whole_number
 from gocom.common.tasks import TaskResult
 from gocom.common.types import Feedback, ReceivedMessage, Reconstruction, RoundSettings
@@ -24,7 +23,7 @@ MAX_LABELS = 16
 def check_text(text: str, field: str) -> None:
     """Raise InvalidInput, which names the field, unless the text is 1 to MAX_TEXT_BYTES bytes of UTF-8."""
     if not isinstance(text, str):
-        raise InvalidInput(f"{field}: {reprlib.repr(text)} is not text")
+        raise InvalidInput(f"{field}: {abbreviate(text)} is not text")
     try:
         count = len(text.encode())
     except UnicodeEncodeError:
@@ -72,7 +71,7 @@ class ConsumerGoal:
             if words is not None:
                 check_text(words, f"goal.{name}")
         if not isinstance(self.labels, Iterable):
-            raise InvalidInput(f"goal.labels: {reprlib.repr(self.labels)} is not a sequence of whole numbers")
+            raise InvalidInput(f"goal.labels: {abbreviate(self.labels)} is not a sequence of whole numbers")
         labels = tuple(whole_number("goal.labels", label, 0, UINT32_MAX) for label in self.labels)
         check_labels(labels, "goal.labels")
         object.__setattr__(self, "labels", labels)  # frozen, and numpy's numbers become Python's

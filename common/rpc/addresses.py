@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-import reprlib
 from typing import Any
 
-from gocom.common.errors import InvalidInput
+from gocom.common.errors import InvalidInput, abbreviate
 
 
 def bare_host(host: str) -> str:
@@ -34,7 +33,7 @@ def check_address(name: str, address: Any) -> None:
     plain = host.isprintable() and not set(host) & set("/ @?#")
     usable = plain and port.isascii() and port.isdigit() and len(port) <= 5
     if not host or not usable or not 1 <= int(port) <= 65535:
-        raise InvalidInput(f"{name}: {reprlib.repr(address)} is not host:port, such as 127.0.0.1:50051")
+        raise InvalidInput(f"{name}: {abbreviate(address)} is not host:port, such as 127.0.0.1:50051")
 
 
 def is_loopback(host: str) -> bool:

@@ -8,7 +8,6 @@ in the codec's oneof case. A codec without a case of its own uses the extension 
 from __future__ import annotations
 
 import re
-import reprlib
 from enum import Enum
 from typing import Any
 
@@ -16,7 +15,7 @@ from google.protobuf import json_format, struct_pb2
 from google.protobuf.message import Message
 from pydantic import ValidationError
 
-from gocom.common.errors import MAX_QUOTED, InvalidInput, UnknownName
+from gocom.common.errors import MAX_QUOTED, InvalidInput, UnknownName, abbreviate
 from gocom.common.systems import SYSTEMS
 from gocom.common.types import (
     MAX_SIDE_PX,
@@ -77,7 +76,7 @@ def make_parameters(model: type[Parameters], values: dict[str, Any]) -> Paramete
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or model.__name__
-        raise InvalidInput(f"{name}: {first['msg']}, got {reprlib.repr(first['input'])}") from None
+        raise InvalidInput(f"{name}: {first['msg']}, got {abbreviate(first['input'])}") from None
 
 
 def codec_to_proto(codec: str, values: Parameters, target: Message) -> None:

@@ -99,7 +99,9 @@ async def test_frames_wait_for_a_receiver_that_comes_late(world):
     await call.done_writing()
     assert kinds(await read_until(call, "accepted")) == ["accepted"]
     await world.bare(link_pb2_grpc.add_LinkServiceServicer_to_server, Breaker(0), port)
-    assert kinds(await read_until(call, "completed")) == ["sent", "completed"]
+    events = kinds(await read_until(call, "completed"))
+    # A frame that begins before the first attempt to connect has failed begins again.
+    assert [kind for kind in events if kind != "retried"] == ["sent", "completed"]
 
 
 async def test_a_restarted_transmitter_goes_on_with_what_it_had_accepted(world, tmp_path):
