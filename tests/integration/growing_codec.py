@@ -69,8 +69,8 @@ class GrowingSession(ResendingSession):
 
 
 class GrowingEncoder:
-    def __init__(self, device):
-        self.device = device
+    def __init__(self, zoo):
+        self.zoo = zoo
 
     def analyse(self, image):
         return Analysis(image)
@@ -82,8 +82,8 @@ class GrowingEncoder:
 class GrowingDecoder:
     """Detail where it arrived, else the base, else grey. The note is the caption, with a ? for each missing letter."""
 
-    def __init__(self, device):
-        self.device = device
+    def __init__(self, zoo):
+        self.zoo = zoo
 
     def reconstruct(self, rounds, *, generator, previews=False):
         frame, segments = rounds[0].frame, merge_rounds(rounds)

@@ -9,6 +9,7 @@ import torch
 from gocom.common.csi import Csi
 from gocom.common.errors import DecodeFailed
 from gocom.common.image_quality import psnr_db
+from gocom.common.nets.latent_imputer import LatentImputer
 from gocom.common.rounds import merge_rounds
 from gocom.common.systems.feature_imputing import (
     FEATURES,
@@ -26,7 +27,7 @@ from gocom.common.types import Budget, Goal, LinkSettings, Provenance, ReceivedS
 from gocom.receiver.decoders.feature_imputing import FeatureImputingDecoder
 
 NAME = "feature_imputing"
-arrived_frame = FeatureImputingDecoder.arrived_frame
+arrived_frame = FeatureImputingDecoder(None, LatentImputer(None), torch.device("cpu")).arrived_frame
 
 
 def session(codec, image, **options):
