@@ -25,10 +25,12 @@ from gocom.common.errors import InvalidInput
 from gocom.common.image_files import square_crop, to_float
 from gocom.common.model_files import model_folder
 from gocom.common.nets.classifier import Classifier
+from gocom.common.nets.latent_imputer import LatentImputer
 from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.vae import Vae
 from gocom.common.patch_grid import PATCH_PX
-from gocom.common.samplers.feature_imputation import ImputerSettings, impute, make_scheduler, predict
+from gocom.common.samplers.feature_imputation import impute
+from gocom.common.samplers.imputer_settings import ImputerSettings
 from gocom.common.systems.feature_imputing import LATENT_CHANNELS, PacketOrder
 from gocom.training.data import data_terms, find_sources, load_samples
 from gocom.training.export import save_half
@@ -120,12 +122,13 @@ class FeatureImputerRecipe(Recipe):
 
     def loss(self, progress: float) -> dict[str, Tensor]:
         y, received = self._draw()
-        scheduler = make_scheduler()
+        imputer = LatentImputer(self.model)
+        scheduler = imputer.scheduler()
         t = torch.randint(scheduler.config.num_train_timesteps, (len(y),), generator=self.generator).to(self.device)
         noise = torch.randn(y.shape, generator=self.generator).to(y)
         noisy, v = scheduler.add_noise(y, noise, t), scheduler.get_velocity(y, noise, t)
         missing = 1 - received
-        squared = (predict(self.model, noisy, y, received, t) - v).square() * missing
+        squared = (imputer.predict(noisy, y, received, t) - v).square() * missing
         return {"loss": squared.sum() / missing.sum()}
 
     def after_step(self, progress: float) -> None:
@@ -140,7 +143,7 @@ class FeatureImputerRecipe(Recipe):
 
     @torch.inference_mode()
     def evaluate(self) -> dict[str, float]:
-        net, found = self.average.module.eval(), {}
+        imputer, found = LatentImputer(self.average.module.eval()), {}
         for rate in JUDGED_LOSSES:
             rng, values = np.random.default_rng(0), []
             for x in self.held_out:
@@ -149,7 +152,7 @@ class FeatureImputerRecipe(Recipe):
                 lost = rng.random(int(numbers.max()) + 1) < rate
                 received = torch.from_numpy(~lost[numbers]).permute(2, 0, 1)[None].to(self.device)
                 generator = torch.Generator().manual_seed(0)
-                *_, filled = impute(net, y, received, DRAWN, [generator])
+                *_, filled = impute(imputer, y, received, DRAWN, [generator])
                 missing = ~received
                 error = (filled - y)[missing].square().mean().sqrt() if missing.any() else torch.zeros(())
                 x_hat = self.vae.decode(filled)

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from gocom.common.errors import DecodeFailed
 from gocom.common.model_files import model_folder
+from gocom.common.nets.latent_imputer import LatentImputer
 from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.vae import Vae
 from gocom.common.patch_grid import grid_shape
 from gocom.common.rounds import merge_rounds
-from gocom.common.samplers.feature_imputation import ImputerSettings, impute
+from gocom.common.samplers.feature_imputation import impute
+from gocom.common.samplers.imputer_settings import ImputerSettings
 from gocom.common.systems.feature_imputing import (
     FEATURES,
     LATENT_CHANNELS,
@@ -37,7 +39,7 @@ class FeatureImputingDecoder(SamplingDecoder[ImputerSettings, None]):
     def __init__(self, device: str) -> None:
         self.device = resolve_device(device)
         self.vae = load_net(Vae, model_folder("vae"), self.device)
-        self.imputer = load_net(UNet2DModel, model_folder("feature_imputer"), self.device)
+        self.imputer = LatentImputer(load_net(UNet2DModel, model_folder("feature_imputer"), self.device))
 
     @staticmethod
     def arrived_frame(rounds: Rounds, generator: torch.Generator) -> Frame:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from gocom.common.errors import DecodeFailed
 from gocom.common.model_files import model_folder
 from gocom.common.nets.loading import load_net, resolve_device
+from gocom.common.nets.random_token_denoiser import RandomTokenDenoiser
 from gocom.common.nets.text_encoder import TextEncoder
 from gocom.common.nets.token_denoiser import TokenDenoiser
 from gocom.common.nets.vq_tokenizer import VQTokenizer
 from gocom.common.patch_grid import grid_shape
 from gocom.common.rounds import merge_rounds
-from gocom.common.samplers.latent_mixture import Denoise, SamplerSettings, Step, sample
+from gocom.common.samplers.latent_mixture import SamplerSettings, Step, sample
 from gocom.common.systems.lami_go import CAPTION, MAX_CAPTION_BYTES, TOKENS
 from gocom.common.types import Bools, Floats, Ints, ReceivedSegment
 from gocom.receiver.decoders import DECODERS
@@ -41,9 +40,8 @@ class LamiGoDecoder(SamplingDecoder[SamplerSettings, Step]):
     def __init__(self, device: str) -> None:
         self.device = resolve_device(device)
         self.tokenizer = load_net(VQTokenizer, model_folder("vq_tokenizer"), self.device)
-        self.denoiser = load_net(TokenDenoiser, model_folder("token_denoiser"), self.device)
-        text_encoder = TextEncoder(str(self.device))
-        self._encode_text = lru_cache(maxsize=256)(lambda text: text_encoder([text])[0][0])
+        net = load_net(TokenDenoiser, model_folder("token_denoiser"), self.device)
+        self.denoiser = RandomTokenDenoiser(net, TextEncoder(str(self.device)))
 
     @staticmethod
     def arrived_frame(rounds: Rounds, generator: torch.Generator) -> Frame:
@@ -105,42 +103,11 @@ class LamiGoDecoder(SamplingDecoder[SamplerSettings, Step]):
         """
         tokens, received = tokens.to(self.device), received.to(self.device)
         known = received.float() if trusted else torch.zeros_like(received, dtype=torch.float32)
-        conditional, unconditional = self.bind(captions, known)
+        conditional, unconditional = self.denoiser.bind(captions, known)
         yield from sample(
             conditional, tokens, received, codebook=self.tokenizer.codebook, settings=settings,
-            generators=generators, unconditional=unconditional,
+            generators=generators, unconditional=unconditional, noise_token=self.denoiser.noise_token,
         )  # fmt: skip
-
-    def bind(self, captions: Sequence[str | None], known: Tensor) -> tuple[Denoise, Denoise | None]:
-        """Return the denoiser of B frames with their text, and the denoiser without it (None if no frame has text).
-
-        Args:
-            captions: B texts; None or an empty one stands for no text.
-            known: float32 [B, h, w] on this device, the net's trusted channel; 1 marks a received token.
-        """
-        text, text_mask = self._text(captions)
-
-        def conditional(x: Tensor, t: Tensor) -> Tensor:
-            logits: Tensor = self.denoiser(x, t, known, text, text_mask)
-            return logits
-
-        def unconditional(x: Tensor, t: Tensor) -> Tensor:
-            logits: Tensor = self.denoiser(x, t, known)
-            return logits
-
-        return conditional, None if text is None else unconditional
-
-    def _text(self, captions: Sequence[str | None]) -> tuple[Tensor | None, Tensor | None]:
-        """Return text features [B, T, 384] and mask [B, T]; a frame without text gets the net's null text.
-
-        Both are None if no frame has text.
-        """
-        if not any(captions):
-            return None, None
-        # Encoded one by one, because features must not depend on the length of other captions in the batch.
-        parts = [self._encode_text(caption) if caption else self.denoiser.null_text[0] for caption in captions]
-        masks = [torch.ones(len(part), dtype=torch.bool, device=self.device) for part in parts]
-        return pad_sequence(parts, batch_first=True), pad_sequence(masks, batch_first=True)
 
 
 def missing_by_uncertainty(uncertainty: Floats, received: Bools) -> Ints:
