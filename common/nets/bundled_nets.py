@@ -17,7 +17,8 @@ from gocom.common.zoo import Zoo, net_folder
 
 def load_vq_tokenizer(zoo: Zoo) -> VQTokenizer:
     """Load the tokenizer of lami_go. Raises as `Zoo.get`, as all loaders here."""
-    return load_net(VQTokenizer, net_folder("vq_tokenizer"), zoo.device)
+    net: VQTokenizer = load_net(VQTokenizer, net_folder("vq_tokenizer"), zoo.device)
+    return net
 
 
 def load_token_denoiser(zoo: Zoo) -> RandomTokenDenoiser:
@@ -28,7 +29,8 @@ def load_token_denoiser(zoo: Zoo) -> RandomTokenDenoiser:
 
 def load_vae(zoo: Zoo) -> Vae:
     """Load the autoencoder of feature_imputing."""
-    return load_net(Vae, net_folder("vae"), zoo.device)
+    net: Vae = load_net(Vae, net_folder("vae"), zoo.device)
+    return net
 
 
 def load_feature_imputer(zoo: Zoo) -> LatentImputer:

@@ -14,6 +14,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
+from gocom.common.net_geometry import F8_PATCH_PX
 from gocom.common.nets.autoencoder import patch_decoder, patch_encoder
 
 
@@ -30,6 +31,7 @@ class Vae(ModelMixin, ConfigMixin):
             a head there.
     """
 
+    patch_px = F8_PATCH_PX
     latent_mean: Tensor
     latent_std: Tensor
 
@@ -48,6 +50,11 @@ class Vae(ModelMixin, ConfigMixin):
         self.decoder = patch_decoder(latent_channels, quarter_channels, eighth_channels, decoder_blocks, full_channels)
         self.register_buffer("latent_mean", torch.zeros(latent_channels))
         self.register_buffer("latent_std", torch.ones(latent_channels))
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of the latent, C."""
+        return len(self.latent_mean)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return (mean, log variance), each [B,C,H/8,W/8] and unscaled, of x, [B,3,H,W] in [0,1].

@@ -15,6 +15,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 from torch.nn import functional as F
 
+from gocom.common.net_geometry import F8_PATCH_PX
 from gocom.common.nets.autoencoder import patch_decoder, patch_encoder
 
 
@@ -32,6 +33,7 @@ class VQTokenizer(ModelMixin, ConfigMixin):
             a head there.
     """
 
+    patch_px = F8_PATCH_PX
     codebook: Tensor
 
     @register_to_config

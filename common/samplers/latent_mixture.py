@@ -1,21 +1,26 @@
-"""Latent mixture integration (LaMI-GO, eq. 12-13, algorithm 2) with a token denoiser like Paella's.
+"""Latent mixture integration (LaMI-GO, eq. 12-13, algorithm 2) with a token denoiser like Paella's, or a masked one.
 
 In the paper M = 1 means masked. Here `received` is True where a token arrived. Received tokens are kept at every step,
 so the sampler never replaces what the channel delivered.
+
+For a denoiser like Paella's noise is random codewords. All missing tokens are drawn at every step, and the first tau
+steps put noise back at random positions (the paper's Gamma). A masked denoiser (MaskGIT, Chang et al. 2022) knows noise
+by a token of its own, and learned to predict only what that token hides. Then sampling is the reverse process of an
+absorbing state (D3PM, Austin et al. 2021): each missing position is noise up to a step of its own, is drawn at that
+step for the last time, and keeps its token from there on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from gocom.common.nets.net_interfaces import Denoise
 from gocom.common.systems.lami_go import TokenDraw, TSchedule
 
-Denoise = Callable[[Tensor, Tensor], Tensor]
-"""Denoiser: (tokens int64 [B,h,w], t float32 [B] in [0,1]) -> logits [B,K,h,w]."""
 Generators = Sequence[torch.Generator]
 """Generators on the CPU, one for each frame, so that the draws for a frame do not depend on the rest of the batch."""
 
@@ -27,7 +32,7 @@ class SamplerSettings:
     Attributes:
         num_inference_steps: number of denoising steps T, 1 or more.
         renoise_steps: tau: the input of the steps before the tau-th is re-noised. The first step starts from noise
-            anyway, so 1 has the same effect as 0.
+            anyway, so 1 has the same effect as 0. Without effect if noise is a token of its own.
         t_schedule: start of the noise level t that the net gets; from there t falls linearly to 0. PAPER starts at 1.
             MATCHED starts at the share of tokens that are really missing, because for t near 1 such a net ignores its
             input, received tokens included.
@@ -58,7 +63,8 @@ class Step:
     Attributes:
         tokens: int64 [B,h,w]; received tokens are unchanged.
         missing: bool [B,h,w], True where the token was not received but drawn; there are M such tokens.
-        logits: float32 [M,K], logits of the drawn tokens in raster order, with guidance but before the temperature.
+        logits: float32 [M,K], logits that the tokens were last drawn from, in raster order, with guidance but before
+            the temperature.
     """
 
     tokens: Tensor
@@ -122,8 +128,13 @@ def renoise(tokens: Tensor, noise: Tensor, share: float, generators: Generators)
         share: probability in [0,1] that a position is chosen.
         generators: B generators.
     """
-    uniform = torch.stack([torch.rand(tokens.shape[1:], generator=g, dtype=torch.float64) for g in generators])
-    return torch.where(uniform.to(tokens.device) < share, noise, tokens)
+    return torch.where(_uniform(tokens, generators) < share, noise, tokens)
+
+
+def _uniform(tokens: Tensor, generators: Generators) -> Tensor:
+    """Return uniform numbers in [0,1), float64 of the shape of B grids and on their device."""
+    drawn = [torch.rand(tokens.shape[1:], generator=g, dtype=torch.float64) for g in generators]
+    return torch.stack(drawn).to(tokens.device)
 
 
 def guided(denoise: Denoise, unconditional: Denoise, scale: float) -> Denoise:
@@ -157,6 +168,7 @@ def sample(
     settings: SamplerSettings,
     generators: Generators,
     unconditional: Denoise | None = None,
+    noise_token: int | None = None,
 ) -> Iterator[Step]:
     """Draw the missing tokens of B grids together. Yield T steps; the last one is the result.
 
@@ -168,29 +180,41 @@ def sample(
         settings: settings for all B grids.
         generators: B generators.
         unconditional: the same net without its text; None: there is no text, and `guidance_scale` has no effect.
+        noise_token: the token that stands for noise; None: noise is random codewords.
     """
     predict = denoise if unconditional is None else guided(denoise, unconditional, settings.guidance_scale)
     missing, device = ~received, tokens.device
-    counts = missing.flatten(1).sum(1).tolist()
-    noise = torch.stack([torch.randint(len(codebook), tokens.shape[1:], generator=g) for g in generators]).to(device)
+    # A position is the noise token while the share of noise is above its last share: such positions only get fewer.
+    last_share = None if noise_token is None else _uniform(tokens, generators)
+    if noise_token is None:
+        noise = torch.stack([torch.randint(len(codebook), tokens.shape[1:], generator=g) for g in generators]).to(
+            device
+        )
+    else:
+        noise = torch.full_like(tokens, noise_token)
     unknown = missing.flatten(1).float().mean(1)
     initial_t = torch.ones_like(unknown) if settings.t_schedule is TSchedule.PAPER else unknown
-    current = torch.where(received, tokens, noise)
+    current, noisy, logits = torch.where(received, tokens, noise), missing, None
     for step in range(settings.num_inference_steps):
         # This share of the missing tokens is noise; in the MATCHED schedule, t is the share of noise in the whole grid.
         share = 1 - step / settings.num_inference_steps
-        if 0 < step < settings.renoise_steps:
+        if last_share is not None:
+            noisy = missing & (last_share < share)
+            current = torch.where(noisy, noise, current)
+        elif 0 < step < settings.renoise_steps:
             current = torch.where(received, tokens, renoise(current, noise, share, generators))
-        logits = predict(current, initial_t * share).permute(0, 2, 3, 1)[missing]
+        found = predict(current, initial_t * share).permute(0, 2, 3, 1)[noisy]
+        logits = found if logits is None or last_share is None else logits.index_put((noisy[missing],), found)
         last = step == settings.num_inference_steps - 1
         if settings.draw is TokenDraw.ARGMAX:
-            drawn = logits.argmax(1)
+            drawn = found.argmax(1)
         elif last and settings.draw is TokenDraw.EXPECTED:
-            drawn = nearest_to_expected(logits, codebook)
+            drawn = nearest_to_expected(found, codebook)
         else:
+            counts = noisy.flatten(1).sum(1).tolist()
             uniform = torch.cat(
                 [torch.rand(n, generator=g, dtype=torch.float64) for n, g in zip(counts, generators, strict=True)]
             )
-            drawn = multinomial(logits, settings.temperature_at(step), uniform.to(device))
-        current = tokens.masked_scatter(missing, drawn)
+            drawn = multinomial(found, settings.temperature_at(step), uniform.to(device))
+        current = current.masked_scatter(noisy, drawn)
         yield Step(current, missing, logits)

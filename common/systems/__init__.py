@@ -62,7 +62,7 @@ class SegmentSpec:
 
     @property
     def alphabet_size(self) -> int:
-        """Size of the alphabet; elements are in [0, alphabet_size). Raises NotReady if the net of a config is missing."""
+        """Size of the alphabet; elements are in [0, alphabet_size). Raises NotReady if a net is missing."""
         return self.alphabet if isinstance(self.alphabet, int) else self.alphabet()
 
     @property

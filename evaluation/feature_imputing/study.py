@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gocom.common.samplers.feature_imputation import ImputerSettings
+from gocom.common.samplers.imputer_settings import ImputerSettings
 from gocom.evaluation.feature_imputing import (
     clean,
     coding,

@@ -147,7 +147,7 @@ def _without(
 ) -> Step:
     """The sampler with no position held: only what it looks at first has the received tokens in it."""
     tokens, known = tokens.to(decoder.device), known.to(decoder.device)
-    denoise, _ = decoder.bind(captions, torch.zeros_like(known, dtype=torch.float32))
+    denoise, _ = decoder.denoiser.bind(captions, torch.zeros_like(known, dtype=torch.float32))
     # To the sampler all is missing, so its t falls from 1; matched, it is to fall from the share really masked.
     start = (~known).flatten(1).float().mean(1) if settings.t_schedule is TSchedule.MATCHED else 1.0
     begun = False

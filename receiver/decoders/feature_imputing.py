@@ -47,8 +47,7 @@ class FeatureImputingDecoder(SamplingDecoder[ImputerSettings, None]):
     @classmethod
     def from_zoo(cls, zoo: Zoo) -> FeatureImputingDecoder:
         """Make the decoder with the zoo's vae and imputer. Raises as `Zoo.get`."""
-        names = "vae", "feature_imputer"
-        return cls(*map(zoo.get, names), zoo.device, zoo.label(*names))
+        return cls(zoo.get("vae"), zoo.get("feature_imputer"), zoo.device, zoo.label("vae", "feature_imputer"))
 
     def arrived_frame(self, rounds: Rounds, generator: torch.Generator) -> Frame:
         """Merge all rounds. The latent is float32 [C, h, w]; 0, which is the mean, where nothing was received.

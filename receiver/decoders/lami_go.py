@@ -47,8 +47,8 @@ class LamiGoDecoder(SamplingDecoder[SamplerSettings, Step]):
     @classmethod
     def from_zoo(cls, zoo: Zoo) -> LamiGoDecoder:
         """Make the decoder with the zoo's tokenizer and denoiser. Raises as `Zoo.get`."""
-        names = "vq_tokenizer", "token_denoiser"
-        return cls(*map(zoo.get, names), zoo.device, zoo.label(*names))
+        label = zoo.label("vq_tokenizer", "token_denoiser")
+        return cls(zoo.get("vq_tokenizer"), zoo.get("token_denoiser"), zoo.device, label)
 
     @staticmethod
     def arrived_frame(rounds: Rounds, generator: torch.Generator) -> Frame:

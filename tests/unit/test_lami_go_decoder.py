@@ -164,11 +164,11 @@ def test_the_trusted_channel_can_be_switched_off(decoder):
 def test_captions_of_a_batch_stay_with_their_frames(decoder):
     """Shorter captions are padded, and frames without one get the net's stand-in for no text."""
     long = "two dogs and a cat on a sofa in the sun"
-    text, mask = decoder._text(["a dog", None, long])
+    text, mask = decoder.denoiser.encode_captions(["a dog", None, long])
     assert text.shape == (3, mask.shape[1], TEXT_DIM) and mask.sum(1).tolist() == [4, 1, mask.shape[1]]
-    assert (text[1, 0] == decoder.denoiser.null_text[0, 0]).all()
-    assert torch.equal(text[0, :4], decoder._text(["a dog"])[0][0])
-    assert decoder._text([None, ""]) == (None, None)
+    assert (text[1, 0] == decoder.denoiser.null_text[0]).all()
+    assert torch.equal(text[0, :4], decoder.denoiser.encode_captions(["a dog"])[0][0])
+    assert decoder.denoiser.encode_captions([None, ""]) == (None, None)
 
 
 def test_a_batch_gives_the_pictures_of_single_frames(decoder):

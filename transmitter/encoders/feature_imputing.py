@@ -124,7 +124,7 @@ class FeatureImputingEncoder:
         """Compute the quantized features of an image, float32 [3, H, W] in [0, 1]."""
         x = torch.from_numpy(pad_to_patches(image, self.vae.patch_px))[None].to(self.device)
         y = self.vae.encode(x)[0].permute(1, 2, 0).cpu().numpy()
-        activation = cache(partial(self._activation, image, y.shape[:2]))
+        activation = cache(partial(self._activation, image, (y.shape[0], y.shape[1])))
         return FeatureImputingAnalysis(image, feature_quantizer().quantize(y), activation)
 
     def open(self, analysis: FeatureImputingAnalysis, goal: Goal) -> FeatureImputingSession:
