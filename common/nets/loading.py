@@ -30,8 +30,8 @@ def resolve_device(device: str) -> torch.device:
     return found
 
 
-def load_net(cls: type[M], folder: Path, device: torch.device) -> M:
-    """Load a net with from_pretrained, in eval mode, float32 and channels-last.
+def load_net(cls: type[M], folder: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> M:
+    """Load a net with from_pretrained, in eval mode and channels-last, with weights of one type.
 
     Raises:
         Mismatch: a file is missing or damaged, or weights are missing, unexpected or of the wrong shape.
@@ -46,4 +46,4 @@ def load_net(cls: type[M], folder: Path, device: torch.device) -> M:
     wrong: dict[str, Any] = {k: v for k, v in info.items() if v}
     if wrong:
         raise Mismatch(f"model {folder.name}: its weights do not fit the net: {wrong}")
-    return model.float().to(device, memory_format=torch.channels_last).eval()  # type: ignore[no-any-return]
+    return model.to(device, dtype, memory_format=torch.channels_last).eval()  # type: ignore[no-any-return]
