@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from gocom.common.net_geometry import F8_PATCH_PX
 from gocom.common.nets.autoencoder import patch_decoder, patch_encoder
+from gocom.common.nets.nearest_codeword import nearest_codewords
 
 
 class VQTokenizer(ModelMixin, ConfigMixin):
@@ -63,11 +64,7 @@ class VQTokenizer(ModelMixin, ConfigMixin):
         Returns:
             (tokens int64 [B,h,w], distances of z to their codewords float32 [B,h,w]); eq. 16 uses the distances.
         """
-        flat = z.permute(0, 2, 3, 1).reshape(-1, z.shape[1])
-        squared = flat.square().sum(1, keepdim=True) - 2 * flat @ self.codebook.T + self.codebook.square().sum(1)
-        best, tokens = squared.min(dim=1)
-        shape = (z.shape[0], z.shape[2], z.shape[3])
-        return tokens.view(shape), best.clamp_min(0).sqrt().view(shape)
+        return nearest_codewords(z, self.codebook)
 
     def codewords(self, tokens: Tensor) -> Tensor:
         """Return the codewords, [B,D,h,w], of tokens, int64 [B,h,w]."""

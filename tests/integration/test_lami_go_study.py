@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -134,20 +135,21 @@ def test_without_mixture_the_first_look_has_what_was_received(world):
     pictures = world.pictures("images", 1)
     truth, received = world.tokens_of(pictures), mixture._received(world, pictures)
     looked = []
-    real = world.decoder.bind
+    real = world.decoder.denoiser.bind
 
-    class Watched:
-        device, tokenizer = world.decoder.device, world.decoder.tokenizer
+    def bind(captions, known):
+        assert not known.any()
+        denoise, other = real(captions, known)
+        return lambda x, t: looked.append((x.numpy().copy(), float(t[0]))) or denoise(x, t), other
 
-        def bind(self, captions, known):
-            assert not known.any()
-            denoise, other = real(captions, known)
-            return lambda x, t: looked.append((x.numpy().copy(), float(t[0]))) or denoise(x, t), other
+    watched = SimpleNamespace(
+        device=world.decoder.device, tokenizer=world.decoder.tokenizer, denoiser=SimpleNamespace(bind=bind)
+    )
 
     def look(settings):
         looked.clear()
         tokens, known = (torch.from_numpy(a) for a in (truth, received))
-        mixture._without(Watched(), tokens, known, ["a cat"], settings, [sampler_generator(0, 0, 0)])
+        mixture._without(watched, tokens, known, ["a cat"], settings, [sampler_generator(0, 0, 0)])
         return list(looked)
 
     first, second = look(SamplerSettings(num_inference_steps=2, renoise_steps=0))

@@ -1,5 +1,7 @@
 """The sampler of LaMI-GO, with nets made of formulas."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -38,12 +40,13 @@ def hesitant(tokens, t):
     return torch.nn.functional.one_hot((tokens.roll(1, 2) + 1) % K, K).permute(0, 3, 1, 2).float()
 
 
-def run(denoise, tokens, received, generators=None, unconditional=None, **settings):
+def run(denoise, tokens, received, generators=None, unconditional=None, noise_token=None, **settings):
     return list(
         sample(
             denoise, tokens, received, codebook=CODEBOOK,
             settings=SamplerSettings(**{"draw": TokenDraw.MULTINOMIAL} | settings),
             generators=generators or seeded(*range(100, 100 + len(tokens))), unconditional=unconditional,
+            noise_token=noise_token,
         )
     )  # fmt: skip
 
@@ -204,3 +207,69 @@ def test_probabilities_are_those_before_the_temperature():
     e = torch.tensor(1.0).exp()
     assert (last.probability[received] == 1).all() and (last.tokens[received] == tokens[received]).all()
     torch.testing.assert_close(last.probability[~received], (e / (e + K - 1)).expand(int((~received).sum())))
+
+
+HIDDEN = K + 5
+"""A noise token beyond the codebook."""
+
+
+def watched(denoise, seen):
+    return lambda x, t: seen.append(x.clone()) or denoise(torch.where(x == HIDDEN, 0, x), t)
+
+
+def test_hidden_tokens_are_drawn_once_for_good_and_fewer_are_hidden_at_each_step():
+    _, received, tokens = grids(batch=2)
+    seen = []
+    steps = run(watched(hesitant, seen), tokens, received, noise_token=HIDDEN, renoise_steps=2, temperature=3.0)
+    hidden = [x == HIDDEN for x in seen]
+    assert torch.equal(hidden[0], ~received)  # all that is missing, and nothing else
+    for before, x, now in zip(steps, seen[1:], hidden[1:], strict=False):
+        assert torch.equal(x[~now], before.tokens[~now])  # what is no longer hidden keeps its token
+    for more, fewer in itertools.pairwise(hidden):
+        assert not (fewer & ~more).any() and fewer.sum() < more.sum()
+    shares = [float(one.sum() / hidden[0].sum()) for one in hidden]
+    assert shares == pytest.approx([1 - step / 8 for step in range(8)], abs=0.15)
+    for step, now in zip(steps[1:], hidden[1:], strict=True):
+        assert (step.tokens < K).all() and torch.equal(step.tokens[received], tokens[received])
+        assert (step.tokens != steps[0].tokens)[now].any()
+
+
+@pytest.mark.parametrize("draw", TokenDraw)
+@pytest.mark.parametrize("steps", [1, 3, 40])  # at most of forty steps there is nothing to draw
+def test_an_oracle_of_hidden_tokens_is_followed(draw, steps):
+    truth, received, _ = grids(batch=2)
+    received[:] = True
+    received[:, 0, :2] = False
+    tokens = torch.where(received, truth, 0)
+    seen = []
+    found = run(
+        watched(oracle(truth), seen), tokens, received, noise_token=HIDDEN, num_inference_steps=steps, draw=draw
+    )
+    assert len(found) == len(seen) == steps and (found[-1].tokens[received] == truth[received]).all()
+    assert all(torch.equal(step.tokens, truth) for step in found)
+
+
+def test_a_grid_with_hidden_tokens_is_drawn_the_same_whatever_its_companions_are():
+    _, received, tokens = grids(batch=3)
+    received[1] = True
+    together = run(watched(hesitant, []), tokens, received, seeded(5, 6, 7), noise_token=HIDDEN)[-1].tokens
+    for i, seed in enumerate((5, 6, 7)):
+        one = tokens[i : i + 1], received[i : i + 1]
+        alone = run(watched(hesitant, []), *one, seeded(seed), noise_token=HIDDEN)[-1].tokens
+        assert (together[i] == alone[0]).all()
+    other = run(watched(hesitant, []), tokens, received, seeded(5, 6, 8), noise_token=HIDDEN)[-1].tokens
+    assert (other[2] != together[2]).any()
+
+
+def test_the_logits_of_a_token_are_those_of_the_step_that_drew_it_last():
+    _, received, tokens = grids()
+    seen = []
+
+    def denoise(x, t):
+        seen.append(x.clone())
+        return torch.full((1, K, 8, 8), float(len(seen)))
+
+    steps = run(denoise, tokens, received, noise_token=HIDDEN)
+    drawn_at = sum((x == HIDDEN).float() for x in seen)[~received]
+    assert torch.equal(steps[-1].logits[:, 0], drawn_at) and set(drawn_at.tolist()) == set(range(1, 9))
+    assert (steps[0].logits == 1).all() and (steps[1].logits <= 2).all()
