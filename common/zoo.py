@@ -25,13 +25,13 @@ from typing import TYPE_CHECKING, Any
 
 from gocom.common.errors import InvalidInput, Mismatch, NotReady, UnknownName
 from gocom.common.hub_files import cached_files, fetch, snapshot_folder
-from gocom.common.logs import get_logger
 from gocom.common.model_files import find_damage, folder_hash, model_folder
 from gocom.common.net_sources import PROFILES, BundledFiles, HubFiles, NetSource, PackageFiles
 from gocom.common.tensor_files import is_cut_off
 
 if TYPE_CHECKING:
     import torch
+    from structlog.typing import FilteringBoundLogger
 
 PROFILE_VARIABLE = "GOCOM_ZOO"
 RANDOM_VARIABLE = "GOCOM_RANDOM_WEIGHTS"
@@ -40,8 +40,6 @@ RANDOM_MARK = "RANDOM_WEIGHTS"
 """Name of the file that marks a folder whose weights are random."""
 RANDOM_LABEL = "RANDOM WEIGHTS"
 """What is written on each picture that a net with random weights has a part in."""
-
-log = get_logger("zoo")
 
 
 def active_profile() -> str:
@@ -192,6 +190,7 @@ class Zoo:
 
     Attributes:
         loads: how often each net was loaded, by name.
+        log: logger that is told of each net that is loaded; None: nobody is.
     """
 
     def __init__(self, device: str = "auto") -> None:
@@ -199,6 +198,7 @@ class Zoo:
         self._nets: dict[str, Any] = {}
         self._lock = RLock()
         self.loads: Counter[str] = Counter()
+        self.log: FilteringBoundLogger | None = None
 
     @property
     def device(self) -> torch.device:
@@ -233,10 +233,12 @@ class Zoo:
         label, start = self.label(name), time.perf_counter()
         net = getattr(import_module(module), function)(self)
         self.loads[name] += 1
-        log.info(
-            "net loaded", net=name, kind=source.kind, source=str(source.files), device=str(self.device),
-            seconds=round(time.perf_counter() - start, 2), **({"label": label} if label else {}),
-        )  # fmt: skip
+        if self.log is not None:
+            seconds = round(time.perf_counter() - start, 2)
+            self.log.info(
+                "net loaded", net=name, kind=source.kind, source=str(source.files), device=str(self.device),
+                seconds=seconds, **({"label": label} if label else {}),
+            )  # fmt: skip
         return net
 
 

@@ -199,6 +199,7 @@ async def serve(settings: ReceiverSettings) -> RunningServer:
     # The hashes are computed before the nets are loaded, so that they belong to the same files.
     await asyncio.to_thread(held_knowledge)
     zoo = open_zoo(settings.device)
+    zoo.log = log
     decoders, tasks = CodecWorker(DECODERS, zoo, "decode"), LoadedTasks(zoo)
     feedback = FeedbackClient(settings.feedback_address, settings.feedback_timeout_s, settings.feedback_try_s, settings)
     jobs: asyncio.Queue[DecodeJob] = asyncio.Queue(settings.queue_frames)

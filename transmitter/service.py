@@ -158,7 +158,9 @@ async def serve(settings: TransmitterSettings) -> RunningServer:
         UnknownName: a codec in `warm_codecs` is unknown.
     """
     channel = open_channel(settings.link_address, settings.max_message_bytes, settings, "link_address")
-    encoders = CodecWorker(ENCODERS, open_zoo(settings.device), "encode")
+    zoo = open_zoo(settings.device)
+    zoo.log = log
+    encoders = CodecWorker(ENCODERS, zoo, "encode")
     csi = ChannelStateSource(channel, settings)
     held = await asyncio.to_thread(held_knowledge)
     knowledge = [link_pb2.KnowledgeHash(name=name, sha256=sha256) for name, sha256 in held.items()]

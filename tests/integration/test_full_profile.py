@@ -41,10 +41,12 @@ def hub(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stack(hub, tmp_path_factory):
+    running = LocalStack(codecs=CODECS, device="cpu", log_folder=tmp_path_factory.mktemp("logs"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GOCOM_RANDOM_WEIGHTS", "1")
-        with LocalStack(codecs=CODECS, device="cpu", log_folder=tmp_path_factory.mktemp("logs")) as running:
-            yield running
+        running.start()
+    yield running
+    running.stop()
 
 
 def picture(height=128, width=160):
@@ -53,7 +55,7 @@ def picture(height=128, width=160):
 
 
 @pytest.mark.parametrize("codec", CODECS)
-@pytest.mark.parametrize("size", [(128, 160), (100, 90)])
+@pytest.mark.parametrize("size", [(256, 256), (200, 180)])
 def test_pictures_go_through_the_three_services(stack, codec, size):
     with stack.client() as client:
         client.set_channel("packet_erasure:rate=0.3", seed=3)
@@ -96,8 +98,8 @@ def run(words, **environment):
     return subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=200)
 
 
-def test_random_weights_need_the_setting(hub, tmp_path):
-    found = run(["serve", "receiver", "--warm", "feature_imputing", "--device", "cpu"])
+def test_random_weights_need_the_setting(hub):
+    found = run(["serve", "receiver", "--port", "0", "--warm", "feature_imputing", "--device", "cpu"])
     assert found.returncode == 1
     assert "its weights are random, for tests only; GOCOM_RANDOM_WEIGHTS=1 allows them" in found.stderr
     assert "Traceback" not in found.stderr
@@ -125,5 +127,5 @@ def test_a_file_that_is_missing_is_named(hub, tmp_path):
                  GOCOM_RANDOM_WEIGHTS="1")  # fmt: skip
     assert json.loads(doctor.stdout)["models"]["vae"]["wrong"] == "diffusion_pytorch_model.safetensors is cut off"
     weights.unlink()
-    found = run(["serve", "receiver", "--warm", "feature_imputing"], HF_HUB_CACHE=str(tmp_path / "hub"))
+    found = run(["serve", "receiver", "--port", "0", "--warm", "feature_imputing"], HF_HUB_CACHE=str(tmp_path / "hub"))
     assert found.returncode == 1 and "lacks diffusion_pytorch_model.safetensors in the cache" in found.stderr
