@@ -53,16 +53,17 @@ def active_profile() -> str:
 def net_source(name: str) -> NetSource:
     """Return where a net of the active profile comes from.
 
+    A name that no profile has is that of a plug-in's folder in models/, which the plug-in itself loads.
+
     Raises:
         NotReady: only another profile has the net; the message names it.
-        UnknownName: no profile has it; the message lists the choices.
     """
     profile = active_profile()
     if name in PROFILES[profile]:
         return PROFILES[profile][name]
     if others := [other for other, nets in PROFILES.items() if name in nets]:
         raise NotReady(f"net {name}: the profile {profile} has none; {', '.join(others)} has one ({PROFILE_VARIABLE})")
-    raise UnknownName("net", name, {net for nets in PROFILES.values() for net in nets})
+    return NetSource(BundledFiles(name), "files of a plug-in", licence="")
 
 
 def net_folder(name: str) -> Path:

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from gocom.client import console
 from gocom.client.console import command, emit, say, show
-from gocom.common.systems import SYSTEMS, System
+from gocom.common.errors import NotReady
+from gocom.common.systems import SYSTEMS, SegmentSpec, System
 
 _BOUNDS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"), ("max_length", "length <="))
 
@@ -43,12 +44,20 @@ def _record(system: System) -> dict[str, Any]:
         "codec": system.name,
         "summary": system.summary,
         "segments": [
-            {"name": s.name, "alphabet_size": s.alphabet_size, "codings": [c.value for c in s.codings]}
+            {"name": s.name, "alphabet_size": _alphabet_size(s), "codings": [c.value for c in s.codings]}
             for s in system.segments
         ],
         "knowledge": list(system.knowledge),
         "options": [_option(name, field) for name, field in system.options.model_fields.items()],
     }
+
+
+def _alphabet_size(segment: SegmentSpec) -> int | None:
+    """Return the size of a segment's alphabet; None if a net says it that is not on this machine."""
+    try:
+        return segment.alphabet_size
+    except NotReady:
+        return None
 
 
 def _option(name: str, field: FieldInfo) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 import socket
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -11,7 +12,8 @@ from gocom.client.cli import app
 from gocom.common import zoo as zoo_module
 from gocom.common.errors import InvalidInput, Mismatch, NotReady, UnknownName
 from gocom.common.net_sources import FULL, MICRO, PROFILES, HubFiles, NetSource
-from gocom.common.systems import SYSTEMS
+from gocom.common.systems import SYSTEMS, lami_go
+from gocom.common.systems import feature_imputing as features
 from gocom.common.tensor_files import is_cut_off
 from gocom.common.zoo import Zoo, fingerprint, forget_files, net_config, net_folder, net_source, open_zoo, size_bytes
 from gocom.receiver.decoders import DECODERS
@@ -205,3 +207,52 @@ def test_the_doctor_looks_at_the_active_profile(full):
         and "is not on this machine" in (record["models"]["feature_imputer"]["wrong"])
     )
     assert "its weights are random" in record["models"]["vq_tokenizer"]["wrong"]
+
+
+def test_a_name_that_no_profile_has_is_a_folder_of_a_plug_in(fresh, monkeypatch, tmp_path):
+    monkeypatch.setenv("GOCOM_MODELS", str(tmp_path))
+    with pytest.raises(NotReady, match="model: no 'my_net' in"):
+        fingerprint("my_net")
+    (tmp_path / "my_net").mkdir()
+    (tmp_path / "my_net" / "config.json").write_text('{"a": 1}')
+    assert net_folder("my_net") == tmp_path / "my_net" and net_config("my_net") == {"a": 1}
+    assert len(fingerprint("my_net")) == 32
+
+
+@pytest.fixture
+def other_geometry(fresh, monkeypatch, tmp_path):
+    """Bundled tables, and configs of autoencoders of another geometry."""
+    for name in ("lami_go_tables", "feature_quantizer"):
+        (tmp_path / name).symlink_to(net_folder(name).resolve())
+    for name, config in {
+        "vq_tokenizer": {"_class_name": "VQModel", "num_vq_embeddings": 300, "block_out_channels": [8] * 5},
+        "vae": {"_class_name": "AutoencoderKL", "latent_channels": 4, "block_out_channels": [8] * 4},
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+    monkeypatch.setenv("GOCOM_MODELS", str(tmp_path))
+    remembered = lami_go.token_table, lami_go.token_neighbours, features.feature_table, features.feature_quantizer
+    for function in remembered:
+        function.cache_clear()
+    yield
+    for function in remembered:
+        function.cache_clear()
+
+
+def test_what_messages_depend_on_follows_from_the_configs(other_geometry):
+    tokens, latent = SYSTEMS.get("lami_go").segments[lami_go.TOKENS], SYSTEMS.get("feature_imputing").segments[0]
+    assert tokens.alphabet_size == 300 and tokens.count(256, 250) == 256 and tokens.columns(256, 250) == 16
+    assert latent.alphabet_size == 128 and latent.count(256, 250) == 32 * 32 * 4
+    for coding in tokens.codings:
+        coder = tokens.coder(coding, 256, 256)
+        elements = positions = np.arange(256)
+        assert (coder.decode(coder.encode(elements, positions), positions) == elements).all(), coding
+
+
+def test_tables_of_other_nets_are_uniform_and_the_quantizer_symmetric(other_geometry):
+    table, neighbours = lami_go.token_table(), lami_go.token_neighbours()
+    assert len(table.frequencies) == 300 and np.ptp(table.frequencies) <= 1
+    assert neighbours.frequencies.shape == (2, 300) and not neighbours.uses_above
+    quantizer = features.feature_quantizer()
+    assert quantizer.high.tolist() == [4.5] * 4 == (-quantizer.low).tolist() and quantizer.levels == 128
+    assert np.ptp(features.feature_table().frequencies) <= 1
