@@ -16,6 +16,7 @@ from gocom.client.commands.health import health
 from gocom.client.commands.send import send
 from gocom.client.commands.stream import stream
 from gocom.client.commands.up import up
+from gocom.client.commands.zoo import zoo
 from gocom.client.console import Json, command
 from gocom.common.entry_points import COMMANDS, load_entry_points
 from gocom.common.errors import InvalidInput, NotReady
@@ -27,7 +28,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (send, stream, demo, up, codecs, doctor, health):
+for _command in (send, stream, demo, up, codecs, zoo, doctor, health):
     app.command()(_command)
 app.add_typer(serve.app, name="serve")
 app.add_typer(channel.app, name="channel")

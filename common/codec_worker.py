@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 from gocom.common.registry import Registry
+from gocom.common.zoo import Zoo
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -19,14 +20,14 @@ class CodecWorker(Generic[T]):
     There is one thread instead of a pool because nets use all cores by themselves and codecs need not be thread-safe.
 
     Args:
-        registry: factories by codec name; a factory takes the device.
-        device: torch device: "auto", "cpu", "cuda".
+        registry: factories by codec name; a factory takes the zoo.
+        zoo: the nets of the process.
         name: name of the thread.
     """
 
-    def __init__(self, registry: Registry[Callable[[str], T]], device: str, name: str) -> None:
+    def __init__(self, registry: Registry[Callable[[Zoo], T]], zoo: Zoo, name: str) -> None:
         self._registry = registry
-        self._device = device
+        self._zoo = zoo
         self._codecs: dict[str, T] = {}
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
 
@@ -39,7 +40,7 @@ class CodecWorker(Generic[T]):
             Mismatch: a model of the codec does not fit the code.
         """
         if name not in self._codecs:
-            self._codecs[name] = self._registry.get(name)(self._device)
+            self._codecs[name] = self._registry.get(name)(self._zoo)
         return self._codecs[name]
 
     async def loaded(self, name: str) -> T:

@@ -1,12 +1,10 @@
-"""Location of the bundled models, their fingerprints for the session handshake, and checks of their files. No torch."""
+"""Location of the bundled models, hashes of their files, and checks of them. No torch."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
-from functools import cache
 from pathlib import Path
 
 import gocom
@@ -14,6 +12,7 @@ from gocom.common.errors import NotReady
 
 MODELS_VARIABLE = "GOCOM_MODELS"
 CARD = "CARD.md"
+_READ_BYTES = 1 << 20
 _SUFFIXES = (".json", ".safetensors")
 _CARD_ROW = re.compile(r"^\| SHA-256 of (\S+) \| ([0-9a-f]{64}) \|$", re.MULTILINE)
 
@@ -31,32 +30,14 @@ def model_folder(name: str) -> Path:
     return folder
 
 
-@cache
-def knowledge_hash(name: str) -> bytes:
-    """Return the fingerprint of a bundled model, as `folder_hash` makes it, from the first call in this process.
-
-    Raises:
-        NotReady: the model is missing.
-    """
-    return folder_hash(model_folder(name))
-
-
-def held_knowledge() -> dict[str, bytes]:
-    """Return the fingerprints, by model name, of all models that registered systems need, if present."""
-    from gocom.common.systems import SYSTEMS  # noqa: PLC0415 - systems load their tables through this module
-
-    held = {}
-    for name in sorted({name for codec in SYSTEMS for name in SYSTEMS.get(codec).knowledge}):
-        with contextlib.suppress(NotReady):
-            held[name] = knowledge_hash(name)
-    return held
-
-
 def folder_hash(folder: Path) -> bytes:
     """Return the SHA-256 of the names and contents of a model's .json and .safetensors files."""
     digest = hashlib.sha256()
     for path in _files(folder):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+        digest.update(path.name.encode() + b"\0")
+        with path.open("rb") as file:
+            while part := file.read(_READ_BYTES):
+                digest.update(part)
     return digest.digest()
 
 
@@ -95,4 +76,5 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _file_hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

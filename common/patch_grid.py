@@ -7,22 +7,13 @@ import numpy as np
 from gocom.common.image_files import ImageArray
 from gocom.common.types import Bytes
 
-PATCH_PX = 8
-"""Side in pixels of the patch that a latent position of the bundled autoencoders stands for."""
 
-
-def grid_shape(width_px: int, height_px: int, patch_px: int = PATCH_PX) -> tuple[int, int]:
+def grid_shape(width_px: int, height_px: int, patch_px: int) -> tuple[int, int]:
     """Return (rows, columns) of patches of an image; patches at its right and lower edges may go beyond it."""
     return -(-height_px // patch_px), -(-width_px // patch_px)
 
 
-def patch_count(width_px: int, height_px: int) -> int:
-    """Return the number of patches of PATCH_PX of an image."""
-    rows, columns = grid_shape(width_px, height_px)
-    return rows * columns
-
-
-def pad_to_patches(image: ImageArray, patch_px: int = PATCH_PX) -> ImageArray:
+def pad_to_patches(image: ImageArray, patch_px: int) -> ImageArray:
     """Repeat the last row and column of an image until both sides are multiples of a patch.
 
     Args:
@@ -36,7 +27,7 @@ def pad_to_patches(image: ImageArray, patch_px: int = PATCH_PX) -> ImageArray:
     return np.pad(image, ((0, 0), (0, bottom), (0, right)), mode="edge") if bottom or right else image
 
 
-def paint_patches(values: Bytes, width_px: int, height_px: int, patch_px: int = PATCH_PX) -> Bytes:
+def paint_patches(values: Bytes, width_px: int, height_px: int, patch_px: int) -> Bytes:
     """Return the value of each pixel's patch, uint8 [height_px, width_px].
 
     Args:

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from gocom.client.command_process import run_command
 from gocom.common.image_files import read_samples, to_float
+from gocom.common.nets.classifier import Classifier
 from gocom.common.nets.text_encoder import TextEncoder
 from gocom.transmitter.captioner import TagCaptioner
 
@@ -41,7 +42,7 @@ def main(
     device: str = "auto",
 ) -> None:
     """Print the mean cosine of each source of captions."""
-    captioner, encoder = TagCaptioner(device), TextEncoder("cpu")
+    captioner, encoder = TagCaptioner(Classifier("lite0", device)), TextEncoder("cpu")
     samples = list(islice((s for s in read_samples(images) if len(s.captions) > 1), limit))
     references = [embed(encoder, s.captions) for s in samples]
     tags = embed(encoder, [captioner(to_float(s.pixels)) for s in tqdm(samples, unit="img")])

@@ -22,6 +22,7 @@ from gocom.common.systems import SYSTEMS
 from gocom.common.tasks import LoadTask
 from gocom.common.types import Budget, Feedback, FeedbackPolicy, Goal, LinkSettings, RoundSettings
 from gocom.common.wire.frame_messages import make_parameters
+from gocom.common.zoo import open_zoo
 from gocom.receiver.decoders import DECODERS
 from gocom.receiver.feedback_policy import policy_for
 from gocom.receiver.link_estimation import LinkEstimate
@@ -112,7 +113,8 @@ class ReportingPolicy:
 
 def make_codec(name: str, device: str = "auto") -> Codec:
     """Load a codec."""
-    return Codec(name, ENCODERS.get(name)(device), DECODERS.get(name)(device))
+    zoo = open_zoo(device)
+    return Codec(name, ENCODERS.get(name)(zoo), DECODERS.get(name)(zoo))
 
 
 def pictures(source: Path, size_px: int = 256, limit: int | None = None) -> Iterator[tuple[str, ImageArray]]:

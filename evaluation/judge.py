@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from gocom.common.image_files import ImageArray
 from gocom.common.image_quality import ms_ssim, psnr_db
+from gocom.common.nets.classifier import Classifier
 from gocom.receiver.tasks.classify import ClassifyTask
 
 Interval = tuple[float, float, float]
@@ -78,7 +79,7 @@ class Judge:
     """EfficientNet-lite2 on one device. What it sees in a picture is told by the receiver's task `classify`."""
 
     def __init__(self, device: str = "auto") -> None:
-        self.task = ClassifyTask(device, "lite2")
+        self.task = ClassifyTask(Classifier("lite2", device))
         self.classifier = self.task.classifier
         self._batch = _CPU_BATCH if self.classifier.device.type == "cpu" else _GPU_BATCH
 

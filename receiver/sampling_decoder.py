@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from gocom.common.patch_grid import paint_patches
+from gocom.common.picture_labels import write_label
 from gocom.common.rounds import erased_spans
 from gocom.common.systems import shared_values
 from gocom.common.types import Bytes, Ints, Parameters, Provenance, ReceivedMessage, ReceivedSegment, Reconstruction
@@ -51,6 +52,7 @@ class ArrivedFrame(Generic[SettingsT]):
         settings: settings of the sampler; None if nothing is missing.
         generator: source of the sampler's randomness, on the CPU.
         caption: caption that arrived, if any.
+        patch_px: side in pixels of the patch that a position of the latent stands for.
     """
 
     width_px: int
@@ -62,10 +64,11 @@ class ArrivedFrame(Generic[SettingsT]):
     settings: SettingsT | None
     generator: torch.Generator
     caption: str | None = None
+    patch_px: int = 8
 
     def provenance(self) -> Bytes:
         """Return the Provenance of each pixel, which is that of its patch: uint8 [H, W]."""
-        return paint_patches(self.patch_provenance, self.width_px, self.height_px)
+        return paint_patches(self.patch_provenance, self.width_px, self.height_px, self.patch_px)
 
     def wanted(self) -> dict[int, Ints]:
         """Return the elements that were sent and did not arrive, as spans by segment kind; none with a whole latent."""
@@ -104,15 +107,16 @@ class SamplingDecoder(ABC, Generic[SettingsT, StepT]):
 
     A codec implements `arrived_frame`, `sample` and `decode`, and `confidence` if it knows how certain it is.
 
-    Attributes:
+    Args:
         device: device of the nets.
+        label: what to write on each picture, so that none is mistaken for a result; "": nothing.
     """
 
-    device: torch.device
+    def __init__(self, device: torch.device, label: str = "") -> None:
+        self.device, self.label = device, label
 
-    @staticmethod
     @abstractmethod
-    def arrived_frame(rounds: Rounds, generator: torch.Generator) -> ArrivedFrame[SettingsT]:
+    def arrived_frame(self, rounds: Rounds, generator: torch.Generator) -> ArrivedFrame[SettingsT]:
         """Merge all rounds of a frame, without any net. Raises DecodeFailed if they do not fit the size of the image.
 
         Args:
@@ -203,6 +207,8 @@ class SamplingDecoder(ABC, Generic[SettingsT, StepT]):
     ) -> list[Reconstruction]:
         start = time.perf_counter()
         images = self.decode(latent).cpu().numpy()
+        if self.label:
+            images = np.stack([write_label(image, self.label) for image in images])
         stages = {**seconds, "decode": (time.perf_counter() - start) / len(frames)}
         return [
             Reconstruction(

@@ -16,7 +16,6 @@ from gocom.common.codec_worker import CodecWorker
 from gocom.common.errors import InvalidInput, Mismatch, NotReady
 from gocom.common.goals import ConsumerGoal, GoalState, check_text
 from gocom.common.logs import get_logger
-from gocom.common.model_files import held_knowledge
 from gocom.common.rpc.server import RunningServer, start_server
 from gocom.common.settings import ReceiverSettings
 from gocom.common.tasks import Task
@@ -24,6 +23,7 @@ from gocom.common.types import LinkSettings
 from gocom.common.wire.frame_headers import check_version, defaults_from_proto
 from gocom.common.wire.frame_messages import check_session_id, link_from_proto
 from gocom.common.wire.goals import goal_from_proto, goal_state_to_proto
+from gocom.common.zoo import held_knowledge, open_zoo
 from gocom.receiver.decode_loop import decode_all
 from gocom.receiver.decoders import DECODERS
 from gocom.receiver.feedback_client import FeedbackClient
@@ -198,7 +198,9 @@ async def serve(settings: ReceiverSettings) -> RunningServer:
     """
     # The hashes are computed before the nets are loaded, so that they belong to the same files.
     await asyncio.to_thread(held_knowledge)
-    decoders, tasks = CodecWorker(DECODERS, settings.device, "decode"), LoadedTasks(settings.device)
+    zoo = open_zoo(settings.device)
+    zoo.log = log
+    decoders, tasks = CodecWorker(DECODERS, zoo, "decode"), LoadedTasks(zoo)
     feedback = FeedbackClient(settings.feedback_address, settings.feedback_timeout_s, settings.feedback_try_s, settings)
     jobs: asyncio.Queue[DecodeJob] = asyncio.Queue(settings.queue_frames)
     store = SessionStore(settings.keep_sessions, settings.keep_frames, settings.keep_bytes)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from gocom.common.image_files import Sample, to_float
-from gocom.common.patch_grid import PATCH_PX
+from gocom.common.net_geometry import F8_PATCH_PX
 
 Encode = Callable[[Tensor], Tensor]
 """A picture float32 [1,3,H,W] in [0,1], sides multiples of 8 -> what is kept of it."""
@@ -25,7 +25,7 @@ def encode_all(
     kept = []
     for sample in tqdm(samples, desc=name, unit="img", mininterval=10):
         pixels = sample.pixels[:, ::-1] if rng.random() < 0.5 else sample.pixels
-        sizes = [side // PATCH_PX * PATCH_PX for side in pixels.shape[:2]]
+        sizes = [side // F8_PATCH_PX * F8_PATCH_PX for side in pixels.shape[:2]]
         top, left = (int(rng.integers(s - k + 1)) for s, k in zip(pixels.shape[:2], sizes, strict=True))
         x = torch.from_numpy(to_float(pixels[top : top + sizes[0], left : left + sizes[1]])).to(device)[None]
         with torch.inference_mode():

@@ -24,14 +24,14 @@ from gocom.client.command_process import run_command
 from gocom.common.errors import InvalidInput
 from gocom.common.image_files import square_crop, to_float
 from gocom.common.model_files import model_folder
+from gocom.common.net_geometry import F8_PATCH_PX
 from gocom.common.nets.classifier import Classifier
 from gocom.common.nets.latent_imputer import LatentImputer
 from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.vae import Vae
-from gocom.common.patch_grid import PATCH_PX
 from gocom.common.samplers.feature_imputation import impute
 from gocom.common.samplers.imputer_settings import ImputerSettings
-from gocom.common.systems.feature_imputing import LATENT_CHANNELS, PacketOrder
+from gocom.common.systems.feature_imputing import PacketOrder, latent_channels
 from gocom.training.data import data_terms, find_sources, load_samples
 from gocom.training.export import save_half
 from gocom.training.feature_masks import draw_masks, packets_of_elements
@@ -51,8 +51,9 @@ DRAWN = ImputerSettings(deterministic=False)
 
 def new_imputer(channels: tuple[int, int, int] = (64, 128, 192)) -> UNet2DModel:
     """Untrained. Attention at the lowest resolution only."""
+    count = latent_channels()
     return UNet2DModel(
-        in_channels=3 * LATENT_CHANNELS, out_channels=LATENT_CHANNELS, layers_per_block=1, block_out_channels=channels,
+        in_channels=3 * count, out_channels=count, layers_per_block=1, block_out_channels=channels,
         down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
         up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"), norm_num_groups=16, attention_head_dim=32,
     )  # fmt: skip
@@ -100,7 +101,7 @@ class FeatureImputerRecipe(Recipe):
             if fits.any():
                 self.weights[window] = fits / fits.sum()
         if not self.weights:
-            raise InvalidInput(f"data: no picture is {PATCH_PX * min(WINDOWS)} px wide and high")
+            raise InvalidInput(f"data: no picture is {F8_PATCH_PX * min(WINDOWS)} px wide and high")
         self.data_terms = data_terms(sources)
         self.data_line = f"{', '.join(source.name for source in sources)}: {len(samples)} pictures"
 

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from gocom.common.element_order import transmission_order
+from gocom.common.net_geometry import F8_PATCH_PX
 from gocom.common.packetizer import packetize
-from gocom.common.patch_grid import PATCH_PX
 from gocom.common.systems.feature_imputing import (
     FEATURES,
-    LATENT_CHANNELS,
     FeatureImputingHeader,
     PacketOrder,
     element_order,
+    latent_channels,
 )
 from gocom.common.types import Bools, ElementCoding, GoMessage, Ints, LinkSettings, Segment
 
@@ -37,16 +37,16 @@ ROI_SHARES = (0.1, 0.5)
 @lru_cache(maxsize=64)
 def packets_of_elements(packet_order: PacketOrder, rows: int, columns: int, payload: int, interleave: bool) -> Ints:
     """int64 [h, w, C]: the number of the packet that holds an element."""
-    count = rows * columns * LATENT_CHANNELS
+    count = rows * columns * latent_channels()
     segment = Segment(FEATURES, np.zeros(count, np.int64), np.ones(count, np.float32), ElementCoding.FIXED)
     header = FeatureImputingHeader(packet_order=packet_order)
-    message = GoMessage("feature_imputing", header, columns * PATCH_PX, rows * PATCH_PX, (segment,))
+    message = GoMessage("feature_imputing", header, columns * F8_PATCH_PX, rows * F8_PATCH_PX, (segment,))
     link = LinkSettings(max_payload_bytes=payload, interleave=interleave)
     frame, batch = packetize(message, link)
     numbers = np.empty(count, np.int64)
     order = element_order(packet_order, rows, columns)[transmission_order(frame, frame.segments[0], link)]
     numbers[order] = batch.sequence.repeat(batch.element_count) if len(batch) > 1 else 0
-    return numbers.reshape(rows, columns, LATENT_CHANNELS)
+    return numbers.reshape(rows, columns, latent_channels())
 
 
 def lost_packets(rng: np.random.Generator, count: int, rate: float, bursty: bool) -> Bools:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gocom.common.net_geometry import F8_PATCH_PX
 from gocom.common.nets.classifier import Classifier
-from gocom.common.patch_grid import PATCH_PX
 from gocom.training.data import MOST_VIVID, VIVID, CropSampler, data_terms, find_sources, load_samples
 
 JUDGED_PX = 256
@@ -58,7 +58,7 @@ def blockiness(x: Tensor) -> float:
     steps = []
     for dim in (2, 3):
         step = x.diff(dim=dim).abs().mean([d for d in range(4) if d != dim])
-        border = (torch.arange(len(step), device=x.device) + 1) % PATCH_PX == 0
+        border = (torch.arange(len(step), device=x.device) + 1) % F8_PATCH_PX == 0
         steps.append(step[border].mean() / step[~border].mean())
     return float(torch.stack(steps).mean())
 
@@ -75,7 +75,7 @@ def lattice(x: Tensor) -> float:
     return float(of_places / of_pixels.clamp_min(1e-12)) * (_WINDOW_PX // _LATTICE_PX) ** 2
 
 
-def repeated_detail(x: Tensor, period: int = PATCH_PX) -> Tensor:
+def repeated_detail(x: Tensor, period: int = F8_PATCH_PX) -> Tensor:
     """What is finer than 3 px in x [B, 3, H, W], folded by its place in cells of `period` px within windows of 32 px:
     the variance of the places' means, averaged over windows and channels; a scalar, 0 or more.
     """

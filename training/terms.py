@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gocom.common.errors import InvalidInput, UnknownName
-from gocom.common.patch_grid import PATCH_PX
+from gocom.common.net_geometry import F8_PATCH_PX
 from gocom.evaluation.st_lpips import StLpips
 from gocom.training.discriminator import Adversary
 from gocom.training.perceptual import PerceptualDistance
@@ -221,8 +221,8 @@ def shifted(x_hat: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     The frozen nets stride over pixels: a lattice in step with their strides would please them where nothing is in the
     picture. In step with all their shifts it cannot be.
     """
-    top, left = (int(offset) for offset in torch.randint(PATCH_PX, (2,)))
-    height, width = (side - PATCH_PX + 1 for side in x.shape[2:])
+    top, left = (int(offset) for offset in torch.randint(F8_PATCH_PX, (2,)))
+    height, width = (side - F8_PATCH_PX + 1 for side in x.shape[2:])
     window = (..., slice(top, top + height), slice(left, left + width))
     return x_hat[window], x[window]
 

@@ -12,10 +12,14 @@ CONFIDENT_PROBABILITY = 0.25
 
 
 class TagCaptioner:
-    """Makes a short phrase for an image."""
+    """Makes a short phrase for an image.
 
-    def __init__(self, device: str = "cpu") -> None:
-        self.classifier = Classifier("lite0", device)
+    Args:
+        classifier: EfficientNet-lite0, whose labels are the tags.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        self.classifier = classifier
 
     def __call__(self, image: ImageArray) -> str:
         """Return the caption of an image, float32 [3, H, W] in [0, 1]."""

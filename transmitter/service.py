@@ -12,11 +12,11 @@ import grpc
 from gocom.common.codec_worker import CodecWorker
 from gocom.common.errors import InvalidInput, NotReady
 from gocom.common.logs import get_logger
-from gocom.common.model_files import held_knowledge
 from gocom.common.rpc.client_channels import open_channel
 from gocom.common.rpc.server import RunningServer, start_server
 from gocom.common.settings import TransmitterSettings
 from gocom.common.wire.frame_messages import check_session_id
+from gocom.common.zoo import held_knowledge, open_zoo
 from gocom.transmitter.channel_state import ChannelStateSource
 from gocom.transmitter.encoders import ENCODERS
 from gocom.transmitter.feedback_handling import refusal
@@ -158,7 +158,9 @@ async def serve(settings: TransmitterSettings) -> RunningServer:
         UnknownName: a codec in `warm_codecs` is unknown.
     """
     channel = open_channel(settings.link_address, settings.max_message_bytes, settings, "link_address")
-    encoders = CodecWorker(ENCODERS, settings.device, "encode")
+    zoo = open_zoo(settings.device)
+    zoo.log = log
+    encoders = CodecWorker(ENCODERS, zoo, "encode")
     csi = ChannelStateSource(channel, settings)
     held = await asyncio.to_thread(held_knowledge)
     knowledge = [link_pb2.KnowledgeHash(name=name, sha256=sha256) for name, sha256 in held.items()]

@@ -16,10 +16,11 @@ from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, 
 from gocom.client.exit_status import FAILURE
 from gocom.client.service_health import is_serving
 from gocom.common.entry_points import CHECKS, load_entry_points
-from gocom.common.errors import NotReady
-from gocom.common.model_files import find_damage, knowledge_hash, models_root
+from gocom.common.errors import Mismatch, NotReady
+from gocom.common.model_files import models_root
+from gocom.common.net_sources import PROFILES
 from gocom.common.printable_text import printable
-from gocom.common.systems import SYSTEMS
+from gocom.common.zoo import active_profile, find_fault, fingerprint, has_random_weights
 
 PACKAGES = (
     "gocom", "grpcio", "protobuf", "numpy", "pillow", "pydantic", "constriction", "raptorq", "torch", "torchvision",
@@ -36,8 +37,9 @@ def doctor(
 ) -> None:
     """Report what this machine has and what is missing: packages, devices, nets, optional metrics, services.
 
-    Exit status 1 when something is wrong with the files of a net: they cannot be read, they are not those that its
-    CARD.md states, or there is no card to check them by. A net that is missing altogether is named, with status 0.
+    The nets are those of the profile that GOCOM_ZOO names. Exit status 1 when something is wrong with the files of one:
+    they cannot be read, some are missing or cut off, they are not those that its CARD.md states, or there is no card to
+    check them by. A net that is missing altogether is named, with status 0.
     """
     addresses = {"transmitter": transmitter, "channel": channel_address, "receiver": receiver}
     with spinner("looking (importing torch may take a while)"):
@@ -48,6 +50,7 @@ def doctor(
             "packages": {name: _version(name) for name in PACKAGES},
             "devices": _devices(),
             "models_root": str(models_root()),
+            "profile": active_profile(),
             "models": _models(),
             "services": {
                 name: {"address": at, "serving": is_serving(at, security=console.security())}
@@ -97,22 +100,30 @@ def _devices() -> list[str]:
 
 
 def _models() -> dict[str, dict[str, Any]]:
-    """Return the state of each net that a codec needs, by name.
+    """Return the state of each net of the active profile, by name.
 
     Returns:
-        For each: "sha256", None if it cannot be read; "missing", whether it is not there at all; "wrong", what is wrong
-        with it, None if nothing is.
+        For each: "sha256", its fingerprint, None if it has none or cannot be read; "missing", whether it is not there
+        at all; "wrong", what is wrong with it, None if nothing is.
     """
-    return {name: _model(name) for name in sorted({name for codec in SYSTEMS for name in SYSTEMS.get(codec).knowledge})}
+    return {name: _model(name) for name in sorted(PROFILES[active_profile()])}
 
 
 def _model(name: str) -> dict[str, Any]:
+    record: dict[str, Any] = {"sha256": None, "missing": False, "wrong": None}
     try:
-        return {"sha256": knowledge_hash(name).hex(), "missing": False, "wrong": find_damage(name)}
-    except NotReady:
-        return {"sha256": None, "missing": True, "wrong": f"missing in {models_root()}"}
+        record["wrong"] = find_fault(name)
+        if record["wrong"] is None:
+            has_random_weights(name)
+        record["sha256"] = fingerprint(name).hex()
+    except NotReady as error:
+        if record["wrong"] is None:  # else some of its files are there
+            record |= {"missing": True, "wrong": str(error).partition(": ")[2]}
+    except Mismatch as error:
+        record["wrong"] = str(error).partition(": ")[2]
     except OSError as error:
-        return {"sha256": None, "missing": False, "wrong": f"cannot be read: {error}"}
+        record["wrong"] = f"cannot be read: {error}"
+    return record
 
 
 def _print(record: dict[str, Any], checks: dict[str, dict[str, str]]) -> None:
@@ -121,6 +132,7 @@ def _print(record: dict[str, Any], checks: dict[str, dict[str, str]]) -> None:
     for name, version in record["packages"].items():
         table.add_row(name, version or Text("missing", style="red"))
     table.add_row("devices", ", ".join(record["devices"]))
+    table.add_row("profile of nets", record["profile"])
     for name, net in record["models"].items():
         table.add_row(f"net {name}", Text(net["wrong"], style="red") if net["wrong"] else net["sha256"][:16])
     for check, result in checks.items():

@@ -52,6 +52,11 @@ class FrequencyTable:
         frequencies[order[: TOTAL - int(frequencies.sum())]] += 1
         return FrequencyTable(frequencies)
 
+    @staticmethod
+    def uniform(size: int) -> FrequencyTable:
+        """Return a table in which all symbols are equally frequent, as far as TOTAL can be divided by their number."""
+        return FrequencyTable.from_counts(np.zeros(size, np.int64))
+
     def with_escape(self, withheld: int, total: int) -> FrequencyTable:
         """Return the table with one more symbol, K, which means "withheld".
 
@@ -90,6 +95,12 @@ class NeighbourTables:
             raise Mismatch(f"table: {rows} contexts for {self.missing_class} classes")
         if self.frequencies.min() < 1 or (self.frequencies.sum(1) != TOTAL).any():
             raise Mismatch("table: frequencies of a context do not sum up")
+
+    @staticmethod
+    def uniform(size: int) -> NeighbourTables:
+        """Return tables for symbols of which neighbours say nothing: one class, whose frequencies are equal."""
+        row = FrequencyTable.uniform(size).frequencies
+        return NeighbourTables(np.zeros(size, np.int64), np.stack([row, row]))
 
     @property
     def missing_class(self) -> int:

@@ -23,7 +23,11 @@ class LatentImputer:
 
     def __init__(self, net: UNet2DModel) -> None:
         self.net = net
-        self.grid_step = 2 ** (len(net.config.block_out_channels) - 1)
+
+    @property
+    def grid_step(self) -> int:
+        """Divisor of the sides of the net's grid, which the net halves between its blocks."""
+        return int(2 ** (len(self.net.config.block_out_channels) - 1))
 
     def scheduler(self) -> DDIMScheduler:
         """Return a new scheduler with the noise schedule of the training. Its highest level is pure noise."""

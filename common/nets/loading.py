@@ -30,15 +30,15 @@ def resolve_device(device: str) -> torch.device:
     return found
 
 
-def load_net(cls: type[M], folder: Path, device: torch.device) -> M:
-    """Load a net with from_pretrained, in eval mode, float32 and channels-last.
+def load_net(cls: type[M], folder: Path, device: torch.device, dtype: torch.dtype = torch.float32) -> M:
+    """Load a net with from_pretrained, in eval mode and channels-last, with weights of one type.
 
     Raises:
         Mismatch: a file is missing or damaged, or weights are missing, unexpected or of the wrong shape.
     """
     try:
         model, info = cls.from_pretrained(
-            folder, output_loading_info=True, use_safetensors=True, low_cpu_mem_usage=False
+            folder, output_loading_info=True, use_safetensors=True, low_cpu_mem_usage=False, torch_dtype=dtype
         )
     except Exception as error:  # diffusers raises many types on damaged files
         words = str(error).strip().split("\n")[0]
@@ -46,4 +46,6 @@ def load_net(cls: type[M], folder: Path, device: torch.device) -> M:
     wrong: dict[str, Any] = {k: v for k, v in info.items() if v}
     if wrong:
         raise Mismatch(f"model {folder.name}: its weights do not fit the net: {wrong}")
-    return model.float().to(device, memory_format=torch.channels_last).eval()  # type: ignore[no-any-return]
+    # from_pretrained leaves some nets in the files' half precision, whatever type it is asked for.
+    model = model.float() if dtype is torch.float32 else model
+    return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[no-any-return]

@@ -32,7 +32,7 @@ class SegmentSpec:
 
     Attributes:
         name: name for people and for byte accounts.
-        alphabet_size: size of the alphabet; elements are in [0, alphabet_size).
+        alphabet: size of the alphabet, or a function that reads it from the config of a net.
         table: function that loads the static integer table of Huffman and range coding; None: the segment has neither.
         neighbours: function that loads the tables of context coding; None: the segment has no context coding.
         columns: function (width_px, height_px) -> number of elements in a row, if the segment is a grid; None: it is a
@@ -50,7 +50,7 @@ class SegmentSpec:
     """
 
     name: str
-    alphabet_size: int
+    alphabet: int | Callable[[], int]
     table: Callable[[], FrequencyTable] | None = None
     neighbours: Callable[[], NeighbourTables] | None = None
     columns: Callable[[int, int], int] | None = None
@@ -59,6 +59,11 @@ class SegmentSpec:
     unit: Callable[[FrameView], int] | None = None
     max_elements: int | None = None
     all_or_nothing: bool = False
+
+    @property
+    def alphabet_size(self) -> int:
+        """Size of the alphabet; elements are in [0, alphabet_size). Raises NotReady if a net is missing."""
+        return self.alphabet if isinstance(self.alphabet, int) else self.alphabet()
 
     @property
     def codings(self) -> tuple[ElementCoding, ...]:

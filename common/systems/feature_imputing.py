@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from functools import cache, partial
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -14,19 +16,22 @@ from pydantic import Field
 
 from gocom.common.counter_rng import CounterRng
 from gocom.common.entropy.frequency_tables import FrequencyTable, load_table
-from gocom.common.model_files import model_folder
-from gocom.common.patch_grid import PATCH_PX, grid_shape, patch_count
+from gocom.common.net_geometry import latent_geometry
+from gocom.common.patch_grid import grid_shape
 from gocom.common.quantizer import UniformQuantizer, load_quantizer
 from gocom.common.systems import SYSTEMS, SegmentSpec, System
 from gocom.common.types import MAX_SIDE_PX, Bools, ElementCoding, FrameView, Ints, Parameters
+from gocom.common.zoo import net_config, net_folder
 
 FEATURES, ROI = 0, 1
 """Kinds of segments: the features outside the region of interest, and those inside it if there is one."""
-LATENT_CHANNELS = 8
 LEVELS = 128
 """Number of levels of the 7-bit quantizer."""
-MAX_GRID = MAX_SIDE_PX // PATCH_PX
-"""Number of patches along a side of the largest picture."""
+MAX_GRID = MAX_SIDE_PX // 8
+"""Limit on the patches along a side: those of 8 pixels, the smallest of any vae, in the largest picture."""
+UNCALIBRATED_BOUND = 4.5
+"""Bound of the quantizer, in standard deviations of a feature, for a vae that it was not calibrated with: of normally
+distributed features 7 in a million lie beyond."""
 
 
 class PacketOrder(str, Enum):
@@ -110,14 +115,30 @@ class FeatureImputingOptions(FeatureImputingShared):
     roi_share: Annotated[float, Field(ge=0, le=0.9)] = 0.0
 
 
+def latent_channels() -> int:
+    """Return the number of features of a patch, C. Raises NotReady if the vae is missing, Mismatch."""
+    return latent_geometry(net_config("vae"))[0]
+
+
+def patch_px() -> int:
+    """Return the side in pixels of a patch. Raises NotReady, Mismatch."""
+    return latent_geometry(net_config("vae"))[1]
+
+
+def feature_grid(width_px: int, height_px: int) -> tuple[int, int]:
+    """Return (rows, columns) of the patches of an image. Raises NotReady, Mismatch."""
+    return grid_shape(width_px, height_px, patch_px())
+
+
 def element_order(packet_order: PacketOrder, rows: int, columns: int) -> Ints:
     """Return the order of the elements, int64 [h * w * C].
 
     Element i of the segment is entry order[i] of the flattened features, [h, w, C].
     """
-    index = np.arange(rows * columns * LATENT_CHANNELS, dtype=np.int64)
+    channels = latent_channels()
+    index = np.arange(rows * columns * channels, dtype=np.int64)
     if packet_order is PacketOrder.CHANNEL:
-        return index.reshape(-1, LATENT_CHANNELS).T.ravel()
+        return index.reshape(-1, channels).T.ravel()
     if packet_order is PacketOrder.RANDOM:
         return CounterRng(0, "feature_imputing").permutation(len(index))
     return index
@@ -155,7 +176,7 @@ def elements_sent(header: FeatureImputingHeader, kind: int, rows: int, columns: 
     """
     inside = region_of_interest(header, rows, columns).ravel()
     kept = kept_patches(header, rows, columns) & (inside if kind == ROI else ~inside)
-    ordered: Bools = kept.repeat(LATENT_CHANNELS)[element_order(header.packet_order, rows, columns)]
+    ordered: Bools = kept.repeat(latent_channels())[element_order(header.packet_order, rows, columns)]
     return ordered
 
 
@@ -164,32 +185,54 @@ def _keep(kind: int, frame: FrameView) -> Bools | None:
     assert isinstance(header, FeatureImputingHeader)
     if kind == FEATURES and not header.withheld_permille and not header.roi_rows:
         return None
-    return elements_sent(header, kind, *grid_shape(frame.width_px, frame.height_px))
+    return elements_sent(header, kind, *feature_grid(frame.width_px, frame.height_px))
 
 
 def _unit(frame: FrameView) -> int:
     """Return the size of a unit: a patch in spatial order, a channel in channel order, one element in random order."""
     assert isinstance(frame.header, FeatureImputingHeader)
     if frame.header.packet_order is PacketOrder.SPATIAL:
-        return LATENT_CHANNELS
+        return latent_channels()
     random = frame.header.packet_order is PacketOrder.RANDOM
-    return 1 if random else patch_count(frame.width_px, frame.height_px)
+    return 1 if random else math.prod(feature_grid(frame.width_px, frame.height_px))
 
 
 def _count(width_px: int, height_px: int) -> int:
-    return patch_count(width_px, height_px) * LATENT_CHANNELS
+    return math.prod(feature_grid(width_px, height_px)) * latent_channels()
 
 
 @cache
 def feature_table() -> FrequencyTable:
-    """Return the frequencies of the levels in the features of the training pictures."""
-    return load_table(model_folder("feature_quantizer") / "tables.safetensors", "features")
+    """Return the frequencies of the levels in the features of the training pictures.
+
+    For a vae that the quantizer was not calibrated with (`feature_quantizer`), all levels are equally frequent.
+    """
+    table = load_table(_tables(), "features")
+    return table if _is_calibrated() else FrequencyTable.uniform(LEVELS)
 
 
 @cache
 def feature_quantizer() -> UniformQuantizer:
-    """Return the quantizer that was calibrated on the features of the training pictures."""
-    return load_quantizer(model_folder("feature_quantizer") / "tables.safetensors", LEVELS)
+    """Return the quantizer that was calibrated on the features of the training pictures.
+
+    It belongs to the bundled vae. For one with another number of channels the bounds are UNCALIBRATED_BOUND.
+    """
+    if _is_calibrated():
+        return _bundled_quantizer()
+    bound = np.full(latent_channels(), UNCALIBRATED_BOUND)
+    return UniformQuantizer(-bound, bound, LEVELS)
+
+
+def _is_calibrated() -> bool:
+    return len(_bundled_quantizer().low) == latent_channels()
+
+
+def _bundled_quantizer() -> UniformQuantizer:
+    return load_quantizer(_tables(), LEVELS)
+
+
+def _tables() -> Path:
+    return net_folder("feature_quantizer") / "tables.safetensors"
 
 
 SYSTEMS.add(

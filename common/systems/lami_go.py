@@ -6,8 +6,10 @@ Communications Achieving High Spectrum Efficiency". In the paper's equations M =
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -15,12 +17,12 @@ from pydantic import Field
 
 from gocom.common.counter_rng import CounterRng
 from gocom.common.entropy.frequency_tables import FrequencyTable, NeighbourTables, load_neighbours, load_table
-from gocom.common.model_files import model_folder
-from gocom.common.patch_grid import grid_shape, patch_count
+from gocom.common.net_geometry import token_geometry
+from gocom.common.patch_grid import grid_shape
 from gocom.common.systems import SYSTEMS, SegmentSpec, System
 from gocom.common.types import Bools, ElementCoding, Floats, FrameView, Parameters
+from gocom.common.zoo import net_config, net_folder
 
-CODEBOOK_SIZE = 1024
 CAPTION, TOKENS = 0, 1
 MAX_CAPTION_BYTES = 512
 
@@ -150,7 +152,7 @@ def keep_mask(frame: FrameView) -> Bools | None:
     """
     header = frame.header
     assert isinstance(header, LamiGoHeader)
-    rows, columns = grid_shape(frame.width_px, frame.height_px)
+    rows, columns = token_grid(frame.width_px, frame.height_px)
     if header.masking is MaskingPolicy.PRM:
         keep = np.ones(rows * columns, bool)
         withheld = round(header.mask_ratio_permille * len(keep) / 1000)
@@ -178,32 +180,63 @@ def ebm_keep_mask(distance: Floats, count: int, farthest: bool) -> Bools:
     return keep
 
 
+def codebook_size() -> int:
+    """Return the number of codewords of the tokenizer, K. Raises NotReady if it is missing, Mismatch."""
+    return token_geometry(net_config("vq_tokenizer"))[0]
+
+
+def patch_px() -> int:
+    """Return the side in pixels of the square that a token stands for. Raises NotReady, Mismatch."""
+    return token_geometry(net_config("vq_tokenizer"))[1]
+
+
+def token_grid(width_px: int, height_px: int) -> tuple[int, int]:
+    """Return (rows, columns) of the tokens of an image. Raises NotReady, Mismatch."""
+    return grid_shape(width_px, height_px, patch_px())
+
+
 @cache
 def token_table() -> FrequencyTable:
-    """Return the frequencies of the codewords in the training pictures."""
-    return load_table(model_folder("lami_go_tables") / "tables.safetensors", "tokens")
+    """Return the frequencies of the codewords in the training pictures.
+
+    They were counted with the bundled tokenizer. For a codebook of another size all codewords are equally frequent.
+    """
+    table, size = load_table(_tables(), "tokens"), codebook_size()
+    return table if len(table.frequencies) == size else FrequencyTable.uniform(size)
 
 
 @cache
 def caption_table() -> FrequencyTable:
     """Return the frequencies of the bytes in the training captions."""
-    return load_table(model_folder("lami_go_tables") / "tables.safetensors", "caption_bytes")
+    return load_table(_tables(), "caption_bytes")
 
 
 @cache
 def token_neighbours() -> NeighbourTables:
-    """Return the frequencies of the codewords by the classes of the codewords to their left and above them."""
-    return load_neighbours(model_folder("lami_go_tables") / "tables.safetensors", "tokens")
+    """Return the frequencies of the codewords by the classes of the codewords to their left and above them.
+
+    For a codebook of another size than the bundled one, see `token_table`.
+    """
+    tables, size = load_neighbours(_tables(), "tokens"), codebook_size()
+    return tables if tables.frequencies.shape[1] == size else NeighbourTables.uniform(size)
 
 
 @cache
 def caption_neighbours() -> NeighbourTables:
     """Return the frequencies of the bytes by the class of the byte before."""
-    return load_neighbours(model_folder("lami_go_tables") / "tables.safetensors", "caption_bytes")
+    return load_neighbours(_tables(), "caption_bytes")
+
+
+def _tables() -> Path:
+    return net_folder("lami_go_tables") / "tables.safetensors"
 
 
 def _columns(width_px: int, height_px: int) -> int:
-    return grid_shape(width_px, height_px)[1]
+    return token_grid(width_px, height_px)[1]
+
+
+def _count(width_px: int, height_px: int) -> int:
+    return math.prod(token_grid(width_px, height_px))
 
 
 def _header_fields(options: LamiGoOptions) -> dict[str, Any]:
@@ -224,7 +257,7 @@ SYSTEMS.add(
         options=LamiGoOptions,
         segments=(
             SegmentSpec("caption", 256, caption_table, caption_neighbours, max_elements=MAX_CAPTION_BYTES),
-            SegmentSpec("tokens", CODEBOOK_SIZE, token_table, token_neighbours, _columns, patch_count, keep_mask),
+            SegmentSpec("tokens", codebook_size, token_table, token_neighbours, _columns, _count, keep_mask),
         ),
         knowledge=("vq_tokenizer", "token_denoiser", "lami_go_tables"),
         header_fields=_header_fields,

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from gocom.common.model_files import knowledge_hash
 from gocom.common.nets.loading import resolve_device
 from gocom.common.systems import SYSTEMS
+from gocom.common.zoo import fingerprint
 from gocom.evaluation.study.tables import table, values_of, where
 from gocom.evaluation.study.world import Row, World
 
@@ -75,7 +75,7 @@ class Study:
     def nets(self) -> dict[str, str]:
         """Name -> first digits of the fingerprint of each net it uses."""
         names = {name for codec in (self.codec, *self.other_codecs) for name in SYSTEMS.get(codec).knowledge}
-        return {name: knowledge_hash(name).hex()[:8] for name in sorted(names)}
+        return {name: fingerprint(name).hex()[:8] for name in sorted(names)}
 
     def setting(self, world: World) -> dict[str, Any]:
         """What a result depends on besides the code."""

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from gocom.common.errors import InvalidInput
 from gocom.common.image_files import list_images, open_regular_file
-from gocom.common.model_files import held_knowledge
+from gocom.common.zoo import held_knowledge
 from gocom.evaluation.sweep.grid import Grid, Task
 from gocom.evaluation.sweep.rows import COLUMNS, TIMINGS, write_csv
 from gocom.evaluation.sweep.worker import Done, more_metrics

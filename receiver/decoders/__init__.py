@@ -7,8 +7,9 @@ from collections.abc import Callable
 from gocom.common.codec_interfaces import GenerativeDecoder
 from gocom.common.registry import Registry
 from gocom.common.systems import system_file
+from gocom.common.zoo import Zoo
 
-DECODERS: Registry[Callable[[str], GenerativeDecoder]] = Registry(
+DECODERS: Registry[Callable[[Zoo], GenerativeDecoder]] = Registry(
     "codec", "gocom.receiver.decoders", file_of=system_file
 )
-"""Registry of codec names and decoder factories, which take a device such as "cpu"."""
+"""Registry of codec names and decoder factories, which take the zoo. A codec without nets ignores it."""

@@ -18,6 +18,7 @@ from gocom.common.image_files import to_float
 from gocom.common.rounds import merge_rounds
 from gocom.common.systems.classical import CLASSICAL_CODECS, FILE, Scale, scaled_size
 from gocom.common.types import Provenance, ReceivedMessage, Reconstruction
+from gocom.common.zoo import Zoo
 from gocom.receiver.decoders import DECODERS
 
 if TYPE_CHECKING:
@@ -27,11 +28,11 @@ FORMATS = {"jpeg": "JPEG", "jpeg2000": "JPEG2000", "webp": "WEBP", "avif": "AVIF
 
 
 class ClassicalDecoder:
-    """Decoder of one of Pillow's formats. It is deterministic and needs no generator; `device` is not used."""
+    """Decoder of one of Pillow's formats. It is deterministic: it needs no generator and no net of the zoo."""
 
     draws = False
 
-    def __init__(self, codec: str, device: str) -> None:
+    def __init__(self, codec: str, zoo: Zoo) -> None:
         self.codec = codec
 
     def reconstruct(

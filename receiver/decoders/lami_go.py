@@ -9,17 +9,12 @@ import torch
 from torch import Tensor
 
 from gocom.common.errors import DecodeFailed
-from gocom.common.model_files import model_folder
-from gocom.common.nets.loading import load_net, resolve_device
-from gocom.common.nets.random_token_denoiser import RandomTokenDenoiser
-from gocom.common.nets.text_encoder import TextEncoder
-from gocom.common.nets.token_denoiser import TokenDenoiser
-from gocom.common.nets.vq_tokenizer import VQTokenizer
-from gocom.common.patch_grid import grid_shape
+from gocom.common.nets.net_interfaces import CaptionedDenoiser, ImageTokenizer
 from gocom.common.rounds import merge_rounds
 from gocom.common.samplers.latent_mixture import SamplerSettings, Step, sample
-from gocom.common.systems.lami_go import CAPTION, MAX_CAPTION_BYTES, TOKENS
+from gocom.common.systems.lami_go import CAPTION, MAX_CAPTION_BYTES, TOKENS, patch_px, token_grid
 from gocom.common.types import Bools, Floats, Ints, ReceivedSegment
+from gocom.common.zoo import Zoo
 from gocom.receiver.decoders import DECODERS
 from gocom.receiver.sampling_decoder import (
     ArrivedFrame,
@@ -33,21 +28,33 @@ from gocom.receiver.sampling_decoder import (
 Frame = ArrivedFrame[SamplerSettings]
 
 
-@DECODERS.register("lami_go")
 class LamiGoDecoder(SamplingDecoder[SamplerSettings, Step]):
-    """Denoiser, tokenizer and text encoder on one device."""
+    """Decoder of lami_go.
 
-    def __init__(self, device: str) -> None:
-        self.device = resolve_device(device)
-        self.tokenizer = load_net(VQTokenizer, model_folder("vq_tokenizer"), self.device)
-        net = load_net(TokenDenoiser, model_folder("token_denoiser"), self.device)
-        self.denoiser = RandomTokenDenoiser(net, TextEncoder(str(self.device)))
+    Args:
+        tokenizer: the tokenizer whose codewords were sent.
+        denoiser: the net that predicts missing tokens, and knows what to do with a caption.
+        device: device of the nets.
+        label: what to write on each picture; "": nothing.
+    """
+
+    def __init__(
+        self, tokenizer: ImageTokenizer, denoiser: CaptionedDenoiser, device: torch.device, label: str = ""
+    ) -> None:
+        super().__init__(device, label)
+        self.tokenizer, self.denoiser = tokenizer, denoiser
+
+    @classmethod
+    def from_zoo(cls, zoo: Zoo) -> LamiGoDecoder:
+        """Make the decoder with the zoo's tokenizer and denoiser. Raises as `Zoo.get`."""
+        label = zoo.label("vq_tokenizer", "token_denoiser")
+        return cls(zoo.get("vq_tokenizer"), zoo.get("token_denoiser"), zoo.device, label)
 
     @staticmethod
     def arrived_frame(rounds: Rounds, generator: torch.Generator) -> Frame:
         """Merge all rounds. The latent is the tokens, int64 [h, w]. Raises DecodeFailed."""
         first, segments = rounds[0].frame, merge_rounds(rounds)
-        shape = grid_shape(first.width_px, first.height_px)
+        shape = token_grid(first.width_px, first.height_px)
         segment = segments.get(TOKENS)
         if segment is None:
             raise DecodeFailed("lami_go: no round has announced tokens")
@@ -55,7 +62,16 @@ class LamiGoDecoder(SamplingDecoder[SamplerSettings, Step]):
         settings = None if segment.received.all() else sampler_settings(SamplerSettings(), first.header)
         fates, caption = element_provenance([segment]).reshape(shape), received_caption(segments.get(CAPTION))
         return ArrivedFrame(
-            first.width_px, first.height_px, segments, tokens, received, fates, settings, generator, caption
+            first.width_px,
+            first.height_px,
+            segments,
+            tokens,
+            received,
+            fates,
+            settings,
+            generator,
+            caption,
+            patch_px=patch_px(),
         )
 
     def sample(
@@ -67,7 +83,7 @@ class LamiGoDecoder(SamplingDecoder[SamplerSettings, Step]):
             yield step.tokens, step
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Return the pictures, float32 [B, 3, 8h, 8w] in [0, 1], of tokens int64 [B, h, w]."""
+        """Return the pictures, float32 [B, 3, H, W] in [0, 1], of tokens int64 [B, h, w]."""
         images: Tensor = self.tokenizer.decode(latent)
         return images
 
@@ -130,3 +146,6 @@ def received_caption(segment: ReceivedSegment | None) -> str | None:
     if segment is None or not 0 < len(segment.elements) <= MAX_CAPTION_BYTES or not segment.received.all():
         return None
     return segment.elements.astype(np.uint8).tobytes().decode(errors="replace")
+
+
+DECODERS.add("lami_go", LamiGoDecoder.from_zoo)

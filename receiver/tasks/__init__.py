@@ -10,9 +10,10 @@ from collections.abc import Callable
 from gocom.common.errors import InvalidInput, UnknownName
 from gocom.common.registry import Registry
 from gocom.common.tasks import Task
+from gocom.common.zoo import Zoo
 
-TASKS: Registry[Callable[[str], Task]] = Registry("task", "gocom.receiver.tasks")
-"""Registry of task names and task factories, which take a device such as "cpu" and raise NotReady if a net is missing.
+TASKS: Registry[Callable[[Zoo], Task]] = Registry("task", "gocom.receiver.tasks")
+"""Registry of task names and task factories, which take the zoo and raise NotReady if a net is missing.
 """
 
 
@@ -20,11 +21,11 @@ class LoadedTasks:
     """The tasks of a receiver, each of which is loaded at its first use and kept.
 
     Args:
-        device: torch device: "auto", "cpu", "cuda".
+        zoo: the nets of the process.
     """
 
-    def __init__(self, device: str) -> None:
-        self._device = device
+    def __init__(self, zoo: Zoo) -> None:
+        self._zoo = zoo
         self._tasks: dict[str, Task] = {}
 
     def loaded(self, name: str) -> Task | None:
@@ -43,5 +44,5 @@ class LoadedTasks:
                 make = TASKS.get(name)
             except UnknownName as error:
                 raise InvalidInput(str(error)) from None
-            self._tasks[name] = make(self._device)
+            self._tasks[name] = make(self._zoo)
         return self._tasks[name]

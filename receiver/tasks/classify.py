@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from gocom.common.errors import NotReady
 from gocom.common.image_files import ImageArray
 from gocom.common.tasks import LabelConfidence, TaskResult
+from gocom.common.zoo import Zoo
 from gocom.receiver.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -21,23 +21,20 @@ SHOWN_LABELS = 5
 """Number of the likeliest labels in a result. Wanted labels that are not among them follow by their confidence."""
 
 
-@TASKS.register(NAME)
 class ClassifyTask:
     """Image classification. A confidence is the probability by softmax of the net's logits, which is not calibrated.
 
     Args:
-        device: torch device: "auto", "cpu", "cuda".
-        variant: "lite0", the consumer's; "lite2" judges pictures in the evaluation.
-
-    Attributes:
         classifier: the net.
-
-    Raises:
-        NotReady: the net is not installed.
     """
 
-    def __init__(self, device: str, variant: str = "lite0") -> None:
-        self.classifier = _load(variant, device)
+    def __init__(self, classifier: Classifier) -> None:
+        self.classifier = classifier
+
+    @classmethod
+    def from_zoo(cls, zoo: Zoo) -> ClassifyTask:
+        """Make the task with the zoo's classifier. Raises NotReady if it is not installed."""
+        return cls(zoo.get("classifier"))
 
     @property
     def label_names(self) -> Sequence[str]:
@@ -78,10 +75,4 @@ class ClassifyTask:
         return TaskResult(NAME, found, min(1.0, confidence))
 
 
-def _load(variant: str, device: str) -> Classifier:
-    try:
-        from gocom.common.nets.classifier import Classifier  # noqa: PLC0415 - see receiver/tasks/__init__.py
-
-        return Classifier(variant, device)
-    except (ImportError, OSError) as error:
-        raise NotReady(f"task {NAME}: its net, EfficientNet-{variant}, is not installed ({error})") from error
+TASKS.add(NAME, ClassifyTask.from_zoo)

@@ -15,7 +15,7 @@ from gocom.common.csi import Csi
 from gocom.common.image_files import ImageArray, png_bytes, to_uint8
 from gocom.common.packetizer import packetize
 from gocom.common.systems import SYSTEMS
-from gocom.common.systems.feature_imputing import LATENT_CHANNELS
+from gocom.common.systems.feature_imputing import latent_channels
 from gocom.common.types import (
     Budget,
     ElementCoding,
@@ -63,7 +63,7 @@ def feature_imputing_session(image: ImageArray, goal: Goal):
 
     rng = np.random.default_rng(goal.frame_index)
     shape = -(-image.shape[1] // 8), -(-image.shape[2] // 8)
-    levels = np.clip(rng.normal(64, 12, (*shape, LATENT_CHANNELS)), 0, 127).astype(np.int64)
+    levels = np.clip(rng.normal(64, 12, (*shape, latent_channels())), 0, 127).astype(np.int64)
     worth = rng.random(shape).astype(np.float32)
     return FeatureImputingSession(FeatureImputingAnalysis(image, levels, lambda target: worth), goal)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import grpc
 import numpy as np
+import torch
 import toy_tasks  # noqa: F401 - registers the tasks
 from fuzz_recordings import SESSION, open_without_nets
 from generative_codecs import GENERATIVE
@@ -24,11 +25,14 @@ from toy_world import World, free_port, request
 import gocom.channel_emulator.service
 from gocom.common.codec_interfaces import Analysis
 from gocom.common.errors import DecodeFailed
+from gocom.common.nets.latent_imputer import LatentImputer
 from gocom.common.rounds import merge_rounds
 from gocom.common.settings import ChannelSettings
 from gocom.common.types import Reconstruction
 from gocom.common.wire.frame_messages import MAX_ROUNDS
 from gocom.receiver.decoders import DECODERS
+from gocom.receiver.decoders.feature_imputing import FeatureImputingDecoder
+from gocom.receiver.decoders.lami_go import LamiGoDecoder
 from gocom.receiver.sampling_decoder import SamplingDecoder
 from gocom.transmitter.encoders import ENCODERS
 from gocom.v1 import channel_pb2, link_pb2, link_pb2_grpc, receiver_pb2, transmitter_pb2
@@ -58,6 +62,13 @@ class Answer:
     responses: list[bytes]
 
 
+NETLESS = {
+    "lami_go": LamiGoDecoder(None, None, torch.device("cpu")),
+    "feature_imputing": FeatureImputingDecoder(None, LatentImputer(None), torch.device("cpu")),
+}
+"""Decoders that can look at what arrived, and no more."""
+
+
 class Encoder:
     """A codec's, as far as it goes without nets."""
 
@@ -71,7 +82,7 @@ class Encoder:
 class Decoder:
     """A SamplingDecoder's, as far as it goes without nets: everything that looks at what arrived."""
 
-    def __init__(self, decoder: type[SamplingDecoder]) -> None:
+    def __init__(self, decoder: SamplingDecoder) -> None:
         self.arrived_frame = decoder.arrived_frame
 
     def reconstruct(self, rounds, *, generator, previews=False):
@@ -83,7 +94,7 @@ class Decoder:
 
 def without_nets(end, of):
     """A class as registries have it."""
-    return lambda device: end(of)
+    return lambda zoo: end(of)
 
 
 class CarefulToy(ToyDecoder):
@@ -102,7 +113,7 @@ def codecs_without_nets() -> Iterator[None]:
     """Every codec without its nets, for a while."""
     with contextlib.ExitStack() as stack:
         encoders = {codec: without_nets(Encoder, codec) for codec in GENERATIVE}
-        decoders = {codec: without_nets(Decoder, DECODERS.get(codec)) for codec in GENERATIVE} | {TOY: CarefulToy}
+        decoders = {codec: without_nets(Decoder, decoder) for codec, decoder in NETLESS.items()} | {TOY: CarefulToy}
         for registry, stand_ins in ((ENCODERS, encoders), (DECODERS, decoders)):
             registry.load()
             real = {name: registry.get(name) for name in stand_ins}

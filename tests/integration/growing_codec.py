@@ -9,7 +9,7 @@ any        what the feedback names of base and detail, also detail that was neve
 import numpy as np
 
 from gocom.common.codec_interfaces import Analysis
-from gocom.common.patch_grid import grid_shape, pad_to_patches, paint_patches, patch_count
+from gocom.common.patch_grid import grid_shape, pad_to_patches, paint_patches
 from gocom.common.rounds import clip_spans, erased_spans, merge_rounds, positions_to_spans, spans_to_positions
 from gocom.common.systems import SYSTEMS, SegmentSpec, System
 from gocom.common.types import ElementCoding, GoMessage, Parameters, Provenance, Reconstruction, Segment
@@ -69,8 +69,8 @@ class GrowingSession(ResendingSession):
 
 
 class GrowingEncoder:
-    def __init__(self, device):
-        self.device = device
+    def __init__(self, zoo):
+        self.zoo = zoo
 
     def analyse(self, image):
         return Analysis(image)
@@ -82,8 +82,8 @@ class GrowingEncoder:
 class GrowingDecoder:
     """Detail where it arrived, else the base, else grey. The note is the caption, with a ? for each missing letter."""
 
-    def __init__(self, device):
-        self.device = device
+    def __init__(self, zoo):
+        self.zoo = zoo
 
     def reconstruct(self, rounds, *, generator, previews=False):
         frame, segments = rounds[0].frame, merge_rounds(rounds)
@@ -116,7 +116,12 @@ class GrowingDecoder:
 if NAME not in SYSTEMS:
     SEGMENTS = (
         SegmentSpec("base", 256, count=lambda width, height: int(np.prod(grid_shape(width, height, BLOCK_PX)))),
-        SegmentSpec("detail", 256, count=patch_count, unit=lambda frame: UNIT),
+        SegmentSpec(
+            "detail",
+            256,
+            count=lambda width, height: int(np.prod(grid_shape(width, height, 8))),
+            unit=lambda frame: UNIT,
+        ),
         SegmentSpec("note", 256, max_elements=4096),
     )
     SYSTEMS.add(NAME, System(NAME, Empty, Empty, SEGMENTS))

@@ -18,6 +18,7 @@ from gocom.common.systems import SYSTEMS
 from gocom.common.types import Budget, Goal, LinkSettings
 from gocom.common.wire.frame_headers import header_to_proto
 from gocom.common.wire.frame_messages import make_parameters
+from gocom.common.zoo import open_zoo
 
 LINK = LinkSettings(max_payload_bytes=64)
 
@@ -26,7 +27,7 @@ def send(image, cases):
     """The message of each case, (codec, options, share): as much as fits that share of what it would cost."""
     from gocom.transmitter.encoders import ENCODERS
 
-    encoders = {name: ENCODERS.get(name)("cpu") for name in {name for name, _, _ in cases}}
+    encoders = {name: ENCODERS.get(name)(open_zoo("cpu")) for name in {name for name, _, _ in cases}}
     return [_sent(encoders[name], image, SYSTEMS.get(name).options, *rest) for name, *rest in cases]
 
 
@@ -40,7 +41,7 @@ def receive(messages):
     """What this machine makes of each message: all that must be the same on every other, and the picture."""
     from gocom.receiver.decoders import DECODERS
 
-    decoders = {name: DECODERS.get(name)("cpu") for name in {message.codec for message in messages}}
+    decoders = {name: DECODERS.get(name)(open_zoo("cpu")) for name in {message.codec for message in messages}}
     return [_received(message, decoders[message.codec]) for message in messages]
 
 

@@ -82,7 +82,7 @@ class GifSession(ResendingSession):
 class GifEncoder:
     """Needs no net."""
 
-    def __init__(self, device):
+    def __init__(self, zoo):
         pass
 
     def analyse(self, image):
@@ -114,7 +114,7 @@ class GifDecoder:
 
     draws = False
 
-    def __init__(self, device):
+    def __init__(self, zoo):
         pass
 
     def reconstruct(self, rounds, *, generator, previews=False):

@@ -11,6 +11,7 @@ from toy_world import DEFAULTS, LINK, opening, toy_round
 
 from gocom.common.codec_worker import CodecWorker
 from gocom.common.settings import ReceiverSettings
+from gocom.common.zoo import open_zoo
 from gocom.receiver.decode_loop import decode_all
 from gocom.receiver.decoders import DECODERS
 from gocom.receiver.link_session import LinkSession
@@ -46,8 +47,8 @@ class Ends:
 
     def __init__(self, **settings):
         self.dependencies = LinkDependencies(
-            ReceiverSettings(**{"queue_frames": 8} | settings), CodecWorker(DECODERS, "cpu", "decode"),
-            LoadedTasks("cpu"), None, asyncio.Queue(settings.get("queue_frames", 8)),
+            ReceiverSettings(**{"queue_frames": 8} | settings), CodecWorker(DECODERS, open_zoo("cpu"), "decode"),
+            LoadedTasks(open_zoo("cpu")), None, asyncio.Queue(settings.get("queue_frames", 8)),
         )  # fmt: skip
         self.store = SessionStore(8, 64, 1 << 28)
         self.tasks = []

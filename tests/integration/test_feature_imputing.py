@@ -9,10 +9,10 @@ import torch
 from gocom.common.csi import Csi
 from gocom.common.errors import DecodeFailed
 from gocom.common.image_quality import psnr_db
+from gocom.common.nets.latent_imputer import LatentImputer
 from gocom.common.rounds import merge_rounds
 from gocom.common.systems.feature_imputing import (
     FEATURES,
-    LATENT_CHANNELS,
     ROI,
     FeatureImputingHeader,
     FeatureImputingOptions,
@@ -20,13 +20,14 @@ from gocom.common.systems.feature_imputing import (
     element_order,
     elements_sent,
     feature_quantizer,
+    latent_channels,
     region_of_interest,
 )
 from gocom.common.types import Budget, Goal, LinkSettings, Provenance, ReceivedSegment
 from gocom.receiver.decoders.feature_imputing import FeatureImputingDecoder
 
 NAME = "feature_imputing"
-arrived_frame = FeatureImputingDecoder.arrived_frame
+arrived_frame = FeatureImputingDecoder(None, LatentImputer(None), torch.device("cpu")).arrived_frame
 
 
 def session(codec, image, **options):
@@ -99,7 +100,7 @@ def test_the_map_says_what_a_patch_is_worth(codec, photo):
     assert guessed.shape == (32, 32) and guessed.max() == 1 and 0 < guessed.min() < 0.3
     assert (flat == 1).all() and not np.allclose(cat, session(codec, image, target_class=817).worth)
     message = session(codec, image).first(Csi(), Budget())
-    assert (message.segments[0].importance.reshape(-1, LATENT_CHANNELS) == guessed.reshape(-1, 1)).all()
+    assert (message.segments[0].importance.reshape(-1, latent_channels()) == guessed.reshape(-1, 1)).all()
 
 
 def test_a_budget_withholds_patches(codec, photo):
@@ -113,7 +114,7 @@ def test_a_budget_withholds_patches(codec, photo):
 
 def test_large_packets_hold_whole_patches(codec, photo):
     result = codec(NAME).send(photo("astronaut", 256), "packet_erasure:rate=0.3", seed=2, link=LinkSettings(500))
-    received = result.rounds[0].segments[0].received.reshape(-1, LATENT_CHANNELS)
+    received = result.rounds[0].segments[0].received.reshape(-1, latent_channels())
     assert (received.all(1) | ~received.any(1)).all() and not received.all()
 
 
@@ -156,7 +157,7 @@ def test_a_region_within_a_budget_and_asked_for_again(codec, photo, order):
 def test_a_region_beyond_the_picture_is_cut(codec):
     header = FeatureImputingHeader(roi_top=30, roi_left=0, roi_rows=128, roi_columns=128)
     assert region_of_interest(header, 32, 4).sum() == 8
-    assert elements_sent(header, ROI, 32, 4).sum() == 8 * LATENT_CHANNELS
+    assert elements_sent(header, ROI, 32, 4).sum() == 8 * latent_channels()
     assert not elements_sent(header.model_copy(update={"roi_top": 100}), ROI, 32, 4).any()
 
 

@@ -9,9 +9,11 @@ from toy_world import kinds, opening, refused, request
 
 import gocom.transmitter.service
 from gocom.common.errors import Mismatch
-from gocom.common.model_files import folder_hash, held_knowledge, knowledge_hash, model_folder
+from gocom.common.model_files import folder_hash, model_folder
 from gocom.common.rpc.status_mapping import error_from_rpc
 from gocom.common.systems import SYSTEMS
+from gocom.common.zoo import fingerprint as net_fingerprint
+from gocom.common.zoo import forget_files, held_knowledge
 from gocom.v1 import link_pb2
 
 every = pytest.mark.parametrize("model", MODELS)
@@ -24,21 +26,21 @@ def models(tmp_path, monkeypatch):
         (tmp_path / model).mkdir()
         (tmp_path / model / "config.json").write_text(model)
     monkeypatch.setenv("GOCOM_MODELS", str(tmp_path))
-    knowledge_hash.cache_clear()
+    forget_files()
     yield tmp_path
-    knowledge_hash.cache_clear()
+    forget_files()
 
 
 def fingerprint(model, sha256=None):
     """As the handshake has it; without `sha256` that of this machine."""
-    return link_pb2.KnowledgeHash(name=model, sha256=knowledge_hash(model) if sha256 is None else sha256)
+    return link_pb2.KnowledgeHash(name=model, sha256=net_fingerprint(model) if sha256 is None else sha256)
 
 
 def test_both_ends_tell_what_every_codec_needs(models):
     needed = {model for name in SYSTEMS for model in SYSTEMS.get(name).knowledge}
     assert held_knowledge().keys() == needed and set(MODELS) <= needed
     shutil.rmtree(models / MODELS[0])
-    knowledge_hash.cache_clear()
+    forget_files()
     assert held_knowledge().keys() == needed - {MODELS[0]}
 
 

@@ -50,7 +50,7 @@ class TwoLayersSession(ResendingSession):
 
 
 class TwoLayersEncoder:
-    def __init__(self, device):
+    def __init__(self, zoo):
         pass
 
     def analyse(self, image):
@@ -61,7 +61,7 @@ class TwoLayersEncoder:
 
 
 class TwoLayersDecoder:
-    def __init__(self, device):
+    def __init__(self, zoo):
         pass
 
     def reconstruct(self, rounds, *, generator, previews=False):

@@ -27,6 +27,7 @@ from gocom.common.rpc.server import start_server
 from gocom.common.settings import ChannelSettings, ReceiverSettings, ServiceSettings, TransmitterSettings
 from gocom.common.types import FeedbackPolicy, PowerAllocation
 from gocom.common.wire.feedback import answer_waits
+from gocom.common.zoo import open_zoo
 from gocom.receiver import service as receiver_service
 from gocom.receiver.tasks import LoadedTasks
 from gocom.transmitter import service as transmitter_service
@@ -209,7 +210,7 @@ GOALS = [
 
 @pytest.mark.timeout(220)
 async def test_goals_agree(codec, photo):
-    pixels, load_task = to_uint8(photo("astronaut", 128)), LoadedTasks("cpu").get
+    pixels, load_task = to_uint8(photo("astronaut", 128)), LoadedTasks(open_zoo("cpu")).get
     reached = set()
     async with stack() as (client, recorder):
         for name, spec, limits, goal in GOALS:

@@ -19,7 +19,7 @@ from gocom.common.nets.vae import Vae
 from gocom.common.nets.vq_tokenizer import VQTokenizer
 from gocom.common.samplers.feature_imputation import impute
 from gocom.common.samplers.imputer_settings import ImputerSettings
-from gocom.common.systems.feature_imputing import LATENT_CHANNELS
+from gocom.common.systems.feature_imputing import latent_channels
 from gocom.training.compare_pictures import load, sheet, table
 from gocom.training.export import save_half
 from gocom.training.feature_imputer import FeatureImputerRecipe
@@ -200,7 +200,7 @@ def test_a_feature_imputer_learns_what_is_missing(folder, clock):
     card = (folder / "out" / "CARD.md").read_text()
     assert "rmse_50%" in card and "decay 0.999" in card
     imputer = LatentImputer(load_net(UNet2DModel, folder / "out", torch.device("cpu")))
-    y = torch.randn(1, LATENT_CHANNELS, 16, 16)
+    y = torch.randn(1, latent_channels(), 16, 16)
     *_, filled = impute(imputer, y, torch.zeros(y.shape, dtype=torch.bool), ImputerSettings(2), [torch.Generator()])
     assert filled.shape == y.shape and torch.isfinite(filled).all()
 
@@ -213,7 +213,7 @@ def test_small_pictures_are_refused(folder):
 
 def test_masks_are_of_packets_and_of_all_orders():
     masks = draw_masks(np.random.default_rng(0), 300, 16, 16)
-    assert masks.shape == (300, LATENT_CHANNELS, 16, 16) and set(masks.unique().tolist()) <= {0.0, 1.0}
+    assert masks.shape == (300, latent_channels(), 16, 16) and set(masks.unique().tolist()) <= {0.0, 1.0}
     whole = (masks == masks[:, :1]).flatten(1).all(1)
     assert 0.35 < whole.float().mean() < 0.65, "about half are of the spatial order"
     # A region of interest has 0.3 of the positions on average, and loses next to nothing there.

@@ -1,5 +1,6 @@
 """Before a receiver says SERVING every codec that it warms has made a picture, or is loaded where it has no nets."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from toy_codec import NAME, ToyDecoder
 
 from gocom.common.codec_worker import CodecWorker
 from gocom.common.errors import NotReady
-from gocom.common.patch_grid import patch_count
+from gocom.common.patch_grid import grid_shape
 from gocom.common.systems import SYSTEMS
 from gocom.common.systems.classical import CLASSICAL_CODECS
 from gocom.common.types import Provenance
@@ -72,7 +73,7 @@ async def test_one_that_makes_no_picture_keeps_the_service_from_serving(world, w
 
 
 async def test_a_picture_of_the_right_number_of_elements_is_enough(world, with_nets, monkeypatch):
-    with_nets(count=patch_count)
+    with_nets(count=lambda *size: math.prod(grid_shape(*size, 8)))
     real, pictures = ToyDecoder.reconstruct, []
 
     def reconstruct(self, rounds, **settings):
@@ -88,7 +89,7 @@ async def test_a_picture_of_the_right_number_of_elements_is_enough(world, with_n
 
 
 async def test_a_net_that_falls_over_is_named(world, with_nets, monkeypatch):
-    with_nets(count=patch_count)
+    with_nets(count=lambda *size: math.prod(grid_shape(*size, 8)))
 
     def reconstruct(self, rounds, **settings):
         raise RuntimeError("out of memory")

@@ -66,8 +66,8 @@ class ToySession(ResendingSession):
 
 
 class ToyEncoder:
-    def __init__(self, device):
-        self.device = device
+    def __init__(self, zoo):
+        self.zoo = zoo
 
     def analyse(self, image):
         return Analysis(image)
@@ -77,8 +77,8 @@ class ToyEncoder:
 
 
 class ToyDecoder:
-    def __init__(self, device):
-        self.device = device
+    def __init__(self, zoo):
+        self.zoo = zoo
 
     def reconstruct(self, rounds, *, generator, previews=False):
         frame = rounds[0].frame

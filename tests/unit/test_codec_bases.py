@@ -7,7 +7,7 @@ from gocom.common.byte_account import message_bytes
 from gocom.common.codec_interfaces import Analysis
 from gocom.common.csi import Csi
 from gocom.common.errors import BudgetTooSmall
-from gocom.common.patch_grid import grid_shape, pad_to_patches, paint_patches, patch_count
+from gocom.common.patch_grid import grid_shape, pad_to_patches, paint_patches
 from gocom.common.rounds import spans_to_positions
 from gocom.common.systems import SYSTEMS
 from gocom.common.systems.classical import FILE, ClassicalOptions
@@ -63,14 +63,14 @@ def test_what_header_and_options_share_is_said_once(name):
 
 
 def test_patches_of_a_picture_whose_sides_are_no_multiples():
-    assert grid_shape(70, 33) == (5, 9) and patch_count(70, 33) == 45
+    assert grid_shape(70, 33, 8) == (5, 9)
     assert grid_shape(70, 33, 16) == (3, 5)
     image = np.arange(3 * 33 * 70, dtype=np.float32).reshape(3, 33, 70)
-    padded = pad_to_patches(image)
+    padded = pad_to_patches(image, 8)
     assert padded.shape == (3, 40, 72) and (padded[:, :33, :70] == image).all()
     assert (padded[:, 33:, :70] == image[:, -1:]).all() and (padded[:, :33, 70:] == image[:, :, -1:]).all()
-    assert pad_to_patches(padded) is padded
-    painted = paint_patches(np.arange(45, dtype=np.uint8).reshape(5, 9), 70, 33)
+    assert pad_to_patches(padded, 8) is padded
+    painted = paint_patches(np.arange(45, dtype=np.uint8).reshape(5, 9), 70, 33, 8)
     assert painted.shape == (33, 70) and painted[0, 0] == 0 and painted[32, 69] == 44 and painted[8, 7] == 9
 
 

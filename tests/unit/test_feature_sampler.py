@@ -12,11 +12,11 @@ from gocom.common.samplers.feature_imputation import impute
 from gocom.common.samplers.imputer_settings import ImputerSettings
 from gocom.common.systems.feature_imputing import (
     FEATURES,
-    LATENT_CHANNELS,
     FeatureImputingHeader,
     PacketOrder,
     element_order,
     kept_patches,
+    latent_channels,
 )
 from gocom.common.types import ElementCoding, GoMessage, LinkSettings, Segment
 
@@ -25,7 +25,7 @@ ROWS, COLUMNS = 16, 24
 
 def lost_patches(order, number, interleave=True):
     """bool [h, w, C]: what the loss of one packet costs."""
-    count = ROWS * COLUMNS * LATENT_CHANNELS
+    count = ROWS * COLUMNS * latent_channels()
     segment = Segment(FEATURES, np.arange(count) % 128, np.ones(count, np.float32), ElementCoding.FIXED)
     header = FeatureImputingHeader(packet_order=order)
     message = GoMessage("feature_imputing", header, 8 * COLUMNS, 8 * ROWS, (segment,))
@@ -34,13 +34,13 @@ def lost_patches(order, number, interleave=True):
     (got,) = depacketize(frame, batch.select(batch.sequence != number), link).segments
     lost = np.empty(count, bool)
     lost[element_order(order, ROWS, COLUMNS)] = ~got.received
-    return lost.reshape(ROWS, COLUMNS, LATENT_CHANNELS)
+    return lost.reshape(ROWS, COLUMNS, latent_channels())
 
 
 @pytest.mark.parametrize("order", PacketOrder)
 def test_an_order_has_every_feature_once(order):
     found = element_order(order, ROWS, COLUMNS)
-    assert sorted(found) == list(range(ROWS * COLUMNS * LATENT_CHANNELS))
+    assert sorted(found) == list(range(ROWS * COLUMNS * latent_channels()))
 
 
 def test_a_spatial_packet_is_fifteen_whole_patches():
@@ -81,7 +81,7 @@ class Oracle(MadeUpNet):
         self.truth, self.seen = truth, []
 
     def forward(self, x, t, return_dict):
-        noisy = x[:, :LATENT_CHANNELS]
+        noisy = x[:, : latent_channels()]
         self.seen.append(x)
         alpha = LatentImputer(self).scheduler().alphas_cumprod[t.long()].view(-1, 1, 1, 1)
         noise = (noisy - alpha.sqrt() * self.truth) / (1 - alpha).sqrt()
@@ -90,7 +90,7 @@ class Oracle(MadeUpNet):
 
 def grids(height=8, width=12, batch=2):
     generator = torch.Generator().manual_seed(0)
-    y = torch.randn((batch, LATENT_CHANNELS, height, width), generator=generator)
+    y = torch.randn((batch, latent_channels(), height, width), generator=generator)
     return y, torch.rand(y.shape, generator=generator) < 0.6
 
 
@@ -122,7 +122,7 @@ def test_sides_that_are_no_multiples_of_four():
     class Zero(MadeUpNet):
         def forward(self, x, t, return_dict):
             assert x.shape[2] % 4 == x.shape[3] % 4 == 0
-            return (torch.zeros_like(x[:, :LATENT_CHANNELS]),)
+            return (torch.zeros_like(x[:, : latent_channels()]),)
 
     *_, last = impute(LatentImputer(Zero()), y, received, ImputerSettings(3), seeds(0, 1))
     assert last.shape == y.shape and torch.isfinite(last).all() and torch.equal(last[received], y[received])

@@ -11,6 +11,7 @@ from gocom.common.codec_worker import CodecWorker
 from gocom.common.errors import DecodeFailed
 from gocom.common.systems.classical import ClassicalHeader
 from gocom.common.types import FrameHeader, ReceivedMessage, ReceivedSegment
+from gocom.common.zoo import open_zoo
 from gocom.receiver.decoders import DECODERS
 from gocom.receiver.frame_decoding import DecodeInput, decode
 
@@ -31,7 +32,7 @@ def no_collector():
 
 @pytest.mark.parametrize("received", [True, False])
 async def test_a_frame_that_could_not_be_decoded_is_freed_without_the_garbage_collector(no_collector, received):
-    worker = CodecWorker(DECODERS, "cpu", "decode")
+    worker = CodecWorker(DECODERS, open_zoo("cpu"), "decode")
     frames = [damaged_frame(received)]
     data = weakref.ref(frames[0].rounds[0].segments[0].elements)
     outcomes = await worker.run(partial(decode, worker, None, frames))

@@ -28,6 +28,7 @@ from gocom.common.wire.goals import (
     task_result_from_proto,
     task_result_to_proto,
 )
+from gocom.common.zoo import open_zoo
 from gocom.receiver.feedback_policy import policy_for
 from gocom.receiver.tasks import TASKS, LoadedTasks
 from gocom.transmitter.feedback_handling import check_feedback
@@ -203,13 +204,13 @@ def test_a_task_that_fails_says_why():
     assert run_task(lambda name: task, "look", image, ()) == TaskResult("look", reason="internal error (RuntimeError)")
     task.error = InvalidInput("confidence: 2 of look is not in 0 to 1")
     assert run_task(lambda name: task, "look", image, ()).reason == "confidence: 2 of look is not in 0 to 1"
-    assert "no 'look'; there are" in run_task(LoadedTasks("cpu").get, "look", image, ()).reason
+    assert "no 'look'; there are" in run_task(LoadedTasks(open_zoo("cpu")).get, "look", image, ()).reason
 
 
 def test_an_unknown_task_is_refused_with_the_choices():
     assert "classify" in TASKS
     with pytest.raises(InvalidInput, match="task: no 'segmentation'; there are .*classify"):
-        LoadedTasks("cpu").get("segmentation")
+        LoadedTasks(open_zoo("cpu")).get("segmentation")
 
 
 def test_classify_rates_wanted_labels_together():
@@ -227,7 +228,7 @@ def test_classify_rates_wanted_labels_together():
 
 
 def test_classify_knows_a_cat(photo):
-    task = LoadedTasks("cpu").get("classify")
+    task = LoadedTasks(open_zoo("cpu")).get("classify")
     result = task.run(photo("chelsea", 256))
     assert len(task.label_names) == 1000 and len(result.labels) == 5
     assert {"tabby", "Egyptian cat", "tiger cat"} & {label.name for label in result.labels[:3]}

@@ -11,6 +11,7 @@ from gocom.common.nets.token_denoiser import TEXT_DIM
 from gocom.common.samplers.latent_mixture import SamplerSettings
 from gocom.common.systems.lami_go import CAPTION, TOKENS, LamiGoHeader, TokenDraw
 from gocom.common.types import ElementCoding, FrameHeader, Provenance, ReceivedMessage, ReceivedSegment, SegmentHeader
+from gocom.common.zoo import open_zoo
 from gocom.receiver.decoders import DECODERS
 from gocom.receiver.decoders.lami_go import LamiGoDecoder, missing_by_uncertainty
 
@@ -20,7 +21,7 @@ TEXT = b"a woman in orange"
 
 @pytest.fixture(scope="module")
 def decoder():
-    return DECODERS.get("lami_go")("cpu")
+    return DECODERS.get("lami_go")(open_zoo("cpu"))
 
 
 def message(seed=0, lost=0.4, withheld=None, caption=TEXT, size=(SIDE, SIDE), count=None, **header):

@@ -38,7 +38,7 @@ def test_prm_withholds_exactly_its_share_and_another_seed_others():
     one, other = (
         masked(250, 130, masking=MaskingPolicy.PRM, mask_ratio_permille=350, mask_seed=seed) for seed in (1, 2)
     )
-    rows, columns = grid_shape(250, 130)
+    rows, columns = grid_shape(250, 130, 8)
     assert len(one) == rows * columns == 17 * 32
     assert (~one).sum() == (~other).sum() == round(0.35 * len(one))
     assert (one != other).any()

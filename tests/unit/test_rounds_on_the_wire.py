@@ -15,11 +15,11 @@ from gocom.common.packetizer import depacketize, packetize
 from gocom.common.rounds import erased_spans, merge_rounds, missing_spans, positions_to_spans, spans_to_positions
 from gocom.common.systems.feature_imputing import (
     FEATURES,
-    LATENT_CHANNELS,
     ROI,
     FeatureImputingHeader,
     PacketOrder,
     elements_sent,
+    latent_channels,
 )
 from gocom.common.systems.lami_go import CAPTION, TOKENS, LamiGoHeader, MaskingPolicy, keep_mask
 from gocom.common.types import (
@@ -210,7 +210,7 @@ def test_the_rule_of_the_header_holds_in_every_round_that_names_no_elements(codi
 def test_units_stay_together_in_later_rounds(order):
     """All channels of a patch in spatial order, also of patches of which a round brings only some features."""
     grid = SIDE // 8
-    values = RNG.integers(0, 128, grid * grid * LATENT_CHANNELS)
+    values = RNG.integers(0, 128, grid * grid * latent_channels())
     codec = FeatureImputingHeader(packet_order=order, withheld_permille=250)
     stream = Stream(codec, "feature_imputing", LinkSettings(64, batch_packets=5))
     fixed = ElementCoding.FIXED
@@ -219,7 +219,7 @@ def test_units_stay_together_in_later_rounds(order):
     (got,) = first.segments
     assert (got.withheld == ~sent).all() and got.erased.sum() > 0
     if order is PacketOrder.SPATIAL:
-        patches = got.erased.reshape(-1, LATENT_CHANNELS)
+        patches = got.erased.reshape(-1, latent_channels())
         assert (patches.all(1) == patches.any(1)).all()
     # Patches of which only some features are asked for, and whole ones that were withheld.
     wanted = {FEATURES: positions_to_spans(np.flatnonzero(got.erased | ~sent)[3:])}
@@ -229,8 +229,8 @@ def test_units_stay_together_in_later_rounds(order):
     at = spans_to_positions(got.spans)
     assert (got.elements[got.received] == values[at[got.received]]).all() and got.erased.sum() > 0
     if order is PacketOrder.SPATIAL:
-        for patch in np.unique(at // LATENT_CHANNELS):
-            fate = got.received[at // LATENT_CHANNELS == patch]
+        for patch in np.unique(at // latent_channels()):
+            fate = got.received[at // latent_channels() == patch]
             assert fate.all() or not fate.any()
     merged = stream.merged()[FEATURES]
     stream.send(stream.ask(erased_spans({FEATURES: merged}), whole))
@@ -242,14 +242,14 @@ def test_units_stay_together_in_later_rounds(order):
 def test_a_region_of_interest_that_comes_later():
     """It has the same grid as the rest, and holds what the header says in whichever round it is sent."""
     grid = SIDE // 8
-    values = RNG.integers(0, 128, grid * grid * LATENT_CHANNELS)
+    values = RNG.integers(0, 128, grid * grid * latent_channels())
     codec = FeatureImputingHeader(roi_top=2, roi_left=3, roi_rows=5, roi_columns=6)
     stream = Stream(codec, "feature_imputing", LinkSettings(64, batch_packets=5))
     fixed = ElementCoding.FIXED
     stream.send(stream.message(segment(FEATURES, values, coding=fixed)))
     stream.send(stream.message(segment(ROI, values, coding=fixed), round_=1), lost=[0])
     merged, inside = stream.merged(), elements_sent(codec, ROI, grid, grid)
-    assert inside.sum() == 5 * 6 * LATENT_CHANNELS
+    assert inside.sum() == 5 * 6 * latent_channels()
     assert (merged[FEATURES].withheld == inside).all() and not merged[FEATURES].erased.any()
     assert (merged[ROI].withheld == ~inside).all() and 0 < merged[ROI].erased.sum() < inside.sum()
     answer = stream.ask(erased_spans(merged), stream.message(segment(ROI, values, coding=fixed)))

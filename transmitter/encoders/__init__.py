@@ -8,8 +8,9 @@ from typing import Any
 from gocom.common.codec_interfaces import SemanticEncoder
 from gocom.common.registry import Registry
 from gocom.common.systems import system_file
+from gocom.common.zoo import Zoo
 
-ENCODERS: Registry[Callable[[str], SemanticEncoder[Any]]] = Registry(
+ENCODERS: Registry[Callable[[Zoo], SemanticEncoder[Any]]] = Registry(
     "codec", "gocom.transmitter.encoders", file_of=system_file
 )
-"""Registry of codec names and encoder factories, which take a device such as "cpu"."""
+"""Registry of codec names and encoder factories, which take the zoo. A codec without nets ignores it."""

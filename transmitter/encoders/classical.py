@@ -18,6 +18,7 @@ from gocom.common.csi import Csi
 from gocom.common.image_files import ImageArray, to_uint8
 from gocom.common.systems.classical import CLASSICAL_CODECS, FILE, ClassicalOptions, Scale, scaled_size
 from gocom.common.types import Budget, ElementCoding, Goal, GoMessage, Segment
+from gocom.common.zoo import Zoo
 from gocom.transmitter.encoders import ENCODERS
 from gocom.transmitter.resending_session import ResendingSession
 
@@ -93,9 +94,9 @@ def _scaled(picture: Image.Image, scale: Scale) -> Image.Image:
 
 
 class ClassicalEncoder:
-    """Encoder of one of Pillow's formats. `device` is not used."""
+    """Encoder of one of Pillow's formats. It needs no net of the zoo."""
 
-    def __init__(self, codec: str, device: str) -> None:
+    def __init__(self, codec: str, zoo: Zoo) -> None:
         self.codec = codec
 
     def analyse(self, image: ImageArray) -> ClassicalAnalysis:

@@ -12,14 +12,11 @@ from torch.nn import functional as F
 
 from gocom.common.codec_interfaces import Analysis
 from gocom.common.image_files import ImageArray
-from gocom.common.model_files import model_folder
 from gocom.common.nets.classifier import Classifier
-from gocom.common.nets.loading import load_net, resolve_device
-from gocom.common.nets.vae import Vae
+from gocom.common.nets.net_interfaces import LatentAutoencoder
 from gocom.common.patch_grid import pad_to_patches
 from gocom.common.systems.feature_imputing import (
     FEATURES,
-    LATENT_CHANNELS,
     ROI,
     FeatureImputingHeader,
     FeatureImputingOptions,
@@ -29,6 +26,7 @@ from gocom.common.systems.feature_imputing import (
     feature_quantizer,
 )
 from gocom.common.types import Floats, Goal, GoMessage, Ints, Segment
+from gocom.common.zoo import Zoo
 from gocom.transmitter.encoders import ENCODERS
 from gocom.transmitter.resending_session import ResendingSession
 
@@ -78,7 +76,7 @@ class FeatureImputingSession(ResendingSession):
         header = self.header(withheld_permille=withheld, **self.region)
         assert isinstance(header, FeatureImputingHeader)
         order = element_order(options.packet_order, *shape)
-        levels, worth = self.levels.ravel()[order], self.worth.ravel().repeat(LATENT_CHANNELS)[order]
+        levels, worth = self.levels.ravel()[order], self.worth.ravel().repeat(self.levels.shape[2])[order]
         # The region of interest comes first, also in further rounds.
         kinds = [kind for kind in (ROI, FEATURES) if elements_sent(header, kind, *shape).any()]
         coding, overhead = options.coding, options.repair_overhead
@@ -104,21 +102,29 @@ def region(worth: Floats, share: float) -> dict[str, int]:
     return dict(zip(("roi_top", "roi_left", "roi_rows", "roi_columns"), found, strict=True))
 
 
-@ENCODERS.register("feature_imputing")
 class FeatureImputingEncoder:
-    """VAE and classifier on one device."""
+    """Encoder of feature_imputing.
 
-    def __init__(self, device: str) -> None:
-        self.device = resolve_device(device)
-        self.vae = load_net(Vae, model_folder("vae"), self.device)
-        self.classifier = Classifier("lite0", str(self.device))
+    Args:
+        vae: the autoencoder whose features are sent.
+        classifier: the net whose class activation map says what matters.
+        device: device of the vae.
+    """
+
+    def __init__(self, vae: LatentAutoencoder, classifier: Classifier, device: torch.device) -> None:
+        self.vae, self.classifier, self.device = vae, classifier, device
+
+    @classmethod
+    def from_zoo(cls, zoo: Zoo) -> FeatureImputingEncoder:
+        """Make the encoder with the zoo's vae and classifier. Raises as `Zoo.get`."""
+        return cls(zoo.get("vae"), zoo.get("classifier"), zoo.device)
 
     @torch.inference_mode()
     def analyse(self, image: ImageArray) -> FeatureImputingAnalysis:
         """Compute the quantized features of an image, float32 [3, H, W] in [0, 1]."""
-        x = torch.from_numpy(pad_to_patches(image))[None].to(self.device)
+        x = torch.from_numpy(pad_to_patches(image, self.vae.patch_px))[None].to(self.device)
         y = self.vae.encode(x)[0].permute(1, 2, 0).cpu().numpy()
-        activation = cache(partial(self._activation, image, y.shape[:2]))
+        activation = cache(partial(self._activation, image, (y.shape[0], y.shape[1])))
         return FeatureImputingAnalysis(image, feature_quantizer().quantize(y), activation)
 
     def open(self, analysis: FeatureImputingAnalysis, goal: Goal) -> FeatureImputingSession:
@@ -131,3 +137,6 @@ class FeatureImputingEncoder:
         map_ = F.interpolate(found[None], shape, mode="bilinear", align_corners=False)[0, 0]
         worth: Floats = (map_ / map_.max().clamp_min(1e-6)).clamp_min(MIN_IMPORTANCE).cpu().numpy()
         return worth
+
+
+ENCODERS.add("feature_imputing", FeatureImputingEncoder.from_zoo)

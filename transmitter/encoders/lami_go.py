@@ -11,9 +11,7 @@ import torch
 
 from gocom.common.codec_interfaces import Analysis
 from gocom.common.image_files import ImageArray
-from gocom.common.model_files import model_folder
-from gocom.common.nets.loading import load_net, resolve_device
-from gocom.common.nets.vq_tokenizer import VQTokenizer
+from gocom.common.nets.net_interfaces import ImageTokenizer
 from gocom.common.patch_grid import pad_to_patches
 from gocom.common.systems.lami_go import (
     CAPTION,
@@ -25,6 +23,7 @@ from gocom.common.systems.lami_go import (
     ebm_keep_mask,
 )
 from gocom.common.types import ElementCoding, Floats, Goal, GoMessage, Ints, Segment
+from gocom.common.zoo import Zoo
 from gocom.transmitter.captioner import TagCaptioner
 from gocom.transmitter.encoders import ENCODERS
 from gocom.transmitter.resending_session import ResendingSession
@@ -117,22 +116,33 @@ class LamiGoSession(ResendingSession):
         return (rank / max(1, len(rank) - 1)).astype(np.float32)
 
 
-@ENCODERS.register("lami_go")
 class LamiGoEncoder:
-    """Tokenizer and captioner on one device."""
+    """Encoder of lami_go.
 
-    def __init__(self, device: str) -> None:
-        self.device = resolve_device(device)
-        self.tokenizer = load_net(VQTokenizer, model_folder("vq_tokenizer"), self.device)
-        self.captioner = TagCaptioner(str(self.device))
+    Args:
+        tokenizer: the tokenizer whose codewords are sent.
+        captioner: function from an image, float32 [3, H, W] in [0, 1], to its caption.
+        device: device of the tokenizer.
+    """
+
+    def __init__(self, tokenizer: ImageTokenizer, captioner: Callable[[ImageArray], str], device: torch.device) -> None:
+        self.tokenizer, self.captioner, self.device = tokenizer, captioner, device
+
+    @classmethod
+    def from_zoo(cls, zoo: Zoo) -> LamiGoEncoder:
+        """Make the encoder with the zoo's tokenizer and classifier. Raises as `Zoo.get`."""
+        return cls(zoo.get("vq_tokenizer"), TagCaptioner(zoo.get("classifier")), zoo.device)
 
     @torch.inference_mode()
     def analyse(self, image: ImageArray) -> LamiGoAnalysis:
         """Compute the nearest codewords (eq. 9) and their distances (eq. 16) of an image, float32 [3, H, W]."""
-        x = torch.from_numpy(pad_to_patches(image))[None].to(self.device)
+        x = torch.from_numpy(pad_to_patches(image, self.tokenizer.patch_px))[None].to(self.device)
         tokens, distance = (found.flatten().cpu().numpy() for found in self.tokenizer.encode(x))
         return LamiGoAnalysis(image, tokens, distance, cache(partial(self.captioner, image)))
 
     def open(self, analysis: LamiGoAnalysis, goal: Goal) -> LamiGoSession:
         """Start the encoding of an image."""
         return LamiGoSession(analysis, goal)
+
+
+ENCODERS.add("lami_go", LamiGoEncoder.from_zoo)

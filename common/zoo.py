@@ -1,0 +1,262 @@
+"""The zoo: nets by name, in one of two profiles, each loaded once and shared by all codecs of a process.
+
+    GOCOM_ZOO=micro   the bundled nets (default)
+    GOCOM_ZOO=full    pretrained nets of the Hugging Face hub
+
+common/net_sources.py says what a profile consists of. A process has one profile. Everything here but `Zoo.get` works
+without torch: the ends of a link need the geometry and the fingerprints of nets that they never run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+
+from gocom.common.errors import InvalidInput, Mismatch, NotReady, UnknownName
+from gocom.common.hub_files import cached_files, fetch, snapshot_folder
+from gocom.common.model_files import find_damage, folder_hash, model_folder
+from gocom.common.net_sources import PROFILES, BundledFiles, HubFiles, NetSource, PackageFiles
+from gocom.common.tensor_files import is_cut_off
+
+if TYPE_CHECKING:
+    import torch
+    from structlog.typing import FilteringBoundLogger
+
+PROFILE_VARIABLE = "GOCOM_ZOO"
+RANDOM_VARIABLE = "GOCOM_RANDOM_WEIGHTS"
+"""Name of the environment variable that allows nets with random weights, for tests of programs."""
+RANDOM_MARK = "RANDOM_WEIGHTS"
+"""Name of the file that marks a folder whose weights are random."""
+RANDOM_LABEL = "RANDOM WEIGHTS"
+"""What is written on each picture that a net with random weights has a part in."""
+
+
+def active_profile() -> str:
+    """Return the name of this process's profile. Raises InvalidInput if GOCOM_ZOO names none."""
+    name = os.environ.get(PROFILE_VARIABLE) or "micro"
+    if name not in PROFILES:
+        raise InvalidInput(f"{PROFILE_VARIABLE}: {name[:40]!r} is no profile; choose {', '.join(PROFILES)}")
+    return name
+
+
+def net_source(name: str) -> NetSource:
+    """Return where a net of the active profile comes from.
+
+    Raises:
+        NotReady: only another profile has the net; the message names it.
+        UnknownName: no profile has it; the message lists the choices.
+    """
+    profile = active_profile()
+    if name in PROFILES[profile]:
+        return PROFILES[profile][name]
+    if others := [other for other, nets in PROFILES.items() if name in nets]:
+        raise NotReady(f"net {name}: the profile {profile} has none; {', '.join(others)} has one ({PROFILE_VARIABLE})")
+    raise UnknownName("net", name, {net for nets in PROFILES.values() for net in nets})
+
+
+def net_folder(name: str) -> Path:
+    """Return the folder that holds the files of a net; of a hub's net the root of the repository.
+
+    Files of the hub are fetched if they are not there.
+
+    Raises:
+        NotReady: the files are missing, and cannot or may not be fetched.
+    """
+    files = net_source(name).files
+    if isinstance(files, BundledFiles):
+        return model_folder(files.folder)
+    return fetch(name, files) if isinstance(files, HubFiles) else _package_folder(name, files)
+
+
+@cache
+def net_config(name: str) -> Mapping[str, Any]:
+    """Return the config.json of a net, read at the first call in this process. The geometry of a codec follows from it.
+
+    Raises:
+        NotReady: the net is missing.
+        Mismatch: the file is missing or damaged.
+    """
+    files = net_source(name).files
+    folder = net_folder(name) / files.folder if isinstance(files, HubFiles) else net_folder(name)
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise Mismatch(f"net {name}: cannot read config.json ({error}); `gocom doctor` checks its files") from None
+    if not isinstance(config, dict):
+        raise Mismatch(f"net {name}: its config.json is no JSON object; `gocom doctor` checks its files")
+    return config
+
+
+@cache
+def fingerprint(name: str) -> bytes:
+    """Return the fingerprint of a net for the handshake of a session, 32 bytes, from the first call in this process.
+
+    That of bundled files is their SHA-256 (`folder_hash`); a revision of the hub already says what its files are, so
+    they are not read.
+
+    Raises:
+        NotReady: the net is missing.
+    """
+    files = net_source(name).files
+    if isinstance(files, HubFiles):
+        if snapshot_folder(files) is None:
+            raise NotReady(f"net {name}: {files.repository} at revision {files.revision} is not on this machine")
+        return hashlib.sha256(f"{files.repository}@{files.revision}/{files.folder}".encode()).digest()
+    return folder_hash(net_folder(name))
+
+
+def held_knowledge() -> dict[str, bytes]:
+    """Return the fingerprints, by name, of all nets and tables that registered systems need, if present."""
+    held = {}
+    for name in knowledge_names():
+        with contextlib.suppress(NotReady):
+            held[name] = fingerprint(name)
+    return held
+
+
+def knowledge_names() -> list[str]:
+    """Return the names of the nets and tables that registered systems need alike at both ends, sorted."""
+    from gocom.common.systems import SYSTEMS  # noqa: PLC0415 - systems read configs through this module
+
+    return sorted({name for codec in SYSTEMS for name in SYSTEMS.get(codec).knowledge})
+
+
+def find_fault(name: str) -> str | None:
+    """Return what is wrong with the files of a net, without loading it; None: nothing that can be seen.
+
+    Bundled files are compared with their CARD.md; of files of the hub, whether they are there and whether the weights
+    have the length that their header states.
+
+    Raises:
+        NotReady: the net is missing altogether.
+    """
+    files = net_source(name).files
+    if isinstance(files, BundledFiles):
+        return find_damage(files.folder)
+    if isinstance(files, PackageFiles):
+        _package_folder(name, files)
+        return None
+    found = cached_files(files)
+    if not any(found.values()):
+        raise NotReady(f"net {name}: {files.repository} at revision {files.revision} is not on this machine")
+    faults = [f"{file} is missing" if path is None else f"{file} is cut off" for file, path in found.items()
+              if path is None or (path.suffix == ".safetensors" and is_cut_off(path))]  # fmt: skip
+    return ", ".join(faults) or None
+
+
+def size_bytes(name: str) -> int | None:
+    """Return the size of a net's files; None: they are not on this machine."""
+    files = net_source(name).files
+    if isinstance(files, HubFiles):
+        paths = list(cached_files(files).values())
+        return None if None in paths else sum(path.stat().st_size for path in paths if path is not None)
+    try:
+        folder = net_folder(name)
+    except NotReady:
+        return None
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def has_random_weights(name: str) -> bool:
+    """Return whether the files of a net are marked as random weights, which stand in for real ones in tests.
+
+    Raises:
+        Mismatch: they are, and GOCOM_RANDOM_WEIGHTS does not allow it.
+        NotReady: the net is missing.
+    """
+    if not (net_folder(name) / RANDOM_MARK).exists():
+        return False
+    if os.environ.get(RANDOM_VARIABLE) != "1":
+        raise Mismatch(f"net {name}: its weights are random, for tests only; {RANDOM_VARIABLE}=1 allows them")
+    return True
+
+
+class Zoo:
+    """The nets of a process on one device. A net is loaded when it is first asked for, and kept.
+
+    Args:
+        device: torch device: "auto", "cpu", "cuda". It is looked up with the first net.
+
+    Attributes:
+        loads: how often each net was loaded, by name.
+        log: logger that is told of each net that is loaded; None: nobody is.
+    """
+
+    def __init__(self, device: str = "auto") -> None:
+        self._device = device
+        self._nets: dict[str, Any] = {}
+        self._lock = RLock()
+        self.loads: Counter[str] = Counter()
+        self.log: FilteringBoundLogger | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the nets. Raises InvalidInput if this machine does not have it."""
+        from gocom.common.nets.loading import resolve_device  # noqa: PLC0415 - imports torch
+
+        return resolve_device(self._device)
+
+    def get(self, name: str) -> Any:
+        """Return a net, or the adapter that makes it usable, as its loader gives it (common/net_sources.py).
+
+        Raises:
+            InvalidInput: this machine does not have the device.
+            UnknownName: no profile has a net of this name.
+            NotReady: the net is missing, or only another profile has it.
+            Mismatch: its files are damaged, do not fit its class, or are random and this is not allowed.
+        """
+        with self._lock:
+            if name not in self._nets:
+                self._nets[name] = self._load(name)
+            return self._nets[name]
+
+    def label(self, *names: str) -> str:
+        """Return what to write on pictures that these nets make; "" if they are trained. Raises as `get`."""
+        return RANDOM_LABEL if any(has_random_weights(name) for name in names) else ""
+
+    def _load(self, name: str) -> Any:
+        source = net_source(name)
+        if not source.loader:
+            raise UnknownName("net", name, [net for net, other in PROFILES[active_profile()].items() if other.loader])
+        module, _, function = source.loader.partition(":")
+        label, start = self.label(name), time.perf_counter()
+        net = getattr(import_module(module), function)(self)
+        self.loads[name] += 1
+        if self.log is not None:
+            seconds = round(time.perf_counter() - start, 2)
+            self.log.info(
+                "net loaded", net=name, kind=source.kind, source=str(source.files), device=str(self.device),
+                seconds=seconds, **({"label": label} if label else {}),
+            )  # fmt: skip
+        return net
+
+
+@cache
+def open_zoo(device: str = "auto") -> Zoo:
+    """Return the zoo of this process for a device, the same one at every call."""
+    return Zoo(device)
+
+
+def forget_files() -> None:
+    """Forget what was read of files and variables; for tests that change them."""
+    for remembered in (net_config, fingerprint, open_zoo):
+        remembered.cache_clear()
+
+
+def _package_folder(name: str, files: PackageFiles) -> Path:
+    """Return the folder of a package, found without importing it. Raises NotReady if it is not installed."""
+    spec = find_spec(files.package)
+    if spec is None or spec.origin is None:
+        raise NotReady(f"net {name}: the package {files.distribution} is not installed")
+    return Path(spec.origin).parent
