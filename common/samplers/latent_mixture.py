@@ -88,9 +88,10 @@ class Step:
         Returns:
             float32 [B,h,w], the sum over k of p_k ||w_k - w_drawn||^2; 0 where the token was received.
         """
+        drawn, rows = torch.unique(self.tokens[self.missing], return_inverse=True)
         # cdist may use a matrix product, whose rounding errors would give equal codewords a distance above 0.
-        squared = torch.cdist(codebook, codebook, compute_mode="donot_use_mm_for_euclid_dist").square()
-        expected = (self.logits.softmax(1) * squared[self.tokens[self.missing]]).sum(1)
+        squared = torch.cdist(codebook[drawn], codebook, compute_mode="donot_use_mm_for_euclid_dist").square()
+        expected = (self.logits.softmax(1) * squared[rows]).sum(1)
         return torch.zeros_like(self.missing, dtype=expected.dtype).masked_scatter(self.missing, expected)
 
 
