@@ -6,6 +6,12 @@ import socket
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from typer.testing import CliRunner
 
 from gocom.client.cli import app
@@ -256,3 +262,49 @@ def test_tables_of_other_nets_are_uniform_and_the_quantizer_symmetric(other_geom
     quantizer = features.feature_quantizer()
     assert quantizer.high.tolist() == [4.5] * 4 == (-quantizer.low).tolist() and quantizer.levels == 128
     assert np.ptp(features.feature_table().frequencies) <= 1
+
+
+def hub_error(kind, words):
+    """An error of the hub's library, without the server's answer that it usually holds."""
+    error = kind.__new__(kind)
+    Exception.__init__(error, words)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("raised", "words"),
+    [
+        (hub_error(RevisionNotFoundError, "404"), "the hub has no such revision"),
+        (hub_error(RepositoryNotFoundError, "401"), "the hub has no such repository, or it asks for a login"),
+        (
+            hub_error(HfHubHTTPError, "500 Sorry\nlong story"),
+            r"config.json cannot be fetched \(500 Sorry\)",
+        ),
+        (LocalEntryNotFoundError("no connection"), r"config.json cannot be fetched \(no connection\)"),
+        (OSError(28, "No space left on device"), r"config.json cannot be fetched \(.*No space left on device\)"),
+    ],
+)
+def test_a_net_that_cannot_be_fetched_says_why(raised, words, full, monkeypatch):
+    def fail(*_, **__):
+        raise raised
+
+    monkeypatch.setenv("GOCOM_OFFLINE", "0")
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
+    source = FULL["vae"].files
+    with pytest.raises(NotReady, match=f"net vae: {source.repository} at revision {source.revision}: {words}"):
+        net_folder("vae")
+
+
+def test_missing_files_are_fetched_at_the_pinned_revision(full, monkeypatch):
+    asked = set()
+
+    def fetch(repository, file, revision):
+        asked.add((repository, file, revision))
+        put(full, HubFiles(repository, revision, (file,)))
+
+    monkeypatch.setenv("GOCOM_OFFLINE", "0")
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
+    result = CliRunner().invoke(app, ["zoo", "--fetch", "--json"])
+    hub = [source.files for source in FULL.values() if isinstance(source.files, HubFiles)]
+    assert asked == {(files.repository, file, files.revision) for files in hub for file in files.files}
+    assert result.exit_code == 0 and all(json.loads(line)["state"] == "ready" for line in result.stdout.splitlines())
