@@ -15,8 +15,11 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from gocom.client import console
+from gocom.client.command_process import run_app
 from gocom.client.console import command, emit
 from gocom.client.settings_flags import add_flags, settings_flags, take_flags
+from gocom.common.entry_points import are_used
+from gocom.common.errors import InvalidInput
 from gocom.common.logs import configure, get_logger
 from gocom.common.rpc.addresses import join_address
 from gocom.common.rpc.credentials import check_service
@@ -90,6 +93,18 @@ def _receiver() -> Serve[ReceiverSettings]:
 _add_command("transmitter", TransmitterSettings, _transmitter)
 _add_command("channel", ChannelSettings, _channel)
 _add_command("receiver", ReceiverSettings, _receiver)
+
+
+def main() -> None:
+    """Run `gocom serve ...` as the one command of this process. Words and errors are those of the whole `gocom`."""
+    gocom = typer.Typer(name="gocom", add_completion=False, pretty_exceptions_enable=False)
+    gocom.add_typer(app, name="serve")
+    wrong: InvalidInput | None = None
+    try:
+        are_used()
+    except InvalidInput as error:
+        wrong = error
+    run_app(gocom, wrong)
 
 
 def _run(
