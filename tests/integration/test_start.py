@@ -17,8 +17,8 @@ NETS = {
 COMMON = {
     "PIL", "annotated_doc", "annotated_types", "colorama", "constriction", "cython_runtime", "dotenv", "gocom",
     "google", "google_crc32c", "grpc", "grpc_health", "grpc_reflection", "grpc_tools", "numpy", "prometheus_client",
-    "pydantic", "pydantic_core", "pydantic_settings", "pygments", "raptorq", "rich", "safetensors", "shellingham", "structlog",
-    "typer", "typing_extensions", "typing_inspection",
+    "pydantic", "pydantic_core", "pydantic_settings", "pygments", "raptorq", "rich", "safetensors", "shellingham",
+    "structlog", "typer", "typing_extensions", "typing_inspection",
 }  # fmt: skip
 """Packages that every service imports."""
 OWN = {"channel_emulator": {"ruamel"}, "receiver": set(), "transmitter": {"tenacity"}}
