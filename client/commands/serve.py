@@ -136,6 +136,9 @@ def _run(
     # OpenMP reads this variable when torch loads it. By default its threads spin while they wait, so that two services
     # on the same cores slow each other down (measured on two busy cores: 5 s a picture instead of 0.5 s).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Imports make many objects that stay, and packets are many small ones without reference cycles. With the default
+    # thresholds the collector would run hundreds of times a second.
+    gc.set_threshold(*_GC_THRESHOLDS)
     asyncio.run(_serve_until_signal(settings, load(), ready_fd, say_address))
 
 
@@ -147,10 +150,7 @@ async def _serve_until_signal(
         with contextlib.suppress(BrokenPipeError):  # the parent has ended, and so will this process
             os.write(ready_fd, b"1")
         os.close(ready_fd)
-    # Objects made at start-up are never freed, so the collector need not visit them. Packets are many small objects
-    # without reference cycles; with the default thresholds the collector would run hundreds of times a second.
-    gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
+    gc.freeze()  # objects made at start-up are never freed, so the collector need not visit them
     if say_address:
         emit({"service": serve.__module__.split(".")[1], "host": settings.host, "port": running.port})
     elif not settings.log_json:  # the JSON log reports "ready" by itself
