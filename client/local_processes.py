@@ -37,7 +37,7 @@ class ServiceProcess(subprocess.Popen[bytes]):
         self._serving = False
         # What answers at the port may be another program; into this pipe only the process writes.
         self._ready, theirs = os.pipe()
-        command = [sys.executable, "-m", "gocom.client.cli", "serve", *words]
+        command = [sys.executable, "-m", "gocom.client", "serve", *words]
         to = subprocess.DEVNULL if output is None else output
         try:
             super().__init__(

@@ -24,18 +24,24 @@ _DISTRIBUTION = "gocom"
 """Name of this distribution."""
 
 
+def are_used() -> bool:
+    """Return whether entry points of other distributions are used. Raises InvalidInput unless that is "on" or "off"."""
+    wanted = os.environ.get(ENTRY_POINTS_VARIABLE, "on")
+    if wanted not in ("on", "off"):
+        raise InvalidInput(f"{ENTRY_POINTS_VARIABLE}: {wanted!r} is none of on, off")
+    return wanted == "on"
+
+
 def find_entry_points(group: str) -> dict[str, metadata.EntryPoint]:
     """Return the entry points of a group by name; of entry points with the same name, the first one found.
 
     Raises:
         InvalidInput: GOCOM_ENTRY_POINTS is neither "on" nor "off".
     """
-    wanted = os.environ.get(ENTRY_POINTS_VARIABLE, "on")
-    if wanted not in ("on", "off"):
-        raise InvalidInput(f"{ENTRY_POINTS_VARIABLE}: {wanted!r} is none of on, off")
+    used = are_used()
     found: dict[str, metadata.EntryPoint] = {}
     for point in _read_entry_points(group):
-        if wanted == "on" or (point.dist is not None and point.dist.name == _DISTRIBUTION):
+        if used or (point.dist is not None and point.dist.name == _DISTRIBUTION):
             found.setdefault(point.name, point)
     return found
 

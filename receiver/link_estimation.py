@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from statistics import NormalDist
 
 import numpy as np
-from scipy.special import ndtri
 
 from gocom.common.csi import LinkReport
 from gocom.common.types import Bools, Ints
@@ -75,5 +75,5 @@ def effective_snr_db(loss: float, bits: float) -> float | None:
     bit_error_rate = -math.expm1(math.log1p(-loss) / bits)
     if bit_error_rate >= 0.5:
         return None
-    snr_db = 10 * math.log10(float(ndtri(bit_error_rate)) ** 2 / 2)
+    snr_db = 10 * math.log10(NormalDist().inv_cdf(bit_error_rate) ** 2 / 2)
     return snr_db if MIN_SNR_DB <= snr_db <= MAX_SNR_DB else None

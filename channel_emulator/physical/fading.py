@@ -14,7 +14,6 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import chndtr, ive
 
 from gocom.common.counter_rng import CounterRng
 from gocom.common.types import Ints
@@ -72,6 +71,8 @@ class Fading:
 
     def cdf(self, gain: npt.ArrayLike) -> Doubles:
         """Return P(|h|^2 < gain) = 1 - Q1(sqrt(2K), sqrt(2(1+K)x)) with Marcum's Q function, float64 [...]."""
+        from scipy.special import chndtr  # noqa: PLC0415 - an emulator without fading starts quicker without it
+
         x = np.asarray(gain, float)
         if self.k_factor is None:
             return np.asarray(x > 1).astype(float)
@@ -79,6 +80,8 @@ class Fading:
 
     def density(self, gain: Doubles) -> Doubles:
         """Return the density of |h|^2, (1+K) exp(-K - (1+K)x) I0(2 sqrt(K(1+K)x)), float64 [N]; only with fading."""
+        from scipy.special import ive  # noqa: PLC0415 - see cdf
+
         assert self.k_factor is not None
         k, x = self.k_factor, gain
         bessel_argument = 2 * np.sqrt(k * (1 + k) * x)

@@ -15,8 +15,11 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from gocom.client import console
+from gocom.client.command_process import run_app
 from gocom.client.console import command, emit
 from gocom.client.settings_flags import add_flags, settings_flags, take_flags
+from gocom.common.entry_points import are_used
+from gocom.common.errors import InvalidInput
 from gocom.common.logs import configure, get_logger
 from gocom.common.rpc.addresses import join_address
 from gocom.common.rpc.credentials import check_service
@@ -92,6 +95,18 @@ _add_command("channel", ChannelSettings, _channel)
 _add_command("receiver", ReceiverSettings, _receiver)
 
 
+def main() -> None:
+    """Run `gocom serve ...` as the one command of this process. Words and errors are those of the whole `gocom`."""
+    gocom = typer.Typer(name="gocom", add_completion=False, pretty_exceptions_enable=False)
+    gocom.add_typer(app, name="serve")
+    wrong: InvalidInput | None = None
+    try:
+        are_used()
+    except InvalidInput as error:
+        wrong = error
+    run_app(gocom, wrong)
+
+
 def _run(
     settings: Settings,
     load: Callable[[], Serve[Settings]],
@@ -121,6 +136,9 @@ def _run(
     # OpenMP reads this variable when torch loads it. By default its threads spin while they wait, so that two services
     # on the same cores slow each other down (measured on two busy cores: 5 s a picture instead of 0.5 s).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Imports make many objects that stay, and packets are many small ones without reference cycles. With the default
+    # thresholds the collector would run hundreds of times a second.
+    gc.set_threshold(*_GC_THRESHOLDS)
     asyncio.run(_serve_until_signal(settings, load(), ready_fd, say_address))
 
 
@@ -132,10 +150,7 @@ async def _serve_until_signal(
         with contextlib.suppress(BrokenPipeError):  # the parent has ended, and so will this process
             os.write(ready_fd, b"1")
         os.close(ready_fd)
-    # Objects made at start-up are never freed, so the collector need not visit them. Packets are many small objects
-    # without reference cycles; with the default thresholds the collector would run hundreds of times a second.
-    gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
+    gc.freeze()  # objects made at start-up are never freed, so the collector need not visit them
     if say_address:
         emit({"service": serve.__module__.split(".")[1], "host": settings.host, "port": running.port})
     elif not settings.log_json:  # the JSON log reports "ready" by itself

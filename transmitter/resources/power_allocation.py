@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import lambertw
 
 from gocom.common.errors import InvalidInput
 
@@ -197,6 +196,8 @@ def _power_at_common_slope(w: Doubles, c: Doubles, counts: npt.NDArray[np.intp],
 
 
 def _power_for_slope(w: Doubles, c: Doubles, slope: float) -> Doubles:
+    from scipy.special import lambertw  # noqa: PLC0415 - a transmitter starts quicker without it
+
     root = -np.sqrt(np.minimum(slope * c / w, 4 * np.exp(-2))) / 2
     x = -2 * lambertw(np.maximum(root, -np.exp(-1))).real
     return np.asarray(c / np.maximum(x, 1e-300))
