@@ -2,9 +2,9 @@
 
     GOCOM_ENGINE             auto (default): openvino if it is installed and the device is the CPU, otherwise torch
                              torch, openvino: this one
-    GOCOM_ENGINE_PRECISION   default: what openvino chooses for this CPU; bfloat16 is quicker on a CPU with AMX, and its
-                             pictures differ a little from torch's
-                             float32: the pictures of torch but for rounding, as when results must be repeated
+    GOCOM_ENGINE_PRECISION   default: bfloat16 on a CPU with AMX, which is quicker and gives pictures that differ a
+                             little from torch's; float32 on others
+                             float32: on every CPU, for who compares pictures with those of other machines
 
 Only nets that make pictures from what arrived run in it. Encoders decide the bits of a first round and always run in
 torch, so a packet never depends on the engine.
@@ -66,7 +66,7 @@ def chosen_engine(device: torch.device) -> Engine:
     if name is EngineName.AUTO:
         name = EngineName.OPENVINO if is_cpu and is_installed else EngineName.TORCH
     elif name is EngineName.OPENVINO and not is_cpu:
-        raise InvalidInput(f"{ENGINE_VARIABLE}: openvino runs nets on the CPU, and the device is {device}; choose torch")
+        raise InvalidInput(f"{ENGINE_VARIABLE}: openvino runs nets on the CPU, not on {device}; choose torch")
     elif name is EngineName.OPENVINO and not is_installed:
         raise NotReady(f"{ENGINE_VARIABLE}: openvino is not installed; `pip install 'gocom[openvino]'` installs it")
     return Engine(name, precision)

@@ -1,10 +1,10 @@
 """Running of a torch module by OpenVINO, which compiles its graph for this machine's CPU.
 
-    first call --trace--> TorchScript --convert--> OpenVINO's graph --compile--> kept in memory and in a file
-    every call: tensors -> compiled graph -> tensors
+    first call:  module --trace, convert--> graph for any size, kept in a file --compile--> compiled graph, in memory
+    every call:  tensors --compiled graph--> tensors
 
-Sizes are free in a graph: one serves pictures and batches of any size. A compiled graph is found again by everything
-that it was made from, so weights, code, libraries or a CPU that changed have a file of their own.
+A graph's file is found again by everything that the graph was made from, so weights, code or libraries that changed
+have a file of their own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import inspect
+import struct
 import sys
+import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
@@ -26,8 +28,13 @@ import torch
 from torch import Tensor, nn
 
 from gocom.common.errors import NotReady
-from gocom.common.nets.compiled_graph_cache import cache_folder, read_graph, write_graph
+from gocom.common.nets.graph_files import cache_folder, read_graph, write_graph
 
+OWN_SIZES = 4
+"""Number of sizes for which a net has compiled graphs of their own, which are a fifth quicker than that for any size
+and take 0.3 to 0.6 s and the net's size in memory each. They are the first sizes that come, in batches of one."""
+
+_HEAD = struct.Struct("<?Q")
 _LOCK = threading.Lock()
 """Held while a graph is made: tracing and the filters of warnings belong to the whole process."""
 
@@ -36,7 +43,8 @@ class Precision(StrEnum):
     """Type of the numbers within a graph."""
 
     DEFAULT = "default"
-    """What OpenVINO chooses for this CPU: bfloat16 where it has instructions for it, otherwise float32."""
+    """What OpenVINO chooses where the CPU has AMX, which is bfloat16; otherwise float32. Without AMX a pass in bfloat16
+    or float16 took longer than in float32, though the CPU had instructions for both."""
     FLOAT32 = "float32"
     """float32 as in torch; results differ from torch's by rounding only."""
 
@@ -72,12 +80,12 @@ class OpenVinoModule(nn.Module):
     """A module whose forward pass runs in OpenVINO, on the CPU, without gradients.
 
     Its arguments and results are those of the wrapped module: tensors, of any size but of a fixed number of dimensions,
-    and hashable constants such as None. The graph for a new combination of these is made at its first call; calls from
-    several threads run one after another, each with as many threads as torch has at that first call.
+    and hashable constants such as None. The graph for a new combination of these is made at its first call. Calls from
+    several threads run one after another, each with as many threads as torch had when the graph was made.
     Every other attribute, such as `config`, is the wrapped module's. Its weights must not change any more.
 
-    What a forward pass decides in Python by the sizes of tensors, it decides once: such a net gets padded sizes, as
-    UNets of diffusers do, which take another path where sides are no multiples of their downsampling.
+    The first size that comes decides once for all what the module decides in Python by the sizes of tensors. UNets of
+    diffusers take another path where a side is no multiple of their downsampling, so they must get padded sizes.
 
     Args:
         module: module in eval mode on the CPU, whose result is a tensor or a tuple of tensors.
@@ -90,6 +98,7 @@ class OpenVinoModule(nn.Module):
         self.precision = precision
         self._signature = inspect.signature(module.forward)
         self._graphs: dict[_Call, _Graph] = {}
+        self._compiled: dict[tuple[_Call, torch.Size | None], _CompiledGraph] = {}  # None: of any size
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -109,34 +118,43 @@ class OpenVinoModule(nn.Module):
             tuple((name, value.dtype, value.dim()) for name, value in tensors.items()),
             tuple((name, value) for name, value in arguments.items() if name not in tensors),
         )
-        graph = self._graphs.get(call)
-        if graph is None:
+        size = next(iter(tensors.values())).shape
+        compiled = self._compiled.get((call, size))
+        if compiled is None:
             with _LOCK:
-                graph = self._graphs.get(call) or self._make(call, tensors)
-                self._graphs[call] = graph
-        return graph(tensors)
+                compiled = self._compiled.get((call, size)) or self._compile(call, size, tensors)
+        return compiled(tensors)
 
-    def _make(self, call: _Call, tensors: Mapping[str, Tensor]) -> _Graph:
-        """Load the graph of a call from its file, or else make it and write the file."""
-        folder, config = cache_folder(), _compile_config(self.precision)
-        key = None if folder is None else _key(self.module, call, config)
+    def _compile(self, call: _Call, size: torch.Size, tensors: Mapping[str, Tensor]) -> _CompiledGraph:
+        """Return the compiled graph for a size, its own or that for any size."""
+        own = len(size) > 0 and size[0] == 1 and sum(known is not None for _, known in self._compiled) < OWN_SIZES
+        key = (call, size if own else None)
+        if key in self._compiled:
+            return self._compiled[key]
         try:
-            if folder is not None and key is not None and (kept := read_graph(folder, key)) is not None:
-                with contextlib.suppress(RuntimeError):  # of a form that this OpenVINO does not read after all
-                    return _Graph(openvino().Core().import_model(kept[1:], "CPU", config), bool(kept[0]))
-            compiled, is_tuple = _compile(self.module, call, tensors, config)
-            if folder is not None and key is not None:
-                write_graph(folder, key, bytes([is_tuple]) + _exported(compiled))
+            if call not in self._graphs:
+                self._graphs[call] = _load_or_trace(self.module, call, tensors)
+            graph = self._graphs[call]
+            model = _of_one_size(graph.model, size, tensors) if own else graph.model
+            compiled = openvino().Core().compile_model(model, "CPU", _compile_config(self.precision))
         except Exception as error:  # the tracer, the converter and the compiler raise many types
             words = str(error).strip().split("\n")[0]
             raise NotReady(
                 f"engine: OpenVINO cannot run {type(self.module).__name__} ({words}); set GOCOM_ENGINE=torch"
             ) from error
-        return _Graph(compiled, is_tuple)
+        return self._compiled.setdefault(key, _CompiledGraph(compiled, graph.is_tuple))
 
 
+@dataclass(frozen=True, slots=True)
 class _Graph:
-    """A compiled graph. Calls run one after another: each uses all threads anyway."""
+    """A converted module: OpenVINO's graph for any size, and whether the module's result is a tuple."""
+
+    model: Any
+    is_tuple: bool
+
+
+class _CompiledGraph:
+    """A graph that can run. Calls run one after another: each uses all threads anyway."""
 
     def __init__(self, compiled: Any, is_tuple: bool) -> None:
         self._request = compiled.create_infer_request()
@@ -148,8 +166,21 @@ class _Graph:
         with self._lock:
             # Results are copied: the next call writes where these are.
             results = self._request.infer(inputs, share_inputs=True, share_outputs=False)
-        found = tuple(torch.from_numpy(results[index]) for index in range(len(results)))
+        found = tuple(_channels_first(torch.from_numpy(results[index])) for index in range(len(results)))
         return found if self._is_tuple else found[0]
+
+
+def _channels_last(result: Tensor) -> Tensor:
+    """Return [B,H,W,C] of [B,C,H,W], and any other tensor as it is.
+
+    OpenVINO computes channels-last; another order of its results cost a tenth of a pass of the token denoiser.
+    """
+    return result.permute(0, 2, 3, 1) if result.dim() == 4 else result
+
+
+def _channels_first(result: Tensor) -> Tensor:
+    """Undo _channels_last, without moving numbers in memory."""
+    return result.permute(0, 3, 1, 2) if result.dim() == 4 else result
 
 
 class _TensorsOnly(nn.Module):
@@ -166,38 +197,77 @@ class _TensorsOnly(nn.Module):
         self._names = [name for name, _, _ in call.tensors]
         self._constants = dict(call.constants)
 
-    def forward(self, *tensors: Tensor) -> Any:
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         result = self.module(**dict(zip(self._names, tensors, strict=True)), **self._constants)
         self.is_tuple = isinstance(result, tuple)
-        return result
+        return tuple(_channels_last(tensor) for tensor in (result if self.is_tuple else (result,)))
 
 
-def _compile(
-    module: nn.Module, call: _Call, tensors: Mapping[str, Tensor], config: Mapping[str, Any]
-) -> tuple[Any, bool]:
-    """Return the compiled graph of a call, and whether its result is a tuple."""
+def _load_or_trace(module: nn.Module, call: _Call, tensors: Mapping[str, Tensor]) -> _Graph:
+    """Return the graph of a call from its file, or else make it and write the file."""
+    folder = cache_folder()
+    key = None if folder is None else _key(module, call)
+    if folder is None or key is None:
+        return _trace(module, call, tensors)
+    kept = read_graph(folder, key)
+    if kept is not None:
+        return _unpack(kept)
+    graph = _trace(module, call, tensors)
+    write_graph(folder, key, _pack(graph))
+    return graph
+
+
+def _trace(module: nn.Module, call: _Call, tensors: Mapping[str, Tensor]) -> _Graph:
+    """Make the graph of a call, with these tensors as the example."""
     with torch.inference_mode(False), torch.no_grad(), _quiet_tracer():
         # Copies are no tensors of the inference mode, which the tracer does not take.
         example = tuple(tensor.clone() for tensor in tensors.values())
         wrapped = _TensorsOnly(module, call).eval()
         traced = torch.jit.trace(wrapped, example, check_trace=False)
-        graph = openvino().convert_model(traced, example_input=example)
-    return openvino().Core().compile_model(graph, "CPU", dict(config)), wrapped.is_tuple
+        return _Graph(openvino().convert_model(traced, example_input=example), wrapped.is_tuple)
+
+
+def _of_one_size(model: Any, size: torch.Size, tensors: Mapping[str, Tensor]) -> Any:
+    """Return a copy of a graph for a batch of one, and for one size of the first tensor and of those that are as large.
+
+    Other tensors keep their free dimensions: a text may have any length.
+    """
+    copied, shapes = model.clone(), {}
+    for port, tensor in zip(copied.inputs, tensors.values(), strict=True):
+        shape = port.partial_shape
+        if tensor.shape[1:] == size[1:]:
+            shape = openvino().PartialShape(list(tensor.shape))
+        elif tensor.dim():
+            shape[0] = tensor.shape[0]
+        shapes[port] = shape
+    copied.reshape(shapes)
+    return copied
+
+
+def _pack(graph: _Graph) -> bytes:
+    """Return a graph as bytes: whether the result is a tuple, size of the XML, the XML, the weights."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "graph.xml"
+        openvino().save_model(graph.model, path, compress_to_fp16=False)
+        xml, weights = path.read_bytes(), path.with_suffix(".bin").read_bytes()
+    return _HEAD.pack(graph.is_tuple, len(xml)) + xml + weights
+
+
+def _unpack(packed: bytes) -> _Graph:
+    """Return the graph that _pack made bytes of."""
+    is_tuple, length = _HEAD.unpack_from(packed)
+    weights = packed[_HEAD.size + length :]
+    return _Graph(openvino().Core().read_model(packed[_HEAD.size : _HEAD.size + length], weights), is_tuple)
 
 
 @contextlib.contextmanager
 def _quiet_tracer() -> Iterator[None]:
-    """Ignore what the tracer warns of: that it will be replaced, and decisions in Python about sizes (see the class)."""
+    """Ignore what the tracer warns of: that torch will drop it, and what Python decides by sizes (OpenVinoModule)."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
         yield
-
-
-def _exported(compiled: Any) -> bytes:
-    exported = compiled.export_model()
-    return exported if isinstance(exported, bytes) else bytes(exported.getbuffer())
 
 
 def _compile_config(precision: Precision) -> dict[str, Any]:
@@ -209,23 +279,24 @@ def _compile_config(precision: Precision) -> dict[str, Any]:
         # Pinned threads of several processes would share the first cores while others are idle.
         "ENABLE_CPU_PINNING": False,
     }
-    return config | ({"INFERENCE_PRECISION_HINT": "f32"} if precision is Precision.FLOAT32 else {})
+    if precision is Precision.FLOAT32 or not torch.cpu.get_capabilities().get("amx_bf16"):
+        config["INFERENCE_PRECISION_HINT"] = "f32"
+    return config
 
 
-def _key(module: nn.Module, call: _Call, config: Mapping[str, Any]) -> str | None:
+def _key(module: nn.Module, call: _Call) -> str | None:
     """Return a name for the graph of a call: a hash of all that it is made from. None: part of that has no file.
 
-    That is the call, OpenVINO's settings, the CPU, the versions of the libraries, the source files of the classes of
-    all submodules, their settings and their weights.
+    That is the call, the versions of the libraries, the source files of this module and of the classes of all
+    submodules, their settings and their weights.
     """
-    core, digest = openvino().Core(), hashlib.sha256()
+    digest = hashlib.sha256()
 
     def add(*values: Any) -> None:
         digest.update(repr(values).encode() + b"\0")
 
-    add(call, sorted(config.items()), openvino().__version__, torch.__version__)
-    add(*(core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")))
-    kinds = {type(part) for part in module.modules()}
+    add(call, openvino().__version__, torch.__version__)
+    kinds = {type(part) for part in module.modules()} | {_TensorsOnly}
     for kind in sorted(kinds, key=lambda kind: (kind.__module__, kind.__qualname__)):
         source = getattr(sys.modules.get(kind.__module__), "__file__", None)
         if source is None:

@@ -1,4 +1,4 @@
-"""Files of compiled graphs, so that the next process need not compile them again.
+"""Files of converted nets, graphs, so that the next process need not convert them again.
 
 A file is written under another name and then renamed, so that a reader sees the whole of it or nothing, also while two
 processes write the same one. It begins with the SHA-256 of its content: a file that was damaged later is not used. A
@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 
 def cache_folder() -> Path | None:
-    """Return the folder of compiled graphs; None: they are not kept.
+    """Return the folder of graphs; None: they are not kept.
 
     It is that of the variable GOCOM_ENGINE_CACHE, or else gocom/graphs in the user's cache directory, which is
     XDG_CACHE_HOME or ~/.cache.
@@ -50,7 +50,7 @@ def read_graph(folder: Path, key: str) -> bytes | None:
         return None
     digest, graph = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
     if hashlib.sha256(graph).digest() != digest:
-        log.warning("a compiled graph is damaged and is made again", file=str(path))
+        log.warning("a graph is damaged and is made again", file=str(path))
         return None
     with contextlib.suppress(OSError):
         os.utime(path)  # used just now
@@ -71,7 +71,7 @@ def write_graph(folder: Path, key: str, graph: bytes) -> None:
         os.replace(temporary, folder / f"{key}{_SUFFIX}")
         _delete_oldest(folder)
     except OSError as error:
-        log.info("a compiled graph cannot be kept for the next start", folder=str(folder), reason=str(error))
+        log.info("a graph cannot be kept for the next start", folder=str(folder), reason=str(error))
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
 
