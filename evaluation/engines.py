@@ -24,7 +24,6 @@ import typer
 from torch import Tensor, nn
 
 from gocom.client.command_process import run_command
-from gocom.common.codec_interfaces import GenerativeDecoder
 from gocom.common.image_files import ImageArray
 from gocom.common.image_quality import psnr_db
 from gocom.common.nets.engines import ENGINE_VARIABLE, Engine, EngineName, put_on_engine
@@ -76,10 +75,10 @@ def on_engine(codec: Codec, engine: Engine) -> Codec:
 
 
 class KeptLatent:
-    """The latent that a decoder decoded last."""
+    """The latent that a SamplingDecoder decoded last."""
 
-    def __init__(self, decoder: GenerativeDecoder) -> None:
-        decode = decoder.decode  # type: ignore[attr-defined] - all of NETS are sampling decoders
+    def __init__(self, decoder: Any) -> None:
+        decode = decoder.decode
         self.latent = torch.empty(0)
 
         def keep(latent: Tensor) -> Tensor:
@@ -87,7 +86,7 @@ class KeptLatent:
             image: Tensor = decode(latent)
             return image
 
-        decoder.decode = keep  # type: ignore[attr-defined]
+        decoder.decode = keep
 
 
 def measure(codec: Codec, images: Sequence[ImageArray], runs: int) -> dict[str, Measured]:
@@ -123,12 +122,12 @@ def largest_difference(codec: Codec, precision: Precision) -> dict[str, float]:
         net = getattr(codec.decoder, name)
         module: nn.Module = net.get_submodule(parts[0]) if parts else net
         ours = put_on_engine(module, (), Engine(EngineName.OPENVINO, precision))
-        expected, got = (_result(name, run) for run in (module, ours))
+        expected, got = (example_result(name, run) for run in (module, ours))
         found[name] = float((got - expected).abs().max() / expected.abs().max())
     return found
 
 
-def _result(name: str, run: nn.Module) -> Tensor:
+def example_result(name: str, run: nn.Module) -> Tensor:
     """Return the result of one pass of one of NETS, for a picture of 256x256."""
     draws, side = torch.Generator().manual_seed(0), 32
 

@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.jit._trace import TracerWarning
 
 from gocom.common.errors import NotReady
 from gocom.common.nets.graph_files import cache_folder, read_graph, write_graph
@@ -53,13 +54,14 @@ class Precision(StrEnum):
 def openvino() -> Any:
     """Return the module openvino, imported without its telemetry: it would report each start over the network."""
     name = "openvino_telemetry"
-    hidden = {key: sys.modules.pop(key) for key in list(sys.modules) if key.partition(".")[0] == name}
-    sys.modules[name] = None  # type: ignore[assignment] - import fails, and OpenVINO uses a stand-in that sends nothing
+    modules: dict[str, Any] = sys.modules
+    hidden = {key: modules.pop(key) for key in list(modules) if key.partition(".")[0] == name}
+    modules[name] = None  # its import fails, and OpenVINO uses a stand-in that sends nothing
     try:
         import openvino  # noqa: PLC0415 - it is optional
     finally:
-        del sys.modules[name]
-        sys.modules.update(hidden)
+        del modules[name]
+        modules.update(hidden)
     return openvino
 
 
@@ -223,7 +225,8 @@ def _trace(module: nn.Module, call: _Call, tensors: Mapping[str, Tensor]) -> _Gr
         # Copies are no tensors of the inference mode, which the tracer does not take.
         example = tuple(tensor.clone() for tensor in tensors.values())
         wrapped = _TensorsOnly(module, call).eval()
-        traced = torch.jit.trace(wrapped, example, check_trace=False)
+        trace: Any = torch.jit.trace
+        traced = trace(wrapped, example, check_trace=False)
         return _Graph(openvino().convert_model(traced, example_input=example), wrapped.is_tuple)
 
 
@@ -266,7 +269,7 @@ def _quiet_tracer() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated", DeprecationWarning)
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", TracerWarning)
         yield
 
 
@@ -308,7 +311,7 @@ def _key(module: nn.Module, call: _Call) -> str | None:
         add(name, type(part).__qualname__, sorted(_settings(part).items()))
     for name, weight in (*module.named_parameters(), *module.named_buffers()):
         add(name, weight.dtype, tuple(weight.shape))
-        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(memoryview(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()))
     return digest.hexdigest()
 
 
