@@ -55,7 +55,7 @@ class Measured:
     Attributes:
         sampling_s, whole_s: seconds of sampling, and of the whole way, of each picture.
         psnr_db: PSNR of each picture to torch's.
-        equal: share of the latent's elements that are torch's, of each picture.
+        equal: share of the tokens that are torch's, of each picture; empty for a codec without tokens.
         equal_missing: the same share of those that were not received.
     """
 
@@ -107,10 +107,11 @@ def measure(codec: Codec, images: Sequence[ImageArray], runs: int) -> dict[str, 
             one.sampling_s.append(made.seconds["sample"])
             one.whole_s.append(seconds)
             one.psnr_db.append(psnr_db(reference, made.image))
-            same = float((kept[name].latent == kept["torch"].latent).float().mean())
-            missing = float((made.provenance != Provenance.RECEIVED).mean())
-            one.equal.append(same)
-            one.equal_missing.append(1 - (1 - same) / missing)
+            ours, theirs = kept[name].latent, kept["torch"].latent
+            if not ours.is_floating_point():
+                differ = float((ours != theirs).float().mean())
+                one.equal.append(1 - differ)
+                one.equal_missing.append(1 - differ / float((made.provenance != Provenance.RECEIVED).mean()))
     return found
 
 
@@ -148,7 +149,7 @@ def example_result(name: str, run: nn.Module) -> Tensor:
 def table(codec: str, engines: dict[str, Measured]) -> list[str]:
     """Lines to print: medians, and the worst picture."""
     head = "codec | engine | sampling, s | than torch | whole way, s | than torch | PSNR to torch, dB: median, least"
-    head += " | equal elements: mean, least | of missing ones: mean"
+    head += " | equal tokens: mean, least | of missing ones: mean"
     lines = [f"| {head} |", "|-" * 9 + "|"]
     torchs = engines["torch"]
     for name, one in engines.items():

@@ -311,7 +311,7 @@ def _key(module: nn.Module, call: _Call) -> str | None:
         add(name, type(part).__qualname__, sorted(_settings(part).items()))
     for name, weight in (*module.named_parameters(), *module.named_buffers()):
         add(name, weight.dtype, tuple(weight.shape))
-        digest.update(memoryview(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()))
+        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
