@@ -36,7 +36,7 @@ CHANNEL = "packet_erasure:rate=0.25"
 ENGINES = {
     "torch": Engine(),
     "openvino": Engine(EngineName.OPENVINO),
-    "openvino, float32": Engine(EngineName.OPENVINO, Precision.FLOAT32),
+    "openvino, bfloat16": Engine(EngineName.OPENVINO, Precision.BFLOAT16),
 }
 NETS: dict[str, dict[str, tuple[str, ...]]] = {
     "lami_go": {"tokenizer": ("decoder",), "denoiser": ()},

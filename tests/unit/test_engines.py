@@ -39,15 +39,15 @@ def installed(monkeypatch):
 def test_auto_takes_openvino_where_it_can(installed, monkeypatch):
     for value in ("", "auto"):
         monkeypatch.setenv(ENGINE_VARIABLE, value)
-        assert chosen_engine(CPU) == Engine(EngineName.OPENVINO, Precision.DEFAULT)
+        assert chosen_engine(CPU) == Engine(EngineName.OPENVINO, Precision.FLOAT32)
         assert chosen_engine(CUDA).name is EngineName.TORCH
     installed(False)
     assert chosen_engine(CPU).name is EngineName.TORCH
 
 
 def test_torch_and_a_precision_are_taken_as_told(installed, monkeypatch):
-    monkeypatch.setenv(PRECISION_VARIABLE, "float32")
-    assert chosen_engine(CPU) == Engine(EngineName.OPENVINO, Precision.FLOAT32)
+    monkeypatch.setenv(PRECISION_VARIABLE, "bfloat16")
+    assert chosen_engine(CPU) == Engine(EngineName.OPENVINO, Precision.BFLOAT16)
     monkeypatch.setenv(ENGINE_VARIABLE, "torch")
     assert chosen_engine(CPU).name is EngineName.TORCH
 
@@ -56,7 +56,7 @@ def test_torch_and_a_precision_are_taken_as_told(installed, monkeypatch):
     ("values", "device", "is_installed", "error", "words"),
     [
         ({ENGINE_VARIABLE: "onnx"}, CPU, True, InvalidInput, "GOCOM_ENGINE: no 'onnx'; choose auto, torch, openvino"),
-        ({PRECISION_VARIABLE: "int8"}, CPU, True, InvalidInput, "PRECISION: no 'int8'; choose default, float32"),
+        ({PRECISION_VARIABLE: "int8"}, CPU, True, InvalidInput, "PRECISION: no 'int8'; choose float32, bfloat16"),
         ({ENGINE_VARIABLE: "openvino"}, CUDA, True, InvalidInput, "openvino runs nets on the CPU, not on cuda:0"),
         ({ENGINE_VARIABLE: "openvino"}, CPU, False, NotReady, "pip install 'gocom[openvino]'"),
     ],
@@ -71,10 +71,10 @@ def test_a_choice_that_cannot_be_is_a_clear_error(installed, monkeypatch, values
 
 
 def test_a_net_or_its_parts_are_put_on_the_engine():
-    engine = Engine(EngineName.OPENVINO, Precision.FLOAT32)
+    engine = Engine(EngineName.OPENVINO, Precision.BFLOAT16)
     net = nn.ModuleDict({"encoder": nn.Linear(2, 2), "decoder": nn.Linear(2, 2)})
     whole = put_on_engine(net, (), engine)
-    assert isinstance(whole, OpenVinoModule) and whole.module is net and whole.precision is Precision.FLOAT32
+    assert isinstance(whole, OpenVinoModule) and whole.module is net and whole.precision is Precision.BFLOAT16
     decoder = net["decoder"]
     assert put_on_engine(net, ("decoder",), Engine()) is net and net["decoder"] is decoder
     assert put_on_engine(net, ("decoder",), engine) is net

@@ -56,7 +56,7 @@ def random_weights(net):
 
 
 def engine(net):
-    return OpenVinoModule(net, Precision.FLOAT32)
+    return OpenVinoModule(net)
 
 
 def assert_equal(ours, expected):
@@ -157,10 +157,10 @@ def test_inputs_in_any_order_of_memory_and_with_gradients_are_taken():
 
 def test_a_copy_and_a_pickle_work(folder):
     net, x = small_net(), torch.randn(1, 3, 4, 4)
-    ours = engine(net)
+    ours = OpenVinoModule(net, Precision.BFLOAT16)
     expected = ours(x)
     for other in (copy.deepcopy(ours), pickle.loads(pickle.dumps(ours))):
-        assert other.precision is Precision.FLOAT32 and other.module is not net
+        assert other.precision is Precision.BFLOAT16 and other.module is not net
         assert torch.equal(other(x), expected)
 
 
