@@ -19,6 +19,8 @@ for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
         signal.signal(number, handler)
 # gRPC's own handlers may crash a fork while streams are open (grpcio 1.85); read when grpc is imported.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+# Pictures of tests are torch's, unless a whole suite is tried in another engine (integration/test_engines.py).
+os.environ["GOCOM_ENGINE"] = os.environ.get("GOCOM_TEST_ENGINE", "torch")
 # Transmitters of tests must not find, or leave, frames in the user's own outbox.
 os.environ["GOCOM_TRANSMITTER_OUTBOX"] = "off"
 
