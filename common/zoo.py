@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     import torch
     from structlog.typing import FilteringBoundLogger
 
+    from gocom.common.nets.engines import Engine
+
 PROFILE_VARIABLE = "GOCOM_ZOO"
 RANDOM_VARIABLE = "GOCOM_RANDOM_WEIGHTS"
 """Name of the environment variable that allows nets with random weights, for tests of programs."""
@@ -188,14 +190,15 @@ class Zoo:
 
     Args:
         device: torch device: "auto", "cpu", "cuda". It is looked up with the first net.
+        engine: what runs the nets of a receiver; None: what GOCOM_ENGINE chooses.
 
     Attributes:
         loads: how often each net was loaded, by name.
         log: logger that is told of each net that is loaded; None: nobody is.
     """
 
-    def __init__(self, device: str = "auto") -> None:
-        self._device = device
+    def __init__(self, device: str = "auto", engine: Engine | None = None) -> None:
+        self._device, self._engine = device, engine
         self._nets: dict[str, Any] = {}
         self._lock = RLock()
         self.loads: Counter[str] = Counter()
@@ -208,13 +211,20 @@ class Zoo:
 
         return resolve_device(self._device)
 
+    @property
+    def engine(self) -> Engine:
+        """What runs the nets of a receiver. Raises InvalidInput, NotReady as `chosen_engine`."""
+        from gocom.common.nets.engines import chosen_engine  # noqa: PLC0415 - imports torch
+
+        return chosen_engine(self.device) if self._engine is None else self._engine
+
     def get(self, name: str) -> Any:
         """Return a net, or the adapter that makes it usable, as its loader gives it (common/net_sources.py).
 
         Raises:
-            InvalidInput: this machine does not have the device.
+            InvalidInput: this machine does not have the device, or GOCOM_ENGINE names no engine for it.
             UnknownName: no profile has a net of this name.
-            NotReady: the net is missing, or only another profile has it.
+            NotReady: the net or its engine is missing, or only another profile has the net.
             Mismatch: its files are damaged, do not fit its class, or are random and this is not allowed.
         """
         with self._lock:
