@@ -1,7 +1,7 @@
 """Loaders of the profile micro: the bundled nets, ready for codecs.
 
-What only a receiver runs is put on the zoo's engine (common/nets/engines.py). Encoders decide the bits of a first round,
-so they stay in torch, and so does the classifier.
+What only a receiver runs is put on the zoo's engine (common/nets/engines.py). Encoders decide the bits of a first
+round, so they stay in torch, and so does the classifier.
 """
 
 from __future__ import annotations
