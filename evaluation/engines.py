@@ -157,7 +157,8 @@ def table(codec: str, engines: dict[str, Measured]) -> list[str]:
         cells = [
             codec, name, f"{sampling:.3f}", f"{median(torchs.sampling_s) / sampling:.2f}x", f"{whole:.3f}",
             f"{median(torchs.whole_s) / whole:.2f}x", f"{median(one.psnr_db):.1f}, {min(one.psnr_db):.1f}",
-            f"{np.mean(one.equal):.1%}, {min(one.equal):.1%}", f"{np.mean(one.equal_missing):.1%}",
+            f"{np.mean(one.equal):.1%}, {min(one.equal):.1%}" if one.equal else "–",
+            f"{np.mean(one.equal_missing):.1%}" if one.equal else "–",
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     return lines
