@@ -9,7 +9,6 @@ in turn, so that what else the machine does meets all of them alike. Encoders ru
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,11 +25,14 @@ from torch import Tensor, nn
 from gocom.client.command_process import run_command
 from gocom.common.image_files import ImageArray
 from gocom.common.image_quality import psnr_db
-from gocom.common.nets.engines import ENGINE_VARIABLE, Engine, EngineName, put_on_engine
+from gocom.common.nets.engines import Engine, EngineName, put_on_engine
 from gocom.common.nets.openvino_engine import Precision
 from gocom.common.types import Provenance
-from gocom.evaluation.codec_setup import Codec, make_codec, pictures
+from gocom.common.zoo import Zoo
+from gocom.evaluation.codec_setup import Codec, pictures
 from gocom.evaluation.golden import PHOTOS, photo
+from gocom.receiver.decoders import DECODERS
+from gocom.transmitter.encoders import ENCODERS
 
 CHANNEL = "packet_erasure:rate=0.25"
 ENGINES = {
@@ -38,11 +40,11 @@ ENGINES = {
     "openvino": Engine(EngineName.OPENVINO),
     "openvino, bfloat16": Engine(EngineName.OPENVINO, Precision.BFLOAT16),
 }
-NETS: dict[str, dict[str, tuple[str, ...]]] = {
-    "lami_go": {"tokenizer": ("decoder",), "denoiser": ()},
-    "feature_imputing": {"vae": ("decoder",), "imputer": ()},
+NETS: dict[str, dict[str, str]] = {
+    "lami_go": {"vq_tokenizer": "decoder", "token_denoiser": "net"},
+    "feature_imputing": {"vae": "decoder", "feature_imputer": "net"},
 }
-"""Codec -> attribute of its decoder -> parts of that net that run in the engine; none: all of it."""
+"""Codec -> name of a net of the zoo -> its attribute that runs in the engine."""
 OPTIONS: dict[str, dict[str, Any]] = {"lami_go": {"masking": "none"}, "feature_imputing": {}}
 """Codec -> options; nothing is withheld."""
 WARM_PICTURES = 2
@@ -66,12 +68,10 @@ class Measured:
     equal_missing: list[float] = field(default_factory=list)
 
 
-def on_engine(codec: Codec, engine: Engine) -> Codec:
-    """Return a codec with the same encoder, and copies of its decoder's nets on an engine."""
-    decoder = copy.copy(codec.decoder)
-    for name, parts in NETS[codec.name].items():
-        setattr(decoder, name, put_on_engine(copy.deepcopy(getattr(decoder, name)), parts, engine))
-    return Codec(codec.name, codec.encoder, decoder)
+def on_engine(codec: str, engine: Engine) -> Codec:
+    """Return a codec with nets of its own on an engine."""
+    zoo = Zoo("cpu", engine)
+    return Codec(codec, ENCODERS.get(codec)(zoo), DECODERS.get(codec)(zoo))
 
 
 class KeptLatent:
@@ -89,16 +89,16 @@ class KeptLatent:
         decoder.decode = keep
 
 
-def measure(codec: Codec, images: Sequence[ImageArray], runs: int) -> dict[str, Measured]:
+def measure(codec: str, images: Sequence[ImageArray], runs: int) -> dict[str, Measured]:
     """Send `runs` pictures by each engine in turn, after a few that do not count."""
     codecs = {name: on_engine(codec, engine) for name, engine in ENGINES.items()}
-    kept = {name: KeptLatent(codec.decoder) for name, codec in codecs.items()}
+    kept = {name: KeptLatent(made.decoder) for name, made in codecs.items()}
     found = {name: Measured() for name in ENGINES}
     for run, image in enumerate(islice(cycle(images), runs + WARM_PICTURES)):
         reference: ImageArray | None = None
         for name, one in found.items():
             start = time.perf_counter()
-            sent = codecs[name].send(image, CHANNEL, seed=run, **OPTIONS[codec.name])
+            sent = codecs[name].send(image, CHANNEL, seed=run, **OPTIONS[codec])
             seconds, made = time.perf_counter() - start, sent.reconstruction
             assert made is not None
             if run < WARM_PICTURES or "sample" not in made.seconds:  # nothing was lost
@@ -116,12 +116,11 @@ def measure(codec: Codec, images: Sequence[ImageArray], runs: int) -> dict[str, 
 
 
 @torch.inference_mode()
-def largest_difference(codec: Codec, precision: Precision) -> dict[str, float]:
+def largest_difference(codec: str, precision: Precision) -> dict[str, float]:
     """Return by net the largest difference of one pass from torch's, over the largest number that torch gave."""
-    found = {}
-    for name, parts in NETS[codec.name].items():
-        net = getattr(codec.decoder, name)
-        module: nn.Module = net.get_submodule(parts[0]) if parts else net
+    found, zoo = {}, Zoo("cpu", Engine())
+    for name, attribute in NETS[codec].items():
+        module: nn.Module = getattr(zoo.get(name), attribute)
         ours = put_on_engine(module, (), Engine(EngineName.OPENVINO, precision))
         expected, got = (example_result(name, run) for run in (module, ours))
         found[name] = float((got - expected).abs().max() / expected.abs().max())
@@ -136,13 +135,13 @@ def example_result(name: str, run: nn.Module) -> Tensor:
         return torch.randn(1, channels, side, side, generator=draws)
 
     result: Tensor
-    if name == "denoiser":
+    if name == "token_denoiser":
         tokens = torch.randint(1024, (1, side, side), generator=draws)
         result = run(tokens, torch.tensor([0.25]), (torch.rand(1, side, side, generator=draws) > 0.25).float())
-    elif name == "imputer":
+    elif name == "feature_imputer":
         (result,) = run(normal(24), torch.tensor([500]), return_dict=False)
     else:
-        result = run(normal(16 if name == "tokenizer" else 8))
+        result = run(normal(16 if name == "vq_tokenizer" else 8))
     return result
 
 
@@ -174,15 +173,11 @@ def main(
     images = [photo(name) for name in PHOTOS] if source is None else [image for _, image in pictures(source)]
     print(f"{runs} pictures of 256x256 over {CHANNEL}, {torch.get_num_threads()} threads:")
     for name in NETS:
-        codec = make_codec(name, "cpu")
-        print("\n" + "\n".join(table(name, measure(codec, images, runs))) + "\n", flush=True)
+        print("\n" + "\n".join(table(name, measure(name, images, runs))) + "\n", flush=True)
         for precision in Precision:
-            worst = ", ".join(f"{net} {value:.1e}" for net, value in largest_difference(codec, precision).items())
+            worst = ", ".join(f"{net} {value:.1e}" for net, value in largest_difference(name, precision).items())
             print(f"One pass at {precision}, largest difference over largest number: {worst}", flush=True)
 
 
 if __name__ == "__main__":
-    import os
-
-    os.environ[ENGINE_VARIABLE] = EngineName.TORCH  # the nets are copied from torch's to each engine
     run_command(main)

@@ -21,6 +21,7 @@ from gocom.common.systems import SYSTEMS
 from gocom.common.types import Budget, Goal, LinkSettings
 from gocom.common.wire.frame_headers import header_to_proto
 from gocom.common.wire.frame_messages import make_parameters
+from gocom.common.zoo import Zoo
 from gocom.evaluation import golden
 from gocom.evaluation.engines import NETS, example_result, measure, on_engine, table
 
@@ -44,10 +45,9 @@ def test_every_codec_with_nets_is_measured():
 
 @pytest.mark.parametrize("name", NETS)
 @torch.inference_mode()
-def test_a_pass_of_each_net_is_within_1e_4_of_torchs(codec, name):
-    for net, parts in NETS[name].items():
-        module = getattr(codec(name).decoder, net)
-        module = module.get_submodule(parts[0]) if parts else module
+def test_a_pass_of_each_net_is_within_1e_4_of_torchs(name):
+    for net, attribute in NETS[name].items():
+        module = getattr(Zoo("cpu", Engine()).get(net), attribute)
         difference = example_result(net, OpenVinoModule(module, Precision.FLOAT32)) - example_result(net, module)
         assert difference.abs().max() < 1e-4, net
 
@@ -55,7 +55,7 @@ def test_a_pass_of_each_net_is_within_1e_4_of_torchs(codec, name):
 @pytest.mark.parametrize("name", NETS)
 def test_pictures_are_torchs(codec, photo, name):
     """At float32; in few steps, as one token on the edge changes what is drawn after it."""
-    other = on_engine(codec(name), FLOAT32)
+    other = on_engine(name, FLOAT32)
     options, channel = few_steps(name), "packet_erasure:rate=0.25"
     ours, theirs = (c.send(photo("coffee"), channel, seed=1, **options) for c in (other, codec(name)))
     assert "sample" in ours.reconstruction.seconds
@@ -76,18 +76,16 @@ def test_packets_are_the_same_after_the_nets_were_put_on_the_engine(codec, photo
         return header_to_proto(header).SerializeToString(deterministic=True), bytes(batch.payload)
 
     before = packets(codec(name).encoder)
-    assert packets(on_engine(codec(name), FLOAT32).encoder) == before
-    parts = [
-        part for net in vars(codec(name).encoder).values() if isinstance(net, torch.nn.Module) for part in net.modules()
-    ]
-    assert parts and not any(isinstance(part, OpenVinoModule) for part in parts)
+    assert packets(on_engine(name, FLOAT32).encoder) == before
+    (net,) = (net for net in vars(on_engine(name, FLOAT32).encoder).values() if isinstance(net, torch.nn.Module))
+    assert isinstance(net.decoder, OpenVinoModule)
+    assert not any(isinstance(part, OpenVinoModule) for part in net.encoder.modules())
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_golden_metrics_hold(monkeypatch):
-    made = golden.make_codec
-    monkeypatch.setattr(golden, "make_codec", lambda *of: on_engine(made(*of), FLOAT32))
+    monkeypatch.setattr(golden, "make_codec", lambda name, device: on_engine(name, FLOAT32))
     methods = [method for method in golden.golden_methods() if method.codec in NETS]
     known = json.loads(golden.PATH.read_text())
     names = {method.name for method in methods}
@@ -97,16 +95,16 @@ def test_golden_metrics_hold(monkeypatch):
 
 
 @pytest.mark.slow
-def test_most_tokens_of_photos_are_torchs(codec, shared_data):
+def test_most_tokens_of_photos_are_torchs(shared_data):
     from gocom.evaluation.codec_setup import pictures
 
     images = [image for _, image in pictures(shared_data / "eval" / "kodak", limit=6)]
-    found = measure(codec("lami_go"), images, len(images))["openvino"]
+    found = measure("lami_go", images, len(images))["openvino"]
     assert len(found.equal) == len(images) and min(found.equal) >= 0.8
 
 
-def test_the_measurement_makes_its_table(codec, photo):
-    found = measure(codec("feature_imputing"), [photo()], 1)
+def test_the_measurement_makes_its_table(photo):
+    found = measure("feature_imputing", [photo()], 1)
     lines = table("feature_imputing", found)
     assert len(lines) == 2 + 3 and all(line.startswith("| feature_imputing | ") for line in lines[2:])
     assert found["openvino"].psnr_db[0] >= 45
