@@ -39,16 +39,18 @@ import asyncio
 import numpy as np
 from gocom.channel_emulator.service import serve as serve_channel
 from gocom.client import AsyncClient
+from gocom.client.local_processes import free_ports
 from gocom.common.settings import ChannelSettings, ReceiverSettings, TransmitterSettings
 from gocom.receiver.service import serve as serve_receiver
 from gocom.transmitter.service import serve as serve_transmitter
 
 async def main():
     warm = ("jpeg", "webp")
-    receiver = await serve_receiver(ReceiverSettings(port=0, warm_codecs=warm))
+    port = free_ports(["transmitter"])["transmitter"]
+    receiver = await serve_receiver(ReceiverSettings(port=0, feedback_address=f"127.0.0.1:{port}", warm_codecs=warm))
     channel = await serve_channel(ChannelSettings(port=0, next_hop=receiver.address))
     transmitter = await serve_transmitter(
-        TransmitterSettings(port=0, link_address=channel.address, warm_codecs=warm, outbox="off")
+        TransmitterSettings(port=port, link_address=channel.address, warm_codecs=warm, outbox="off")
     )
     async with AsyncClient(transmitter.address, receiver.address, channel.address) as client:
         grey = np.full((64, 64, 3), 128, np.uint8)
