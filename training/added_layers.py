@@ -12,6 +12,8 @@ from gocom.common.nets.vq_tokenizer import VQTokenizer
 Net = TypeVar("Net", Vae, VQTokenizer)
 _LAST = "decoder.6."
 """The convolution before the shuffle to full resolution."""
+_READS = "decoder.8.conv1."
+"""The head's first convolution; nothing but its last one, which begins with zeros, hears of it."""
 
 
 @torch.no_grad()
@@ -37,4 +39,26 @@ def grown(old: Net, blocks: int = 0, full_channels: int = 0) -> Net:
             state[name] = value
     new.load_state_dict(state)
     new.to(old.device).train(old.training)
+    return new
+
+
+@torch.no_grad()
+def with_head_like(old: Net, other: Net) -> Net:
+    """The same net, making the same pictures, with a head that can be averaged with another net's.
+
+    Where `grown` begins with random weights it has the other's, which change nothing as long as the head's last
+    convolution is zero. An average with weights that nothing was learned from would be worse than either net.
+
+    Args:
+        old: the net; handed back where it has a head.
+        other: a net that has one and is of the same architecture otherwise.
+    """
+    new = grown(old, full_channels=other.config.full_channels)
+    if new is not old:
+        state, known, given = new.state_dict(), old.state_dict(), other.state_dict()
+        for name, value in state.items():
+            if name.startswith(_READS):
+                value.copy_(given[name])
+            elif name.startswith(_LAST):
+                value[len(known[name]) :] = given[name][len(known[name]) :]
     return new

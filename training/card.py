@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from gocom.common.errors import InvalidInput
 from gocom.common.model_files import CARD, card_rows
+
+LOSS = ("![loss](loss.png)", "")
+_ROW = re.compile(r"^\| ([^|]+) \| (.*) \|$", re.MULTILINE)
 
 
 def device_name(model: nn.Module) -> str:
@@ -33,19 +38,58 @@ def write_card(
     metrics: Sequence[tuple[int, dict[str, float]]],
 ) -> None:
     """Write folder/CARD.md, for the files of the net in that folder."""
-    parameters = sum(p.numel() for p in model.parameters())
-    lines = [f"# {name}", "", facts.pop("summary", ""), "", "| | |", "|-|-|"]
-    lines += [
-        f"| parameters | {parameters / 1e6:.2f} M |",
-        f"| trained on | {device_name(model)} |",
-        f"| minutes | {elapsed_s / 60:.1f} |",
-        f"| steps | {steps} |",
-        f"| seed, learning rate | {seed}, {learning_rate:g} |",
-    ]
-    lines += [f"| {key} | {value} |" for key, value in facts.items()]
+    about = {
+        "summary": facts.get("summary", ""),
+        "parameters": parameters(model),
+        "trained on": device_name(model),
+        "minutes": f"{elapsed_s / 60:.1f}",
+        "steps": str(steps),
+        "seed, learning rate": f"{seed}, {learning_rate:g}",
+    }
+    write_lines(folder, name, about | facts, "step", [(str(step), values) for step, values in metrics], LOSS)
+
+
+def parameters(model: nn.Module) -> str:
+    """How many a net has."""
+    return f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M"
+
+
+def write_lines(
+    folder: Path,
+    name: str,
+    facts: Mapping[str, str],
+    measured: str,
+    metrics: Sequence[tuple[str, dict[str, float]]],
+    end: Sequence[str] = (),
+) -> None:
+    """Write folder/CARD.md: the summary among the facts, the others as a table, hashes of the files, and metrics.
+
+    Args:
+        folder: with the files of the net.
+        name: title.
+        facts: by what they say.
+        measured: what has a row of metrics.
+        metrics: a row each, of the same names.
+        end: lines after the metrics.
+    """
+    lines = [f"# {name}", "", facts.get("summary", ""), "", "| | |", "|-|-|"]
+    lines += [f"| {key} | {value} |" for key, value in facts.items() if key != "summary"]
     lines += card_rows(folder)
-    lines += ["", "## Held-out metrics", "", "| step | " + " | ".join(metrics[-1][1]) + " |"]
+    lines += ["", "## Held-out metrics", "", f"| {measured} | " + " | ".join(metrics[-1][1]) + " |"]
     lines += ["|" + "-|" * (len(metrics[-1][1]) + 1)]
-    lines += [f"| {step} | " + " | ".join(f"{v:.4g}" for v in values.values()) + " |" for step, values in metrics]
-    lines += ["", "![loss](loss.png)", ""]
-    (folder / CARD).write_text("\n".join(lines))
+    lines += [f"| {row} | " + " | ".join(f"{v:.4g}" for v in values.values()) + " |" for row, values in metrics]
+    (folder / CARD).write_text("\n".join([*lines, "", *end]))
+
+
+def read_facts(folder: Path) -> dict[str, str]:
+    """Facts of a card, as `write_lines` takes them; without those that are hashes of its files.
+
+    Raises:
+        InvalidInput: there is no card.
+    """
+    card = folder / CARD
+    if not card.is_file():
+        raise InvalidInput(f"net: {folder} has no {CARD}; what a net was made from has to be known")
+    head = card.read_text().split("\n## ")[0]
+    facts = {"summary": head.split("\n\n")[1].strip()} | dict(_ROW.findall(head))
+    return {key: value for key, value in facts.items() if not key.startswith("SHA-256 of ")}
