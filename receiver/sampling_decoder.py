@@ -112,6 +112,8 @@ class SamplingDecoder(ABC, Generic[SettingsT, StepT]):
         label: what to write on each picture, so that none is mistaken for a result; "": nothing.
     """
 
+    label: str = ""
+
     def __init__(self, device: torch.device, label: str = "") -> None:
         self.device, self.label = device, label
 

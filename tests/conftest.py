@@ -39,10 +39,16 @@ def photo():
 
 @pytest.fixture(scope="session")
 def codec():
-    """name -> both ends, loaded once on the CPU."""
-    from gocom.evaluation.codec_setup import make_codec
+    """name -> both ends, loaded once on the CPU, with the engine of this run of tests."""
+    from gocom.common.zoo import open_zoo
+    from gocom.evaluation.codec_setup import Codec
+    from gocom.receiver.decoders import DECODERS
+    from gocom.transmitter.encoders import ENCODERS
 
-    return cache(lambda name: make_codec(name, "cpu"))
+    def load(name):
+        return Codec(name, ENCODERS.get(name)(open_zoo("cpu")), DECODERS.get(name)(open_zoo("cpu")))
+
+    return cache(load)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from gocom.client import console
 from gocom.client.console import command, emit, say, show
-from gocom.common.errors import NotReady
+from gocom.common.errors import Mismatch, NotReady
 from gocom.common.systems import SYSTEMS, SegmentSpec, System
 
 _BOUNDS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"), ("max_length", "length <="))
@@ -56,7 +56,7 @@ def _alphabet_size(segment: SegmentSpec) -> int | None:
     """Return the size of a segment's alphabet; None if a net says it that is not on this machine."""
     try:
         return segment.alphabet_size
-    except NotReady:
+    except (NotReady, Mismatch):
         return None
 
 

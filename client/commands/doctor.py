@@ -18,13 +18,13 @@ from gocom.client.service_health import is_serving
 from gocom.common.entry_points import CHECKS, load_entry_points
 from gocom.common.errors import Mismatch, NotReady
 from gocom.common.model_files import models_root
-from gocom.common.net_sources import PROFILES
+from gocom.common.net_sources import PROFILES, PackageFiles
 from gocom.common.printable_text import printable
-from gocom.common.zoo import active_profile, find_fault, fingerprint, has_random_weights
+from gocom.common.zoo import active_profile, find_fault, fingerprint, has_random_weights, knowledge_names, net_source
 
 PACKAGES = (
     "gocom", "grpcio", "protobuf", "numpy", "pillow", "pydantic", "constriction", "raptorq", "torch", "torchvision",
-    "diffusers", "transformers", "scikit-image",
+    "diffusers", "transformers", "huggingface_hub", "openvino", "scikit-image",
 )  # fmt: skip
 
 
@@ -103,10 +103,10 @@ def _models() -> dict[str, dict[str, Any]]:
     """Return the state of each net of the active profile, by name.
 
     Returns:
-        For each: "sha256", its fingerprint, None if it has none or cannot be read; "missing", whether it is not there
+        For each: "sha256", its fingerprint, None if it needs none or cannot be read; "missing", whether it is not there
         at all; "wrong", what is wrong with it, None if nothing is.
     """
-    return {name: _model(name) for name in sorted(PROFILES[active_profile()])}
+    return {name: _model(name) for name in sorted({*PROFILES[active_profile()], *knowledge_names()})}
 
 
 def _model(name: str) -> dict[str, Any]:
@@ -115,7 +115,8 @@ def _model(name: str) -> dict[str, Any]:
         record["wrong"] = find_fault(name)
         if record["wrong"] is None:
             has_random_weights(name)
-        record["sha256"] = fingerprint(name).hex()
+        if not isinstance(net_source(name).files, PackageFiles):
+            record["sha256"] = fingerprint(name).hex()
     except NotReady as error:
         if record["wrong"] is None:  # else some of its files are there
             record |= {"missing": True, "wrong": str(error).partition(": ")[2]}
@@ -134,7 +135,9 @@ def _print(record: dict[str, Any], checks: dict[str, dict[str, str]]) -> None:
     table.add_row("devices", ", ".join(record["devices"]))
     table.add_row("profile of nets", record["profile"])
     for name, net in record["models"].items():
-        table.add_row(f"net {name}", Text(net["wrong"], style="red") if net["wrong"] else net["sha256"][:16])
+        table.add_row(
+            f"net {name}", Text(net["wrong"], style="red") if net["wrong"] else (net["sha256"] or "whole")[:16]
+        )
     for check, result in checks.items():
         for name, state in result.items():
             style = "green" if state == "ready" else "yellow"

@@ -12,7 +12,15 @@ from gocom.client.console import command, emit, say, show, spinner
 from gocom.common.errors import NotReady
 from gocom.common.net_sources import PROFILES, HubFiles
 from gocom.common.systems import SYSTEMS
-from gocom.common.zoo import active_profile, find_fault, net_folder, size_bytes
+from gocom.common.zoo import (
+    RANDOM_MARK,
+    active_profile,
+    find_fault,
+    knowledge_names,
+    net_folder,
+    net_source,
+    size_bytes,
+)
 
 _ALSO_USED = {
     "classifier": ("lami_go", "feature_imputing", "task classify"),
@@ -31,7 +39,7 @@ def zoo(fetch: Fetch = False, as_json: console.Json = False) -> None:
             if isinstance(source.files, HubFiles):
                 with spinner(f"fetching {name}: {source.files}"):
                     net_folder(name)
-    records = [_record(profile, name) for name in sorted(PROFILES[profile])]
+    records = [_record(profile, name) for name in sorted({*PROFILES[profile], *knowledge_names()})]
     if as_json:
         for record in records:
             emit(record)
@@ -46,9 +54,9 @@ def zoo(fetch: Fetch = False, as_json: console.Json = False) -> None:
 
 
 def _record(profile: str, name: str) -> dict[str, Any]:
-    source = PROFILES[profile][name]
+    source = net_source(name)
     try:
-        state = find_fault(name) or "ready"
+        state = find_fault(name) or ("random weights" if (net_folder(name) / RANDOM_MARK).exists() else "ready")
     except NotReady:
         state = "not on this machine"
     except OSError as error:

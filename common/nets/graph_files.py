@@ -20,7 +20,7 @@ FOLDER_VARIABLE = "GOCOM_ENGINE_CACHE"
 MAX_BYTES = 4 << 30
 """Limit on the size of the folder. The files that were not used for longest are deleted first."""
 _DIGEST_BYTES = hashlib.sha256().digest_size
-_SUFFIX = ".graph"
+_SUFFIX, _UNFINISHED = ".graph", ".part"
 
 log = structlog.get_logger()
 
@@ -64,7 +64,7 @@ def write_graph(folder: Path, key: str, graph: bytes) -> None:
     temporary: str | None = None
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=folder, suffix=".part")
+        descriptor, temporary = tempfile.mkstemp(dir=folder, suffix=_UNFINISHED)
         with open(descriptor, "wb") as file:
             file.write(hashlib.sha256(graph).digest())
             file.write(graph)
@@ -77,8 +77,12 @@ def write_graph(folder: Path, key: str, graph: bytes) -> None:
 
 
 def _delete_oldest(folder: Path) -> None:
-    """Delete the files that were not used for longest until at most MAX_BYTES are left."""
-    files = [(path, path.stat()) for path in folder.iterdir()]
+    """Delete graphs that were not used for longest until at most MAX_BYTES of them are left; no other files."""
+    files = []
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another process deleted it just now
+            if path.suffix in (_SUFFIX, _UNFINISHED) and path.is_file():
+                files.append((path, path.stat()))
     left = sum(status.st_size for _, status in files)
     for path, status in sorted(files, key=lambda entry: entry[1].st_mtime):
         if left <= MAX_BYTES:

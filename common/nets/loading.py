@@ -1,4 +1,4 @@
-"""Loading of the bundled nets. A weight that would silently keep its random initial value is an error."""
+"""Loading of nets. A weight that would silently keep its random initial value is an error."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import structlog
 import torch
 from torch import Tensor, nn
 from torch.jit._trace import TracerWarning
@@ -38,6 +39,8 @@ and take 0.3 to 0.6 s and the net's size in memory each. They are the first size
 _MAX_REASON = 160
 """Limit on the characters of OpenVINO's own message in an error."""
 _HEAD = struct.Struct("<?Q")
+log = structlog.get_logger()
+
 _LOCK = threading.Lock()
 """Held while a graph is made: tracing and the filters of warnings belong to the whole process."""
 
@@ -65,6 +68,10 @@ def openvino() -> Any:
         del modules[name]
         modules.update(hidden)
     return openvino
+
+
+_Size = tuple[torch.Size, tuple[bool, ...]]
+"""Size of a call: that of its first tensor, and which tensors are as large. A graph of its own has just these fixed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +109,7 @@ class OpenVinoModule(nn.Module):
         self.precision = precision
         self._signature = inspect.signature(module.forward)
         self._graphs: dict[_Call, _Graph] = {}
-        self._compiled: dict[tuple[_Call, torch.Size | None], _CompiledGraph] = {}  # None: of any size
+        self._compiled: dict[tuple[_Call, _Size | None], _CompiledGraph] = {}  # None: of any size
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -116,22 +123,26 @@ class OpenVinoModule(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return the module's result. Raises NotReady if OpenVINO cannot run the module."""
-        arguments = self._signature.bind(*args, **kwargs).arguments
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()  # what is left out and what is passed as its default is the same call
+        arguments = bound.arguments
         tensors = {name: value for name, value in arguments.items() if isinstance(value, Tensor)}
         call = _Call(
             tuple((name, value.dtype, value.dim()) for name, value in tensors.items()),
             tuple((name, value) for name, value in arguments.items() if name not in tensors),
         )
-        size = next(iter(tensors.values())).shape
+        first = next(iter(tensors.values())).shape
+        size = first, tuple(tensor.shape[1:] == first[1:] for tensor in tensors.values())
         compiled = self._compiled.get((call, size))
         if compiled is None:
             with _LOCK:
                 compiled = self._compiled.get((call, size)) or self._compile(call, size, tensors)
         return compiled(tensors)
 
-    def _compile(self, call: _Call, size: torch.Size, tensors: Mapping[str, Tensor]) -> _CompiledGraph:
+    def _compile(self, call: _Call, size: _Size, tensors: Mapping[str, Tensor]) -> _CompiledGraph:
         """Return the compiled graph for a size, its own or that for any size."""
-        own = len(size) > 0 and size[0] == 1 and sum(known is not None for _, known in self._compiled) < OWN_SIZES
+        first = size[0]
+        own = len(first) > 0 and first[0] == 1 and sum(known is not None for _, known in self._compiled) < OWN_SIZES
         key = (call, size if own else None)
         if key in self._compiled:
             return self._compiled[key]
@@ -139,7 +150,7 @@ class OpenVinoModule(nn.Module):
             if call not in self._graphs:
                 self._graphs[call] = _load_or_trace(self.module, call, tensors)
             graph = self._graphs[call]
-            model = _of_one_size(graph.model, size, tensors) if own else graph.model
+            model = _of_one_size(graph.model, first, tensors) if own else graph.model
             compiled = openvino().Core().compile_model(model, "CPU", _compile_config(self.precision))
         except Exception as error:  # the tracer, the converter and the compiler raise many types
             # OpenVINO first says in which of its files the error was found, a line each.
@@ -219,7 +230,10 @@ def _load_or_trace(module: nn.Module, call: _Call, tensors: Mapping[str, Tensor]
     if kept is not None:
         return _unpack(kept)
     graph = _trace(module, call, tensors)
-    write_graph(folder, key, _pack(graph))
+    try:
+        write_graph(folder, key, _pack(graph))
+    except (OSError, RuntimeError) as error:  # the folder of temporary files is full, say
+        log.info("a graph cannot be kept for the next start", folder=str(folder), reason=str(error))
     return graph
 
 

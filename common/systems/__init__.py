@@ -97,27 +97,27 @@ class SegmentSpec:
             # Rounded to 1/256, alike at both ends, so that a peer can make this end build only a few tables.
             withheld = min(255, max(1, round(256 * withheld[0] / withheld[1]))), 256
         columns = self.columns(width_px, height_px) if self.columns and coding is ElementCoding.CONTEXT else None
-        return _make_coder(self, coding, columns, withheld)
+        return _make_coder(self, self.alphabet_size, coding, columns, withheld)
 
 
 @lru_cache(maxsize=16)  # a context coder takes 7 MiB once all of its contexts were used
 def _make_coder(
-    spec: SegmentSpec, coding: ElementCoding, columns: int | None, withheld: tuple[int, int] | None
+    spec: SegmentSpec, size: int, coding: ElementCoding, columns: int | None, withheld: tuple[int, int] | None
 ) -> ElementCoder:
     coder: ElementCoder
     if coding is ElementCoding.FIXED:
-        return FixedCoder(spec.alphabet_size) if withheld is None else MaskedFixedCoder(spec.alphabet_size)
+        return FixedCoder(size) if withheld is None else MaskedFixedCoder(size)
     if coding is ElementCoding.CONTEXT:
         assert spec.neighbours is not None
         coder = ContextCoder(spec.neighbours(), columns, withheld)
     else:
         assert spec.table is not None
         table = spec.table()
-        if len(table.frequencies) != spec.alphabet_size:
-            raise InvalidInput(f"table: {len(table.frequencies)} symbols, the alphabet has {spec.alphabet_size}")
+        if len(table.frequencies) != size:
+            raise InvalidInput(f"table: {len(table.frequencies)} symbols, the alphabet has {size}")
         table = table if withheld is None else table.with_escape(*withheld)
         coder = HuffmanCoder(table) if coding is ElementCoding.HUFFMAN else RangeCoder(table)
-    return coder if withheld is None else EscapeCoder(coder, spec.alphabet_size)
+    return coder if withheld is None else EscapeCoder(coder, size)
 
 
 @dataclass(frozen=True, slots=True)

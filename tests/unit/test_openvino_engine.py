@@ -310,3 +310,43 @@ print(telemetry_utils.tm.__name__, "openvino_telemetry" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["openvino.tools.ovc.telemetry_stub", "False"]
+
+
+def test_other_peoples_files_in_the_folder_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(graph_files, "MAX_BYTES", 100)
+    (tmp_path / "thesis.pdf").write_bytes(bytes(500))
+    (tmp_path / "old").mkdir()
+    for key in ("aa", "bb"):
+        graph_files.write_graph(tmp_path, key, bytes(40))
+    assert {path.name for path in tmp_path.iterdir()} == {"thesis.pdf", "old", "bb.graph"}
+
+
+def test_a_full_folder_of_temporary_files_costs_no_picture(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setenv(graph_files.FOLDER_VARIABLE, str(tmp_path))
+    monkeypatch.setattr("gocom.common.nets.openvino_engine.tempfile.TemporaryDirectory", full)
+    net, x = torch.nn.Conv2d(3, 4, 3).eval(), torch.rand(1, 3, 9, 9)
+    with torch.inference_mode():
+        torch.testing.assert_close(OpenVinoModule(net)(x), net(x), atol=1e-4, rtol=1e-4)
+    assert not list(tmp_path.iterdir())
+
+
+class AddedText(torch.nn.Module):
+    """Adds the mean of a second input, [B,T,8], of any T."""
+
+    def forward(self, x, text=None):
+        return x if text is None else x + text.mean((1, 2))[:, None, None]
+
+
+def test_a_second_tensor_that_happens_to_be_as_large_as_the_first_may_change(tmp_path, monkeypatch):
+    monkeypatch.setenv(graph_files.FOLDER_VARIABLE, str(tmp_path))
+    net = AddedText().eval()
+    ours = OpenVinoModule(net)
+    with torch.inference_mode():
+        for length in (5, 7, 5):
+            x, text = torch.rand(1, 5, 8), torch.rand(1, length, 8)
+            torch.testing.assert_close(ours(x, text), net(x, text), atol=1e-4, rtol=1e-4)
+        assert torch.equal(ours(x), x) and torch.equal(ours(x, None), x)
+    assert len(ours._graphs) == 2  # with the text, and without

@@ -2,6 +2,8 @@
 
 import json
 import socket
+import sys
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -18,10 +20,21 @@ from gocom.client.cli import app
 from gocom.common import zoo as zoo_module
 from gocom.common.errors import InvalidInput, Mismatch, NotReady, UnknownName
 from gocom.common.net_sources import FULL, MICRO, PROFILES, HubFiles, NetSource
+from gocom.common.package_files import damaged_files
 from gocom.common.systems import SYSTEMS, lami_go
 from gocom.common.systems import feature_imputing as features
 from gocom.common.tensor_files import is_cut_off
-from gocom.common.zoo import Zoo, fingerprint, forget_files, net_config, net_folder, net_source, open_zoo, size_bytes
+from gocom.common.zoo import (
+    Zoo,
+    fingerprint,
+    forget_files,
+    held_knowledge,
+    net_config,
+    net_folder,
+    net_source,
+    open_zoo,
+    size_bytes,
+)
 from gocom.receiver.decoders import DECODERS
 from gocom.transmitter.encoders import ENCODERS
 
@@ -109,8 +122,8 @@ def test_without_a_network_a_missing_net_is_named_and_nothing_is_tried(full):
     source = FULL["vae"].files
     with pytest.raises(NotReady, match=f"net vae: {source.repository} at revision {source.revision} lacks config.json"):
         net_folder("vae")
-    with pytest.raises(NotReady, match="is not on this machine"):
-        fingerprint("vae")
+    with pytest.raises(NotReady, match="is not on this machine; `GOCOM_ZOO=full gocom zoo --fetch` fetches it"):
+        net_config("vae")
     put(full, source, revision="0" * 40)  # another revision is no help
     with pytest.raises(NotReady, match="lacks config.json, diffusion_pytorch_model.safetensors .*GOCOM_OFFLINE"):
         net_folder("vae")
@@ -131,14 +144,70 @@ def test_files_that_are_there_need_no_network(full):
     assert zoo_module.find_fault("vq_tokenizer") == "vqvae/diffusion_pytorch_model.safetensors is missing"
 
 
+def test_what_a_peer_makes_this_end_ask_for_fetches_nothing(full, monkeypatch):
+    monkeypatch.setenv("GOCOM_OFFLINE", "0")
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: pytest.fail("fetched"))
+    assert {"vae", "vq_tokenizer", "token_denoiser", "feature_imputer"} <= held_knowledge().keys()
+    with pytest.raises(NotReady, match="net vq_tokenizer: .* is not on this machine"):
+        SYSTEMS.get("lami_go").segments[lami_go.TOKENS].count(256, 256)
+    assert CliRunner().invoke(app, ["codecs"]).exit_code == 0
+
+
+def test_without_the_hubs_package_its_files_are_missing_and_no_error(full, monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    for command in ("codecs", "zoo"):
+        assert CliRunner().invoke(app, [command]).exit_code == 0
+    monkeypatch.setenv("GOCOM_OFFLINE", "0")
+    with pytest.raises(NotReady, match="the package huggingface_hub, which fetches it, is not installed here"):
+        net_folder("vae")
+
+
+def test_files_of_packages_are_compared_with_their_wheels(monkeypatch, tmp_path):
+    source = MICRO["text_encoder"].files
+    assert zoo_module.find_fault("text_encoder") is None and damaged_files(source) == []
+    weights = next(f for f in metadata.files(source.distribution) if f.name == "model.safetensors")
+    place = tmp_path / "site-packages" / weights
+    place.parent.mkdir(parents=True)
+
+    def elsewhere(_):
+        part = metadata.PackagePath(weights)
+        part.hash, part.size, part.dist = weights.hash, weights.size, metadata.PathDistribution(place.parents[2] / "x")
+        return [part]
+
+    monkeypatch.setattr("gocom.common.package_files.metadata.files", elsewhere)
+    assert damaged_files(source) == ["model/model.safetensors is missing"]
+    place.write_bytes(b"cut")
+    assert damaged_files(source) == ["model/model.safetensors is damaged: it is not the file of the package"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "words"),
+    [
+        (
+            ModuleNotFoundError("No module named 'diffusers'", name="diffusers"),
+            NotReady,
+            "needs diffusers, which is not",
+        ),
+        (RuntimeError("unexpected end\nof file"), Mismatch, r"cannot be loaded \(unexpected end\); `gocom doctor`"),
+        (NotReady("net vae: gone"), NotReady, "^net vae: gone$"),
+    ],
+)
+def test_a_loader_that_falls_over_names_its_net(raised, kind, words, monkeypatch):
+    def fail(zoo):
+        raise raised
+
+    monkeypatch.setattr("gocom.common.nets.bundled_nets.load_vae", fail)
+    with pytest.raises(kind, match=words):
+        Zoo("cpu").get("vae")
+
+
 def test_the_fingerprint_of_a_hub_net_is_its_revision_and_no_weights_are_read(full, monkeypatch):
-    root = put(full, FULL["vae"].files)
     first = fingerprint("vae")
+    root = put(full, FULL["vae"].files)
     (root / "diffusion_pytorch_model.safetensors").chmod(0)
     forget_files()
     assert fingerprint("vae") == first and len(first) == 32
     other = HubFiles(FULL["vae"].files.repository, "1" * 40, FULL["vae"].files.files)
-    put(full, other)
     monkeypatch.setitem(zoo_module.PROFILES, "full", {**FULL, "vae": NetSource(other, "AutoencoderKL", "x:y")})
     forget_files()
     assert fingerprint("vae") != first
@@ -197,7 +266,7 @@ def test_the_zoo_command_says_what_is_missing_and_cannot_fetch_it_offline(full):
     states = {record["net"]: record["state"] for record in map(json.loads, result.stdout.splitlines())}
     assert states["vae"] == states["token_denoiser"] == "not on this machine" and states["classifier"] == "ready"
     result = CliRunner().invoke(app, ["zoo", "--fetch"])
-    assert result.exit_code == 1 and "GOCOM_OFFLINE forbids fetching" in result.stderr
+    assert result.exit_code == 1 and "GOCOM_OFFLINE or HF_HUB_OFFLINE forbids fetching" in result.stderr
 
 
 def test_the_doctor_looks_at_the_active_profile(full):
