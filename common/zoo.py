@@ -18,7 +18,6 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from threading import RLock
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,7 @@ from gocom.common.errors import GoComError, InvalidInput, Mismatch, NotReady, Un
 from gocom.common.hub_files import cached_files, fetch
 from gocom.common.model_files import find_damage, folder_hash, model_folder
 from gocom.common.net_sources import PROFILES, BundledFiles, HubFiles, NetSource, PackageFiles
-from gocom.common.package_files import damaged_files
+from gocom.common.package_files import damaged_files, package_folder
 from gocom.common.tensor_files import is_cut_off
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def net_folder(name: str) -> Path:
     files = net_source(name).files
     if isinstance(files, BundledFiles):
         return model_folder(files.folder)
-    return fetch(name, files) if isinstance(files, HubFiles) else _package_folder(name, files)
+    return fetch(name, files) if isinstance(files, HubFiles) else package_folder(files)
 
 
 @cache
@@ -157,7 +156,7 @@ def find_fault(name: str) -> str | None:
     if isinstance(files, BundledFiles):
         return find_damage(files.folder)
     if isinstance(files, PackageFiles):
-        _package_folder(name, files)
+        package_folder(files)
         return ", ".join(damaged_files(files)) or None
     found = cached_files(files)
     if not any(found.values()):
@@ -291,17 +290,9 @@ def _not_here(name: str, files: HubFiles) -> str:
 
 def _is_cut_off(path: Path) -> bool:
     """Return whether a file of weights or of JSON ends too early, as far as its own content says."""
-    if path.suffix == ".safetensors":
-        return is_cut_off(path)
-    try:
-        return path.suffix == ".json" and json.loads(path.read_text("utf-8")) is None
-    except ValueError:
-        return True
-
-
-def _package_folder(name: str, files: PackageFiles) -> Path:
-    """Return the folder of a package, found without importing it. Raises NotReady if it is not installed."""
-    spec = find_spec(files.package)
-    if spec is None or spec.origin is None:
-        raise NotReady(f"net {name}: the package {files.distribution} is not installed")
-    return Path(spec.origin).parent
+    if path.suffix == ".json":
+        try:
+            json.loads(path.read_text("utf-8"))
+        except ValueError:
+            return True
+    return path.suffix == ".safetensors" and is_cut_off(path)

