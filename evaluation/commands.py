@@ -26,9 +26,9 @@ from gocom.common.errors import InvalidInput, UnknownName
 from gocom.common.types import LinkSettings
 
 if TYPE_CHECKING:
+    from gocom.evaluation.compare.engine import ServicesEngine
+    from gocom.evaluation.compare.grid import Grid
     from gocom.evaluation.papers.paper import Paper
-    from gocom.evaluation.sweep.engine import ServicesEngine
-    from gocom.evaluation.sweep.grid import Grid
 
 CODECS = "lami_go:mask_ratio=0,jpeg,jpeg2000,webp,avif"
 CHANNELS = (
@@ -94,8 +94,8 @@ def evaluate(
     if paper is not None:
         _paper(paper, {"images": images, "labelled": labelled, "street": street}, out, count, device, as_json)
         return
-    from gocom.evaluation.sweep.evaluate import evaluate as run  # noqa: PLC0415
-    from gocom.evaluation.sweep.grid import make_grid, picture_set  # noqa: PLC0415
+    from gocom.evaluation.compare.evaluate import evaluate as run  # noqa: PLC0415
+    from gocom.evaluation.compare.grid import make_grid, picture_set  # noqa: PLC0415
 
     sets = []
     if images is not None:
@@ -140,7 +140,7 @@ def _belong_together(context: typer.Context, paper: str | None) -> None:
 @contextmanager
 def _services(target: Target, grid: Grid) -> Iterator[ServicesEngine]:
     """An engine of the services, whose channel is afterwards what it was."""
-    from gocom.evaluation.sweep.engine import ServicesEngine  # noqa: PLC0415
+    from gocom.evaluation.compare.engine import ServicesEngine  # noqa: PLC0415
 
     names = list(dict.fromkeys(method.codec for method in grid.methods))
     with open_client(target, None, None, names) as client, restored_channel(client):

@@ -23,9 +23,9 @@ from gocom.client.command_process import run_command
 from gocom.common.errors import BudgetTooSmall
 from gocom.common.image_files import ImageArray
 from gocom.common.image_quality import psnr_db
-from gocom.evaluation.codec_setup import make_codec, pictures
-from gocom.evaluation.fillers import nearest_received
-from gocom.evaluation.judge import Judge, interval
+from gocom.evaluation.measure.fillers import nearest_received
+from gocom.evaluation.measure.judge import Judge, interval
+from gocom.evaluation.run.codec_setup import make_codec, pictures
 from gocom.receiver.decoders.lami_go import LamiGoDecoder
 
 

@@ -41,7 +41,7 @@ def photo():
 def codec():
     """name -> both ends, loaded once on the CPU, with the engine of this run of tests."""
     from gocom.common.zoo import open_zoo
-    from gocom.evaluation.codec_setup import Codec
+    from gocom.evaluation.run.codec_setup import Codec
     from gocom.receiver.decoders import DECODERS
     from gocom.transmitter.encoders import ENCODERS
 

@@ -6,11 +6,11 @@ import pytest
 from gocom.common.image_quality import psnr_db
 from gocom.common.systems.classical import CLASSICAL_CODECS, Scale
 from gocom.common.types import LinkSettings
-from gocom.evaluation.codec_setup import make_codec
-from gocom.evaluation.sweep.ladder import Ladder
-from gocom.evaluation.sweep.methods import Protection
-from gocom.evaluation.sweep.plan import Planner
-from gocom.evaluation.sweep.scales import Point, Scales
+from gocom.evaluation.compare.ladder import Ladder
+from gocom.evaluation.compare.methods import Protection
+from gocom.evaluation.compare.plan import Planner
+from gocom.evaluation.compare.scales import Point, Scales
+from gocom.evaluation.run.codec_setup import make_codec
 
 LINK = LinkSettings()
 FRAME = 3

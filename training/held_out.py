@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from gocom.common.image_files import square_crop, to_float
 from gocom.common.nets.classifier import Classifier
-from gocom.evaluation.judge import imagenet_class
-from gocom.evaluation.st_lpips import StLpips
-from gocom.evaluation.st_lpips_weights import weights_path
+from gocom.evaluation.measure.judge import imagenet_class
+from gocom.evaluation.measure.st_lpips import StLpips
+from gocom.evaluation.measure.st_lpips_weights import weights_path
 from gocom.training.data import load_samples
 from gocom.training.pictures import JUDGED_PX, blockiness, lattice, psnr_db
 

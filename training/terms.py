@@ -9,7 +9,7 @@ Every recipe of nets from pictures to pictures takes its terms from here (frozen
 | perceptual | features of EfficientNet-lite0 at four depths (training/perceptual.py) | Zhang et al. 2018 |
 | semantic | that net's last features, which its classes are read from | |
 | dino | patch features of a frozen DINOv2 ViT-S/14, the mean over patches of 1 - cosine | Oquab et al. 2023 |
-| st_lpips | ST-LPIPS with AlexNet (evaluation/st_lpips.py; its VGG16 stays a judge) | Ghildyal and Liu 2022 |
+| st_lpips | ST-LPIPS with AlexNet (evaluation/measure/st_lpips.py; its VGG16 stays a judge) | Ghildyal and Liu 2022 |
 | adversarial | two discriminators of patches (training/discriminator.py), late in the run | Isola et al. 2017 |
 """
 
@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from gocom.common.errors import InvalidInput, UnknownName
 from gocom.common.net_geometry import F8_PATCH_PX
-from gocom.evaluation.st_lpips import StLpips
+from gocom.evaluation.measure.st_lpips import StLpips
 from gocom.training.discriminator import Adversary
 from gocom.training.perceptual import PerceptualDistance
 from gocom.training.pictures import repeated_detail

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from gocom.common.image_files import ImageArray
 from gocom.common.types import Reconstruction
-from gocom.evaluation.codec_setup import Codec, make_codec
+from gocom.evaluation.compare.methods import Method, Protection
+from gocom.evaluation.compare.plan import Planner
 from gocom.evaluation.feature_imputing.counts import COUNTS
 from gocom.evaluation.feature_imputing.world import SETS, World
-from gocom.evaluation.judge import grey_like
 from gocom.evaluation.lami_go.budgets import AtOnce
 from gocom.evaluation.lami_go.world import World as LamiGoWorld
+from gocom.evaluation.measure.judge import grey_like
+from gocom.evaluation.run.codec_setup import Codec, make_codec
 from gocom.evaluation.study.curves import curve
 from gocom.evaluation.study.plots import Panel, plot
 from gocom.evaluation.study.store import Part
@@ -30,8 +32,6 @@ from gocom.evaluation.study.tables import (
     words,
 )
 from gocom.evaluation.study.world import Picture, Row
-from gocom.evaluation.sweep.methods import Method, Protection
-from gocom.evaluation.sweep.plan import Planner
 
 RATES = (0.0, 0.1, 0.3, 0.48)
 PAPER_RATE, PAPER_SHARE = 0.48, 0.72

@@ -11,7 +11,7 @@ from torch import Tensor
 from gocom.common.csi import Csi
 from gocom.common.image_files import ImageArray
 from gocom.common.pipeline import PipelineResult
-from gocom.evaluation.codec_setup import RememberingEncoder
+from gocom.evaluation.run.codec_setup import RememberingEncoder
 from gocom.evaluation.study import world
 from gocom.evaluation.study.world import Job, Picture, Row
 from gocom.receiver.decoders.feature_imputing import FeatureImputingDecoder, Frame

@@ -14,9 +14,9 @@ from gocom.common.pipeline import sampler_generator
 from gocom.common.samplers.latent_mixture import SamplerSettings
 from gocom.common.systems.lami_go import TokenDraw, TSchedule
 from gocom.common.types import Bools, Ints
-from gocom.evaluation.fillers import most_frequent_received, nearest_received
 from gocom.evaluation.lami_go.counts import COUNTS
 from gocom.evaluation.lami_go.world import World
+from gocom.evaluation.measure.fillers import most_frequent_received, nearest_received
 from gocom.evaluation.study.store import Part
 from gocom.evaluation.study.tables import average, difference_cells, heads, metric_cells, sizes, table, where, words
 from gocom.evaluation.study.world import BATCH, Picture, Row, chunks

@@ -8,9 +8,9 @@ from typing import Any
 
 from gocom.common.errors import BudgetTooSmall
 from gocom.common.image_files import png_bytes, to_uint8
-from gocom.evaluation.codec_setup import Codec, make_codec
 from gocom.evaluation.lami_go.counts import COUNTS
 from gocom.evaluation.lami_go.world import World
+from gocom.evaluation.run.codec_setup import Codec, make_codec
 from gocom.evaluation.study.plots import Line, Panel, plot
 from gocom.evaluation.study.store import Part
 from gocom.evaluation.study.tables import (

@@ -13,7 +13,7 @@ from gocom.common.image_files import ImageArray
 from gocom.common.systems.lami_go import TOKENS, LamiGoOptions
 from gocom.common.types import Goal, Ints
 from gocom.common.wire.frame_messages import make_parameters
-from gocom.evaluation.codec_setup import RememberingEncoder
+from gocom.evaluation.run.codec_setup import RememberingEncoder
 from gocom.evaluation.study import world
 from gocom.evaluation.study.world import Picture
 from gocom.receiver.decoders.lami_go import LamiGoDecoder

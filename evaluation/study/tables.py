@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from gocom.evaluation.judge import Interval, interval, paired
+from gocom.evaluation.measure.judge import Interval, interval, paired
 from gocom.evaluation.study.world import Row
 
 METRICS = {

@@ -21,8 +21,8 @@ from gocom.common.image_files import ImageArray, read_samples
 from gocom.common.pipeline import PipelineResult, sampler_generator
 from gocom.common.rounds import merge_rounds
 from gocom.common.types import FrameHeader, ReceivedMessage, Reconstruction
-from gocom.evaluation.codec_setup import Codec, make_codec, pictures
-from gocom.evaluation.judge import Judge, Original, imagenet_class
+from gocom.evaluation.measure.judge import Judge, Original, imagenet_class
+from gocom.evaluation.run.codec_setup import Codec, make_codec, pictures
 
 BATCH = 8
 """Pictures that are decoded together."""

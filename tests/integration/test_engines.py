@@ -22,8 +22,8 @@ from gocom.common.types import Budget, Goal, LinkSettings
 from gocom.common.wire.frame_headers import header_to_proto
 from gocom.common.wire.frame_messages import make_parameters
 from gocom.common.zoo import Zoo
-from gocom.evaluation import golden
-from gocom.evaluation.engines import NETS, example_result, measure, on_engine, table
+from gocom.evaluation.benches import golden
+from gocom.evaluation.benches.engines import NETS, example_result, measure, on_engine, table
 
 pytest.importorskip("openvino")
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,7 +96,7 @@ def test_golden_metrics_hold(monkeypatch):
 
 @pytest.mark.slow
 def test_most_tokens_of_photos_are_torchs(shared_data):
-    from gocom.evaluation.codec_setup import pictures
+    from gocom.evaluation.run.codec_setup import pictures
 
     images = [image for _, image in pictures(shared_data / "eval" / "kodak", limit=6)]
     found = measure("lami_go", images, len(images))["openvino"]

@@ -21,9 +21,9 @@ from gocom.client.client import Client
 from gocom.common.image_files import square_crop, to_float
 from gocom.common.image_quality import psnr_db
 from gocom.common.types import LinkSettings
-from gocom.evaluation.codec_setup import Codec
-from gocom.evaluation.sweep.engine import PipelineEngine, ServicesEngine
-from gocom.evaluation.sweep.rows import KEYS, read_csv
+from gocom.evaluation.compare.engine import PipelineEngine, ServicesEngine
+from gocom.evaluation.compare.rows import KEYS, read_csv
+from gocom.evaluation.run.codec_setup import Codec
 from gocom.v1 import link_pb2
 
 GRID = (

@@ -7,9 +7,19 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from gocom.evaluation import golden
-from gocom.evaluation.golden import FIELDS, PATH, PHOTOS, REGENERATE, compare, golden_methods, means, measure, write
-from gocom.evaluation.sweep.methods import Protection, parse_methods
+from gocom.evaluation.benches import golden
+from gocom.evaluation.benches.golden import (
+    FIELDS,
+    PATH,
+    PHOTOS,
+    REGENERATE,
+    compare,
+    golden_methods,
+    means,
+    measure,
+    write,
+)
+from gocom.evaluation.compare.methods import Protection, parse_methods
 
 GOLDEN = json.loads(PATH.read_text())
 

@@ -10,7 +10,7 @@ from gocom.common.image_files import to_float, to_uint8
 from gocom.common.patch_grid import grid_shape, paint_patches
 from gocom.common.rounds import merge_rounds
 from gocom.common.types import LinkSettings, Provenance
-from gocom.evaluation.codec_setup import make_codec
+from gocom.evaluation.run.codec_setup import make_codec
 
 LINK = LinkSettings(max_payload_bytes=32)
 LOSS = "packet_erasure:rate=0.25"

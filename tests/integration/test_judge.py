@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gocom.evaluation.judge import IMAGENETTE, Judge, grey_like
+from gocom.evaluation.measure.judge import IMAGENETTE, Judge, grey_like
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,13 @@ from gocom.common.pipeline import sampler_generator
 from gocom.common.samplers.latent_mixture import SamplerSettings
 from gocom.common.systems.lami_go import MaskingPolicy, TSchedule
 from gocom.common.types import FeedbackPolicy, LinkSettings
-from gocom.evaluation.judge import Judge
 from gocom.evaluation.lami_go import __main__ as study
 from gocom.evaluation.lami_go import erasure, mixture, ratio
 from gocom.evaluation.lami_go.budgets import AtOnce, fit
 from gocom.evaluation.lami_go.counts import ERASURE, Counts
 from gocom.evaluation.lami_go.study import STUDY
 from gocom.evaluation.lami_go.world import World
+from gocom.evaluation.measure.judge import Judge
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gocom.evaluation import link_bench
+from gocom.evaluation.benches import link_bench
 
 
 def test_a_small_run_counts_what_arrives(monkeypatch):

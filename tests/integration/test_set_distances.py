@@ -10,10 +10,10 @@ from skimage import data
 
 from gocom.common.image_files import png_bytes
 from gocom.common.types import LinkSettings
-from gocom.evaluation import kernel_distance as kernel
-from gocom.evaluation import optional_metrics
-from gocom.evaluation.sweep import distances, grid, runner, worker
-from gocom.evaluation.sweep.evaluate import evaluate
+from gocom.evaluation.compare import distances, grid, runner, worker
+from gocom.evaluation.compare.evaluate import evaluate
+from gocom.evaluation.measure import kernel_distance as kernel
+from gocom.evaluation.measure import optional_metrics
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gocom.client.local_stack import SERVICES, LocalStack
-from gocom.evaluation import start_bench
+from gocom.evaluation.benches import start_bench
 
 NETS = {
     "diffusers", "efficientnet_lite_pytorch", "openvino", "safetensors.torch", "torch", "torchvision", "transformers",

@@ -13,7 +13,7 @@ from gocom.common.image_quality import psnr_db
 from gocom.common.systems.classical import CLASSICAL_CODECS, ClassicalOptions, Scale, scaled_size
 from gocom.common.types import Goal, Provenance
 from gocom.common.wire.frame_messages import codec_from_proto, codec_to_proto, make_parameters
-from gocom.evaluation.codec_setup import make_codec
+from gocom.evaluation.run.codec_setup import make_codec
 from gocom.transmitter.encoders.classical import ClassicalEncoder, ClassicalSession, encode_file
 from gocom.v1 import transmitter_pb2
 

@@ -22,7 +22,7 @@ from gocom.common.types import (
     RoundSettings,
     Segment,
 )
-from gocom.evaluation.codec_setup import RememberingEncoder
+from gocom.evaluation.run.codec_setup import RememberingEncoder
 from gocom.transmitter.encoders.classical import ClassicalEncoder
 from gocom.transmitter.resending_session import ResendingSession
 from gocom.transmitter.resources.repair_and_power import PLAIN, Delivery, DeliveryEncoder

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import typer
 
-from gocom.evaluation.fillers import most_frequent_received, nearest_received
-from gocom.evaluation.judge import imagenet_class, interval, paired
 from gocom.evaluation.lami_go import erasure, noise
 from gocom.evaluation.lami_go.budgets import smallest_within
 from gocom.evaluation.lami_go.refinement import deciles
 from gocom.evaluation.lami_go.study import STUDY
+from gocom.evaluation.measure.fillers import most_frequent_received, nearest_received
+from gocom.evaluation.measure.judge import imagenet_class, interval, paired
 from gocom.evaluation.study.run import choose
 from gocom.evaluation.study.store import Part, read_result, write_readme, write_result
 from gocom.evaluation.study.tables import average, difference, sizes, table, where, words

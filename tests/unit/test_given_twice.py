@@ -10,7 +10,7 @@ from gocom.client.cli import app
 from gocom.common.channel_spec import parse_spec
 from gocom.common.errors import InvalidInput
 from gocom.common.image_files import png_bytes
-from gocom.evaluation.sweep.methods import parse_methods
+from gocom.evaluation.compare.methods import parse_methods
 
 
 @pytest.mark.parametrize("name", ["send", "stream"])

@@ -81,7 +81,7 @@ def nothing_is_started(monkeypatch):
         module = sys.modules[f"gocom.client.commands.{name}"]
         monkeypatch.setattr(module, "why_not_serving" if name == "health" else "is_serving", not_serving)
     monkeypatch.setattr(sys.modules["gocom.client.commands.serve"], "_run", lambda *_: None)
-    monkeypatch.setattr("gocom.evaluation.sweep.evaluate.evaluate", start)
+    monkeypatch.setattr("gocom.evaluation.compare.evaluate.evaluate", start)
     monkeypatch.setenv("COLUMNS", "80")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gocom.common.errors import InvalidInput
-from gocom.evaluation.kernel_distance import kernel, kernel_distance, mmd2
+from gocom.evaluation.measure.kernel_distance import kernel, kernel_distance, mmd2
 
 
 def features(seed: int, count: int = 500, shift: float = 0.0, depth: int = 32) -> np.ndarray:

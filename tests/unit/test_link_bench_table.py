@@ -2,7 +2,7 @@
 
 import pytest
 
-from gocom.evaluation.link_bench import PROFILES, LinkResult, goals, median_interval, table
+from gocom.evaluation.benches.link_bench import PROFILES, LinkResult, goals, median_interval, table
 
 
 def result(profile, ratio, packets_per_s=90_000.0):

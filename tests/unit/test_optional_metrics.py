@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from gocom.common.errors import InvalidInput, NotReady
-from gocom.evaluation import optional_metrics
-from gocom.evaluation.optional_metrics import available, dists, fid, inception_features, lpips, st_lpips
-from gocom.evaluation.sweep import worker
+from gocom.evaluation.compare import worker
+from gocom.evaluation.measure import optional_metrics
+from gocom.evaluation.measure.optional_metrics import available, dists, fid, inception_features, lpips, st_lpips
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = {
@@ -155,7 +155,7 @@ def test_libraries_are_called_as_they_want_it(libraries, weights):
 
 
 def test_st_lpips_without_its_weights(monkeypatch):
-    monkeypatch.setattr("gocom.evaluation.st_lpips_weights.find_spec", lambda name: None)
+    monkeypatch.setattr("gocom.evaluation.measure.st_lpips_weights.find_spec", lambda name: None)
     optional_metrics._st_lpips_net.cache_clear()
     assert available()["ST-LPIPS"].endswith("is missing: pip install --no-deps stlpips-pytorch")
     assert "st_lpips" not in worker.more_metrics()
@@ -184,7 +184,7 @@ def test_what_cannot_be_compared(libraries, weights):
 
 def test_saying_what_there_is_imports_nothing_heavy():
     code = (
-        "import sys; from gocom.evaluation.optional_metrics import available; available();"
+        "import sys; from gocom.evaluation.measure.optional_metrics import available; available();"
         "sys.exit(bool({'torch', 'lpips', 'torchmetrics', 'torch_fidelity', 'stlpips_pytorch'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from sweep_rows import SPREAD, over_losses, row, steady, timing
 
-from gocom.evaluation.report.cells import Cell
-from gocom.evaluation.report.decide import holm, p_value
-from gocom.evaluation.report.equal_quality import bytes_at, equal_quality
-from gocom.evaluation.report.metrics import METRIC
-from gocom.evaluation.report.outcomes import in_short
-from gocom.evaluation.report.summary import Results
+from gocom.evaluation.compare.cells import Cell
+from gocom.evaluation.compare.decide import holm, p_value
+from gocom.evaluation.compare.equal_quality import bytes_at, equal_quality
+from gocom.evaluation.compare.metrics import METRIC
+from gocom.evaluation.compare.outcomes import in_short
+from gocom.evaluation.compare.summary import Results
 
 PSNR = METRIC["psnr_db"]
 AT = Cell("images", "lami_go", 0.1, "clean")

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 from sweep_rows import ERASURES, full_grid, row, steady, timing
 
-from gocom.evaluation.report import style
-from gocom.evaluation.report.page import write_report
-from gocom.evaluation.report.summary import Results
-from gocom.evaluation.report.wall import walls
-from gocom.evaluation.sweep.rows import TIMINGS, write_csv
+from gocom.evaluation.compare import style
+from gocom.evaluation.compare.page import write_report
+from gocom.evaluation.compare.rows import TIMINGS, write_csv
+from gocom.evaluation.compare.summary import Results
+from gocom.evaluation.compare.wall import walls
 
 FEW = {"clean": 0.0, "packet_erasure:rate=0.2": 0.2, "gilbert_elliott:p=0.02,r=0.2": 0.09,
        "gilbert_elliott:p=0.05,r=0.1": 0.33,

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from sweep_rows import ERASURES, SPREAD, over_losses, row, steady, timing
 
-from gocom.evaluation.judge import interval, paired
-from gocom.evaluation.report import tables
-from gocom.evaluation.report.axes import Kind, axis_of
-from gocom.evaluation.report.cells import Cell
-from gocom.evaluation.report.costs import costs
-from gocom.evaluation.report.decide import MIN_PICTURES
-from gocom.evaluation.report.metrics import METRIC
-from gocom.evaluation.report.summary import Results
-from gocom.evaluation.report.tables import Mark
+from gocom.evaluation.compare import tables
+from gocom.evaluation.compare.axes import Kind, axis_of
+from gocom.evaluation.compare.cells import Cell
+from gocom.evaluation.compare.costs import costs
+from gocom.evaluation.compare.decide import MIN_PICTURES
+from gocom.evaluation.compare.metrics import METRIC
+from gocom.evaluation.compare.summary import Results
+from gocom.evaluation.compare.tables import Mark
+from gocom.evaluation.measure.judge import interval, paired
 
 PSNR, DISTANCE = METRIC["psnr_db"], METRIC["distance"]
 AT = Cell("images", "lami_go", 0.1, "clean")

@@ -10,9 +10,9 @@ from skimage import data
 
 from gocom.common.errors import InvalidInput
 from gocom.common.image_files import square_crop, to_float
-from gocom.evaluation.optional_metrics import st_lpips
-from gocom.evaluation.st_lpips import StLpips
-from gocom.evaluation.st_lpips_weights import weights_path
+from gocom.evaluation.measure.optional_metrics import st_lpips
+from gocom.evaluation.measure.st_lpips import StLpips
+from gocom.evaluation.measure.st_lpips_weights import weights_path
 
 pytestmark = pytest.mark.skipif(weights_path("vgg") is None, reason="needs the weights in stlpips-pytorch")
 PHOTO = Image.fromarray(square_crop(np.ascontiguousarray(data.astronaut()), 256))

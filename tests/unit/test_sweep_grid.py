@@ -14,10 +14,10 @@ import gocom.common.image_files
 from gocom.common.errors import BudgetTooSmall, GoComError, InvalidInput, UnknownName
 from gocom.common.image_files import png_bytes
 from gocom.common.types import LinkSettings
-from gocom.evaluation.sweep.grid import Grid, chosen, erasure_rate, make_grid, parse_rates, picture_set
-from gocom.evaluation.sweep.methods import Method, Protection, parse_methods, split_specs
-from gocom.evaluation.sweep.rows import COLUMNS, read_csv, write_csv
-from gocom.evaluation.sweep.store import Store
+from gocom.evaluation.compare.grid import Grid, chosen, erasure_rate, make_grid, parse_rates, picture_set
+from gocom.evaluation.compare.methods import Method, Protection, parse_methods, split_specs
+from gocom.evaluation.compare.rows import COLUMNS, read_csv, write_csv
+from gocom.evaluation.compare.store import Store
 
 
 @pytest.fixture

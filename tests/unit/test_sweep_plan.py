@@ -25,10 +25,10 @@ from gocom.common.codec_interfaces import Analysis
 from gocom.common.errors import BudgetTooSmall, InvalidInput
 from gocom.common.image_quality import psnr_db
 from gocom.common.systems.classical import CLASSICAL_CODECS, Scale
-from gocom.evaluation.codec_setup import Codec
-from gocom.evaluation.sweep.methods import Method, Protection
-from gocom.evaluation.sweep.plan import Planner
-from gocom.evaluation.sweep.scales import Point
+from gocom.evaluation.compare.methods import Method, Protection
+from gocom.evaluation.compare.plan import Planner
+from gocom.evaluation.compare.scales import Point
+from gocom.evaluation.run.codec_setup import Codec
 
 __all__ = ["codecs", "image", "planner", "points"]  # fixtures
 

@@ -26,12 +26,12 @@ from gocom.common.csi import Csi
 from gocom.common.image_quality import psnr_db
 from gocom.common.systems.classical import CLASSICAL_CODECS, FILE, ClassicalOptions, Scale
 from gocom.common.types import Budget, Feedback, Goal, LinkSettings
-from gocom.evaluation.sweep.fates import DRAWS, FIRST_SEED, Fates
-from gocom.evaluation.sweep.ladder import Ladder
-from gocom.evaluation.sweep.methods import Method
-from gocom.evaluation.sweep.repair import _chances, _Option
-from gocom.evaluation.sweep.resending import Resending
-from gocom.evaluation.sweep.scales import Point
+from gocom.evaluation.compare.fates import DRAWS, FIRST_SEED, Fates
+from gocom.evaluation.compare.ladder import Ladder
+from gocom.evaluation.compare.methods import Method
+from gocom.evaluation.compare.repair import _chances, _Option
+from gocom.evaluation.compare.resending import Resending
+from gocom.evaluation.compare.scales import Point
 from gocom.transmitter.retransmission import resend
 
 __all__ = ["codecs", "image", "planner", "points"]  # fixtures

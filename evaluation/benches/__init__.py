@@ -1,0 +1,1 @@
+"""How quick things are, and what must not change from one version to the next."""

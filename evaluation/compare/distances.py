@@ -1,0 +1,48 @@
+"""Distances between sets of pictures: of each set that is large enough, method, rate and channel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gocom.evaluation.compare.grid import Grid, PictureSet, Task, chosen
+from gocom.evaluation.compare.store import Store
+from gocom.evaluation.compare.worker import FID, KERNEL, Worker
+from gocom.evaluation.measure.kernel_distance import MIN_PICTURES, kernel_distance
+from gocom.evaluation.measure.optional_metrics import fid
+
+_Features = npt.NDArray[np.float32]
+_DISTANCES: dict[str, Callable[[_Features, _Features], dict[str, float]]] = {
+    KERNEL: lambda a, b: dict(zip(("value", "low", "high"), kernel_distance(a, b), strict=True)),
+    FID: lambda a, b: {"value": fid(a, b)},
+}
+
+
+def distances(grid: Grid, tasks: Sequence[Task], store: Store, worker: Worker) -> dict[str, list[dict[str, Any]]]:
+    """Of reconstructions with the first seed to their originals, as results.json has them; tasks must be done."""
+    found: dict[str, list[dict[str, Any]]] = {KERNEL: []}
+    for pictures in grid.sets:
+        if len(chosen(pictures)) < MIN_PICTURES:
+            continue
+        for name, originals in worker.original_features(pictures).items():
+            for method in grid.methods:
+                of_method = [task for task in tasks if task.set == pictures and task.method == method]
+                features = store.features(of_method, name)
+                found.setdefault(name, []).extend(_entries(pictures, method.name, name, originals, features))
+    return found
+
+
+def _entries(
+    pictures: PictureSet, method: str, name: str, originals: _Features, features: _Features
+) -> list[dict[str, Any]]:
+    cases = [(rate, channel) for rate in pictures.rates_bpp for channel in pictures.channels]
+    entries = []
+    for place, (rate, channel) in enumerate(cases):
+        entries.append({
+            "set": pictures.name, "method": method, "channel": channel, "rate_bpp": rate,
+            **_DISTANCES[name](originals, features[:, place]), "pictures": len(originals),
+        })  # fmt: skip
+    return entries

@@ -1,0 +1,168 @@
+"""The best RaptorQ redundancy for a file on a channel: which file, and how many repair packets, within a budget.
+
+    numbers of repair packets x file sizes --> chance to decode (fates.py) --> score to expect --> the best
+
+Smaller pictures and lower qualities are weighed also where better ones fit: fewer packets can get lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gocom.common.types import Bools
+from gocom.evaluation.compare.fates import Fates
+from gocom.evaluation.compare.ladder import Sizes
+from gocom.evaluation.compare.scales import Point, Scales
+
+MAX_OVERHEAD = 8
+"""Repair packets for each source packet; no codec takes more."""
+_NOT_SOLVED = 1 / 256
+"""Chance that RaptorQ fails with K packets; with each one more 256 times less (RFC 6330)."""
+_REPAIRS, _SIZES = 64, 24
+"""Numbers of repair packets, and of source packets, that are weighed at most; of more an even choice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Protected:
+    """A file with repair packets.
+
+    Attributes:
+        point: what the file is made with.
+        source_packets, repair_packets: how many.
+        decodes: chance that the file arrives, 0 to 1.
+        score: to expect, a grey picture taken where it does not.
+    """
+
+    point: Point
+    source_packets: int
+    repair_packets: int
+    decodes: float
+    score: float
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Options of the codec that make it send exactly so many repair packets."""
+        if not self.repair_packets:
+            return self.point.settings
+        return {**self.point.settings, "repair_overhead": self.repair_packets / self.source_packets}
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    point: Point
+    file_bytes: int
+    source_packets: int
+    repair_packets: int
+
+
+def best_protection(scales: Scales, fates: Fates, budget_bytes: int | None, grey: float) -> Protected | None:
+    """Scale, quality and repair packets with the best score to expect; None: not even the smallest file fits.
+
+    Of equals the one with the fewest repair packets, of these the largest picture, and then the highest quality. At one
+    scale scores are taken to rise with quality: of files of as many packets the best is weighed, and what cannot be the
+    best of all is neither decoded nor scored. PSNR does nearly so; what that misses are hundredths of a dB. It is never
+    worse than no repair packets.
+
+    Args:
+        scales: the files.
+        fates: the channel.
+        budget_bytes: every byte counted; None: no limit, and the codec's own scale and quality.
+        grey: score where the file does not arrive.
+    """
+    options = _options(scales, budget_bytes)
+    if not options:
+        return None
+    chance = _chances(options, scales.sizes(), fates)
+    scale, quality = np.array([option.point for option in options]).T
+    # The score itself where it is known, else that of the next better file of that scale that is.
+    score, known = np.full(len(options), np.inf), np.zeros(len(options), bool)
+
+    def look_at(index: int) -> None:
+        nonlocal score, known
+        found = scales.score(options[index].point)
+        below = (scale == scale[index]) & (quality <= quality[index])
+        same = below & (quality == quality[index])
+        score = np.where(same, found, np.where(below & ~known, np.minimum(score, found), score))
+        known |= same
+
+    for each in np.unique(scale):
+        look_at(int(np.where(scale == each, quality, -1).argmax()))
+    expected = chance * score + (1 - chance) * grey
+    while not known[best := int(expected.argmax())]:
+        look_at(best)
+        expected = chance * score + (1 - chance) * grey
+    chosen = options[best]
+    return Protected(
+        chosen.point, chosen.source_packets, chosen.repair_packets, float(chance[best]), float(expected[best])
+    )
+
+
+def _chances(options: list[_Option], sizes: Sizes, fates: Fates) -> npt.NDArray[np.float64]:
+    """float64 [n]: that the file arrives, were every packet as large as it is."""
+    files = sorted({(option.file_bytes, option.repair_packets > 0) for option in options})
+    full = np.array([sizes.payload_bytes(protected) for _, protected in files])
+    length = np.array([file_bytes for file_bytes, _ in files])
+    number = (length - 1) // full
+    last = dict(zip(files, fates.alone(number, length - number * full, full).T, strict=True))
+    most = max(option.source_packets + option.repair_packets for option in options)
+    return np.array([_chance(o, sizes, fates, last[o.file_bytes, o.repair_packets > 0], most) for o in options])
+
+
+def _chance(option: _Option, sizes: Sizes, fates: Fates, last: Bools, most: int) -> float:
+    """For one option; `last`: bool [DRAWS], whether its last source packet arrives."""
+    source, repair = option.source_packets, option.repair_packets
+    plain, protected, symbols = fates.undamaged(most, sizes.full_packets)
+    came = (protected if repair else plain)[:, source - 1] + last
+    if not repair:
+        return float((came == source).mean())
+    if source == 1:
+        (symbols,) = fates.undamaged(most, (option.file_bytes,))
+    extra = came + symbols[:, source + repair] - symbols[:, source] - source
+    fails = 0.0 if source == 1 else _NOT_SOLVED ** (1.0 + np.maximum(extra, 0))
+    return float(np.where(came == source, 1.0, np.where(extra < 0, 0.0, 1 - fails)).mean())
+
+
+def _options(scales: Scales, budget_bytes: int | None) -> list[_Option]:
+    """By number of repair packets, then then by scale, from the best file down."""
+    sizes = scales.sizes()
+    lowest = scales.file_bytes(scales.default if budget_bytes is None else scales.floor)
+    most = MAX_OVERHEAD * sizes.source_packets(lowest, True)
+    if budget_bytes is not None:
+        most = budget_bytes // sizes.repair_bytes(lowest)
+    found: list[_Option] = []
+    for repair in _spread(0, most, _REPAIRS):
+        if budget_bytes is None:
+            files = [scales.default]
+        else:
+            tops = scales.tops(sizes.fits(budget_bytes, repair))
+            files = [point for top in tops for point in _files(scales, top, repair > 0)]
+        for point in files:
+            file_bytes = scales.file_bytes(point)
+            source = sizes.source_packets(file_bytes, repair > 0)
+            if repair <= MAX_OVERHEAD * source:
+                found.append(_Option(point, file_bytes, source, repair))
+    return found
+
+
+def _files(scales: Scales, top: Point, protected: bool) -> list[Point]:
+    """This one, and the best files of its scale that are some packets shorter, downwards."""
+    sizes, full = scales.sizes(), scales.sizes().payload_bytes(protected)
+    lowest = min(top, scales.lowest(top.scale))
+    fewest, most = (sizes.source_packets(scales.file_bytes(point), protected) for point in (lowest, top))
+    found = {top}
+    for count in _spread(fewest, most - 1, _SIZES):
+        point = scales.within(top.scale, count * full)
+        if point is not None and point < top:
+            found.add(point)
+    return sorted(found, reverse=True)
+
+
+def _spread(first: int, last: int, most: int) -> list[int]:
+    """first, first + 1, ... last; evenly thinned where they are more than `most`."""
+    if last < first:
+        return []
+    return [int(n) for n in np.unique(np.linspace(first, last, min(last - first + 1, most)).round())]

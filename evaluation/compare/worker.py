@@ -1,0 +1,214 @@
+"""Does tasks: plans, sends and judges all cases of one picture by one method."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gocom.common.byte_account import message_bytes
+from gocom.common.csi import Csi
+from gocom.common.image_files import ImageArray, read_samples, square_crop, to_float
+from gocom.common.systems import SYSTEMS
+from gocom.common.types import Budget, Goal
+from gocom.common.wire.frame_messages import make_parameters
+from gocom.evaluation.compare.engine import Engine, PipelineEngine, Sent
+from gocom.evaluation.compare.grid import CLEAN, LABELLED, Grid, PictureSet, Task, chosen, erasure_rate
+from gocom.evaluation.compare.plan import Plan, Planner
+from gocom.evaluation.compare.rows import KEYS, Row
+from gocom.evaluation.measure import optional_metrics
+from gocom.evaluation.measure.judge import Judge, Original, grey_like, imagenet_class
+from gocom.evaluation.measure.kernel_distance import MIN_PICTURES
+from gocom.evaluation.run.codec_setup import RememberingEncoder, make_codec
+
+MORE = {"lpips": optional_metrics.lpips, "dists": optional_metrics.dists, "st_lpips": optional_metrics.st_lpips}
+"""Columns that need what a user may not have."""
+KERNEL, FID = "kernel_distance", "fid"
+"""Distances between sets of pictures."""
+
+
+def more_metrics() -> list[str]:
+    """Those of MORE and FID that can be had here."""
+    found = optional_metrics.available()
+    return [name for name in (*MORE, FID) if found[name.upper().replace("_", "-")] == optional_metrics.READY]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a task came to.
+
+    Attributes:
+        rows: in the order of the grid; see rows.py.
+        timings: of each row.
+        features: by the distance between sets that they are for (see distances.py) float32 [D] of each row with the
+            first seed; none where the set has too few pictures for that.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    timings: list[Row] = field(default_factory=list)
+    features: dict[str, list[npt.NDArray[np.float32]]] = field(default_factory=dict)
+
+
+class Worker:
+    """Both ends of all codecs, and the judge.
+
+    Args:
+        grid: what is measured.
+        device: of the nets.
+        engine: sends; None: this process does.
+    """
+
+    def __init__(self, grid: Grid, device: str, engine: Engine | None = None) -> None:
+        self._grid = grid
+        codecs = {method.codec: make_codec(method.codec, device) for method in grid.methods}
+        self._engine = engine or PipelineEngine(codecs, grid.link)
+        # Plans of a picture, and the bytes of its rounds, need only one analysis for each codec.
+        self._codecs = {
+            name: replace(codec, encoder=RememberingEncoder(codec.encoder, keep=1)) for name, codec in codecs.items()
+        }
+        self._planner = Planner(self._codecs, grid.link)
+        self._judge = Judge(device)
+        self._more = {name: MORE[name] for name in more_metrics() if name in MORE}
+        self._pictures: dict[PictureSet, dict[int, tuple[ImageArray, int | None]]] = {}
+        self._current: _Picture | None = None
+
+    def run(self, task: Task) -> Done:
+        """All rows of a task."""
+        done, many = Done(), len(chosen(task.set)) >= MIN_PICTURES
+        for row, sent in self._sends(task):
+            done.rows.append(row)
+            if many and row["seed"] == task.set.seeds[0]:
+                made = grey_like(self._picture(task).original.image) if sent.image is None else sent.image
+                for name, features in self._features(made).items():
+                    done.features.setdefault(name, []).append(features)
+            keys = {name: row[name] for name in KEYS}
+            done.timings.append(keys | {f"{stage}_s": seconds for stage, seconds in sent.seconds.items()})
+        return done
+
+    def pictures(self, task: Task) -> Iterator[tuple[Row, ImageArray | None]]:
+        """Each row of a task with its picture; None where there is none."""
+        for row, sent in self._sends(task):
+            yield row, sent.image
+
+    def original_features(self, pictures: PictureSet) -> dict[str, npt.NDArray[np.float32]]:
+        """Float32 [N, D] by distance, of a set's pictures in order."""
+        loaded = self._load(pictures)
+        found = [self._features(loaded[index][0]) for index, _ in chosen(pictures)]
+        return {name: np.stack([features[name] for features in found]) for name in found[0]}
+
+    def _features(self, image: ImageArray) -> dict[str, npt.NDArray[np.float32]]:
+        found = {KERNEL: self._judge.features([image])[0].numpy()}
+        return found | ({FID: optional_metrics.inception_features(image)} if FID in more_metrics() else {})
+
+    def _sends(self, task: Task) -> Iterator[tuple[Row, Sent]]:
+        picture = self._picture(task)
+        for rate in task.set.rates_bpp:
+            budget = self._budget(task, picture, rate)
+            for channel in task.set.channels:
+                plan = self._planner.plan(task.method, picture.original.image, task.index, channel, budget)
+                for seed in task.set.seeds_of(channel):
+                    sent = self._engine.send(
+                        task.method.codec, picture.original.image, channel, seed, task.index, plan.settings
+                    )
+                    keys = {
+                        "set": task.set.name, "picture": task.picture, "method": task.method.name, "rate_bpp": rate,
+                        "channel": channel, "seed": seed,
+                    }  # fmt: skip
+                    yield keys | self._row(task, picture, plan, channel, sent), sent
+
+    def _row(self, task: Task, picture: _Picture, plan: Plan, channel: str, sent: Sent) -> Row:
+        image = picture.original.image
+        height, width = image.shape[1:]
+        total = sent.bytes["total"]
+        assert total is not None
+        return {
+            "codec": task.method.codec,
+            "protection": task.method.protection.value,
+            "width_px": width,
+            "height_px": height,
+            "packet_erasure_rate": erasure_rate(channel, self._grid.link.max_payload_bytes),
+            "budget_bytes": plan.budget_bytes,
+            "at_floor": int(plan.at_floor),
+            "options": json.dumps(plan.settings, sort_keys=True),
+            "rounds": sent.rounds,
+            "bytes_total": total,
+            "bytes_header": sent.bytes["header"],
+            "bytes_feedback": sent.bytes["feedback"],
+            "bytes_repair": sent.bytes["repair"],
+            "bytes_by_segment": json.dumps(dict(sent.by_segment)),
+            "bpp": 8 * total / (width * height),
+            "packets_sent": sent.packets_sent,
+            "packets_lost": sent.packets_lost,
+            "failed": int(sent.image is None),
+            "reason": sent.reason,
+        } | self._scores(picture, grey_like(image) if sent.image is None else sent.image)
+
+    def _scores(self, picture: _Picture, image: ImageArray) -> Row:
+        """Judged once where the same picture comes again, as files that arrive do."""
+        key = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+        if key not in picture.scores:
+            (found,) = self._judge.scores([picture.original], [image])
+            more = {name: self._more[name](picture.original.image, image) for name in self._more}
+            names = ("psnr_db", "ms_ssim", "distance", *MORE, "agrees", "correct", "correct_10")
+            picture.scores[key] = {name: (found | more).get(name) for name in names}
+        return picture.scores[key]
+
+    def _budget(self, task: Task, picture: _Picture, rate: float | None) -> int | None:
+        """The bytes of a rate; those that the anchor made of it for a classical method, so that both spend the same."""
+        height, width = picture.original.image.shape[1:]
+        budget = None if rate is None else int(rate * width * height / 8)
+        anchor = self._grid.anchor
+        if anchor is None or not task.method.classical:
+            return budget
+        if rate not in picture.anchor_bytes:
+            plan = self._planner.plan(anchor, picture.original.image, task.index, CLEAN, budget)
+            picture.anchor_bytes[rate] = self._first_round(anchor.codec, picture, task.index, plan.settings)
+        return picture.anchor_bytes[rate]
+
+    def _first_round(self, codec: str, picture: _Picture, index: int, settings: Mapping[str, Any]) -> int:
+        known = SYSTEMS.get(codec).options
+        options = make_parameters(known, {k: v for k, v in settings.items() if k in known.model_fields})
+        encoder = self._codecs[codec].encoder
+        goal = Goal(options, index, link=self._grid.link)
+        session = encoder.open(encoder.analyse(picture.original.image), goal)
+        return message_bytes(session.first(Csi(), Budget(settings.get("budget"))), self._grid.link)
+
+    def _picture(self, task: Task) -> _Picture:
+        key = task.set.name, task.index
+        if self._current is None or self._current.key != key:
+            image, label = self._load(task.set)[task.index]
+            self._current = _Picture(key, self._judge.original(image, imagenet_class(label)), {}, {})
+            self._planner.forget()
+        return self._current
+
+    def _load(self, pictures: PictureSet) -> dict[int, tuple[ImageArray, int | None]]:
+        if pictures not in self._pictures:
+            wanted = dict(chosen(pictures))
+            self._pictures[pictures] = {
+                index: (
+                    to_float(square_crop(sample.pixels, self._grid.size_px)),
+                    sample.label if pictures.name == LABELLED else None,
+                )
+                for index, sample in enumerate(read_samples(pictures.source, _keep_quiet))
+                if index in wanted
+            }
+        return self._pictures[pictures]
+
+
+def _keep_quiet(_: str) -> None:
+    """Say nothing of a picture that cannot be read: the command that makes the grid does."""
+
+
+@dataclass(slots=True)
+class _Picture:
+    """The picture that tasks are about just now, and what was found out about it."""
+
+    key: tuple[str, int]
+    original: Original
+    scores: dict[bytes, Row]
+    anchor_bytes: dict[float | None, int]
