@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from gocom.evaluation.feature_imputing.counts import COUNTS
 from gocom.evaluation.feature_imputing.world import SETS, World
+from gocom.evaluation.report.plots import Line, Panel, plot
 from gocom.evaluation.study.curves import curve
-from gocom.evaluation.study.plots import Line, Panel, plot
 from gocom.evaluation.study.store import Part
 from gocom.evaluation.study.tables import METRICS, average, groups, sizes, table, where, words
 from gocom.evaluation.study.world import Job, Picture, Row

@@ -9,8 +9,8 @@ from gocom.common.systems.feature_imputing import PacketOrder
 from gocom.common.types import LinkSettings
 from gocom.evaluation.feature_imputing.counts import COUNTS
 from gocom.evaluation.feature_imputing.world import SETS, World
+from gocom.evaluation.report.plots import Panel, plot
 from gocom.evaluation.study.curves import curve
-from gocom.evaluation.study.plots import Panel, plot
 from gocom.evaluation.study.store import Part
 from gocom.evaluation.study.tables import (
     METRICS,

@@ -15,9 +15,9 @@ from gocom.evaluation.feature_imputing.world import SETS, World
 from gocom.evaluation.lami_go.budgets import AtOnce
 from gocom.evaluation.lami_go.world import World as LamiGoWorld
 from gocom.evaluation.measure.judge import grey_like
+from gocom.evaluation.report.plots import Panel, plot
 from gocom.evaluation.run.codec_setup import Codec, make_codec
 from gocom.evaluation.study.curves import curve
-from gocom.evaluation.study.plots import Panel, plot
 from gocom.evaluation.study.store import Part
 from gocom.evaluation.study.tables import (
     METRICS,

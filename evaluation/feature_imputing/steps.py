@@ -11,8 +11,8 @@ import torch
 
 from gocom.evaluation.feature_imputing.counts import COUNTS
 from gocom.evaluation.feature_imputing.world import SETS, World
+from gocom.evaluation.report.plots import Panel, plot
 from gocom.evaluation.study.curves import curve
-from gocom.evaluation.study.plots import Panel, plot
 from gocom.evaluation.study.store import Part
 from gocom.evaluation.study.tables import (
     METRICS,

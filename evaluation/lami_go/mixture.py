@@ -23,7 +23,7 @@ from gocom.common.systems.lami_go import TokenDraw, TSchedule, keep_mask
 from gocom.common.types import Bools, Budget, Ints
 from gocom.evaluation.lami_go.counts import COUNTS
 from gocom.evaluation.lami_go.world import SETS, World
-from gocom.evaluation.study.plots import Line, Panel, plot
+from gocom.evaluation.report.plots import Line, Panel, plot
 from gocom.evaluation.study.store import Part
 from gocom.evaluation.study.tables import (
     METRICS,

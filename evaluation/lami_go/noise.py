@@ -9,7 +9,7 @@ from gocom.client.noise_setups import noise_setup
 from gocom.common.types import LinkSettings
 from gocom.evaluation.lami_go.counts import COUNTS
 from gocom.evaluation.lami_go.world import World
-from gocom.evaluation.study.plots import Line, Panel, plot
+from gocom.evaluation.report.plots import Line, Panel, plot
 from gocom.evaluation.study.store import Part
 from gocom.evaluation.study.tables import (
     METRICS,

@@ -10,8 +10,8 @@ from gocom.common.errors import BudgetTooSmall
 from gocom.common.image_files import png_bytes, to_uint8
 from gocom.evaluation.lami_go.counts import COUNTS
 from gocom.evaluation.lami_go.world import World
+from gocom.evaluation.report.plots import Line, Panel, plot
 from gocom.evaluation.run.codec_setup import Codec, make_codec
-from gocom.evaluation.study.plots import Line, Panel, plot
 from gocom.evaluation.study.store import Part
 from gocom.evaluation.study.tables import (
     METRICS,

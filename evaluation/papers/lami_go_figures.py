@@ -11,7 +11,7 @@ from gocom.evaluation.lami_go import mixture, noise, ratio, steps
 from gocom.evaluation.papers import lami_go_numbers as paper
 from gocom.evaluation.papers.items import Results
 from gocom.evaluation.papers.lami_go_tables import POLICIES
-from gocom.evaluation.study.plots import Line, Panel, plot
+from gocom.evaluation.report.plots import Line, Panel, plot
 from gocom.evaluation.study.store import Part
 from gocom.evaluation.study.tables import METRICS, average, sizes, where
 from gocom.evaluation.study.world import Row

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gocom.evaluation.study.plots import Line
+from gocom.evaluation.report.plots import Line
 from gocom.evaluation.study.tables import average, where
 from gocom.evaluation.study.world import Row
 
