@@ -1,0 +1,144 @@
+"""A study as work: a task is a picture of an experiment, kept under what it depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from gocom.common.systems import SYSTEMS
+from gocom.common.zoo import fingerprint
+from gocom.evaluation.experiment.bench import Bench
+from gocom.evaluation.experiment.cases import measured
+from gocom.evaluation.experiment.experiment import Experiment, Study
+from gocom.evaluation.experiment.pictures import PictureSets
+from gocom.evaluation.run.work import Done, Worker
+from gocom.evaluation.studies import STUDIES
+
+
+@dataclass(frozen=True, slots=True)
+class StudyTask:
+    """All cases of one picture in an experiment; see `Task`."""
+
+    experiment: str
+    set: str
+    index: int
+    name: str
+    cases: int
+    weight: float
+
+
+class StudyWork:
+    """Some or all experiments of a study; see `Work`.
+
+    Args:
+        system: whose study it is, as registered.
+        sources: folder or tar by set.
+        names: of the experiments; None: all.
+        limit: at most so many pictures of a set; None: as many as an experiment wants.
+
+    Raises:
+        InvalidInput: a set is missing, or cannot be read.
+        UnknownName: there is no such study or experiment.
+    """
+
+    def __init__(
+        self, system: str, sources: Mapping[str, Path], names: Sequence[str] | None = None, limit: int | None = None
+    ) -> None:
+        self.system, self.names, self.limit = system, names, limit
+        self.sources = {name: path for name, path in sources.items() if name in STUDIES.get(system).sets}
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return self.system, self.names, self.limit, self.sources
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.system, self.names, self.limit, self.sources = state
+
+    @property
+    def study(self) -> Study:
+        """Of the system."""
+        return STUDIES.get(self.system)
+
+    @cached_property
+    def experiments(self) -> list[Experiment]:
+        """Those that are to be measured."""
+        return [one for one in self.study.experiments if self.names is None or one.name in self.names]
+
+    @cached_property
+    def pictures(self) -> PictureSets:
+        """All sets."""
+        return PictureSets(self.sources, self.limit)
+
+    def tasks(self) -> list[StudyTask]:
+        """In the order of the experiments."""
+        return [
+            StudyTask(one.name, name, index, f"{one.name}-{self.digest(one)}-{name}-{index:05d}", cases, float(cases))
+            for one in self.experiments
+            for cases in [_cases(one)]
+            for name in one.sets
+            for index in self.pictures.chosen(one, name)
+        ]
+
+    def worker(self, device: str) -> Worker[StudyTask]:
+        """Loads nets when it needs them."""
+        return _StudyWorker(self, device)
+
+    def record(self) -> dict[str, Any]:
+        """None: tasks are named after all that they depend on, so several studies may lie in a folder."""
+        return {}
+
+    def digest(self, experiment: Experiment) -> str:
+        """Of the experiment as it is written, the nets, the sampler's defaults and the pictures of its sets."""
+        return _digest({
+            "experiment": _plain(experiment), "nets": self.nets(), "sampler": _plain(self.study.sampler),
+            "sets": {name: self.contents[name] for name in experiment.sets},
+        })  # fmt: skip
+
+    def nets(self) -> dict[str, str]:
+        """Name -> first digits of the fingerprint of each net that the study uses."""
+        names = {name for codec in (self.system, *self.study.peers) for name in SYSTEMS.get(codec).knowledge}
+        return {name: fingerprint(name).hex()[:8] for name in sorted(names)}
+
+    @cached_property
+    def contents(self) -> dict[str, str]:
+        """Digest of each set."""
+        return {name: self.pictures.content(name) for name in self.sources}
+
+
+class _StudyWorker:
+    def __init__(self, work: StudyWork, device: str) -> None:
+        self._bench = Bench(work.study, work.pictures, device)
+        self._experiments = {one.name: one for one in work.experiments}
+
+    def run(self, task: StudyTask) -> Done:
+        """See `Worker`."""
+        picture = self._bench.picture(task.set, task.index)
+        return Done(measured(self._bench, self._experiments[task.experiment], picture))
+
+
+def _cases(experiment: Experiment) -> int:
+    """As many sends as there may be of a picture; of a measure nobody knows."""
+    count = experiment.seeds
+    for factor in experiment.factors:
+        count *= len(factor.levels)
+    return count
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: functions by their names. What is only shown does not matter."""
+    if is_dataclass(value) and not isinstance(value, type):
+        shown = ("title", "note", "views", "findings") if isinstance(value, Experiment) else ()
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.name not in shown}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list, set, frozenset)):
+        return [_plain(item) for item in value]
+    return f"{value.__module__}.{value.__qualname__}" if callable(value) else str(value)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=6).hexdigest()

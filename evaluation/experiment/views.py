@@ -1,0 +1,174 @@
+"""Rows to what a page shows of an experiment: means, differences with verdicts, curves, and sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from gocom.evaluation.experiment.experiment import Against, Curves, Experiment, Means
+from gocom.evaluation.experiment.pictures import sizes
+from gocom.evaluation.experiment.rows import average, difference, groups, metric_of, where
+from gocom.evaluation.measure.statistics import Interval, holm
+from gocom.evaluation.report.page import Figure
+from gocom.evaluation.report.plots import Line, Panel, plot
+from gocom.evaluation.report.tables import NOTHING, Mark, Table, words
+from gocom.evaluation.run.work import Row
+
+BETTER, WORSE, LEVEL = "better", "worse", "not told apart"
+_MARKS = {BETTER: "good", WORSE: "bad"}
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One line of an Against: for each field the difference with its verdict; None: it was not measured."""
+
+    label: str
+    at: tuple[Any, ...]
+    found: dict[str, tuple[Interval, str] | None]
+
+
+def means_table(view: Means, rows: Sequence[Row]) -> Table:
+    """A line for each combination of the keys' values, in order of appearance."""
+    lines = [
+        (*map(value_words, values), *(words(average(found, f), metric_of(f).digits) for f in view.fields))
+        for values, found in groups(where(rows, view.where), view.by)
+    ]
+    return Table(view.title, (), (*map(key_words, view.by), *map(_head, view.fields)), tuple(lines))
+
+
+def compared(view: Against, rows: Sequence[Row]) -> list[Compared]:
+    """Every pair at every combination of `by`; a metric's lines are one family for Holm."""
+    rows = where(rows, view.where)
+    found: list[tuple[str, tuple[Any, ...], dict[str, tuple[Interval, float] | None]]] = []
+    for pair in view.pairs:
+        for values in _places(view, rows, pair.one):
+            place = dict(zip(view.by, values, strict=True))
+            one, other = where(rows, place | dict(pair.one)), where(rows, place | dict(pair.other))
+            if one and other:
+                found.append((pair.label, values, {f: difference(one, other, f) for f in view.fields}))
+    verdicts = {field: _verdicts(field, [line[field] for _, _, line in found]) for field in view.fields}
+    return [
+        Compared(label, at, {
+            field: None if one is None else (one[0], verdicts[field][i]) for field, one in line.items()
+        })
+        for i, (label, at, line) in enumerate(found)
+    ]  # fmt: skip
+
+
+def _places(view: Against, rows: Sequence[Row], one: Any) -> list[tuple[Any, ...]]:
+    return [values for values, _ in groups(where(rows, one), view.by)] if view.by else [()]
+
+
+def _verdicts(field: str, found: Sequence[tuple[Interval, float] | None]) -> list[str]:
+    stand = iter(holm([one[1] for one in found if one is not None]))
+    sign = 1 if metric_of(field).higher else -1
+    return [
+        LEVEL if one is None or not next(stand) else BETTER if sign * one[0][0] > 0 else WORSE for one in found
+    ]  # fmt: skip
+
+
+def against_table(view: Against, rows: Sequence[Row]) -> Table:
+    """A line for each comparison; better and worse are set off."""
+    lines = [
+        (line.label, *map(value_words, line.at), *(_cell(field, line.found[field]) for field in view.fields))
+        for line in compared(view, rows)
+    ]
+    lower = [metric_of(field).title for field in view.fields if not metric_of(field).higher]
+    notes = (f"One minus the other. Less is better of: {', '.join(lower)}.",) if lower else ("One minus the other.",)
+    return Table(view.title, notes, ("", *map(key_words, view.by), *map(_head, view.fields)), tuple(lines))
+
+
+def _cell(field: str, found: tuple[Interval, str] | None) -> str | Mark:
+    if found is None:
+        return NOTHING
+    text = words(found[0], metric_of(field).digits, sign=True)
+    return Mark(f"{text}, {found[1]}", _MARKS[found[1]]) if found[1] in _MARKS else text
+
+
+def sentences(view: Against, rows: Sequence[Row]) -> list[str]:
+    """What the differences say: "EBM against PRM. PSNR in dB: better at images; not told apart at street." """
+    by_label: dict[str, list[Compared]] = {}
+    for line in compared(view, rows):
+        by_label.setdefault(line.label, []).append(line)
+    said = []
+    for label, lines in by_label.items():
+        parts = [f"{metric_of(field).title}: {_at(field, lines)}" for field in view.fields]
+        said.append(f"{label}. {'. '.join(parts)}.")
+    return said
+
+
+def _at(field: str, lines: Sequence[Compared]) -> str:
+    if not lines[0].at:
+        found = lines[0].found[field]
+        return "not measured" if found is None else f"{words(found[0], metric_of(field).digits, True)}, {found[1]}"
+    places: dict[str, list[str]] = {}
+    for line in lines:
+        found = line.found[field]
+        verdict = "not measured" if found is None else found[1]
+        places.setdefault(verdict, []).append(" ".join(map(value_words, line.at)))
+    return "; ".join(f"{verdict} at {', '.join(at)}" for verdict, at in places.items())
+
+
+def draw(view: Curves, experiment: Experiment, rows: Sequence[Row], out: Path) -> Figure | None:
+    """Write OUT/figures/<experiment>_<name>.png; None: there is nothing to draw."""
+    rows = where(rows, view.where)
+    columns = [values[0] for values, _ in groups(rows, [view.columns])] if view.columns else [None]
+    panels = [
+        [_panel(view, field, rows if column is None else where(rows, {view.columns or "": column}), column)
+         for column in columns]
+        for field in view.fields
+    ]  # fmt: skip
+    if not any(panel.lines for line in panels for panel in line):
+        return None
+    if view.columns is None:  # fields stand side by side
+        panels = [[panel for line in panels for panel in line]]
+    path = out / "figures" / f"{experiment.name}_{view.name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    title = view.title or experiment.title
+    plot(panels, f"{title}\n{sizes(rows)}", path)
+    return Figure(path, title, ("Shades: 95 % over pictures.",))
+
+
+def _panel(view: Curves, field: str, rows: Sequence[Row], column: Any) -> Panel:
+    lines = []
+    for values, found in groups(rows, view.lines):
+        points = [(_place(view, here), average(here, field)) for _, here in groups(found, view.points or (view.x,))]
+        drawn = sorted(((x, mean) for x, mean in points if mean is not None), key=lambda point: point[0])
+        if drawn:
+            label = ", ".join(map(value_words, values)) or "all"
+            bands = [mean[1:] for _, mean in drawn]
+            bands = bands if all(map(isfinite, chain.from_iterable(bands))) else []  # of one picture there are none
+            lines.append(Line(label, [x for x, _ in drawn], [mean[0] for _, mean in drawn], bands))
+    level = average(where(rows, view.level[0]), field) if view.level else None
+    return Panel(
+        metric_of(view.x).title if view.points else key_words(view.x), metric_of(field).title, lines,
+        "" if column is None else value_words(column), view.log_x,
+        None if level is None or view.level is None else (level[0], view.level[1]),
+    )  # fmt: skip
+
+
+def _place(view: Curves, rows: Sequence[Row]) -> float:
+    if not view.points:
+        return float(rows[0][view.x])
+    found = average(rows, view.x)
+    return 0.0 if found is None else found[0]
+
+
+def key_words(key: str) -> str:
+    """A key as a column's name."""
+    return key.replace("_", " ")
+
+
+def value_words(value: Any) -> str:
+    """A key's value in a cell."""
+    return (
+        "yes" if value is True else "no" if value is False else f"{value:g}" if isinstance(value, float) else str(value)
+    )
+
+
+def _head(field: str) -> str:
+    return metric_of(field).title
