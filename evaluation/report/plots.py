@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -265,9 +265,10 @@ def _legend(figure: Figure, width_in: float) -> None:
 
 def _save(figure: Figure, path: Path, whole: bool) -> None:
     """In a palette, which makes a third of the bytes, unless all colours are needed."""
-    drawn = BytesIO()
-    figure.savefig(drawn, dpi=DPI)
-    picture = Image.open(drawn).convert("RGB")
+    figure.set_dpi(DPI)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     if not whole:
         # By octree: a median cut gives thin lines each other's colours.
         picture = picture.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
