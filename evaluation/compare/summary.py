@@ -124,11 +124,6 @@ class Results:
         both = [picture for picture in first if picture in second]
         return [first[picture] for picture in both], [second[picture] for picture in both]
 
-    def byte_ratio(self, cell: Cell, other: str) -> float | None:
-        """Mean bytes of a cell over those of another method there; None: one is missing."""
-        theirs, base = self.average(cell, "bytes_total"), self.average(cell._replace(method=other), "bytes_total")
-        return theirs[0] / base[0] if theirs and base and base[0] else None
-
     def overspent(self, cell: Cell) -> bool:
         """Whether a method took more than 1.05 times its bytes, those of the first semantic codec if there is one; and
         not by luck: clearly so, or because even the least that it can do is too much.

@@ -37,12 +37,11 @@ def in_short(results: Results) -> Table | None:
         return None
     notes = (
         "Places are rates and channels: won, better than every classical method; lost, at least one is better; level, "
-        "neither can be said. Those that send once leave out retransmissions, which need a way back and the time for "
-        "it. Ahead: of the best that sends once; behind: the best of all; where that is clear.",
+        "neither can be said. Those that send once do without retransmissions, which need a way back and time.",
     )
     head = (
         "semantic codec", "set", "metric", "against all: won / level / lost",
-        "against those that send once: won / level / lost", "most ahead", "most behind",
+        "against those that send once: won / level / lost",
     )  # fmt: skip
     return Table("Won, level and lost", notes, head, tuple(lines))
 
@@ -55,22 +54,7 @@ def _short_line(results: Results, name: str, set_name: str, metric: Metric) -> t
         counts.append(" / ".join(str(found.count(outcome)) for outcome in OUTCOMES) if found else NOTHING)
     if counts[0] == NOTHING:
         return ()
-    ends = (_farthest(results, cells, metric, once, sign) for once, sign in ((True, 1), (False, -1)))
-    return (name, set_name, metric.title, *counts, *ends)
-
-
-def _farthest(results: Results, cells: Sequence[Cell], metric: Metric, once: bool, sign: int) -> str:
-    """The place with the largest clear difference from the best rival, ahead (sign 1) or behind (-1)."""
-    found = [
-        (abs(rival[1][0]), rival, cell)
-        for cell in cells
-        if (rival := results.rival(cell, metric, once)) and results.better(cell, rival[0], metric) == sign
-    ]
-    if not found:
-        return NOTHING
-    _, (peer, (mean, *_)), cell = max(found, key=lambda one: one[0])
-    place = f"{results.axes[cell.channel].short}, {rate_words(cell.rate_bpp)}"
-    return f"{mean:+.{metric.digits}f} from {peer.method} ({place})"
+    return (name, set_name, metric.title, *counts)
 
 
 def winners(
@@ -146,30 +130,13 @@ def bytes_taken(results: Results, set_name: str, rate: float | None) -> Table | 
             lines.append((results.axes[channel].label, *texts))
     if not lines:
         return None
-    notes = _equality(results, set_name, rate)
-    return Table(f"{set_name}: bytes at {rate_words(rate)}", notes, ("channel", *methods), tuple(lines))
+    return Table(f"{set_name}: bytes at {rate_words(rate)}", (), ("channel", *methods), tuple(lines))
 
 
 def _bytes_words(results: Results, cell: Cell) -> str:
     floor = results.mean(cell, "at_floor")
     said = f", at its floor in {floor:.0f} %" if floor else ""
     return words(results.average(cell, "bytes_total"), 0) + said
-
-
-def _equality(results: Results, set_name: str, rate: float | None) -> tuple[str, ...]:
-    """How equal the bytes were, in a sentence a semantic codec."""
-    found = []
-    for name in results.semantic:
-        ratios = [
-            (ratio, peer, channel)
-            for channel, peer in product(results.channels, results.classical)
-            if (ratio := results.byte_ratio(Cell(set_name, peer, rate, channel), name)) is not None
-        ]
-        if ratios:
-            low, high = min(ratios), max(ratios)
-            least, most = (f"{r:.2f} times ({peer}, {results.axes[c].label})" for r, peer, c in (low, high))
-            found.append(f"The classical methods took from {least} to {most} the bytes of {name}.")
-    return tuple(found)
 
 
 def set_distances(title: str, entries: Sequence[dict[str, Any]]) -> Table | None:
