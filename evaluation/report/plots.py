@@ -266,7 +266,7 @@ def _legend(figure: Figure, width_in: float) -> None:
 def _save(figure: Figure, path: Path, whole: bool) -> None:
     """In a palette, which makes a third of the bytes, unless all colours are needed."""
     figure.set_dpi(DPI)
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     if not whole:
