@@ -61,49 +61,26 @@ def winners(
     results: Results, set_name: str, metric: Metric, rate: float | None, channels: Sequence[str]
 ) -> Table | None:
     """Who is best on each channel at one rate; None: nobody was there."""
-    methods = _present(results, set_name, rate, channels, metric.field)
-    places = [Cell(set_name, "", rate, channel) for channel in channels]
-    semantic = [name for name in results.semantic if name in methods]
-    lines = [_winner_line(results, place, metric, methods, semantic) for place in places]
+    lines = [_winner_line(results, Cell(set_name, "", rate, channel), metric) for channel in channels]
     lines = [line for line in lines if set(line[1:]) != {NOTHING}]
     if not lines:
         return None
-    bracketed = any(str(cell).startswith("[") for line in lines for cell in line)
-    notes = (
-        f"{metric.title[0].upper()}{metric.title[1:]}: {better_words(metric)}. "
-        + ("In brackets: took more bytes than it had, and does not compete." if bracketed else ""),
-    )
-    title = f"{set_name}: {metric.title} at {rate_words(rate)}"
-    head = (
-        "channel",
-        *methods,
-        "best, or not told apart from it",
-        *(f"{name} minus the best file" for name in semantic),
-    )
-    return Table(title, notes, head, tuple(lines))
+    notes = (f"{metric.title[0].upper()}{metric.title[1:]}: {better_words(metric)}.",)
+    minus = (f"{name} minus the best file" for name in results.semantic)
+    head = ("channel", *results.methods, "best, or not told apart from it", *minus)
+    return Table(f"{set_name}: {metric.title} at {rate_words(rate)}", notes, head, tuple(lines))
 
 
-def _present(results: Results, set_name: str, rate: float | None, channels: Sequence[str], field: str) -> list[str]:
-    """Methods that have the field on one of these channels."""
-    return [
-        name
-        for name in results.methods
-        if any(results.pictures(Cell(set_name, name, rate, channel), field) for channel in channels)
-    ]
-
-
-def _winner_line(
-    results: Results, place: Cell, metric: Metric, methods: Sequence[str], semantic: Sequence[str]
-) -> tuple[str | Mark, ...]:
+def _winner_line(results: Results, place: Cell, metric: Metric) -> tuple[str | Mark, ...]:
     leaders = results.leaders(place, metric)
     cells: list[str | Mark] = []
-    for name in methods:
+    for name in results.methods:
         cell = place._replace(method=name)
         text = words(results.average(cell, metric.field), metric.digits)
         text = f"[{text}]" if results.overspent(cell) else text
         cells.append(Mark(text, "best") if name in leaders[:1] else text)
     differences: list[str | Mark] = []
-    for name in semantic:
+    for name in results.semantic:
         cell = place._replace(method=name)
         rival, outcome = results.rival(cell, metric), results.standing(cell, metric)
         difference = f"{words(rival[1], metric.digits, sign=True)} {rival[0].method}" if rival else NOTHING
@@ -122,15 +99,14 @@ def leaders_mark(results: Results, leaders: Sequence[str]) -> str | Mark:
 
 def bytes_taken(results: Results, set_name: str, rate: float | None) -> Table | None:
     """Mean bytes of each method on each channel, and where its smallest file was too large."""
-    methods = _present(results, set_name, rate, results.channels, "bytes_total")
     lines = []
     for channel in results.channels:
-        texts = [_bytes_words(results, Cell(set_name, name, rate, channel)) for name in methods]
+        texts = [_bytes_words(results, Cell(set_name, name, rate, channel)) for name in results.methods]
         if set(texts) != {NOTHING}:
             lines.append((results.axes[channel].label, *texts))
     if not lines:
         return None
-    return Table(f"{set_name}: bytes at {rate_words(rate)}", (), ("channel", *methods), tuple(lines))
+    return Table(f"{set_name}: bytes at {rate_words(rate)}", (), ("channel", *results.methods), tuple(lines))
 
 
 def _bytes_words(results: Results, cell: Cell) -> str:
