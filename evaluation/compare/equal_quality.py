@@ -22,7 +22,9 @@ def equal_quality(results: Results, set_name: str, metric: Metric, channels: Seq
     if not results.semantic:
         return None
     anchor = results.semantic[0]
-    peers = [name for name in results.classical if _best_of_its_kind(results, name)]
+    # Without protection they would say little over losses.
+    protected = [name for name in results.classical if results.methods[name].protection != Protection.NONE]
+    peers = protected or results.classical
     lines = []
     for channel in channels:
         for rate in results.rates_of(set_name):
@@ -41,13 +43,6 @@ def equal_quality(results: Results, set_name: str, metric: Metric, channels: Seq
     )
     title = f"{set_name}: bytes for equal quality ({metric.title})"
     return Table(title, notes, ("lost", "rate", anchor, *peers), tuple(lines))
-
-
-def _best_of_its_kind(results: Results, name: str) -> bool:
-    """Without protection only where the codec is not protected in any other way: it would say little over losses."""
-    kept = results.methods[name]
-    others = {other.protection for other in results.methods.values() if other.codec == kept.codec}
-    return kept.protection != Protection.NONE or others == {Protection.NONE.value}
 
 
 def _ratio(results: Results, cell: Cell, peer: str, metric: Metric) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from gocom.evaluation.compare.axes import Kind
@@ -70,7 +71,7 @@ def first_screen(results: Results, wall: Sequence[Entry], out: Path) -> FirstScr
     measured = "; ".join(f"{answer.question.words}: {answer.metric.title} of {answer.set}" for answer in answers)
     notes = (
         "Orange: describing is better than every kind of file. Blue: some kind of file is better. Grey: no difference "
-        f"can be told. Described by {name}; files are sent once. Measured are {measured}.",
+        f"can be told. Described by {name}; files ask for nothing again. Measured are {measured}.",
     )
     return FirstScreen(
         tuple(sentences(results, answers)), Figure(path, "Where describing wins and where it loses.", notes)
@@ -83,19 +84,20 @@ def _answers(results: Results) -> Iterator[_Answer]:
     for question in _QUESTIONS:
         named = [(field, set_name) for field in question.fields for set_name in results.sets]
         for field, set_name in named if results.semantic else ():
-            places = [(rate, channel) for rate in results.rates_of(set_name) for channel in channels]
-            both = [
+            cells = [
+                Cell(set_name, results.semantic[0], rate, channel)
+                for rate, channel in product(results.rates_of(set_name), channels)
+            ]
+            once, every = (
                 {
-                    (rate, channel): outcome
-                    for rate, channel in places
-                    if (outcome := results.standing(
-                        Cell(set_name, results.semantic[0], rate, channel), METRIC[field], once
-                    ))
+                    (cell.rate_bpp, cell.channel): outcome
+                    for cell in cells
+                    if (outcome := results.standing(cell, METRIC[field], once))
                 }
                 for once in (True, False)
-            ]  # fmt: skip
-            if all(both):
-                yield _Answer(question, METRIC[field], set_name, *both)
+            )
+            if once:
+                yield _Answer(question, METRIC[field], set_name, once, every)
                 break
 
 
@@ -113,7 +115,8 @@ def sentences(results: Results, answers: Sequence[_Answer]) -> list[str]:
     )
     won, lost = (_clauses(results, answers, outcome) for outcome in ("won", "lost"))
     wins = f"Describing wins in {won}." if won else "Describing wins nowhere here."
-    loses = f"It loses in {lost}" if lost else "It loses nowhere here"
+    level = "" if won else " either: no difference can be told"
+    loses = f"It loses in {lost}" if lost else f"It loses nowhere{level or ' here'}"
     return [done, wins, f"{loses}{_asked_again(results, answers)}."]
 
 

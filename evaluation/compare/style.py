@@ -6,7 +6,6 @@ from gocom.evaluation.compare.methods import Protection
 from gocom.evaluation.compare.summary import Results
 from gocom.evaluation.report.plots import PALETTE, Line
 
-_COLOURS = {"lami_go": PALETTE[1], "jpeg": PALETTE[0], "jpeg2000": PALETTE[2], "webp": PALETTE[3], "avif": PALETTE[4]}
 _LINES = {Protection.NONE.value: ":x", Protection.FEC.value: "-o", Protection.ARQ.value: "--s"}
 _PROTECTED = {
     Protection.NONE.value: "files without protection", Protection.FEC.value: "files with RaptorQ repair",
@@ -17,19 +16,9 @@ _MANY = 6
 
 
 def colours(results: Results) -> dict[str, str]:
-    """Method -> colour: its codec's; one with options, or of a codec unknown here, has the next that is free."""
-    found: dict[str, str] = {}
-    by_codec: dict[str, str] = {}
-    free = [colour for colour in PALETTE if colour not in _COLOURS.values()]
-    for name, kept in results.methods.items():
-        spec = name.partition("+")[0]
-        if spec not in by_codec:
-            known = _COLOURS.get(kept.codec, "")
-            by_codec[spec] = known if known and known not in by_codec.values() else free[0]
-            if by_codec[spec] == free[0]:
-                free = [*free[1:], free[0]]
-        found[name] = by_codec[spec]
-    return found
+    """Method -> colour: one a codec with its options."""
+    specs = list(dict.fromkeys(name.partition("+")[0] for name in results.methods))
+    return {name: PALETTE[specs.index(name.partition("+")[0]) % len(PALETTE)] for name in results.methods}
 
 
 def line(results: Results, name: str, points: list[tuple[float, tuple[float, float, float]]]) -> Line:

@@ -43,7 +43,7 @@ class Results:
     Attributes:
         rows: as they were given.
         methods, sets, rates, channels: in the order of tables.
-        promised: packet erasure rate by channel, closed form.
+        axes: where each channel lies.
     """
 
     def __init__(self, rows: Sequence[Row], timings: Sequence[Row] = (), order: Sequence[str] = ()) -> None:
@@ -56,9 +56,9 @@ class Results:
         self.rates: list[float | None] = sorted(
             {row["rate_bpp"] for row in self.rows}, key=lambda r: (r is None, r or 0)
         )
-        self.promised: dict[str, float] = {row["channel"]: row["packet_erasure_rate"] for row in self.rows}
-        self.axes: dict[str, Axis] = {channel: axis_of(channel, loss) for channel, loss in self.promised.items()}
-        self.channels: list[str] = sorted(self.promised, key=lambda channel: _order(self.axes[channel]))
+        losses = {row["channel"]: row["packet_erasure_rate"] for row in self.rows}
+        self.axes: dict[str, Axis] = {channel: axis_of(channel, loss) for channel, loss in losses.items()}
+        self.channels: list[str] = sorted(self.axes, key=lambda channel: _order(self.axes[channel]))
         self._values = averaged(self.rows, timings)
         self._intervals: dict[tuple[Any, ...], Interval | None] = {}
         self._families: dict[tuple[str, str], dict[tuple[Cell, Cell], int]] = {}
@@ -89,11 +89,6 @@ class Results:
         """Rates at which the set was sent."""
         return [rate for rate in self.rates if any(c.set == set_name and c.rate_bpp == rate for c in self._values)]
 
-    def packets(self, channel: str) -> tuple[int, int]:
-        """(sent, lost) over a channel, everything together."""
-        rows = [row for row in self.rows if row["channel"] == channel]
-        return sum(row["packets_sent"] for row in rows), sum(row["packets_lost"] for row in rows)
-
     def pictures(self, cell: Cell, field: str) -> dict[str, float]:
         """Picture -> mean over seeds; empty: nothing there."""
         return self._values.get(cell, {}).get(field, {})
@@ -123,11 +118,6 @@ class Results:
         first, second = self.pictures(a, field), self.pictures(b, field)
         both = [picture for picture in first if picture in second]
         return [first[picture] for picture in both], [second[picture] for picture in both]
-
-    def byte_ratio(self, cell: Cell, other: str) -> float | None:
-        """Mean bytes of a cell over those of another method there; None: one is missing."""
-        theirs, base = self.average(cell, "bytes_total"), self.average(cell._replace(method=other), "bytes_total")
-        return theirs[0] / base[0] if theirs and base and base[0] else None
 
     def overspent(self, cell: Cell) -> bool:
         """Whether a method took more than 1.05 times its bytes, those of the first semantic codec if there is one; and

@@ -37,12 +37,11 @@ def in_short(results: Results) -> Table | None:
         return None
     notes = (
         "Places are rates and channels: won, better than every classical method; lost, at least one is better; level, "
-        "neither can be said. Those that send once leave out retransmissions, which need a way back and the time for "
-        "it. Ahead: of the best that sends once; behind: the best of all; where that is clear.",
+        "neither can be said. Those that send once do without retransmissions, which need a way back and time.",
     )
     head = (
         "semantic codec", "set", "metric", "against all: won / level / lost",
-        "against those that send once: won / level / lost", "most ahead", "most behind",
+        "against those that send once: won / level / lost",
     )  # fmt: skip
     return Table("Won, level and lost", notes, head, tuple(lines))
 
@@ -55,71 +54,33 @@ def _short_line(results: Results, name: str, set_name: str, metric: Metric) -> t
         counts.append(" / ".join(str(found.count(outcome)) for outcome in OUTCOMES) if found else NOTHING)
     if counts[0] == NOTHING:
         return ()
-    ends = (_farthest(results, cells, metric, once, sign) for once, sign in ((True, 1), (False, -1)))
-    return (name, set_name, metric.title, *counts, *ends)
-
-
-def _farthest(results: Results, cells: Sequence[Cell], metric: Metric, once: bool, sign: int) -> str:
-    """The place with the largest clear difference from the best rival, ahead (sign 1) or behind (-1)."""
-    found = [
-        (abs(rival[1][0]), rival, cell)
-        for cell in cells
-        if (rival := results.rival(cell, metric, once)) and results.better(cell, rival[0], metric) == sign
-    ]
-    if not found:
-        return NOTHING
-    _, (peer, (mean, *_)), cell = max(found, key=lambda one: one[0])
-    place = f"{results.axes[cell.channel].short}, {rate_words(cell.rate_bpp)}"
-    return f"{mean:+.{metric.digits}f} from {peer.method} ({place})"
+    return (name, set_name, metric.title, *counts)
 
 
 def winners(
     results: Results, set_name: str, metric: Metric, rate: float | None, channels: Sequence[str]
 ) -> Table | None:
     """Who is best on each channel at one rate; None: nobody was there."""
-    methods = _present(results, set_name, rate, channels, metric.field)
-    places = [Cell(set_name, "", rate, channel) for channel in channels]
-    semantic = [name for name in results.semantic if name in methods]
-    lines = [_winner_line(results, place, metric, methods, semantic) for place in places]
+    lines = [_winner_line(results, Cell(set_name, "", rate, channel), metric) for channel in channels]
     lines = [line for line in lines if set(line[1:]) != {NOTHING}]
     if not lines:
         return None
-    bracketed = any(str(cell).startswith("[") for line in lines for cell in line)
-    notes = (
-        f"{metric.title[0].upper()}{metric.title[1:]}: {better_words(metric)}. "
-        + ("In brackets: took more bytes than it had, and does not compete." if bracketed else ""),
-    )
-    title = f"{set_name}: {metric.title} at {rate_words(rate)}"
-    head = (
-        "channel",
-        *methods,
-        "best, or not told apart from it",
-        *(f"{name} minus the best file" for name in semantic),
-    )
-    return Table(title, notes, head, tuple(lines))
+    notes = (f"{metric.title[0].upper()}{metric.title[1:]}: {better_words(metric)}.",)
+    minus = (f"{name} minus the best file" for name in results.semantic)
+    head = ("channel", *results.methods, "best, or not told apart from it", *minus)
+    return Table(f"{set_name}: {metric.title} at {rate_words(rate)}", notes, head, tuple(lines))
 
 
-def _present(results: Results, set_name: str, rate: float | None, channels: Sequence[str], field: str) -> list[str]:
-    """Methods that have the field on one of these channels."""
-    return [
-        name
-        for name in results.methods
-        if any(results.pictures(Cell(set_name, name, rate, channel), field) for channel in channels)
-    ]
-
-
-def _winner_line(
-    results: Results, place: Cell, metric: Metric, methods: Sequence[str], semantic: Sequence[str]
-) -> tuple[str | Mark, ...]:
+def _winner_line(results: Results, place: Cell, metric: Metric) -> tuple[str | Mark, ...]:
     leaders = results.leaders(place, metric)
     cells: list[str | Mark] = []
-    for name in methods:
+    for name in results.methods:
         cell = place._replace(method=name)
         text = words(results.average(cell, metric.field), metric.digits)
         text = f"[{text}]" if results.overspent(cell) else text
         cells.append(Mark(text, "best") if name in leaders[:1] else text)
     differences: list[str | Mark] = []
-    for name in semantic:
+    for name in results.semantic:
         cell = place._replace(method=name)
         rival, outcome = results.rival(cell, metric), results.standing(cell, metric)
         difference = f"{words(rival[1], metric.digits, sign=True)} {rival[0].method}" if rival else NOTHING
@@ -138,38 +99,20 @@ def leaders_mark(results: Results, leaders: Sequence[str]) -> str | Mark:
 
 def bytes_taken(results: Results, set_name: str, rate: float | None) -> Table | None:
     """Mean bytes of each method on each channel, and where its smallest file was too large."""
-    methods = _present(results, set_name, rate, results.channels, "bytes_total")
     lines = []
     for channel in results.channels:
-        texts = [_bytes_words(results, Cell(set_name, name, rate, channel)) for name in methods]
+        texts = [_bytes_words(results, Cell(set_name, name, rate, channel)) for name in results.methods]
         if set(texts) != {NOTHING}:
             lines.append((results.axes[channel].label, *texts))
     if not lines:
         return None
-    notes = _equality(results, set_name, rate)
-    return Table(f"{set_name}: bytes at {rate_words(rate)}", notes, ("channel", *methods), tuple(lines))
+    return Table(f"{set_name}: bytes at {rate_words(rate)}", (), ("channel", *results.methods), tuple(lines))
 
 
 def _bytes_words(results: Results, cell: Cell) -> str:
     floor = results.mean(cell, "at_floor")
     said = f", at its floor in {floor:.0f} %" if floor else ""
     return words(results.average(cell, "bytes_total"), 0) + said
-
-
-def _equality(results: Results, set_name: str, rate: float | None) -> tuple[str, ...]:
-    """How equal the bytes were, in a sentence a semantic codec."""
-    found = []
-    for name in results.semantic:
-        ratios = [
-            (ratio, peer, channel)
-            for channel, peer in product(results.channels, results.classical)
-            if (ratio := results.byte_ratio(Cell(set_name, peer, rate, channel), name)) is not None
-        ]
-        if ratios:
-            low, high = min(ratios), max(ratios)
-            least, most = (f"{r:.2f} times ({peer}, {results.axes[c].label})" for r, peer, c in (low, high))
-            found.append(f"The classical methods took from {least} to {most} the bytes of {name}.")
-    return tuple(found)
 
 
 def set_distances(title: str, entries: Sequence[dict[str, Any]]) -> Table | None:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from gocom.evaluation.compare import style
-from gocom.evaluation.compare.axes import Axis, Kind, axis_of
+from gocom.evaluation.compare.axes import Kind
 from gocom.evaluation.compare.summary import Results
 from gocom.evaluation.report.page import Figure
 from gocom.evaluation.report.plots import Picture, plot
@@ -77,16 +77,11 @@ def tile(entry: Entry | None, out: Path, above: str, beside: str = "") -> Pictur
 
 def _rising(results: Results, entries: Sequence[Entry]) -> list[str]:
     """Channels by rising loss, as tables have them: only those of packet loss where there are some; else all."""
-    named = list(dict.fromkeys(entry["channel"] for entry in entries))
-    named.sort(key=lambda c: results.channels.index(c) if c in results.channels else len(results.channels))
-    losses = [channel for channel in named if _axis(results, channel).kind is Kind.ERASURE]
+    named = [channel for channel in results.channels if any(entry["channel"] == channel for entry in entries)]
+    losses = [channel for channel in named if results.axes[channel].kind is Kind.ERASURE]
     return losses if len(losses) >= _LOSSES else named
 
 
-def _axis(results: Results, channel: str) -> Axis:
-    return results.axes.get(channel) or axis_of(channel)
-
-
 def _label(results: Results, channel: str) -> str:
-    axis = _axis(results, channel)
+    axis = results.axes[channel]
     return f"{axis.label} lost" if axis.kind is Kind.ERASURE else axis.label

@@ -21,7 +21,7 @@ from gocom.evaluation.report.tables import Mark
 
 # Okabe and Ito's palette, which the colour-blind can tell apart; without its yellow, too pale for a line.
 PALETTE = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F", "#6A3D9A", "#8C510A",
+    "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F", "#6A3D9A", "#8C510A",
 )  # fmt: skip
 GROUND = {"semantic": "#F2B98F", "even": "#E3E3E3", "classical": "#9DC3E0"}
 """Colour of a map's field, by the kind of its mark."""
@@ -266,7 +266,7 @@ def _legend(figure: Figure, width_in: float) -> None:
 def _save(figure: Figure, path: Path, whole: bool) -> None:
     """In a palette, which makes a third of the bytes, unless all colours are needed."""
     figure.set_dpi(DPI)
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     if not whole:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gocom.evaluation.measure.statistics import Interval, interval, paired
-from gocom.evaluation.report.tables import words
+from gocom.evaluation.report import tables as report_tables
 from gocom.evaluation.study.world import Row
 
+words = report_tables.words
 METRICS = {
     "psnr_db": ("PSNR in dB", 2),
     "ms_ssim": ("MS-SSIM", 3),
