@@ -209,6 +209,9 @@ async def test_services_and_pipeline_engines_agree(codec: Callable[[str], Codec]
         (["--paper", "feature_imputing", "--street", "{photos}"], "street: feature_imputing has no use for it"),
         (["--paper", "lami_go", "--codecs", "jpeg"], "codecs: has no meaning with --paper, which takes count, "),
         (["--images", "{photos}", "--street", "{photos}"], "street: is for --paper"),
+        (["--images", "{photos}", "--engine", "dask"], "engine: no 'dask'; there are processes, ray"),
+        (["--images", "{photos}", "--engine", "ray", "--local"], "engine: ray cannot send through services"),
+        (["--images", "{photos}", "--ray-address", "head:6379"], "ray-address: is for --engine ray"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_line(words: list[str], said: str, photos: Path, tmp_path: Path) -> None:
