@@ -31,7 +31,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class Qualities:
-    """A work. Its `fault`: "once", a worker's process dies while there is a file "once" in the folder, and takes it along;
+    """A work. Its `fault`: "once", a worker's process dies if it finds a file "once" in the folder, and removes it;
     "always", each dies; "refuses", an error of the work itself; "differs", another record in every process.
     """
 
