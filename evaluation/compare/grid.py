@@ -223,7 +223,8 @@ def picture_set(
     seeds = tuple(range(first_seed, first_seed + repeat))
     if seeds[-1] >= 1 << 32:  # beyond are those that operating points are chosen by
         raise InvalidInput(f"seed: {seeds[-1]} is not below 2**32")
-    return PictureSet(name, source, limit, parse_rates(rates), tuple(split_specs(channels)), seeds)
+    # Absolute: other processes may be in other folders.
+    return PictureSet(name, source.absolute(), limit, parse_rates(rates), tuple(split_specs(channels)), seeds)
 
 
 def make_grid(sets: Sequence[PictureSet], codecs: str, size_px: int, link: LinkSettings) -> Grid:

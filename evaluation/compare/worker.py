@@ -109,8 +109,7 @@ class Worker:
                 made = grey_like(self._picture(task).original.image) if sent.image is None else sent.image
                 for name, features in self._features(made).items():
                     found.setdefault(name, []).append(features)
-            keys = {name: row[name] for name in KEYS}
-            done.timings.append(keys | {f"{stage}_s": seconds for stage, seconds in sent.seconds.items()})
+            done.timings.append({name: row[name] for name in KEYS} | sent.timings)
         return replace(done, arrays={name: np.stack(features) for name, features in found.items()})
 
     def pictures(self, task: Task) -> Iterator[tuple[Row, ImageArray | None]]:
@@ -147,29 +146,23 @@ class Worker:
     def _row(self, task: Task, picture: _Picture, plan: Plan, channel: str, sent: Sent) -> Row:
         image = picture.original.image
         height, width = image.shape[1:]
-        total = sent.bytes["total"]
-        assert total is not None
-        return {
-            "codec": task.method.codec,
-            "protection": task.method.protection.value,
-            "width_px": width,
-            "height_px": height,
-            "packet_erasure_rate": erasure_rate(channel, self._grid.link.max_payload_bytes),
-            "budget_bytes": plan.budget_bytes,
-            "at_floor": int(plan.at_floor),
-            "options": json.dumps(plan.settings, sort_keys=True),
-            "rounds": sent.rounds,
-            "bytes_total": total,
-            "bytes_header": sent.bytes["header"],
-            "bytes_feedback": sent.bytes["feedback"],
-            "bytes_repair": sent.bytes["repair"],
-            "bytes_by_segment": json.dumps(dict(sent.by_segment)),
-            "bpp": 8 * total / (width * height),
-            "packets_sent": sent.packets_sent,
-            "packets_lost": sent.packets_lost,
-            "failed": int(sent.image is None),
-            "reason": sent.reason,
-        } | self._scores(picture, grey_like(image) if sent.image is None else sent.image)
+        return (
+            sent.row
+            | {
+                "codec": task.method.codec,
+                "protection": task.method.protection.value,
+                "width_px": width,
+                "height_px": height,
+                "packet_erasure_rate": erasure_rate(channel, self._grid.link.max_payload_bytes),
+                "budget_bytes": plan.budget_bytes,
+                "at_floor": int(plan.at_floor),
+                "options": json.dumps(plan.settings, sort_keys=True),
+                "bytes_by_segment": json.dumps(dict(sent.by_segment)),
+                "bpp": 8 * sent.row["bytes_total"] / (width * height),
+                "failed": int(sent.image is None),
+            }
+            | self._scores(picture, grey_like(image) if sent.image is None else sent.image)
+        )
 
     def _scores(self, picture: _Picture, image: ImageArray) -> Row:
         """Judged once where the same picture comes again, as files that arrive do."""
