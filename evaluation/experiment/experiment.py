@@ -12,7 +12,7 @@ from gocom.common.pipeline import PipelineResult
 from gocom.evaluation.run.work import Row
 
 if TYPE_CHECKING:
-    from gocom.evaluation.experiment.bench import Bench, Picture
+    from gocom.evaluation.experiment.bench import Bench, Job, Picture
 
 Settings = Mapping[str, Any]
 """Keyword arguments of `Codec.send`: the codec's options, and channel, link, budget, csi, delivery, max_rounds ..."""
@@ -39,6 +39,7 @@ class Asked:
 
 Level = Settings | Callable[[Asked], Settings]
 Measure = Callable[["Bench", "Picture"], Iterable[Row]]
+Probe = Callable[["Bench", Sequence["Job"]], Iterable[Row]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,9 @@ class Experiment:
         factors: every combination of their levels is sent; none: a single case.
         settings: of all cases.
         seeds: of the channel, 0 and on; a channel without chance gets one.
-        only: keys of a case -> whether it is sent; None: all are.
+        only: keys of a case and its `seed` -> whether it is sent; None: all are.
+        subject: what is sent of a picture; None: the picture.
+        probe: rows of all sends of a picture; None: each is decoded and judged, as `Bench.rows` does.
         measure: rows of a picture, instead of sends; they need no keys `set` and `picture`.
         note: what was done, in words, before its tables.
         views: tables and figures.
@@ -172,6 +175,8 @@ class Experiment:
     settings: Settings = field(default_factory=dict)
     seeds: int = 1
     only: Callable[[Row], bool] | None = None
+    subject: Callable[[Bench, Experiment, Picture], Picture] | None = None
+    probe: Probe | None = None
     measure: Measure | None = None
     note: str = ""
     views: tuple[View, ...] = ()

@@ -20,6 +20,8 @@ from gocom.evaluation.run.work import Row
 
 BETTER, WORSE, LEVEL = "better", "worse", "not told apart"
 _MARKS = {BETTER: "good", WORSE: "bad"}
+_KEYS = {"rate": "packets lost", "snr_db": "SNR in dB"}
+"""Keys that most studies have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,8 @@ def _at(field: str, lines: Sequence[Compared]) -> str:
         found = line.found[field]
         verdict = "not measured" if found is None else found[1]
         places.setdefault(verdict, []).append(" ".join(map(value_words, line.at)))
+    if len(places) == 1 and len(lines) > 1:
+        return f"{next(iter(places))} everywhere"
     return "; ".join(f"{verdict} at {', '.join(at)}" for verdict, at in places.items())
 
 
@@ -160,7 +164,7 @@ def _place(view: Curves, rows: Sequence[Row]) -> float:
 
 def key_words(key: str) -> str:
     """A key as a column's name."""
-    return key.replace("_", " ")
+    return _KEYS.get(key) or key.replace("_", " ")
 
 
 def value_words(value: Any) -> str:
