@@ -27,16 +27,14 @@ def jobs(bench: Bench, experiment: Experiment, picture: Picture) -> Iterator[Job
     names = [factor.name for factor in experiment.factors]
     for levels in product(*(factor.levels.items() for factor in experiment.factors)):
         keys = dict(zip(names, (value for value, _ in levels), strict=True))
+        if experiment.only is not None and not experiment.only(keys):
+            continue
         chosen = [level for _, level in levels]
-        for seed in range(experiment.seeds):
-            if experiment.only is not None and not experiment.only(keys | {"seed": seed}):
-                continue
-            settings = settings_of(bench, experiment.settings, chosen, picture, seed)
-            if parse_spec(settings.get("channel", "clean")).impairments:
-                yield bench.job(picture, keys, seed=seed, **settings)
-            else:
-                yield bench.job(picture, keys | {"seed": None}, seed=seed, **settings)
-                break
+        first = settings_of(bench, experiment.settings, chosen, picture, 0)
+        chance = bool(parse_spec(first.get("channel", "clean")).impairments)
+        for seed in range(experiment.seeds if chance else 1):
+            settings = first if seed == 0 else settings_of(bench, experiment.settings, chosen, picture, seed)
+            yield bench.job(picture, keys if chance else keys | {"seed": None}, seed=seed, **settings)
 
 
 def settings_of(bench: Bench, common: Settings, levels: list[Level], picture: Picture, seed: int) -> dict[str, Any]:

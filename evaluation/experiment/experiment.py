@@ -65,6 +65,11 @@ def erasure(rates: Iterable[float], name: str = "rate") -> Factor:
     return Factor(name, {r: {"channel": f"packet_erasure:rate={r}" if r else "clean"} for r in rates})
 
 
+def fading(snrs_db: Iterable[float], name: str = "snr_db") -> Factor:
+    """A factor of mean SNRs of block fading: BPSK without a code, four packets share a gain."""
+    return Factor(name, {snr_db: {"channel": f"block_fading:snr_db={snr_db},coherence=4"} for snr_db in snrs_db})
+
+
 @dataclass(frozen=True, slots=True)
 class Means:
     """A table of means with their intervals.
@@ -120,6 +125,11 @@ def ours(key: str, value: Any, others: Iterable[Any], say: str = "{} against {}"
     return tuple(Pair(say.format(value, v), {key: value}, {key: v}) for v in others if v != value)
 
 
+def each(key: str, values: Iterable[Any], other: Any, say: str = "{} against {}") -> tuple[Pair, ...]:
+    """Pairs of each of a key's values with one other."""
+    return tuple(Pair(say.format(value, other), {key: value}, {key: other}) for value in values)
+
+
 @dataclass(frozen=True, slots=True)
 class Curves:
     """A figure, <experiment>_<name>.png: a panel for each field and each value of `columns`.
@@ -159,7 +169,7 @@ class Experiment:
         factors: every combination of their levels is sent; none: a single case.
         settings: of all cases.
         seeds: of the channel, 0 and on; a channel without chance gets one.
-        only: keys of a case and its `seed` -> whether it is sent; None: all are.
+        only: keys of a case -> whether it is sent; None: all are.
         subject: what is sent of a picture; None: the picture.
         probe: rows of all sends of a picture; None: each is decoded and judged, as `Bench.rows` does.
         measure: rows of a picture, instead of sends; they need no keys `set` and `picture`.

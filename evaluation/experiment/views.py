@@ -104,15 +104,16 @@ def sentences(view: Against, rows: Sequence[Row]) -> list[str]:
 
 
 def _at(field: str, lines: Sequence[Compared]) -> str:
+    found = [(line.at, one) for line in lines if (one := line.found[field]) is not None]
+    if not found:
+        return "not measured"
     if not lines[0].at:
-        found = lines[0].found[field]
-        return "not measured" if found is None else f"{words(found[0], metric_of(field).digits, True)}, {found[1]}"
+        (_, (difference_, verdict)), *_ = found
+        return f"{words(difference_, metric_of(field).digits, True)}, {verdict}"
     places: dict[str, list[str]] = {}
-    for line in lines:
-        found = line.found[field]
-        verdict = "not measured" if found is None else found[1]
-        places.setdefault(verdict, []).append(" ".join(map(value_words, line.at)))
-    if len(places) == 1 and len(lines) > 1:
+    for at, (_, verdict) in found:
+        places.setdefault(verdict, []).append(" ".join(map(value_words, at)))
+    if len(places) == 1 and len(found) > 1:
         return f"{next(iter(places))} everywhere"
     return "; ".join(f"{verdict} at {', '.join(at)}" for verdict, at in places.items())
 
