@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from gocom.evaluation.compare.axes import percent
-from gocom.evaluation.compare.cells import PSNR_CAP_DB
-from gocom.evaluation.compare.decide import MIN_PICTURES
+from gocom.evaluation.compare.cells import Cell
 from gocom.evaluation.compare.methods import Protection
-from gocom.evaluation.compare.metrics import Metric
-from gocom.evaluation.compare.rows import Row
-from gocom.evaluation.compare.summary import OVERSPENT, Results
-from gocom.evaluation.compare.tables import Table, rate_words
-from gocom.evaluation.measure.judge import RESAMPLES
+from gocom.evaluation.compare.summary import MIN_PICTURES, OVERSPENT, Results
+from gocom.evaluation.compare.tables import rate_words
+from gocom.evaluation.measure.metrics import PSNR_CAP_DB
+from gocom.evaluation.report.tables import Table
 
 _METHODS = {
     "": ("lami_go and its like", "a semantic codec: degrades where packets are missing, keeps what fits its bytes"),
@@ -60,24 +57,17 @@ def _of_set(results: Results, about: Mapping[str, Any], name: str) -> str:
 
 
 def counted(results: Results) -> list[str]:
-    """What the bytes are of, how failures are scored, and whether the parts add up."""
+    """What the bytes are of, and how failures are scored."""
     failed = sum(row["failed"] for row in results.rows)
     found = [
         "Bytes are all bytes of a frame: headers, packets, captions, masks, repair, every round, and feedback; not "
         "the framing of HTTP/2 and the hello of a session, which all methods share. Frame headers are never lost or "
         f"damaged. A frame without a picture is scored as a mid-grey one: {failed:,} of {len(results.rows):,} frames."
     ]
-    if results.capped:
+    if capped := sum(row["psnr_db"] == float("inf") for row in results.rows):
         found.append(
-            f"{results.capped:,} pictures came out equal to the original; their infinite PSNR counts as "
-            f"{PSNR_CAP_DB:g} dB."
+            f"{capped:,} pictures came out equal to the original; their infinite PSNR counts as {PSNR_CAP_DB:g} dB."
         )
-    wrong = sum(not _adds_up(row) for row in results.rows)
-    found.append(
-        "Header, segments and feedback add up to the total in every frame."
-        if not wrong
-        else f"Header, segments and feedback do not add up to the total in {wrong:,} of {len(results.rows):,} frames."
-    )
     floor = [row for row in results.rows if row["at_floor"]]
     if floor:
         names = ", ".join(name for name in results.methods if any(row["method"] == name for row in floor))
@@ -94,12 +84,12 @@ def counted(results: Results) -> list[str]:
 def decided() -> list[str]:
     """How a winner is called."""
     return [
-        f"Intervals are 95 % bootstrap over pictures ({RESAMPLES} resamples) of the mean over seeds. Two methods are "
-        "compared by the difference over the pictures that both have; it counts where the bootstrap's interval and "
-        "Student's (the former is too narrow for few pictures) exclude 0. The best mean has won where it differs so "
-        "from every other, else they are level. A semantic codec has lost where at least one classical method is "
-        "better, by Holm's correction for how many there are: of equals about one in twenty would be said to lose, "
-        f"and hardly any to win. Fewer than {MIN_PICTURES} pictures decide nothing.",
+        "Intervals are Student's (95 %) over pictures of the mean over seeds. Two methods are compared by the paired t "
+        "test over the pictures that both have, with Holm's correction for all comparisons of one metric in one set, "
+        "at every rate and channel: of equals, about one such metric in twenty would have a false difference at all. "
+        "The best mean has won where it differs so from every other, else they are level. A semantic codec has won "
+        "where it is better than every classical method, and lost where at least one is better. Fewer than "
+        f"{MIN_PICTURES} pictures decide nothing.",
         "Files are sent at the scale, quality and protection that promise the highest PSNR on that channel, whose "
         "statistics the sender knows and whose draws it does not; at these points they are judged by the other "
         "metrics, too, and where the draw was worse than promised, protection may have been too weak. A semantic "
@@ -107,17 +97,18 @@ def decided() -> list[str]:
     ]
 
 
-def meant(results: Results, metrics: Sequence[Metric]) -> Table:
+def meant(results: Results) -> Table:
     """The words of the page."""
     kinds = {kept.protection if kept.classical else "" for kept in results.methods.values()}
     lines = [_METHODS[kind] for kind in _METHODS if kind in kinds]
     if None in results.rates and results.semantic:
         name = results.semantic[0]
-        sizes = [results.average(cell, "bytes_total") for cell in results.cells if cell.method == name
-                 and cell.rate_bpp is None]  # fmt: skip
-        mean = sum(size[0] for size in sizes if size) / max(1, sum(size is not None for size in sizes))
+        cells = [Cell(set_name, name, None, channel) for set_name in results.sets for channel in results.channels]
+        sizes = [size[0] for cell in cells if (size := results.average(cell, "bytes_total"))]
+        mean = sum(sizes) / max(1, len(sizes))
         lines.append(("the codec's own rate", f"what {name} takes when no rate is set: {mean:,.0f} bytes a picture"))
-    lines += [(metric.title, metric.meaning) for metric in metrics if metric.meaning]
+    metrics = {metric.field: metric for name in results.sets for metric in results.metrics(name)}
+    lines += [(metric.title, metric.meaning) for metric in metrics.values()]
     return Table("What the words mean", (), ("as it is written", "what it is"), tuple(lines))
 
 
@@ -134,16 +125,8 @@ def channels_met(results: Results) -> Table | None:
         "Packets that were lost, of all that were sent, over methods, rates, pictures and seeds. Faults that know "
         "sizes take large packets more often; what they promise is for full ones.",
     )
-    return (
-        Table("What the channels did", notes, ("channel", "promised", "met", "packets"), tuple(lines))
-        if lines
-        else None
-    )
-
-
-def _adds_up(row: Row) -> bool:
-    segments = sum(json.loads(row["bytes_by_segment"] or "{}").values())
-    return bool(row["bytes_header"] + segments + row["bytes_feedback"] == row["bytes_total"])
+    head = ("channel", "promised", "met", "packets")
+    return Table("What the channels did", notes, head, tuple(lines)) if lines else None
 
 
 def _source(about: Mapping[str, Any], set_name: str) -> str:

@@ -12,7 +12,7 @@ from gocom.evaluation.papers.paper import Paper
 LEAD = (
     "Generative Feature Imputing: A Technique for Error-resilient Semantic Communication, arXiv 2508.17957. The "
     "paper's numbers are those of its text; where a figure's are not in it, none are given. Ours are means with a 95 % "
-    "bootstrap interval over pictures, measured by `python -m gocom.evaluation.feature_imputing`, through the same "
+    "Student's interval over pictures, measured by `python -m gocom.evaluation.feature_imputing`, through the same "
     "encoder, packets, channel and decoder that users run.",
     "LPIPS needs weights that are not bundled: deep-feature distance (lower is better) stands beside it. Semantic "
     "accuracy is top-1 of 1000 classes of EfficientNet-lite2 on the received picture; the encoder's map is another "

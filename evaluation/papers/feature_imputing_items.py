@@ -134,6 +134,6 @@ DIFFERENCES = (
     ("importance", "class activation map of ResNet-50", "class activation map of EfficientNet-lite0"),
     ("channel", "simulated block fading", "packets on an emulated channel, with their headers"),
     ("judges", "LPIPS, PSNR, semantic accuracy", "deep-feature distance (1 - cosine of EfficientNet-lite2 features), "
-     "PSNR, top-1 accuracy of that net; 95 % bootstrap over pictures on every number"),
+     "PSNR, top-1 accuracy of that net; Student's 95 % interval over pictures on every number"),
 )  # fmt: skip
 """(what, paper, here): of every item."""

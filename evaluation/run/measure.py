@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
@@ -30,6 +30,8 @@ from gocom.evaluation.run.store import Store
 from gocom.evaluation.run.work import Done, T, Task, Work, Worker
 
 POOLS = ("processes", "ray")
+Results = Generator[tuple[T, Done], None, None]
+"""Tasks as they get done."""
 _LINE_EACH_S = 30.0
 _worker: Worker[Any] | None = None
 
@@ -86,7 +88,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _here(work: Work[T], device: str, _: int, tasks: Sequence[T]) -> Iterator[tuple[T, Done]]:
+def _here(work: Work[T], device: str, _: int, tasks: Sequence[T]) -> Results[T]:
     if not tasks:
         return
     with one_thread():
@@ -95,7 +97,7 @@ def _here(work: Work[T], device: str, _: int, tasks: Sequence[T]) -> Iterator[tu
             yield task, worker.run(task)
 
 
-def _over_processes(work: Work[T], device: str, workers: int, tasks: Sequence[T]) -> Iterator[tuple[T, Done]]:
+def _over_processes(work: Work[T], device: str, workers: int, tasks: Sequence[T]) -> Results[T]:
     waiting, running = iter(tasks), dict[Future[Done], T]()
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start, (work, device)) as processes:
         try:

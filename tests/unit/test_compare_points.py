@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from sweep_points import (
+from compare_points import (
     ARQ,
     CHANNELS,
     ERASURE,
