@@ -42,8 +42,8 @@ class StudyWork:
         limit: at most so many pictures of a set; None: as many as an experiment wants.
 
     Raises:
-        InvalidInput: a set is missing, or cannot be read.
-        UnknownName: there is no such study or experiment.
+        InvalidInput: a set cannot be read; raised when pictures are first asked for.
+        UnknownName: there is no such study.
     """
 
     def __init__(
@@ -75,12 +75,15 @@ class StudyWork:
 
     def tasks(self) -> list[StudyTask]:
         """In the order of the experiments."""
+        return [task for experiment in self.experiments for task in self.tasks_of(experiment)]
+
+    def tasks_of(self, experiment: Experiment) -> list[StudyTask]:
+        """Those of any experiment of the study, also of one that is not to be measured."""
+        digest, cases = self.digest(experiment), _cases(experiment)
         return [
-            StudyTask(one.name, name, index, f"{one.name}-{self.digest(one)}-{name}-{index:05d}", cases, float(cases))
-            for one in self.experiments
-            for cases in [_cases(one)]
-            for name in one.sets
-            for index in self.pictures.chosen(one, name)
+            StudyTask(experiment.name, name, i, f"{experiment.name}-{digest}-{name}-{i:05d}", cases, float(cases))
+            for name in experiment.sets
+            for i in self.pictures.chosen(experiment, name)
         ]
 
     def worker(self, device: str) -> Worker[StudyTask]:
