@@ -22,7 +22,7 @@ from gocom.common.rounds import merge_rounds
 from gocom.common.systems import SYSTEMS, spec_of
 from gocom.common.types import Goal, ReceivedMessage, Reconstruction
 from gocom.common.wire.frame_messages import make_parameters
-from gocom.evaluation.experiment.experiment import Experiment, Study
+from gocom.evaluation.experiment.experiment import Study
 from gocom.evaluation.experiment.pictures import PictureSets
 from gocom.evaluation.measure.judge import Judge, Original, grey_like, imagenet_class
 from gocom.evaluation.run.codec_setup import Codec, RememberingEncoder, make_codec
@@ -147,9 +147,9 @@ class Bench:
             self._known[key] = Picture(name, cut.name, index, original)
         return self._known[key]
 
-    def opposite(self, experiment: Experiment, picture: Picture) -> Picture:
-        """One of another class, where a set is sorted by class: half-way round the experiment's pictures."""
-        return self.picture(picture.set, self.pictures.opposite(experiment, picture.set, picture.index))
+    def opposite(self, picture: Picture) -> Picture:
+        """One of another class, where a set is sorted by class: half-way round the set."""
+        return self.picture(picture.set, self.pictures.opposite(picture.set, picture.index))
 
     def session(self, picture: Picture, codec: str | None = None, **options: Any) -> EncoderSession:
         """The picture at the transmitter, with options of the codec."""
