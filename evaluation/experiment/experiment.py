@@ -133,7 +133,8 @@ class Curves:
         fields: of the rows, a row of panels each.
         columns: key; None: one column, or where there are no columns the fields stand side by side.
         points: keys that tell the points of a line apart, where `x` is a field.
-        level: rows whose mean is drawn as a horizontal line, with its label.
+        level: rows whose mean is drawn as a horizontal line, with its label; its values stand even where `where` or a
+            column says otherwise.
     """
 
     name: str
