@@ -88,6 +88,6 @@ def test_a_study_that_contradicts_itself_is_refused(experiments, given, said):
 
 def test_common_factors():
     assert erasure((0, 0.2)).levels == {0: {"channel": "clean"}, 0.2: {"channel": "packet_erasure:rate=0.2"}}
-    assert QUALITY == Factor("quality", {20: {"quality": 20}, 60: {"quality": 60}})
+    assert Factor("quality", {20: {"quality": 20}, 60: {"quality": 60}}) == QUALITY
     pairs = ours("quality", 60, (20, 60), "{} beside {}")
     assert pairs == (Pair("60 beside 20", {"quality": 60}, {"quality": 20}),)
