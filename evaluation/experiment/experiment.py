@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from gocom.common.errors import InvalidInput
 from gocom.common.pipeline import PipelineResult
+from gocom.evaluation.measure.metrics import METRIC
 from gocom.evaluation.run.work import Row
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ Settings = Mapping[str, Any]
 ALL = ("psnr_db", "ms_ssim", "distance", "correct")
 CLOSENESS = ("psnr_db", "ms_ssim", "distance")
 """Fields of sets without labels."""
+_PLACE = ("set", "picture", "seed")
+TAKEN = frozenset({*_PLACE, "bytes", "feedback_bytes", "packets", "missing", *METRIC})
+"""What every row of a send has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +144,8 @@ class Curves:
         fields: of the rows, a row of panels each.
         columns: key; None: one column, or where there are no columns the fields stand side by side.
         points: keys that tell the points of a line apart, where `x` is a field.
-        level: rows whose mean is drawn as a horizontal line, with its label.
+        level: rows whose mean is drawn as a horizontal line, with its label; its values stand even where `where` or a
+            column says otherwise.
     """
 
     name: str
@@ -156,6 +161,22 @@ class Curves:
 
 
 View = Means | Against | Curves
+
+
+def _keys(views: Iterable[View]) -> set[str]:
+    """All keys of rows that views tell rows apart by."""
+    found = set[str]()
+    for view in views:
+        found |= set(view.where)
+        if isinstance(view, Curves):
+            found |= {*view.lines, *view.points, *([view.columns] if view.columns else ())}
+            found |= set(view.level[0]) if view.level else set()
+            found |= set() if view.points else {view.x}
+        else:
+            found |= set(view.by)
+        if isinstance(view, Against):
+            found |= {key for pair in view.pairs for key in (*pair.one, *pair.other)}
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,12 +217,28 @@ class Experiment:
         """Raise InvalidInput where the data contradict each other."""
         if not self.name.isidentifier():
             raise InvalidInput(f"experiment: name {self.name!r} must be letters, digits and underscores")
-        if self.measure is not None and (self.factors or self.settings):
-            raise InvalidInput(
-                f"experiment {self.name}: has factors or settings, and a measure that knows none of them"
-            )
-        if len({factor.name for factor in self.factors}) < len(self.factors):
-            raise InvalidInput(f"experiment {self.name}: two factors have one name")
+        for fault in self._faults():
+            raise InvalidInput(f"experiment {self.name}: {fault}")
+
+    def _faults(self) -> Iterator[str]:
+        names = [factor.name for factor in self.factors]
+        if self.measure is not None and (self.factors or self.settings or self.only):
+            yield "measure: it knows nothing of factors, settings and only"
+        if self.seeds < 1:
+            yield f"seeds: {self.seeds}; there must be one or more"
+        if not self.sets or min(self.sets.values()) < 1:
+            yield "sets: there must be one or more, and one or more pictures of each"
+        if len(set(names)) < len(names):
+            yield "factors: two have one name"
+        if taken := [name for name in names if name in TAKEN]:
+            yield f"factors: {taken[0]!r} is a field of every row; choose another name"
+        if empty := [factor.name for factor in self.factors if not factor.levels]:
+            yield f"factors: {empty[0]} has no levels"
+        curves = [view.name for view in self.views if isinstance(view, Curves)]
+        if len(set(curves)) < len(curves):
+            yield "views: two curves have one name, and so one file"
+        if self.measure is None and (unknown := sorted(_keys(self.views) - {*names, *TAKEN})):
+            yield f"views: no key {unknown[0]!r}; there are {', '.join([*_PLACE, *names])}"
 
 
 class Status(str, Enum):
