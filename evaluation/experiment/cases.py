@@ -17,7 +17,7 @@ def measured(bench: Bench, experiment: Experiment, picture: Picture) -> list[Row
     if experiment.measure is not None:
         found = experiment.measure(bench, picture)
     else:
-        subject = picture if experiment.subject is None else experiment.subject(bench, experiment, picture)
+        subject = picture if experiment.subject is None else experiment.subject(bench, picture)
         found = (experiment.probe or Bench.rows)(bench, list(jobs(bench, experiment, subject)))
     return [{"set": picture.set, "picture": picture.name} | row for row in found]
 

@@ -206,7 +206,7 @@ class Experiment:
     settings: Settings = field(default_factory=dict)
     seeds: int = 1
     only: Callable[[Row], bool] | None = None
-    subject: Callable[[Bench, Experiment, Picture], Picture] | None = None
+    subject: Callable[[Bench, Picture], Picture] | None = None
     probe: Probe | None = None
     measure: Measure | None = None
     note: str = ""
@@ -222,8 +222,8 @@ class Experiment:
 
     def _faults(self) -> Iterator[str]:
         names = [factor.name for factor in self.factors]
-        if self.measure is not None and (self.factors or self.settings or self.only):
-            yield "measure: it knows nothing of factors, settings and only"
+        if self.measure and (self.factors or self.settings or self.only or self.subject or self.probe):
+            yield "measure: it knows nothing of factors, settings, only, subject and probe"
         if self.seeds < 1:
             yield f"seeds: {self.seeds}; there must be one or more"
         if not self.sets or min(self.sets.values()) < 1:
@@ -237,7 +237,7 @@ class Experiment:
         curves = [view.name for view in self.views if isinstance(view, Curves)]
         if len(set(curves)) < len(curves):
             yield "views: two curves have one name, and so one file"
-        if self.measure is None and (unknown := sorted(_keys(self.views) - {*names, *TAKEN})):
+        if not (self.measure or self.probe) and (unknown := sorted(_keys(self.views) - {*names, *TAKEN})):
             yield f"views: no key {unknown[0]!r}; there are {', '.join([*_PLACE, *names])}"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from gocom.common.image_files import ImageArray
 from gocom.evaluation.experiment.bench import Bench, Job, Picture
-from gocom.evaluation.experiment.experiment import Asked, Experiment, Settings
+from gocom.evaluation.experiment.experiment import Asked, Settings
 from gocom.evaluation.run.work import Row
 
 LEFT, RIGHT = "left picture", "right picture"
@@ -23,9 +23,9 @@ class Pair(Picture):
     right: Picture
 
 
-def pair(bench: Bench, experiment: Experiment, picture: Picture) -> Pair:
+def pair(bench: Bench, picture: Picture) -> Pair:
     """A picture, and on its right one of another class (see `Bench.opposite`): an Experiment's `subject`."""
-    other = bench.opposite(experiment, picture)
+    other = bench.opposite(picture)
     both = bench.judge.original(np.concatenate([picture.image, other.image], axis=2))
     return Pair(picture.set, picture.name, picture.index, both, picture, other)
 

@@ -1,4 +1,4 @@
-"""The study of feature_imputing on two small photos: its sends are the pipeline's, its experiments measure what they say."""
+"""The study of feature_imputing on two small photos: sends are the pipeline's, experiments measure what they say."""
 
 import io
 import tarfile
@@ -8,24 +8,22 @@ import numpy as np
 import pytest
 
 from gocom.common.image_files import png_bytes, to_uint8
-from gocom.common.types import PowerAllocation, Provenance
+from gocom.common.types import Provenance
 from gocom.evaluation.experiment import pictures as picture_sets
 from gocom.evaluation.experiment.bench import Bench
 from gocom.evaluation.experiment.cases import jobs, measured
-from gocom.evaluation.experiment.experiment import Factor
+from gocom.evaluation.experiment.experiment import Experiment, Factor, fading
 from gocom.evaluation.experiment.rows import where
 from gocom.evaluation.probes import draws, side_by_side
 from gocom.evaluation.probes.channel_state import GAINS, Knowing
 from gocom.evaluation.probes.feature_filling import EXACT, FILLS, IMPUTER
 from gocom.evaluation.studies import feature_imputing as study
-from gocom.transmitter.resources.repair_and_power import Delivery
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 LOSSY = "packet_erasure:rate=0.3"
 SIDE_PX = 128
-CAT, GOLF_BALL = 281, 574
-"""Of the first photo on the left, and of the second."""
+CAT = 281
 
 
 @pytest.fixture(scope="module")
@@ -104,13 +102,28 @@ def test_orders_and_their_fills_are_measured(bench):
 
 
 def test_the_transmitter_knows_the_gains_that_the_channel_draws(bench):
-    picture = bench.picture("labelled", 0)
+    picture, known = bench.picture("labelled", 0), []
+
+    def gains(asked):
+        level = Knowing(GAINS)(asked)
+        known.append(np.asarray(level["csi"].snr_db))
+        return level
+
+    few = Experiment(
+        name="gains", title="Gains", sets={"labelled": 1}, seeds=3,
+        factors=(fading((6,)), Factor("known", {GAINS: gains}), Factor("power", {"equal": {}, "wise": study.BY_WORTH})),
+    )  # fmt: skip
     plain = bench.send(picture).rounds[0].packets_sent
-    factors = (*study.POWER.factors[:2], Factor("power", {"equal": Knowing(GAINS), study.WORTH: Knowing(GAINS, study.BY_WORTH)}))
-    few = replace(study.POWER, factors=factors, seeds=3, only=lambda case: case["snr_db"] == 6)
-    sent = {(job.keys["layout"], job.keys["power"], job.seed): job for job in jobs(bench, few, picture)}
-    known, equal, wise = [], *([] for _ in range(2))
-    assert known == equal == wise == [] and len(sent) == 2 * 2 * 3 and plain > 4
+    *_, last = found = list(jobs(bench, few, picture))
+    assert len(found) == 2 * 3 and all(len(snr_db) == plain for snr_db in known)
+    assert all(len(set(snr_db)) == -(-plain // 4) for snr_db in known), "four packets share a gain"
+    equal = [(job, snr_db) for job, snr_db in zip(found, known, strict=True) if job.keys["power"] == "equal"]
+    lost = [np.asarray(job.sent.rounds[0].packet_bytes) < 0 for job, _ in equal]
+    met, missed = (np.concatenate([snr_db[gone == which] for gone, (_, snr_db) in zip(lost, equal, strict=True)])
+                   for which in (False, True))  # fmt: skip
+    assert len(met) and len(missed) and met.mean() > missed.mean() + 3
+    powers = np.concatenate([np.asarray(item.batch.power) for item in last.sent.items if item.HasField("batch")])
+    assert powers.mean() == pytest.approx(1, abs=1e-3) and powers.std() > 0.1
 
 
 def test_powers_are_of_mean_one_and_by_importance(bench):
@@ -147,7 +160,7 @@ def test_tasks_judge_either_half(bench):
 
 
 def test_the_map_of_a_class_lies_on_the_half_that_shows_it(bench):
-    both = side_by_side.pair(bench, study.TASKS, bench.picture("labelled", 0))
+    both = side_by_side.pair(bench, bench.picture("labelled", 0))
     assert both.image.shape == (3, SIDE_PX, 2 * SIDE_PX) and both.right.name == "chelsea"
     for side, picture in enumerate((both.left, both.right)):
         session = bench.session(both, target_class=picture.original.guess, roi_share=0.25)

@@ -3,7 +3,8 @@
 from gocom.evaluation.experiment.findings import Half, Knee, Share
 
 STEPS = (1, 2, 4, 6, 8, 10, 13, 16, 25, 50)
-HALF = Half({"A picture": ({"start": "no noise"}, "agrees"), "Two draws": ({"start": "drawn"}, "draws_alike_in_percent")})
+ALIKE = "draws_alike_in_percent"
+HALF = Half({"A picture": ({"start": "no noise"}, "agrees"), "Two draws": ({"start": "drawn"}, ALIKE)})
 ACCURACY = Share("with 48 % lost", {"rate": 0.48}, {"rate": 0.0}, ("correct",), ("method",))
 
 
@@ -51,7 +52,8 @@ def test_shares_of_the_clean_accuracy():
 
 
 def test_a_share_may_be_of_bytes_at_the_same_values():
-    rows = [row("a", rate=rate, coding=c, bytes=n) for rate in (0.0, 0.5) for c, n in (("fixed", 2000), ("range", 1800))]
+    sizes = {"fixed": 2000, "range": 1800}
+    rows = [row("a", rate=rate, coding=coding, bytes=n) for rate in (0.0, 0.5) for coding, n in sizes.items()]
     rows += [row("b", rate=0.5, coding="fixed", bytes=9)]
     saved = Share("range coding", {"rate": 0.0, "coding": "range"}, {"coding": "fixed"}, ("bytes",))
     assert saved(rows) == ["range coding: bytes 1800 of 2000: 90.0%."]
@@ -59,7 +61,7 @@ def test_a_share_may_be_of_bytes_at_the_same_values():
 
 def test_invention_begins_where_half_is_gone_for_good():
     rows = [
-        row(str(i), rate=rate, start=start, agrees=int(rate < limit), draws_alike_in_percent=100.0 * (rate < limit))
+        row(str(i), rate=rate, start=start, agrees=int(rate < limit), **{ALIKE: 100.0 * (rate < limit)})
         for rate in (0.0, 0.1, 0.3, 0.48, 0.6, 0.7, 0.9)
         for start, limit in (("no noise", 0.65), ("drawn", 2.0))
         for i in range(3)

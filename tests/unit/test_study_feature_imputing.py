@@ -1,10 +1,7 @@
 """What the study of feature_imputing makes of rows."""
 
-import numpy as np
-import pytest
-
 from gocom.common.systems.feature_imputing import Importance, PacketOrder
-from gocom.common.types import ElementCoding, ReceivedSegment
+from gocom.common.types import ElementCoding
 from gocom.evaluation.experiment import page
 from gocom.evaluation.experiment.cases import cases
 from gocom.evaluation.experiment.experiment import Against
@@ -46,7 +43,7 @@ def test_the_imputer_is_said_to_beat_what_it_beats():
 
 def test_names_are_those_of_the_codec():
     assert set(study.ORDER.levels) == {order.value for order in PacketOrder}
-    assert set(study.CODINGS) == {coding.value for coding in ElementCoding}
+    assert set(study.CODINGS) < {coding.value for coding in ElementCoding}
     assert study.NO_MAP["importance"] == Importance.UNIFORM.value
 
 
@@ -63,14 +60,6 @@ def test_power_has_a_region_only_where_worth_differs():
     assert len(sent) == 3 * (5 + 4) and not [keys for keys in sent if study.ALIKE in keys and "region apart" in keys]
 
 
-@pytest.mark.parametrize("regions", [1, 2])
-def test_missing_is_the_share_that_never_came(regions):
-    received = np.zeros((regions, 40), bool)
-    received[0, :10] = received[-1, 20:25] = True
-    parts = [ReceivedSegment(kind, np.zeros(40, np.int64), mask, None) for kind, mask in enumerate(received)]
-    assert study.missing_share(parts) == pytest.approx(1 - 15 / 40)
-
-
 def test_every_claim_is_answered_or_says_why_not(tmp_path):
     assert STUDIES.get("feature_imputing") is study.STUDY
     assert {name for claim in study.CLAIMS for name in claim.experiments} == set(EXPERIMENTS)
@@ -78,5 +67,5 @@ def test_every_claim_is_answered_or_says_why_not(tmp_path):
     page.write(study.STUDY, {"imputing": way_rows()}, tmp_path, ["measured"], "gocom eval --paper feature_imputing")
     text = (tmp_path / "README.md").read_text()
     assert "72 % semantic accuracy" in text and "imputer against bilinear" in text
-    assert text.count("Not measured yet") == len(EXPERIMENTS) - 1
+    assert text.count("--experiments") >= len(EXPERIMENTS) - 1 and "--experiments imputing " not in text
     assert (tmp_path / "figures" / "imputing_loss.png").stat().st_size > 5000
