@@ -1,7 +1,7 @@
 """Registries of codecs, impairments and the like, filled by importing modules of this package and of plug-ins.
 
 A plug-in is a package with one or more folders named as ours: `systems`, `encoders`, `decoders`, `impairments`,
-`tasks`. Each service imports the modules of the folders that it needs. Plug-ins are found in two ways:
+`tasks`, `studies`. Each service imports the modules of the folders that it needs. Plug-ins are found in two ways:
 
     entry point     An installed distribution names the package in the group gocom.plugins. A plug-in that cannot be
                     imported is named on stderr and skipped, since the user may need nothing of it.

@@ -21,13 +21,12 @@ from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, 
 from gocom.client.exit_status import FAILURE
 from gocom.client.open_client import Target, open_client
 from gocom.client.restored_channel import restored_channel
-from gocom.common.errors import InvalidInput, UnknownName
+from gocom.common.errors import InvalidInput
 from gocom.common.types import LinkSettings
 
 if TYPE_CHECKING:
     from gocom.evaluation.compare.engine import ServicesEngine
     from gocom.evaluation.compare.grid import Grid
-    from gocom.evaluation.papers.paper import Paper
 
 CODECS = "lami_go:mask_ratio=0,jpeg,jpeg2000,webp,avif"
 CHANNELS = (
@@ -40,8 +39,11 @@ LABELLED_CHANNELS = (
     "clean,packet_erasure:rate=0.05,packet_erasure:rate=0.1,packet_erasure:rate=0.2,packet_erasure:rate=0.5"
 )
 LABELLED_RATES = "0.1,own"
-PAPERS = ("lami_go", "feature_imputing")
-_OF_PAPERS = {"paper", "images", "labelled", "street", "out", "count", "device", "as_json"}
+_OF_PAPERS = {
+    "paper", "experiments", "images", "labelled", "street", "out", "count", "workers", "device", "as_json",
+}  # fmt: skip
+_STUDIES = sorted(path.stem for path in (Path(__file__).parent / "studies").glob("[!_]*.py"))
+"""Systems with a study of ours. The registry knows those of plug-ins, too, but imports torch to find them."""
 
 
 @command
@@ -60,7 +62,9 @@ def evaluate(
     ] = CODECS,
     channels: Annotated[str, typer.Option(help="SPECs, comma-separated.")] = CHANNELS,
     rates: Annotated[str, typer.Option(help="Bits a pixel, all counted, or own: what the options come to.")] = RATES,
-    count: Annotated[int | None, typer.Option(min=1, help="At most so many of --images.")] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="At most so many of --images; of every set with --paper.")
+    ] = None,
     labelled_channels: Annotated[str, typer.Option(help="For --labelled.")] = LABELLED_CHANNELS,
     labelled_rates: Annotated[str, typer.Option(help="For --labelled.")] = LABELLED_RATES,
     labelled_count: Annotated[int, typer.Option(min=1, help="At most so many of --labelled.")] = 100,
@@ -85,9 +89,13 @@ def evaluate(
     receiver: console.Receiver = RECEIVER,
     channel_address: console.ChannelAddress = CHANNEL,
     paper: Annotated[
-        str | None, typer.Option(help=f"Figures and tables of a paper instead: {', '.join(PAPERS)}.")
+        str | None,
+        typer.Option(help=f"Study of a system's paper instead: {', '.join(_STUDIES)}, all, or a plug-in's."),
     ] = None,
-    street: Annotated[Path | None, typer.Option(exists=True, help="Street scenes, for --paper lami_go.")] = None,
+    experiments: Annotated[
+        str | None, typer.Option(help="Only these of --paper, comma-separated; its page has all that were measured.")
+    ] = None,
+    street: Annotated[Path | None, typer.Option(exists=True, help="Street scenes, for --paper.")] = None,
     as_json: console.Json = False,
 ) -> None:
     """Compare codecs on the same pictures, losses and total bytes; write a CSV and a page.
@@ -97,7 +105,9 @@ def evaluate(
     out = out or Path("out/eval" if paper is None else f"out/paper/{paper}")
     _belong_together(context, paper)
     if paper is not None:
-        _paper(paper, {"images": images, "labelled": labelled, "street": street}, out, count, device, as_json)
+        given = {"images": images, "labelled": labelled, "street": street}
+        sources = {name: path for name, path in given.items() if path is not None}
+        _study(paper, sources, out, experiments, count, workers, device, as_json)
         return
     from gocom.evaluation.compare.evaluate import evaluate as run  # noqa: PLC0415
     from gocom.evaluation.compare.grid import make_grid, picture_set  # noqa: PLC0415
@@ -137,6 +147,8 @@ def _belong_together(context: typer.Context, paper: str | None) -> None:
     }
     if paper is None and "street" in given:
         raise InvalidInput("street: is for --paper; --images and --labelled are what codecs are compared on")
+    if paper is None and "experiments" in given:
+        raise InvalidInput("experiments: is for --paper")
     if paper is not None and (others := sorted(given - _OF_PAPERS)):
         raise InvalidInput(
             f"{others[0]}: has no meaning with --paper, which takes {', '.join(sorted(_OF_PAPERS - {'as_json'}))}"
@@ -164,28 +176,30 @@ def _services(target: Target, grid: Grid) -> Iterator[ServicesEngine]:
         yield ServicesEngine(client, grid.link)
 
 
-def _paper(
-    name: str, sources: dict[str, Path | None], out: Path, limit: int | None, device: str, as_json: bool
-) -> None:
-    paper = _paper_of(name)
-    given = {source: path for source, path in sources.items() if path is not None}
-    if useless := [source for source in given if source not in paper.study.sets]:
-        raise InvalidInput(f"{useless[0]}: {name} has no use for it; it takes {', '.join(paper.study.sets)}")
-    page = paper.run(given, out, limit, device, lambda text: None if as_json else note(text))
+def _study(
+    name: str, sources: dict[str, Path], out: Path, experiments: str | None, limit: int | None, workers: int,
+    device: str, as_json: bool,
+) -> None:  # fmt: skip
+    from gocom.evaluation.experiment.study_run import run  # noqa: PLC0415
+
+    unreadable = set[str]()
+
+    def left_out(reason: str) -> None:
+        if reason not in unreadable:  # several studies may read the same set
+            note(f"left out: {reason}")
+        unreadable.add(reason)
+
+    page = run(
+        name, sources, out, experiments=None if experiments is None else [e.strip() for e in experiments.split(",")],
+        limit=limit, workers=workers, device=device, console=None if as_json else console.err,
+        left_out=left_out,
+    )  # fmt: skip
     if as_json:
         emit({"page": str(page)})
     else:
         say(str(page))
-
-
-def _paper_of(name: str) -> Paper:
-    """The paper of that name. Raises UnknownName."""
-    from gocom.evaluation.papers import feature_imputing, lami_go  # noqa: PLC0415
-
-    papers = {"lami_go": lami_go.PAPER, "feature_imputing": feature_imputing.PAPER}
-    if name not in papers:
-        raise UnknownName("paper", name, papers)
-    return papers[name]
+    if unreadable:
+        raise typer.Exit(FAILURE)
 
 
 @command

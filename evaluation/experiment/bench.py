@@ -22,7 +22,7 @@ from gocom.common.rounds import merge_rounds
 from gocom.common.systems import SYSTEMS, spec_of
 from gocom.common.types import Goal, ReceivedMessage, Reconstruction
 from gocom.common.wire.frame_messages import make_parameters
-from gocom.evaluation.experiment.experiment import Experiment, Study
+from gocom.evaluation.experiment.experiment import Settings, Study
 from gocom.evaluation.experiment.pictures import PictureSets
 from gocom.evaluation.measure.judge import Judge, Original, grey_like, imagenet_class
 from gocom.evaluation.run.codec_setup import Codec, RememberingEncoder, make_codec
@@ -55,7 +55,7 @@ class Job:
     """A frame that was sent and is to be decoded and judged.
 
     Attributes:
-        keys: what says which case this is; they begin the row.
+        keys: what says which case this is, and the channel's seed; they begin the row.
         sent: by `Bench.send`; its picture does not matter.
         seed: of the sampler.
         codec: that it was sent with.
@@ -147,9 +147,9 @@ class Bench:
             self._known[key] = Picture(name, cut.name, index, original)
         return self._known[key]
 
-    def opposite(self, experiment: Experiment, picture: Picture) -> Picture:
-        """One of another class, where a set is sorted by class: half-way round the experiment's pictures."""
-        return self.picture(picture.set, self.pictures.opposite(experiment, picture.set, picture.index))
+    def opposite(self, picture: Picture) -> Picture:
+        """One of another class, where a set is sorted by class: half-way round the set."""
+        return self.picture(picture.set, self.pictures.opposite(picture.set, picture.index))
 
     def session(self, picture: Picture, codec: str | None = None, **options: Any) -> EncoderSession:
         """The picture at the transmitter, with options of the codec."""
@@ -161,7 +161,7 @@ class Bench:
     def send(self, picture: Picture, channel: str = "clean", *, seed: int = 0, **settings: Any) -> PipelineResult:
         """What `Codec.send` gives, its last picture left out. `codec`: another than the study's."""
         name = settings.pop("codec", self.study.system)
-        ends, sampler_seed = self._of(name), settings.get("sampler_seed", seed)
+        ends, sampler_seed = self._of(name), _sampler_seed(settings, seed)
         decoder = Later(
             ends.real.decoder, settings.get("max_rounds", 1), ends.first_pictures,
             lambda rounds: self._arrived(picture, sampler_seed, rounds),
@@ -172,7 +172,8 @@ class Bench:
     def job(self, picture: Picture, keys: Row, channel: str = "clean", *, seed: int = 0, **settings: Any) -> Job:
         """Send a picture; `settings` as in `send`."""
         codec = settings.get("codec", self.study.system)
-        return Job(picture, keys, self.send(picture, channel, seed=seed, **settings), seed, codec)
+        sent = self.send(picture, channel, seed=seed, **settings)
+        return Job(picture, {"seed": seed} | keys, sent, _sampler_seed(settings, seed), codec)
 
     def decode(self, jobs: Sequence[Job]) -> list[ImageArray]:
         """The picture of each job, float32 [3, H, W]; grey where the decoder makes none."""
@@ -231,7 +232,9 @@ class Bench:
 
     def _arrived(self, picture: Picture, seed: int, rounds: Sequence[ReceivedMessage]) -> tuple[object, ...]:
         """The same for two frames: the decoder sees the same and makes the same picture."""
-        header = rounds[0].frame.header.model_dump_json(exclude=set(self.study.unseen))
+        frame = rounds[0].frame
+        unseen = set(self.study.unseen) if frame.codec == self.study.system else set()
+        header = frame.header.model_dump_json(exclude=unseen)
         segments = merge_rounds(rounds).items()
         parts = [(kind, (s.elements * s.received).tobytes(), s.received.tobytes()) for kind, s in segments]
         return picture.set, picture.index, seed, rounds[-1].frame.round, header, *parts
@@ -240,6 +243,12 @@ class Bench:
 def generator(job: Job) -> torch.Generator:
     """The receiver's randomness for a job's picture."""
     return sampler_generator(job.seed, job.picture.index, job.sent.rounds[-1].frame.round)
+
+
+def _sampler_seed(settings: Settings, seed: int) -> int:
+    """The channel's, unless it has one of its own."""
+    own = settings.get("sampler_seed")
+    return seed if own is None else int(own)
 
 
 def chunks(items: Sequence[T], size: int) -> list[Sequence[T]]:

@@ -15,24 +15,31 @@ from gocom.evaluation.run.work import Row
 def measured(bench: Bench, experiment: Experiment, picture: Picture) -> list[Row]:
     """All rows of one picture, those of sends in the order of the factors."""
     if experiment.measure is not None:
-        found = list(experiment.measure(bench, picture))
+        found = experiment.measure(bench, picture)
     else:
-        found = bench.rows(list(jobs(bench, experiment, picture)))
+        subject = picture if experiment.subject is None else experiment.subject(bench, picture)
+        found = (experiment.probe or Bench.rows)(bench, list(jobs(bench, experiment, subject)))
     return [{"set": picture.set, "picture": picture.name} | row for row in found]
 
 
-def jobs(bench: Bench, experiment: Experiment, picture: Picture) -> Iterator[Job]:
-    """Send each case, with each seed; rows of a channel without chance have none."""
+def cases(experiment: Experiment) -> list[tuple[Row, list[Level]]]:
+    """(keys, levels) of each combination that is sent, in the order of the factors."""
     names = [factor.name for factor in experiment.factors]
-    for levels in product(*(factor.levels.items() for factor in experiment.factors)):
-        keys = dict(zip(names, (value for value, _ in levels), strict=True))
-        if experiment.only is not None and not experiment.only(keys):
-            continue
-        chosen = [level for _, level in levels]
-        first = settings_of(bench, experiment.settings, chosen, picture, 0)
-        chance = bool(parse_spec(first.get("channel", "clean")).impairments)
+    found = []
+    for chosen in product(*(factor.levels.items() for factor in experiment.factors)):
+        keys = dict(zip(names, (value for value, _ in chosen), strict=True))
+        if experiment.only is None or experiment.only(keys):
+            found.append((keys, [level for _, level in chosen]))
+    return found
+
+
+def jobs(bench: Bench, experiment: Experiment, picture: Picture) -> Iterator[Job]:
+    """Send each case, with each seed; rows of channels without chance have none."""
+    for keys, levels in cases(experiment):
+        first = settings_of(bench, experiment.settings, levels, picture, 0)
+        chance = any(parse_spec(first.get(way, "clean")).impairments for way in ("channel", "reverse_channel"))
         for seed in range(experiment.seeds if chance else 1):
-            settings = first if seed == 0 else settings_of(bench, experiment.settings, chosen, picture, seed)
+            settings = first if seed == 0 else settings_of(bench, experiment.settings, levels, picture, seed)
             yield bench.job(picture, keys if chance else keys | {"seed": None}, seed=seed, **settings)
 
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from gocom.common.errors import InvalidInput
 from gocom.common.pipeline import PipelineResult
+from gocom.evaluation.measure.metrics import METRIC
 from gocom.evaluation.run.work import Row
 
 if TYPE_CHECKING:
-    from gocom.evaluation.experiment.bench import Bench, Picture
+    from gocom.evaluation.experiment.bench import Bench, Job, Picture
 
 Settings = Mapping[str, Any]
 """Keyword arguments of `Codec.send`: the codec's options, and channel, link, budget, csi, delivery, max_rounds ..."""
 ALL = ("psnr_db", "ms_ssim", "distance", "correct")
 CLOSENESS = ("psnr_db", "ms_ssim", "distance")
 """Fields of sets without labels."""
+_PLACE = ("set", "picture", "seed")
+TAKEN = frozenset({*_PLACE, "bytes", "feedback_bytes", "packets", "missing", *METRIC})
+"""What every row of a send has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class Asked:
 
 Level = Settings | Callable[[Asked], Settings]
 Measure = Callable[["Bench", "Picture"], Iterable[Row]]
+Probe = Callable[["Bench", Sequence["Job"]], Iterable[Row]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,11 @@ def option(name: str, values: Iterable[Any]) -> Factor:
 def erasure(rates: Iterable[float], name: str = "rate") -> Factor:
     """A factor of independent packet losses; 0 is a clean channel."""
     return Factor(name, {r: {"channel": f"packet_erasure:rate={r}" if r else "clean"} for r in rates})
+
+
+def fading(snrs_db: Iterable[float], name: str = "snr_db") -> Factor:
+    """A factor of mean SNRs of block fading: BPSK without a code, four packets share a gain."""
+    return Factor(name, {snr_db: {"channel": f"block_fading:snr_db={snr_db},coherence=4"} for snr_db in snrs_db})
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +129,11 @@ def ours(key: str, value: Any, others: Iterable[Any], say: str = "{} against {}"
     return tuple(Pair(say.format(value, v), {key: value}, {key: v}) for v in others if v != value)
 
 
+def each(key: str, values: Iterable[Any], other: Any, say: str = "{} against {}") -> tuple[Pair, ...]:
+    """Pairs of each of a key's values with one other."""
+    return tuple(Pair(say.format(value, other), {key: value}, {key: other}) for value in values)
+
+
 @dataclass(frozen=True, slots=True)
 class Curves:
     """A figure, <experiment>_<name>.png: a panel for each field and each value of `columns`.
@@ -129,7 +144,8 @@ class Curves:
         fields: of the rows, a row of panels each.
         columns: key; None: one column, or where there are no columns the fields stand side by side.
         points: keys that tell the points of a line apart, where `x` is a field.
-        level: rows whose mean is drawn as a horizontal line, with its label.
+        level: rows whose mean is drawn as a horizontal line, with its label; its values stand even where `where` or a
+            column says otherwise.
     """
 
     name: str
@@ -147,6 +163,22 @@ class Curves:
 View = Means | Against | Curves
 
 
+def _keys(views: Iterable[View]) -> set[str]:
+    """All keys of rows that views tell rows apart by."""
+    found = set[str]()
+    for view in views:
+        found |= set(view.where)
+        if isinstance(view, Curves):
+            found |= {*view.lines, *view.points, *([view.columns] if view.columns else ())}
+            found |= set(view.level[0]) if view.level else set()
+            found |= set() if view.points else {view.x}
+        else:
+            found |= set(view.by)
+        if isinstance(view, Against):
+            found |= {key for pair in view.pairs for key in (*pair.one, *pair.other)}
+    return found
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
     """Sends that differ in factors, or a measure of its own; and how they are shown.
@@ -159,6 +191,8 @@ class Experiment:
         settings: of all cases.
         seeds: of the channel, 0 and on; a channel without chance gets one.
         only: keys of a case -> whether it is sent; None: all are.
+        subject: what is sent of a picture; None: the picture.
+        probe: rows of all sends of a picture; None: each is decoded and judged, as `Bench.rows` does.
         measure: rows of a picture, instead of sends; they need no keys `set` and `picture`.
         note: what was done, in words, before its tables.
         views: tables and figures.
@@ -172,6 +206,8 @@ class Experiment:
     settings: Settings = field(default_factory=dict)
     seeds: int = 1
     only: Callable[[Row], bool] | None = None
+    subject: Callable[[Bench, Picture], Picture] | None = None
+    probe: Probe | None = None
     measure: Measure | None = None
     note: str = ""
     views: tuple[View, ...] = ()
@@ -181,12 +217,28 @@ class Experiment:
         """Raise InvalidInput where the data contradict each other."""
         if not self.name.isidentifier():
             raise InvalidInput(f"experiment: name {self.name!r} must be letters, digits and underscores")
-        if self.measure is not None and (self.factors or self.settings):
-            raise InvalidInput(
-                f"experiment {self.name}: has factors or settings, and a measure that knows none of them"
-            )
-        if len({factor.name for factor in self.factors}) < len(self.factors):
-            raise InvalidInput(f"experiment {self.name}: two factors have one name")
+        for fault in self._faults():
+            raise InvalidInput(f"experiment {self.name}: {fault}")
+
+    def _faults(self) -> Iterator[str]:
+        names = [factor.name for factor in self.factors]
+        if self.measure and (self.factors or self.settings or self.only or self.subject or self.probe):
+            yield "measure: it knows nothing of factors, settings, only, subject and probe"
+        if self.seeds < 1:
+            yield f"seeds: {self.seeds}; there must be one or more"
+        if not self.sets or min(self.sets.values()) < 1:
+            yield "sets: there must be one or more, and one or more pictures of each"
+        if len(set(names)) < len(names):
+            yield "factors: two have one name"
+        if taken := [name for name in names if name in TAKEN]:
+            yield f"factors: {taken[0]!r} is a field of every row; choose another name"
+        if empty := [factor.name for factor in self.factors if not factor.levels]:
+            yield f"factors: {empty[0]} has no levels"
+        curves = [view.name for view in self.views if isinstance(view, Curves)]
+        if len(set(curves)) < len(curves):
+            yield "views: two curves have one name, and so one file"
+        if not (self.measure or self.probe) and (unknown := sorted(_keys(self.views) - {*names, *TAKEN})):
+            yield f"views: no key {unknown[0]!r}; there are {', '.join([*_PLACE, *names])}"
 
 
 class Status(str, Enum):

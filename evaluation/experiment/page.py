@@ -37,7 +37,7 @@ def write(study: Study, results: Results, out: Path, measured: Sequence[str], co
     if study.differences:
         lines = tuple(tuple(line) for line in study.differences)
         sections.append(Section("What differs everywhere", tables=(Table("", (), ("", "paper", "here"), lines),)))
-    sections += [_claim(study, claim, results) for claim in study.claims]
+    sections += [_claim(study, claim, results, command) for claim in study.claims]
     sections += [_experiment(one, results.get(one.name, ()), out, command) for one in study.experiments]
     return write_page(out, study.title, [*study.lead, COUNTED, *measured, f"`{command}`"], sections)
 
@@ -64,7 +64,7 @@ def write_all(
         own = pages[name].relative_to(out)
         table = Table("", (f"Tables, figures and what differs everywhere: {own}.",), _ALL_HEAD, lines)
         sections.append(Section(study.title, tuple(study.lead), (table,), id=name))
-    return write_page(out, "Five papers on one pipeline: what they claim, and what was found", [COUNTED], sections)
+    return write_page(out, "Papers on one pipeline: what they claim, and what was found", [COUNTED], sections)
 
 
 _ALL_HEAD = ("paper", "shows", "the paper", "here", "status", "what differs")
@@ -84,7 +84,7 @@ def _status(claim: Claim, results: Results) -> str | Mark:
     return Mark("not measured yet", "bad") if missing else claim.status.value
 
 
-def _claim(study: Study, claim: Claim, results: Results) -> Section:
+def _claim(study: Study, claim: Claim, results: Results, command: str) -> Section:
     said = [f"Paper: {claim.said}", *_found(study, claim, results)]
     if claim.differs:
         said.append(f"{'Why not' if claim.status is Status.NOT_HERE else 'What differs'}: {claim.differs}")
@@ -92,7 +92,15 @@ def _claim(study: Study, claim: Claim, results: Results) -> Section:
     if claim.numbers is not None:
         lines = tuple(tuple(map(str, line)) for line in claim.numbers.lines)
         tables = (Table("The paper's numbers", (), tuple(claim.numbers.head), lines),)
-    return Section(f"{claim.names}: {claim.shows}", tuple(said), tables, id=f"claim-{study.claims.index(claim) + 1}")
+    missing = [name for name in claim.experiments if not results.get(name)]
+    return Section(
+        f"{claim.names}: {claim.shows}", tuple(said), tables, id=f"claim-{study.claims.index(claim) + 1}",
+        note=_how(missing, command) if missing else "",
+    )  # fmt: skip
+
+
+def _how(missing: Sequence[str], command: str) -> str:
+    return f"Not measured yet: {command} --experiments {','.join(missing)} measures it."
 
 
 def _found(study: Study, claim: Claim, results: Results) -> list[str]:
@@ -102,7 +110,8 @@ def _found(study: Study, claim: Claim, results: Results) -> list[str]:
         rows = results.get(name, ())
         found = [s for v in experiments[name].views if rows and isinstance(v, Against) for s in sentences(v, rows)]
         found += _findings(experiments[name], rows)
-        said += [f"Here, `{name}`: {' '.join(found)}"] if found else []
+        if rows:
+            said.append(f"Here, `{name}`: {' '.join(found) or 'see its tables and figures.'}")
     return said
 
 
@@ -113,8 +122,8 @@ def _findings(experiment: Experiment, rows: Sequence[Row]) -> list[str]:
 def _experiment(experiment: Experiment, rows: Sequence[Row], out: Path, command: str) -> Section:
     title = f"Experiment `{experiment.name}`: {experiment.title}"
     if not rows:
-        note = f"Not measured yet: {command} --experiments {experiment.name} measures it."
-        return Section(title, (experiment.note,) if experiment.note else (), id=experiment.name, note=note)
+        said = (experiment.note,) if experiment.note else ()
+        return Section(title, said, id=experiment.name, note=_how([experiment.name], command))
     paragraphs = [f"{sizes(rows)}. {experiment.note}".strip(), *_findings(experiment, rows)]
     tables, figures = [], []
     for view in experiment.views:

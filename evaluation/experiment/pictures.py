@@ -71,10 +71,10 @@ class PictureSets:
         count = experiment.sets[name]
         return spread(len(self._cuts[name]), count if self.limit is None else min(count, self.limit))
 
-    def opposite(self, experiment: Experiment, name: str, index: int) -> int:
-        """The place half-way round the chosen ones: of another class, where a set is sorted by class."""
-        chosen = self.chosen(experiment, name)
-        return chosen[(chosen.index(index) + (len(chosen) + 1) // 2) % len(chosen)]
+    def opposite(self, name: str, index: int) -> int:
+        """The place half-way round the set, however many of it are chosen: of another class where it is sorted so."""
+        total = len(self._cuts[name])
+        return (index + (total + 1) // 2) % total
 
 
 def _cut(sample: Sample) -> Cut:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from gocom.common.errors import InvalidInput, UnknownName
+from gocom.common.image_files import report_on_stderr
 from gocom.common.nets.loading import resolve_device
 from gocom.evaluation.experiment import page
 from gocom.evaluation.experiment.experiment import Study
@@ -27,7 +28,8 @@ ALL = "all"
 
 def run(
     name: str, sources: Mapping[str, Path], out: Path, *, experiments: Sequence[str] | None = None,
-    limit: int | None = None, device: str = "auto", console: Console | None = None, **pool: Any,
+    limit: int | None = None, device: str = "auto", console: Console | None = None,
+    left_out: Callable[[str], object] = report_on_stderr, **pool: Any,
 ) -> Path:  # fmt: skip
     """Measure what `out` lacks of a study, and write its page; of all studies where the name is "all".
 
@@ -39,6 +41,7 @@ def run(
         limit: at most so many pictures of a set; None: as many as the experiments want.
         device: of all nets: auto, cpu, cuda.
         console: where progress is shown; None: nowhere.
+        left_out: called with the reason for each picture that cannot be read; for each study where the name is "all".
         pool: keyword arguments of `gocom.evaluation.run.measure.measure`.
 
     Returns:
@@ -50,17 +53,20 @@ def run(
         NotReady: a process died; what was done is kept.
     """
     names = list(STUDIES) if name == ALL else [name]
+    if name != ALL and name not in STUDIES:
+        raise UnknownName("paper", name, [*STUDIES, ALL])
     studies = {one: STUDIES.get(one) for one in names}
     _check(name, studies, sources, experiments)
     pages, results = dict[str, Path](), dict[str, page.Results]()
     for one, study in studies.items():
         folder = out / one if name == ALL else out
         chosen = [e.name for e in study.experiments if experiments is None or e.name in experiments]
-        given = {kind: sources[kind] for kind in study.sets}
-        measure(StudyWork(one, given, chosen, limit), folder, device=device, console=console, **pool)
-        whole = StudyWork(one, given, None, limit)
-        results[one] = kept(whole, folder)
-        pages[one] = write(whole, results[one], folder, device)
+        work = StudyWork(one, {kind: sources[kind] for kind in study.sets}, chosen, limit)
+        for reason in work.pictures.unreadable:
+            left_out(reason)
+        measure(work, folder, device=device, console=console, **pool)
+        results[one] = kept(work, folder)
+        pages[one] = write(work, results[one], folder, device)
     return pages[name] if name != ALL else page.write_all(studies, pages, results, out)
 
 
@@ -78,10 +84,10 @@ def _check(
 
 
 def kept(work: StudyWork, out: Path) -> page.Results:
-    """Rows of each experiment that was measured in `out` to its end."""
+    """Rows of each experiment of the study that was measured in `out` to its end."""
     store, results = Store(out, {}), dict[str, list[Row]]()
-    for experiment in work.experiments:
-        tasks = [task for task in work.tasks() if task.experiment == experiment.name]
+    for experiment in work.study.experiments:
+        tasks = work.tasks_of(experiment)
         if tasks and not store.missing(tasks):
             results[experiment.name] = [row for task in tasks for row in store.read(task).rows]
     return results
@@ -112,6 +118,6 @@ def _write_csv(path: Path, rows: Sequence[Row]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = list(dict.fromkeys(name for row in rows for name in row))
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -6,14 +6,14 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from gocom.common.systems import SYSTEMS
 from gocom.common.zoo import fingerprint
 from gocom.evaluation.experiment.bench import Bench
-from gocom.evaluation.experiment.cases import measured
+from gocom.evaluation.experiment.cases import cases, measured
 from gocom.evaluation.experiment.experiment import Experiment, Study
 from gocom.evaluation.experiment.pictures import PictureSets
 from gocom.evaluation.run.work import Done, Worker
@@ -42,8 +42,8 @@ class StudyWork:
         limit: at most so many pictures of a set; None: as many as an experiment wants.
 
     Raises:
-        InvalidInput: a set is missing, or cannot be read.
-        UnknownName: there is no such study or experiment.
+        InvalidInput: a set cannot be read; raised when pictures are first asked for.
+        UnknownName: there is no such study.
     """
 
     def __init__(
@@ -75,12 +75,15 @@ class StudyWork:
 
     def tasks(self) -> list[StudyTask]:
         """In the order of the experiments."""
+        return [task for experiment in self.experiments for task in self.tasks_of(experiment)]
+
+    def tasks_of(self, experiment: Experiment) -> list[StudyTask]:
+        """Those of any experiment of the study, also of one that is not to be measured."""
+        digest, count = self.digest(experiment), experiment.seeds * len(cases(experiment))
         return [
-            StudyTask(one.name, name, index, f"{one.name}-{self.digest(one)}-{name}-{index:05d}", cases, float(cases))
-            for one in self.experiments
-            for cases in [_cases(one)]
-            for name in one.sets
-            for index in self.pictures.chosen(one, name)
+            StudyTask(experiment.name, name, i, f"{experiment.name}-{digest}-{name}-{i:05d}", count, float(count))
+            for name in experiment.sets
+            for i in self.pictures.chosen(experiment, name)
         ]
 
     def worker(self, device: str) -> Worker[StudyTask]:
@@ -92,9 +95,13 @@ class StudyWork:
         return {}
 
     def digest(self, experiment: Experiment) -> str:
-        """Of the experiment as it is written, the nets, the sampler's defaults and the pictures of its sets."""
+        """Of the system, the experiment as it is written, the nets, the sampler's defaults and its sets' pictures.
+
+        Of functions the name counts, not what is in them; of `only`, the cases that it leaves.
+        """
         return _digest({
-            "experiment": _plain(experiment), "nets": self.nets(), "sampler": _plain(self.study.sampler),
+            "system": self.system, "experiment": _plain(experiment), "cases": [keys for keys, _ in cases(experiment)],
+            "nets": self.nets(), "sampler": _plain(self.study.sampler), "missing": _plain(self.study.missing),
             "sets": {name: self.contents[name] for name in experiment.sets},
         })  # fmt: skip
 
@@ -120,25 +127,25 @@ class _StudyWorker:
         return Done(measured(self._bench, self._experiments[task.experiment], picture))
 
 
-def _cases(experiment: Experiment) -> int:
-    """As many sends as there may be of a picture; of a measure nobody knows."""
-    count = experiment.seeds
-    for factor in experiment.factors:
-        count *= len(factor.levels)
-    return count
+_NOT_SENT = ("title", "note", "views", "findings", "sets", "only")
+"""What is only shown, or how many of the pictures are sent; and `only`, whose cases are known."""
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it: functions by their names. What is only shown does not matter."""
+    """As JSON has it: functions by their names."""
+    if isinstance(value, partial):
+        return [_plain(value.func), _plain(value.args), _plain(value.keywords)]
     if is_dataclass(value) and not isinstance(value, type):
-        shown = ("title", "note", "views", "findings") if isinstance(value, Experiment) else ()
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.name not in shown}
+        left_out = _NOT_SENT if isinstance(value, Experiment) else ()
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value) if f.name not in left_out}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (tuple, list, set, frozenset)):
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(str, value))  # its own order is another one in each process
+    if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
     return f"{value.__module__}.{value.__qualname__}" if callable(value) else str(value)
 
 
 def _digest(value: Any) -> str:
-    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=6).hexdigest()
+    return hashlib.blake2b(json.dumps(value, sort_keys=True, default=str).encode(), digest_size=6).hexdigest()

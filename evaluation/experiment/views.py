@@ -9,7 +9,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from gocom.evaluation.experiment.experiment import Against, Curves, Experiment, Means
+from gocom.evaluation.experiment.experiment import Against, Curves, Experiment, Means, Settings
 from gocom.evaluation.experiment.pictures import sizes
 from gocom.evaluation.experiment.rows import average, difference, groups, metric_of, where
 from gocom.evaluation.measure.statistics import Interval, holm
@@ -20,6 +20,8 @@ from gocom.evaluation.run.work import Row
 
 BETTER, WORSE, LEVEL = "better", "worse", "not told apart"
 _MARKS = {BETTER: "good", WORSE: "bad"}
+_KEYS = {"rate": "packets lost", "snr_db": "SNR in dB"}
+"""Keys that most studies have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,26 +104,27 @@ def sentences(view: Against, rows: Sequence[Row]) -> list[str]:
 
 
 def _at(field: str, lines: Sequence[Compared]) -> str:
+    found = [(line.at, one) for line in lines if (one := line.found[field]) is not None]
+    if not found:
+        return "not measured"
     if not lines[0].at:
-        found = lines[0].found[field]
-        return "not measured" if found is None else f"{words(found[0], metric_of(field).digits, True)}, {found[1]}"
+        (_, (difference_, verdict)), *_ = found
+        return f"{words(difference_, metric_of(field).digits, True)}, {verdict}"
     places: dict[str, list[str]] = {}
-    for line in lines:
-        found = line.found[field]
-        verdict = "not measured" if found is None else found[1]
-        places.setdefault(verdict, []).append(" ".join(map(value_words, line.at)))
+    for at, (_, verdict) in found:
+        places.setdefault(verdict, []).append(" ".join(map(value_words, at)))
+    if len(places) == 1 and len(found) > 1:
+        return f"{next(iter(places))} everywhere"
     return "; ".join(f"{verdict} at {', '.join(at)}" for verdict, at in places.items())
 
 
 def draw(view: Curves, experiment: Experiment, rows: Sequence[Row], out: Path) -> Figure | None:
     """Write OUT/figures/<experiment>_<name>.png; None: there is nothing to draw."""
-    rows = where(rows, view.where)
-    columns = [values[0] for values, _ in groups(rows, [view.columns])] if view.columns else [None]
-    panels = [
-        [_panel(view, field, rows if column is None else where(rows, {view.columns or "": column}), column)
-         for column in columns]
-        for field in view.fields
-    ]  # fmt: skip
+    shown = where(rows, view.where)
+    places: list[Settings] = [{}]
+    if view.columns is not None:
+        places = [{view.columns: values[0]} for values, _ in groups(shown, [view.columns])]
+    panels = [[_panel(view, field, rows, place) for place in places] for field in view.fields]
     if not any(panel.lines for line in panels for panel in line):
         return None
     if view.columns is None:  # fields stand side by side
@@ -129,38 +132,40 @@ def draw(view: Curves, experiment: Experiment, rows: Sequence[Row], out: Path) -
     path = out / "figures" / f"{experiment.name}_{view.name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     title = view.title or experiment.title
-    plot(panels, f"{title}\n{sizes(rows)}", path)
+    plot(panels, f"{title}\n{sizes(shown)}", path)
     return Figure(path, title, ("Shades: 95 % over pictures.",))
 
 
-def _panel(view: Curves, field: str, rows: Sequence[Row], column: Any) -> Panel:
-    lines = []
-    for values, found in groups(rows, view.lines):
-        points = [(_place(view, here), average(here, field)) for _, here in groups(found, view.points or (view.x,))]
-        drawn = sorted(((x, mean) for x, mean in points if mean is not None), key=lambda point: point[0])
+def _panel(view: Curves, field: str, rows: Sequence[Row], place: Settings) -> Panel:
+    lines, here = [], dict(view.where) | dict(place)
+    for values, found in groups(where(rows, here), view.lines):
+        points = [(_place(view, of), average(of, field)) for _, of in groups(found, view.points or (view.x,))]
+        drawn = sorted(
+            ((x, mean) for x, mean in points if x is not None and mean is not None), key=lambda point: point[0]
+        )
         if drawn:
             label = ", ".join(map(value_words, values)) or "all"
             bands = [mean[1:] for _, mean in drawn]
             bands = bands if all(map(isfinite, chain.from_iterable(bands))) else []  # of one picture there are none
             lines.append(Line(label, [x for x, _ in drawn], [mean[0] for _, mean in drawn], bands))
-    level = average(where(rows, view.level[0]), field) if view.level else None
+    level = average(where(rows, here | dict(view.level[0])), field) if view.level else None
     return Panel(
         metric_of(view.x).title if view.points else key_words(view.x), metric_of(field).title, lines,
-        "" if column is None else value_words(column), view.log_x,
+        "".join(map(value_words, place.values())), view.log_x,
         None if level is None or view.level is None else (level[0], view.level[1]),
     )  # fmt: skip
 
 
-def _place(view: Curves, rows: Sequence[Row]) -> float:
+def _place(view: Curves, rows: Sequence[Row]) -> float | None:
     if not view.points:
         return float(rows[0][view.x])
     found = average(rows, view.x)
-    return 0.0 if found is None else found[0]
+    return None if found is None else found[0]
 
 
 def key_words(key: str) -> str:
     """A key as a column's name."""
-    return key.replace("_", " ")
+    return _KEYS.get(key) or key.replace("_", " ")
 
 
 def value_words(value: Any) -> str:
