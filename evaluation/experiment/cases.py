@@ -8,7 +8,7 @@ from typing import Any
 
 from gocom.common.channel_spec import parse_spec
 from gocom.evaluation.experiment.bench import Bench, Job, Picture
-from gocom.evaluation.experiment.experiment import Asked, Experiment, Level, Settings
+from gocom.evaluation.experiment.experiment import Asked, Experiment, Level
 from gocom.evaluation.run.work import Row
 
 
@@ -29,16 +29,19 @@ def jobs(bench: Bench, experiment: Experiment, picture: Picture) -> Iterator[Job
         if experiment.only is not None and not experiment.only(keys):
             continue
         chosen = [level for _, level in levels]
-        first = settings_of(bench, experiment.settings, chosen, picture, 0)
+        first = settings_of(bench, experiment, chosen, picture, keys, 0)
         chance = bool(parse_spec(first.get("channel", "clean")).impairments)
         for seed in range(experiment.seeds if chance else 1):
-            settings = first if seed == 0 else settings_of(bench, experiment.settings, chosen, picture, seed)
+            settings = first if seed == 0 else settings_of(bench, experiment, chosen, picture, keys, seed)
             yield bench.job(picture, keys if chance else keys | {"seed": None}, seed=seed, **settings)
 
 
-def settings_of(bench: Bench, common: Settings, levels: list[Level], picture: Picture, seed: int) -> dict[str, Any]:
+def settings_of(
+    bench: Bench, experiment: Experiment, levels: list[Level], picture: Picture, keys: Row, seed: int
+) -> dict[str, Any]:
     """The settings of a case, later factors over earlier ones."""
-    settings = dict(common)
+    settings = dict(experiment.settings)
     for level in levels:
-        settings |= level(Asked(bench, picture, seed, settings)) if callable(level) else level
+        asked = Asked(bench, experiment, picture, keys, seed, settings)
+        settings |= level(asked) if callable(level) else level
     return settings

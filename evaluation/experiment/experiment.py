@@ -27,12 +27,16 @@ class Asked:
 
     Attributes:
         bench: to try a send with.
+        experiment: that is measured.
+        keys: of the case, the values of all its factors.
         seed: of the channel.
         settings: that are known so far: the experiment's, and those of the factors before.
     """
 
     bench: Bench
+    experiment: Experiment
     picture: Picture
+    keys: Row
     seed: int
     settings: Settings
 
@@ -72,12 +76,14 @@ class Means:
         by: keys, a line for each combination of their values that has rows.
         fields: of the rows, a column each.
         where: only rows that have these values; a collection stands for any of its values.
+        across: a further key; each of its values has columns of its own. None: there is none.
     """
 
     by: tuple[str, ...]
     fields: tuple[str, ...] = CLOSENESS
     where: Settings = field(default_factory=dict)
     title: str = ""
+    across: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,11 +33,17 @@ class Compared:
 
 def means_table(view: Means, rows: Sequence[Row]) -> Table:
     """A line for each combination of the keys' values, in order of appearance."""
+    rows = where(rows, view.where)
+    columns = [(f, "", dict[str, Any]()) for f in view.fields]
+    if view.across is not None:
+        across = [values[0] for values, _ in groups(rows, [view.across])]
+        columns = [(f, f", {value_words(v)}", {view.across: v}) for v in across for f in view.fields]
     lines = [
-        (*map(value_words, values), *(words(average(found, f), metric_of(f).digits) for f in view.fields))
-        for values, found in groups(where(rows, view.where), view.by)
+        (*map(value_words, values), *(words(average(where(found, of), f), metric_of(f).digits) for f, _, of in columns))
+        for values, found in groups(rows, view.by)
     ]
-    return Table(view.title, (), (*map(key_words, view.by), *map(_head, view.fields)), tuple(lines))
+    head = (*map(key_words, view.by), *(_head(field) + label for field, label, _ in columns))
+    return Table(view.title, (), head, tuple(lines))
 
 
 def compared(view: Against, rows: Sequence[Row]) -> list[Compared]:
