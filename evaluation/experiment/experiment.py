@@ -125,6 +125,11 @@ def ours(key: str, value: Any, others: Iterable[Any], say: str = "{} against {}"
     return tuple(Pair(say.format(value, v), {key: value}, {key: v}) for v in others if v != value)
 
 
+def theirs(key: str, values: Iterable[Any], other: Any, say: str = "{} against {}") -> tuple[Pair, ...]:
+    """Pairs of each value of a key with one other; that one among the values is passed over."""
+    return tuple(Pair(say.format(v, other), {key: v}, {key: other}) for v in values if v != other)
+
+
 @dataclass(frozen=True, slots=True)
 class Curves:
     """A figure, <experiment>_<name>.png: a panel for each field and each value of `columns`.
