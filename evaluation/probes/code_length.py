@@ -30,6 +30,7 @@ class CodeLength:
         codings: of its elements; also a key.
         payloads: most bytes of a packet's payload -> value of the key `packets_of`.
         interleaver: on, off or both; also a key.
+        option: the codec's, that says the coding; None: it has none, and the segment is coded otherwise than it says.
     """
 
     kind: int
@@ -37,14 +38,16 @@ class CodeLength:
     codings: Sequence[ElementCoding]
     payloads: Mapping[int, str]
     interleaver: Sequence[bool] = (True, False)
+    option: str | None = None
 
     def __call__(self, bench: Bench, picture: Picture) -> Iterator[Row]:
         """Rows of a picture."""
-        for label, options in self.options.items():
-            whole = bench.session(picture, **options).first(Csi(), Budget())
+        for (label, options), coding in product(self.options.items(), self.codings):
+            more = {self.option: coding.value} if self.option else {}
+            whole = bench.session(picture, **options, **more).first(Csi(), Budget())
             (segment,) = [one for one in whole.segments if one.kind == self.kind]
-            for coding, interleave, payload in product(self.codings, self.interleaver, self.payloads):
-                alone = replace(whole, segments=(replace(segment, coding=coding, repair_overhead=0.0),))
+            alone = replace(whole, segments=(replace(segment, coding=coding, repair_overhead=0.0),))
+            for interleave, payload in product(self.interleaver, self.payloads):
                 keys = {"of": label, "coding": coding.value, "interleaver": interleave}
                 sizes = lengths(alone, LinkSettings(max_payload_bytes=payload, interleave=interleave))
                 yield keys | {"packets_of": self.payloads[payload]} | sizes

@@ -141,7 +141,7 @@ def token_experiments(
             name="coding", title="What a token costs", sets={"images": 24, "street": 24},
             measure=CodeLength(
                 TOKENS, {name: {"masking": name, "send_caption": False} for name in ("none", "prm", "ebm")},
-                tuple(ElementCoding), {105: SMALL, 1200: "1200 bytes", 65000: SINGLE},
+                tuple(ElementCoding), {105: SMALL, 1200: "1200 bytes", 65000: SINGLE}, option="coding",
             ),
             note="Bits of all payloads over the tokens that are sent; EBM's mask is in its packets and counted. What "
             "small packets cost more than a single one is what it costs that each can be decoded alone.",
