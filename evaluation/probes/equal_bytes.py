@@ -48,8 +48,9 @@ def ratio_of(message: GoMessage) -> float:
 def fit(bench: Bench, picture: Picture, masking: MaskingPolicy, budget: int) -> dict[str, Any]:
     """Options of lami_go with which a policy withholds as little as the budget in bytes allows.
 
-    The transmitter's own fitting, asked once: the cases of a picture share it. Sends with these options have the same packets as sends with the budget;
-    their header is up to 9 bytes shorter, since the session's opening says a mask that follows from the options.
+    The transmitter's own fitting, asked once: the cases of a picture share it. Sends with these options have the same
+    packets as sends with the budget; their header is up to 9 bytes shorter, since the session's opening says a mask
+    that follows from the options.
     """
     message = bench.session(picture, LAMI_GO, masking=masking.value, mask_ratio=0.0).first(Csi(), Budget(budget))
     return {"masking": masking.value, "mask_ratio": ratio_of(message)}
