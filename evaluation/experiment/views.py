@@ -20,6 +20,8 @@ from gocom.evaluation.run.work import Row
 
 BETTER, WORSE, LEVEL = "better", "worse", "not told apart"
 _MARKS = {BETTER: "good", WORSE: "bad"}
+_SHADED, _FEW = 3, 7
+"""Most lines of a panel that have shades; most places that are all marked on a logarithmic axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,25 +138,37 @@ def draw(view: Curves, experiment: Experiment, rows: Sequence[Row], out: Path) -
     path.parent.mkdir(parents=True, exist_ok=True)
     title = view.title or experiment.title
     plot(panels, f"{title}\n{sizes(rows)}", path)
-    return Figure(path, title, ("Shades: 95 % over pictures.",))
+    shaded = any(line.band for row in panels for panel in row for line in panel.lines)
+    return Figure(path, title, ("Shades: 95 % over pictures.",) if shaded else ())
 
 
 def _panel(view: Curves, field: str, rows: Sequence[Row], column: Any) -> Panel:
-    lines = []
-    for values, found in groups(rows, view.lines):
+    lines, chosen = list[Line](), groups(rows, view.lines)
+    for values, found in chosen:
         points = [(_place(view, here), average(here, field)) for _, here in groups(found, view.points or (view.x,))]
         drawn = sorted(((x, mean) for x, mean in points if mean is not None), key=lambda point: point[0])
         if drawn:
             label = ", ".join(map(value_words, values)) or "all"
             bands = [mean[1:] for _, mean in drawn]
-            bands = bands if all(map(isfinite, chain.from_iterable(bands))) else []  # of one picture there are none
+            # Of one picture there are none, and those of many lines would hide them.
+            bands = bands if all(map(isfinite, chain.from_iterable(bands))) and len(chosen) <= _SHADED else []
             lines.append(Line(label, [x for x, _ in drawn], [mean[0] for _, mean in drawn], bands))
     level = average(where(rows, view.level[0]), field) if view.level else None
     return Panel(
         metric_of(view.x).title if view.points else key_words(view.x), metric_of(field).title, lines,
         "" if column is None else value_words(column), view.log_x,
         None if level is None or view.level is None else (level[0], view.level[1]),
+        _ticks([x for line in lines for x in line.x]) if view.log_x else None,
     )  # fmt: skip
+
+
+def _ticks(places: Sequence[float]) -> tuple[Sequence[float], Sequence[str]]:
+    """Of a logarithmic axis: the places where they are few, otherwise 1, 2 and 5 times powers of ten among them."""
+    ticks = sorted(set(places))
+    if len(ticks) > _FEW:
+        round_ones = (digit * 10.0**power for power in range(-9, 10) for digit in (1, 2, 5))
+        ticks = [tick for tick in round_ones if ticks[0] <= tick <= ticks[-1]]
+    return ticks, [f"{tick:g}" for tick in ticks]
 
 
 def _place(view: Curves, rows: Sequence[Row]) -> float:
