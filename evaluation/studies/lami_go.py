@@ -106,8 +106,8 @@ EXPERIMENTS = (
             Means(("setup", "losses", "rate"), ("missing", *CLOSENESS)),
             Against((*theirs("rate", (0.05, 0.2), 0.0), *theirs("rate", (1e-3, 1e-2), 1e-5)), ("losses", "setup")),
             Against((*ours("setup", 1, (3,)), *ours("setup", 2, (4,))), ("losses", "rate"), title="Interleaver"),
-            Curves("packets", "rate", ("setup", "losses"), where={"setup": (1, 3)}),
-            Curves("bits", "rate", ("setup", "losses"), where={"setup": (2, 4)}, log_x=True),
+            Curves("packets", "rate", ("setup", "losses"), where={"setup": (1, 3)}, title="Packets lost"),
+            Curves("bits", "rate", ("setup", "losses"), where={"setup": (2, 4)}, title="Bits flipped", log_x=True),
         ),
     ),
     Experiment(
