@@ -175,15 +175,15 @@ class Bench:
         sent = self.send(picture, channel, seed=seed, **settings)
         return Job(picture, {"seed": seed} | keys, sent, _sampler_seed(settings, seed), codec)
 
-    def decode(self, jobs: Sequence[Job]) -> list[ImageArray]:
-        """The picture of each job, float32 [3, H, W]; grey where the decoder makes none."""
-        made: dict[int, ImageArray] = {}
+    def decode(self, jobs: Sequence[Job]) -> list[ImageArray | None]:
+        """The picture of each job, float32 [3, H, W]; None: the decoder makes none."""
+        made: dict[int, ImageArray | None] = {}
         order = sorted(range(len(jobs)), key=lambda i: (jobs[i].codec, _steps(jobs[i])))
         for part in chunks(order, BATCH):
             made |= zip(part, self._decode_together([jobs[i] for i in part]), strict=True)
         return [made[i] for i in range(len(jobs))]
 
-    def _decode_together(self, jobs: Sequence[Job]) -> list[ImageArray]:
+    def _decode_together(self, jobs: Sequence[Job]) -> list[ImageArray | None]:
         decoders = [self._of(job.codec).real.decoder for job in jobs]
         together = getattr(decoders[0], "reconstruct_batch", None)
         if together is None or len({job.codec for job in jobs}) > 1:
@@ -191,19 +191,26 @@ class Bench:
         rounds = [job.sent.rounds for job in jobs]
         return [made.image for made in together(rounds, generators=[generator(job) for job in jobs])]
 
-    def _decode_alone(self, job: Job, decoder: GenerativeDecoder) -> ImageArray:
+    def _decode_alone(self, job: Job, decoder: GenerativeDecoder) -> ImageArray | None:
         try:
             *_, made = decoder.reconstruct(job.sent.rounds, generator=generator(job))
         except DecodeFailed:
-            return grey_like(job.picture.image)
+            return None
         return made.image
 
     def rows(self, jobs: Sequence[Job]) -> list[Row]:
-        """Decode and judge: for each job its keys, all bytes, the share of elements that never came, and scores."""
+        """Decode and judge: for each job its keys, all bytes, the share of elements that never came, and scores.
+
+        A frame of which the decoder makes no picture has failed, and is scored as a grey one.
+        """
         arrived = [(job.codec, *self._arrived(job.picture, job.seed, job.sent.rounds)) for job in jobs]
         distinct = list({key: job for key, job in zip(arrived, jobs, strict=True)}.values())
-        images = self.decode(distinct)
-        scores = dict(zip(dict.fromkeys(arrived), self.scores([j.picture for j in distinct], images), strict=True))
+        images, pictures = self.decode(distinct), [job.picture for job in distinct]
+        shown = [grey_like(p.image) if image is None else image for p, image in zip(pictures, images, strict=True)]
+        found = zip(images, self.scores(pictures, shown), strict=True)
+        scores = dict(
+            zip(dict.fromkeys(arrived), ({"failed": int(i is None)} | score for i, score in found), strict=True)
+        )
         return self.judged(jobs, [scores[key] for key in arrived])
 
     def scores(self, pictures: Sequence[Picture], images: Sequence[ImageArray]) -> list[Row]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from gocom.common.channel_spec import parse_spec
 from gocom.evaluation.experiment.bench import Bench, Job, Picture
-from gocom.evaluation.experiment.experiment import Asked, Experiment, Level, Settings
+from gocom.evaluation.experiment.experiment import Asked, Experiment, Level
 from gocom.evaluation.run.work import Row
 
 
@@ -36,16 +36,19 @@ def cases(experiment: Experiment) -> list[tuple[Row, list[Level]]]:
 def jobs(bench: Bench, experiment: Experiment, picture: Picture) -> Iterator[Job]:
     """Send each case, with each seed; rows of channels without chance have none."""
     for keys, levels in cases(experiment):
-        first = settings_of(bench, experiment.settings, levels, picture, 0)
+        first = settings_of(bench, experiment, levels, picture, keys, 0)
         chance = any(parse_spec(first.get(way, "clean")).impairments for way in ("channel", "reverse_channel"))
         for seed in range(experiment.seeds if chance else 1):
-            settings = first if seed == 0 else settings_of(bench, experiment.settings, levels, picture, seed)
+            settings = first if seed == 0 else settings_of(bench, experiment, levels, picture, keys, seed)
             yield bench.job(picture, keys if chance else keys | {"seed": None}, seed=seed, **settings)
 
 
-def settings_of(bench: Bench, common: Settings, levels: list[Level], picture: Picture, seed: int) -> dict[str, Any]:
+def settings_of(
+    bench: Bench, experiment: Experiment, levels: list[Level], picture: Picture, keys: Row, seed: int
+) -> dict[str, Any]:
     """The settings of a case, later factors over earlier ones."""
-    settings = dict(common)
+    settings = dict(experiment.settings)
     for level in levels:
-        settings |= level(Asked(bench, picture, seed, settings)) if callable(level) else level
+        asked = Asked(bench, experiment, picture, keys, seed, settings)
+        settings |= level(asked) if callable(level) else level
     return settings

@@ -31,12 +31,16 @@ class Asked:
 
     Attributes:
         bench: to try a send with.
+        experiment: that is measured.
+        keys: of the case, the values of all its factors.
         seed: of the channel.
         settings: that are known so far: the experiment's, and those of the factors before.
     """
 
     bench: Bench
+    experiment: Experiment
     picture: Picture
+    keys: Row
     seed: int
     settings: Settings
 
@@ -82,12 +86,14 @@ class Means:
         by: keys, a line for each combination of their values that has rows.
         fields: of the rows, a column each.
         where: only rows that have these values; a collection stands for any of its values.
+        across: a further key; each of its values has columns of its own. None: there is none.
     """
 
     by: tuple[str, ...]
     fields: tuple[str, ...] = CLOSENESS
     where: Settings = field(default_factory=dict)
     title: str = ""
+    across: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +136,8 @@ def ours(key: str, value: Any, others: Iterable[Any], say: str = "{} against {}"
 
 
 def each(key: str, values: Iterable[Any], other: Any, say: str = "{} against {}") -> tuple[Pair, ...]:
-    """Pairs of each of a key's values with one other."""
-    return tuple(Pair(say.format(value, other), {key: value}, {key: other}) for value in values)
+    """Pairs of each value of a key with one other; that one among the values is passed over."""
+    return tuple(Pair(say.format(v, other), {key: v}, {key: other}) for v in values if v != other)
 
 
 @dataclass(frozen=True, slots=True)

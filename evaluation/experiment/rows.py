@@ -16,9 +16,27 @@ _MORE = {
         Metric("feedback_bytes", "of them feedback", 0, higher=False),
         Metric("packets", "packets", 1, higher=False),
         Metric("missing", "missing", 3, higher=False),
+        Metric("failed", "no picture in %", 1, higher=False, share=True),
+        Metric("token_accuracy", "missing tokens right", 3),
+        Metric("held", "received tokens held", 3),
+        Metric("wrong", "wrong tokens", 3, higher=False),
+        Metric("wrong_top", "wrong, top tenth", 3),
+        Metric("wrong_rest", "wrong, the rest", 3),
+        Metric("off_top", "codeword distance, top tenth", 3),
+        Metric("off_rest", "codeword distance, the rest", 3),
+        Metric("rank_of_uncertainty", "rank correlation of uncertainty", 3),
+        Metric("rank_of_probability", "of 1 - probability", 3),
+        Metric("elements", "elements", 1),
+        Metric("bits_an_element", "bits an element", 2, higher=False),
+        Metric("payload_bytes", "payload bytes", 1, higher=False),
+        Metric("ideal_bytes", "ideal code length", 1, higher=False),
+        Metric("packet_bytes", "packet headers", 1, higher=False),
+        Metric("frame_bytes", "frame header and end", 1, higher=False),
+        Metric("total_bytes", "all", 1, higher=False),
+        Metric("pictures_a_second", "pictures a second", 2),
     )
 }
-"""Of every send."""
+"""Of every send, and of probes."""
 
 
 def metric_of(field: str) -> Metric:

@@ -22,6 +22,8 @@ BETTER, WORSE, LEVEL = "better", "worse", "not told apart"
 _MARKS = {BETTER: "good", WORSE: "bad"}
 _KEYS = {"rate": "packets lost", "snr_db": "SNR in dB"}
 """Keys that most studies have."""
+_SHADED, _FEW = 3, 7
+"""Most lines of a panel that have shades; most places that are all marked on a logarithmic axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +37,17 @@ class Compared:
 
 def means_table(view: Means, rows: Sequence[Row]) -> Table:
     """A line for each combination of the keys' values, in order of appearance."""
+    rows = where(rows, view.where)
+    columns = [(f, "", dict[str, Any]()) for f in view.fields]
+    if view.across is not None:
+        across = [values[0] for values, _ in groups(rows, [view.across])]
+        columns = [(f, f", {value_words(v)}", {view.across: v}) for v in across for f in view.fields]
     lines = [
-        (*map(value_words, values), *(words(average(found, f), metric_of(f).digits) for f in view.fields))
-        for values, found in groups(where(rows, view.where), view.by)
+        (*map(value_words, values), *(words(average(where(found, of), f), metric_of(f).digits) for f, _, of in columns))
+        for values, found in groups(rows, view.by)
     ]
-    return Table(view.title, (), (*map(key_words, view.by), *map(_head, view.fields)), tuple(lines))
+    head = (*map(key_words, view.by), *(_head(field) + label for field, label, _ in columns))
+    return Table(view.title, (), head, tuple(lines))
 
 
 def compared(view: Against, rows: Sequence[Row]) -> list[Compared]:
@@ -133,12 +141,14 @@ def draw(view: Curves, experiment: Experiment, rows: Sequence[Row], out: Path) -
     path.parent.mkdir(parents=True, exist_ok=True)
     title = view.title or experiment.title
     plot(panels, f"{title}\n{sizes(shown)}", path)
-    return Figure(path, title, ("Shades: 95 % over pictures.",))
+    shaded = any(line.band for row in panels for panel in row for line in panel.lines)
+    return Figure(path, title, ("Shades: 95 % over pictures.",) if shaded else ())
 
 
 def _panel(view: Curves, field: str, rows: Sequence[Row], place: Settings) -> Panel:
-    lines, here = [], dict(view.where) | dict(place)
-    for values, found in groups(where(rows, here), view.lines):
+    here = dict(view.where) | dict(place)
+    lines, chosen = list[Line](), groups(where(rows, here), view.lines)
+    for values, found in chosen:
         points = [(_place(view, of), average(of, field)) for _, of in groups(found, view.points or (view.x,))]
         drawn = sorted(
             ((x, mean) for x, mean in points if x is not None and mean is not None), key=lambda point: point[0]
@@ -146,14 +156,25 @@ def _panel(view: Curves, field: str, rows: Sequence[Row], place: Settings) -> Pa
         if drawn:
             label = ", ".join(map(value_words, values)) or "all"
             bands = [mean[1:] for _, mean in drawn]
-            bands = bands if all(map(isfinite, chain.from_iterable(bands))) else []  # of one picture there are none
+            # Of one picture there are none, and those of many lines would hide them.
+            bands = bands if all(map(isfinite, chain.from_iterable(bands))) and len(chosen) <= _SHADED else []
             lines.append(Line(label, [x for x, _ in drawn], [mean[0] for _, mean in drawn], bands))
     level = average(where(rows, here | dict(view.level[0])), field) if view.level else None
     return Panel(
         metric_of(view.x).title if view.points else key_words(view.x), metric_of(field).title, lines,
         "".join(map(value_words, place.values())), view.log_x,
         None if level is None or view.level is None else (level[0], view.level[1]),
+        _ticks([x for line in lines for x in line.x]) if view.log_x else None,
     )  # fmt: skip
+
+
+def _ticks(places: Sequence[float]) -> tuple[Sequence[float], Sequence[str]]:
+    """Of a logarithmic axis: the places where they are few, otherwise 1, 2 and 5 times powers of ten among them."""
+    ticks = sorted(set(places))
+    if len(ticks) > _FEW:
+        round_ones = (digit * 10.0**power for power in range(-9, 10) for digit in (1, 2, 5))
+        ticks = [tick for tick in round_ones if ticks[0] <= tick <= ticks[-1]]
+    return ticks, [f"{tick:g}" for tick in ticks]
 
 
 def _place(view: Curves, rows: Sequence[Row]) -> float | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import Any
 
 from gocom.common.byte_account import message_bytes
@@ -14,6 +15,7 @@ from gocom.common.packetizer import packetize
 from gocom.common.systems.lami_go import EBM_POLICIES, TOKENS, LamiGoHeader, MaskingPolicy
 from gocom.common.types import Budget, GoMessage, LinkSettings
 from gocom.evaluation.experiment.bench import Bench, Picture
+from gocom.evaluation.experiment.experiment import Asked, Settings
 from gocom.evaluation.run.work import Row
 
 LAMI_GO = "lami_go"
@@ -42,11 +44,13 @@ def ratio_of(message: GoMessage) -> float:
     return message.header.mask_ratio_permille / 1000
 
 
+@lru_cache(maxsize=16)
 def fit(bench: Bench, picture: Picture, masking: MaskingPolicy, budget: int) -> dict[str, Any]:
     """Options of lami_go with which a policy withholds as little as the budget in bytes allows.
 
-    The transmitter's own fitting, asked once. Sends with these options have the same packets as sends with the budget;
-    their header is up to 9 bytes shorter, since the session's opening says a mask that follows from the options.
+    The transmitter's own fitting, asked once: the cases of a picture share it. Sends with these options have the same
+    packets as sends with the budget; their header is up to 9 bytes shorter, since the session's opening says a mask
+    that follows from the options.
     """
     message = bench.session(picture, LAMI_GO, masking=masking.value, mask_ratio=0.0).first(Csi(), Budget(budget))
     return {"masking": masking.value, "mask_ratio": ratio_of(message)}
@@ -89,13 +93,61 @@ class AtOnce:
 _LINK = LinkSettings()
 
 
-def file_within(bench: Bench, picture: Picture, codec: str, budget: int) -> dict[str, Any]:
-    """Settings of a file codec's best file that all bytes of the budget allow, or of its smallest file."""
-    try:
-        bench.send(picture, codec=codec, budget=budget)
-    except BudgetTooSmall:
-        return {"codec": codec, "quality": 0}
-    return {"codec": codec, "budget": budget}
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A level: lami_go's policy with the bytes of another send; `like` are settings of `Bench.send`."""
+
+    masking: MaskingPolicy
+    like: Settings
+
+    def __call__(self, asked: Asked) -> Settings:
+        """Options."""
+        return fit(asked.bench, asked.picture, self.masking, _spent(asked, self.like))
+
+
+@dataclass(frozen=True, slots=True)
+class FileLike:
+    """A level: a file codec's best file with at most the bytes of another send, or its smallest.
+
+    Attributes:
+        like: settings of `Bench.send`. A codec that is that of `like` gets just these.
+        codec: None: that of the settings that are known so far.
+    """
+
+    like: Settings
+    codec: str | None = None
+
+    def __call__(self, asked: Asked) -> Settings:
+        """Options."""
+        codec = self.codec or asked.settings["codec"]
+        if codec == self.like.get("codec"):
+            return self.like
+        budget = _spent(asked, self.like)
+        try:
+            asked.bench.send(asked.picture, codec=codec, budget=budget)
+        except BudgetTooSmall:
+            return {"codec": codec, "quality": 0}
+        return {"codec": codec, "budget": budget}
+
+
+@dataclass(frozen=True, slots=True)
+class AllAtOnce:
+    """A level: one round of lami_go with the bytes of several; `rounds` are settings over those known so far."""
+
+    rounds: Settings
+
+    def __call__(self, asked: Asked) -> Settings:
+        """Options."""
+        budget = _spent(asked, {**asked.settings, **self.rounds})
+        return {"round_budget_bytes": 0, **_at_once(asked.bench, asked.picture).within(budget)}
+
+
+_at_once = lru_cache(maxsize=1)(AtOnce)
+"""Of the picture that was asked for last: cases of a picture come one after the other."""
+
+
+def _spent(asked: Asked, settings: Settings) -> int:
+    return asked.bench.send(asked.picture, seed=asked.seed, **settings).bytes.total_bytes
 
 
 def original(_: Bench, picture: Picture) -> Iterator[Row]:
