@@ -21,7 +21,7 @@ from gocom.client.console import CHANNEL, RECEIVER, TRANSMITTER, command, emit, 
 from gocom.client.exit_status import FAILURE
 from gocom.client.open_client import Target, open_client
 from gocom.client.restored_channel import restored_channel
-from gocom.common.errors import InvalidInput
+from gocom.common.errors import InvalidInput, UnknownName
 from gocom.common.types import LinkSettings
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ LABELLED_CHANNELS = (
 )
 LABELLED_RATES = "0.1,own"
 _OF_PAPERS = {
-    "paper", "experiments", "images", "labelled", "street", "out", "count", "workers", "device", "as_json",
+    "paper", "experiments", "images", "labelled", "street", "out", "count", "workers", "engine",
+    "ray_address", "device", "as_json",
 }  # fmt: skip
 _STUDIES = sorted(path.stem for path in (Path(__file__).parent / "studies").glob("[!_]*.py"))
 """Systems with a study of ours. The registry knows those of plug-ins, too, but imports torch to find them."""
@@ -104,15 +105,16 @@ def evaluate(
     """
     out = out or Path("out/eval" if paper is None else f"out/paper/{paper}")
     _belong_together(context, paper)
+    _check_engine(engine, ray_address, services or local)
+    pool: dict[str, Any] = {"workers": workers, "pool": engine, "ray_address": ray_address}
     if paper is not None:
         given = {"images": images, "labelled": labelled, "street": street}
         sources = {name: path for name, path in given.items() if path is not None}
-        _study(paper, sources, out, experiments, count, workers, device, as_json)
+        _study(paper, sources, out, experiments, count, device, as_json, pool)
         return
     from gocom.evaluation.compare.evaluate import evaluate as run  # noqa: PLC0415
     from gocom.evaluation.compare.grid import make_grid, picture_set  # noqa: PLC0415
 
-    _check_engine(engine, ray_address, services or local)
     sets = []
     if images is not None:
         sets.append(picture_set("images", images, count, rates, channels, seed, repeat))
@@ -130,7 +132,7 @@ def evaluate(
         with _services(target, grid) as sends:
             page = run(grid, out, line, engine=sends, **settings)
     else:
-        page = run(grid, out, line, workers=workers, pool=engine, ray_address=ray_address, **settings)
+        page = run(grid, out, line, **pool, **settings)
     if as_json:
         emit({"page": str(page), "results": str(out / "results.csv"), "cases": grid.cases})
     else:
@@ -177,8 +179,8 @@ def _services(target: Target, grid: Grid) -> Iterator[ServicesEngine]:
 
 
 def _study(
-    name: str, sources: dict[str, Path], out: Path, experiments: str | None, limit: int | None, workers: int,
-    device: str, as_json: bool,
+    name: str, sources: dict[str, Path], out: Path, experiments: str | None, limit: int | None, device: str,
+    as_json: bool, pool: dict[str, Any],
 ) -> None:  # fmt: skip
     from gocom.evaluation.experiment.study_run import run  # noqa: PLC0415
 
@@ -191,8 +193,7 @@ def _study(
 
     page = run(
         name, sources, out, experiments=None if experiments is None else [e.strip() for e in experiments.split(",")],
-        limit=limit, workers=workers, device=device, console=None if as_json else console.err,
-        left_out=left_out,
+        limit=limit, device=device, console=None if as_json else console.err, left_out=left_out, **pool,
     )  # fmt: skip
     if as_json:
         emit({"page": str(page)})

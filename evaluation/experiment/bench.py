@@ -183,6 +183,10 @@ class Bench:
             made |= zip(part, self._decode_together([jobs[i] for i in part]), strict=True)
         return [made[i] for i in range(len(jobs))]
 
+    def images(self, jobs: Sequence[Job]) -> list[ImageArray]:
+        """As `decode`; a picture that the decoder does not make is grey."""
+        return [_shown(job, image) for job, image in zip(jobs, self.decode(jobs), strict=True)]
+
     def _decode_together(self, jobs: Sequence[Job]) -> list[ImageArray | None]:
         decoders = [self._of(job.codec).real.decoder for job in jobs]
         together = getattr(decoders[0], "reconstruct_batch", None)
@@ -205,9 +209,9 @@ class Bench:
         """
         arrived = [(job.codec, *self._arrived(job.picture, job.seed, job.sent.rounds)) for job in jobs]
         distinct = list({key: job for key, job in zip(arrived, jobs, strict=True)}.values())
-        images, pictures = self.decode(distinct), [job.picture for job in distinct]
-        shown = [grey_like(p.image) if image is None else image for p, image in zip(pictures, images, strict=True)]
-        found = zip(images, self.scores(pictures, shown), strict=True)
+        images = self.decode(distinct)
+        shown = [_shown(job, image) for job, image in zip(distinct, images, strict=True)]
+        found = zip(images, self.scores([job.picture for job in distinct], shown), strict=True)
         scores = dict(
             zip(dict.fromkeys(arrived), ({"failed": int(i is None)} | score for i, score in found), strict=True)
         )
@@ -245,6 +249,10 @@ class Bench:
         segments = merge_rounds(rounds).items()
         parts = [(kind, (s.elements * s.received).tobytes(), s.received.tobytes()) for kind, s in segments]
         return picture.set, picture.index, seed, rounds[-1].frame.round, header, *parts
+
+
+def _shown(job: Job, image: ImageArray | None) -> ImageArray:
+    return grey_like(job.picture.image) if image is None else image
 
 
 def generator(job: Job) -> torch.Generator:

@@ -27,7 +27,7 @@ def drawn(bench: Bench, jobs: Sequence[Job]) -> Iterator[Row]:
     yield from bench.rows([job for job in jobs if job.keys["start"] != NOISE])
     pairs = list(combinations(range(DRAWS), 2))
     for job in (job for job in jobs if job.keys["start"] == NOISE):
-        images = bench.decode([replace(job, seed=job.seed + _SEEDS_APART * (1 + n)) for n in range(DRAWS)])
+        images = bench.images([replace(job, seed=job.seed + _SEEDS_APART * (1 + n)) for n in range(DRAWS)])
         features = bench.judge.features(images)
         guesses, unit = bench.judge.guesses(features), F.normalize(features, dim=1)
         alike = float(100 * np.mean([guesses[a] == guesses[b] for a, b in pairs]))

@@ -38,5 +38,5 @@ def caption_lost(asked: Asked) -> Settings:
 
 def caption_wrong(asked: Asked) -> Settings:
     """As `tokens_lost`, with the caption of a picture of another class."""
-    other = asked.bench.opposite(asked.experiment, asked.picture)
+    other = asked.bench.opposite(asked.picture)
     return {**tokens_lost(asked), "caption": asked.bench.codec().encoder.analyse(other.image).caption()}

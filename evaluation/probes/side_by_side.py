@@ -44,7 +44,7 @@ class TargetClass:
 
 def judged_apart(bench: Bench, jobs: Sequence[Job]) -> Iterator[Row]:
     """Two rows of each pair that was sent, told apart by `judged`: an Experiment's `probe`."""
-    images = bench.decode(jobs)
+    images = bench.images(jobs)
     for side, name in enumerate((LEFT, RIGHT)):
         pictures = [(job.picture.left, job.picture.right)[side] for job in jobs if isinstance(job.picture, Pair)]
         scores = bench.scores(pictures, [_half(image, side) for image in images])

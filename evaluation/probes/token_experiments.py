@@ -14,8 +14,8 @@ from gocom.evaluation.experiment.experiment import (
     Means,
     Pair,
     Settings,
+    each,
     ours,
-    theirs,
 )
 from gocom.evaluation.measure.fillers import most_frequent_received, nearest_received
 from gocom.evaluation.probes.code_length import CodeLength
@@ -98,7 +98,7 @@ def token_experiments(
             "no guidance, a temperature that falls from 1 to 0.2, at last the codeword nearest to the expected one.",
             views=(
                 Means(("filled_by",), (*ALL, "token_accuracy")),
-                Against(theirs("filled_by", VARIANTS, "default", "{}"), fields=(*ALL, "token_accuracy")),
+                Against(each("filled_by", VARIANTS, "default", "{}"), fields=(*ALL, "token_accuracy")),
             ),
         ),
         Experiment(
@@ -148,7 +148,7 @@ def token_experiments(
             views=(
                 Means(("set", "of", "coding", "interleaver"), ("bits_an_element",), across="packets_of"),
                 Means(("set", "of", "interleaver"), SIZES, {"coding": "context", "packets_of": SMALL}),
-                Against(theirs("packets_of", (SMALL, "1200 bytes"), SINGLE), ("set", "of", "coding", "interleaver"),
+                Against(each("packets_of", (SMALL, "1200 bytes"), SINGLE), ("set", "of", "coding", "interleaver"),
                         ("payload_bytes",), {"coding": ("huffman", "context")}, "Starting again in each packet"),
             ),
         ),
