@@ -204,11 +204,12 @@ async def test_services_and_pipeline_engines_agree(codec: Callable[[str], Codec]
         (["--images", "{photos}", "--codecs", "jpg"], "no 'jpg'; there are avif, "),
         (["--images", "{photos}", "--rates", "none"], "rates: 'none' is neither bits a pixel nor 'own'"),
         (["--images", "{photos}", "--channels", "packet_erasure:rate=7"], "rate: 7"),
-        (["--paper", "lamigo"], "paper: no 'lamigo'; there are feature_imputing, lami_go"),
-        (["--paper", "lami_go", "--images", "{photos}"], "paper: lami_go also needs --labelled, --street"),
+        (["--paper", "lamigo"], "paper: no 'lamigo'; there are all, feature_imputing, lami_go"),
+        (["--paper", "lami_go", "--images", "{photos}"], "paper: lami_go also needs --labelled ("),
         (["--paper", "feature_imputing", "--street", "{photos}"], "street: feature_imputing has no use for it"),
         (["--paper", "lami_go", "--codecs", "jpeg"], "codecs: has no meaning with --paper, which takes count, "),
         (["--images", "{photos}", "--street", "{photos}"], "street: is for --paper"),
+        (["--images", "{photos}", "--experiments", "erasure"], "experiments: is for --paper"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_line(words: list[str], said: str, photos: Path, tmp_path: Path) -> None:
