@@ -7,7 +7,6 @@ imported when a command runs: `gocom --help` imports this file.
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,7 +73,13 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="The first channel seed.")] = 0,
     size: Annotated[int, typer.Option(help="Centre square crop of so many px, 64 to 1024.")] = 256,
     payload_bytes: Payload = 105,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = max(1, os.cpu_count() or 1),
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes (default: one for each CPU).")] = None,
+    engine: Annotated[
+        str, typer.Option(help="processes of this machine, or ray: those of a Ray cluster (gocom[ray]).")
+    ] = "processes",
+    ray_address: Annotated[
+        str | None, typer.Option(help="HOST:PORT of the cluster, for --engine ray (default: RAY_ADDRESS, or none).")
+    ] = None,
     device: console.Device = "auto",
     services: Annotated[
         bool, typer.Option("--services", help="Send through running services, whose channel it sets.")
@@ -107,6 +112,7 @@ def evaluate(
     from gocom.evaluation.compare.evaluate import evaluate as run  # noqa: PLC0415
     from gocom.evaluation.compare.grid import make_grid, picture_set  # noqa: PLC0415
 
+    _check_engine(engine, ray_address, services or local)
     sets = []
     if images is not None:
         sets.append(picture_set("images", images, count, rates, channels, seed, repeat))
@@ -121,10 +127,10 @@ def evaluate(
     line = " ".join(["gocom", *sys.argv[1:]])
     if services or local:
         target = Target(transmitter, receiver, channel_address, local, device)
-        with _services(target, grid) as engine:
-            page = run(grid, out, line, engine=engine, **settings)
+        with _services(target, grid) as sends:
+            page = run(grid, out, line, engine=sends, **settings)
     else:
-        page = run(grid, out, line, workers=workers, **settings)
+        page = run(grid, out, line, workers=workers, pool=engine, ray_address=ray_address, **settings)
     if as_json:
         emit({"page": str(page), "results": str(out / "results.csv"), "cases": grid.cases})
     else:
@@ -147,6 +153,17 @@ def _belong_together(context: typer.Context, paper: str | None) -> None:
         raise InvalidInput(
             f"{others[0]}: has no meaning with --paper, which takes {', '.join(sorted(_OF_PAPERS - {'as_json'}))}"
         )
+
+
+def _check_engine(engine: str, ray_address: str | None, services: bool) -> None:
+    from gocom.evaluation.run.measure import POOLS  # noqa: PLC0415
+
+    if engine not in POOLS:
+        raise UnknownName("engine", engine, POOLS)
+    if engine == "ray" and services:
+        raise InvalidInput("engine: ray cannot send through services; leave --services and --local out")
+    if ray_address is not None and engine != "ray":
+        raise InvalidInput("ray-address: is for --engine ray")
 
 
 @contextmanager

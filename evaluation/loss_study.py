@@ -4,7 +4,7 @@
 
 For every picture and channel seed: lami_go over packet erasure, the same received tokens filled with the nearest
 received neighbour instead of the denoiser, and jpeg at its best quality within lami_go's bytes (its floor where that
-is higher, and marked), same payload size and losses, no FEC. Intervals: 95 % bootstrap over pictures of the mean
+is higher, and marked), same payload size and losses, no FEC. Intervals: Student's 95 % over pictures of the mean
 over seeds.
 """
 
@@ -24,7 +24,8 @@ from gocom.common.errors import BudgetTooSmall
 from gocom.common.image_files import ImageArray
 from gocom.common.image_quality import psnr_db
 from gocom.evaluation.measure.fillers import nearest_received
-from gocom.evaluation.measure.judge import Judge, interval
+from gocom.evaluation.measure.judge import Judge
+from gocom.evaluation.measure.statistics import interval
 from gocom.evaluation.run.codec_setup import make_codec, pictures
 from gocom.receiver.decoders.lami_go import LamiGoDecoder
 

@@ -26,7 +26,7 @@ from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.vae import Vae
 from gocom.common.nets.vq_tokenizer import VQTokenizer
 from gocom.evaluation.benches.golden import PHOTOS, photo
-from gocom.evaluation.measure.judge import paired
+from gocom.evaluation.measure.statistics import paired
 from gocom.training.held_out import HeldOut, Reconstruct
 from gocom.training.picture_recipe import is_a
 

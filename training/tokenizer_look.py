@@ -25,7 +25,7 @@ from gocom.common.model_files import model_folder
 from gocom.common.nets.loading import load_net, resolve_device
 from gocom.common.nets.vq_tokenizer import VQTokenizer
 from gocom.common.types import Ints
-from gocom.evaluation.measure.judge import Interval, interval
+from gocom.evaluation.measure.statistics import Interval, interval
 from gocom.training.pictures import blockiness
 
 PHOTOS = (

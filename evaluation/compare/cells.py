@@ -7,18 +7,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from gocom.evaluation.compare.rows import KEYS, Row
+from gocom.evaluation.measure.metrics import METRICS
 
-PSNR_CAP_DB = 100.0
-"""Stands for the infinite PSNR of a picture that came out equal, which would break every mean."""
 SEGMENT = "segment:"
 """Before a segment's name: the field with its bytes, repair included."""
 
-_SHARES = ("correct", "correct_10", "agrees", "failed", "at_floor")
-"""0 or 1 in rows, per cent here: a point of accuracy is 1."""
-_PLAIN = (
-    "bytes_total", "bytes_header", "bytes_feedback", "bytes_repair", "bpp", "rounds", "psnr_db", "ms_ssim", "distance",
-    "lpips", "dists", "st_lpips", "packets_sent", "packets_lost",
-)  # fmt: skip
+_PLAIN = ("bytes_total", "bytes_header", "bytes_feedback", "bytes_repair", "bpp", "rounds")
+_SHARES = ("failed", "at_floor")
+"""0 or 1 in rows, per cent here."""
 _SECONDS = ("encode_s", "channel_s", "decode_s", "total_s")
 
 
@@ -57,10 +53,8 @@ def _key(row: Row) -> tuple[Any, ...]:
 
 
 def _scaled(row: Row) -> dict[str, float | None]:
-    values = {name: row[name] for name in _PLAIN}
-    if values["psnr_db"] is not None:
-        values["psnr_db"] = min(values["psnr_db"], PSNR_CAP_DB)
-    return values | {name: None if row[name] is None else 100.0 * row[name] for name in _SHARES}
+    values = {name: row[name] for name in _PLAIN} | {name: 100.0 * row[name] for name in _SHARES}
+    return values | {metric.field: metric.of(row) for metric in METRICS}
 
 
 def _collect(

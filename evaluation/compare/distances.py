@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gocom.evaluation.compare.grid import Grid, PictureSet, Task, chosen
-from gocom.evaluation.compare.store import Store
 from gocom.evaluation.compare.worker import FID, KERNEL, Worker
 from gocom.evaluation.measure.kernel_distance import MIN_PICTURES, kernel_distance
 from gocom.evaluation.measure.optional_metrics import fid
+from gocom.evaluation.run.store import Store
 
 _Features = npt.NDArray[np.float32]
 _DISTANCES: dict[str, Callable[[_Features, _Features], dict[str, float]]] = {
@@ -21,7 +21,7 @@ _DISTANCES: dict[str, Callable[[_Features, _Features], dict[str, float]]] = {
 }
 
 
-def distances(grid: Grid, tasks: Sequence[Task], store: Store, worker: Worker) -> dict[str, list[dict[str, Any]]]:
+def distances(grid: Grid, store: Store, worker: Worker) -> dict[str, list[dict[str, Any]]]:
     """Of reconstructions with the first seed to their originals, as results.json has them; tasks must be done."""
     found: dict[str, list[dict[str, Any]]] = {KERNEL: []}
     for pictures in grid.sets:
@@ -29,8 +29,8 @@ def distances(grid: Grid, tasks: Sequence[Task], store: Store, worker: Worker) -
             continue
         for name, originals in worker.original_features(pictures).items():
             for method in grid.methods:
-                of_method = [task for task in tasks if task.set == pictures and task.method == method]
-                features = store.features(of_method, name)
+                tasks = [Task(pictures, index, picture, method) for index, picture in chosen(pictures)]
+                features = np.stack([store.read(task).arrays[name] for task in tasks])
                 found.setdefault(name, []).extend(_entries(pictures, method.name, name, originals, features))
     return found
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import torch
 
@@ -17,9 +18,7 @@ from gocom.common.errors import NotReady
 from gocom.common.image_files import ImageArray, to_float, to_uint8
 from gocom.common.types import Budget, Feedback, Goal, GoMessage, LinkSettings, ReceivedMessage, Reconstruction
 from gocom.evaluation.run.codec_setup import Codec
-
-T = TypeVar("T")
-_NOT_SEGMENTS = ("header", "feedback")
+from gocom.evaluation.run.work import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +26,17 @@ class Sent:
     """What became of a picture.
 
     Attributes:
-        image: float32 [3, H, W], rounded to 8 bits as a receiver delivers it; None: there is none, and `reason` why.
-        rounds: transmissions.
-        bytes: "total", "header", "feedback", "repair" (None: services do not say).
+        image: float32 [3, H, W], rounded to 8 bits as a receiver delivers it; None: there is none.
+        row: columns of results.csv: `reason` (why there is no picture), `rounds`, `packets_sent`, `packets_lost`,
+            `bytes_total`, `bytes_header`, `bytes_feedback`, `bytes_repair` (None: services do not say).
         by_segment: bytes of each segment, repair included.
-        seconds: "encode", "channel", "decode", "total".
+        timings: columns of timings.csv: `encode_s`, `channel_s`, `decode_s`, `total_s`.
     """
 
     image: ImageArray | None
-    reason: str
-    rounds: int
-    bytes: Mapping[str, int | None]
+    row: Row
     by_segment: Mapping[str, int]
-    packets_sent: int
-    packets_lost: int
-    seconds: Mapping[str, float]
+    timings: Row
 
 
 class Engine(Protocol):
@@ -82,19 +77,15 @@ class PipelineEngine:
         sent = sum(message.packets_sent for message in result.rounds)
         return Sent(
             None if picture is None else to_float(to_uint8(picture.image)),
-            result.reason,
-            len(result.rounds),
             {
-                "total": account.total_bytes,
-                "header": account.header_bytes,
-                "feedback": account.feedback_bytes,
-                "repair": sum(account.repair_by_segment.values()),
+                "reason": result.reason, "rounds": len(result.rounds), "packets_sent": sent,
+                "packets_lost": sent - sum(message.packets_received for message in result.rounds),
+                "bytes_total": account.total_bytes, "bytes_header": account.header_bytes,
+                "bytes_feedback": account.feedback_bytes, "bytes_repair": sum(account.repair_by_segment.values()),
             },
             account.by_segment,
-            sent,
-            sent - sum(message.packets_received for message in result.rounds),
-            {"encode": encoder.seconds, "channel": passing, "decode": decoder.seconds, "total": total},
-        )
+            {"encode_s": encoder.seconds, "channel_s": passing, "decode_s": decoder.seconds, "total_s": total},
+        )  # fmt: skip
 
 
 class _KeepingEncoder:
@@ -108,56 +99,55 @@ class _KeepingEncoder:
     """
 
     def __init__(self, encoder: SemanticEncoder[Any]) -> None:
-        self._encoder = encoder
+        self.encoder = encoder
+        self.made: dict[tuple[Goal, Csi, Budget], tuple[GoMessage, float]] = {}
         self._image: ImageArray | None = None
-        self._made: dict[tuple[Goal, Csi, Budget], tuple[GoMessage, float]] = {}
         self.seconds = self.saved = 0.0
 
     def analyse(self, image: ImageArray) -> Analysis:
-        """The picture alone; what the encoder finds in it is part of what `first` does."""
+        """The picture alone; what the encoder finds in it is part of what a session's `first` does."""
         if image is not self._image:
-            self._image, self._made = image, {}
+            self._image, self.made = image, {}
         return Analysis(image)
 
     def open(self, analysis: Analysis, goal: Goal) -> EncoderSession:
         """As the encoder's."""
         return _Session(self, analysis.image, goal)
 
-    def timed(self, work: Callable[[], T]) -> T:
-        """Do it; its time is encoding."""
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """What is done meanwhile is encoding."""
         began = time.perf_counter()
         try:
-            return work()
+            yield
         finally:
             self.seconds += time.perf_counter() - began
 
-    def first(self, image: ImageArray, goal: Goal, csi: Csi, budget: Budget) -> tuple[GoMessage, EncoderSession | None]:
-        """The first round, and the session to go on with where there may be another one."""
-        key, before = (goal, csi, budget), self.seconds
-        if key in self._made:
-            message, seconds = self._made[key]
-            self.seconds, self.saved = self.seconds + seconds, self.saved + seconds
-            return message, None
-        session = self.timed(lambda: self._encoder.open(self._encoder.analyse(image), goal))
-        message = self.timed(lambda: session.first(csi, budget))
-        if goal.max_rounds > 1:  # a session changes with what it is asked for
-            return message, session
-        self._made[key] = message, self.seconds - before
-        return message, None
-
 
 class _Session:
-    def __init__(self, encoder: _KeepingEncoder, image: ImageArray, goal: Goal) -> None:
-        self._encoder, self._image, self._goal = encoder, image, goal
+    def __init__(self, keeping: _KeepingEncoder, image: ImageArray, goal: Goal) -> None:
+        self._keeping, self._image, self._goal = keeping, image, goal
         self._inner: EncoderSession | None = None
 
     def first(self, csi: Csi, budget: Budget) -> GoMessage:
-        message, self._inner = self._encoder.first(self._image, self._goal, csi, budget)
+        keeping, key = self._keeping, (self._goal, csi, budget)
+        if key in keeping.made:
+            message, seconds = keeping.made[key]
+            keeping.seconds, keeping.saved = keeping.seconds + seconds, keeping.saved + seconds
+            return message
+        before = keeping.seconds
+        with keeping.timed():
+            self._inner = keeping.encoder.open(keeping.encoder.analyse(self._image), self._goal)
+            message = self._inner.first(csi, budget)
+        if self._goal.max_rounds == 1:  # a session of several changes with what it is asked for
+            keeping.made[key] = message, keeping.seconds - before
         return message
 
     def refine(self, feedback: Feedback, csi: Csi, budget: Budget) -> GoMessage | None:
-        inner = self._inner
-        return None if inner is None else self._encoder.timed(lambda: inner.refine(feedback, csi, budget))
+        if self._inner is None:
+            return None
+        with self._keeping.timed():
+            return self._inner.refine(feedback, csi, budget)
 
 
 class _TimedDecoder:
@@ -215,24 +205,19 @@ def _client_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_result(result: SendResult) -> Sent:
-    segments = {name: size for name, size in result.bytes_by_segment.items() if name not in _NOT_SEGMENTS}
-    stages = result.seconds
+    by_name, stages = dict(result.bytes_by_segment), result.seconds
+    header, feedback = by_name.pop("header", 0), by_name.pop("feedback", 0)
     decode = sum(value for name, value in stages.items() if name not in ("encode", "transport", "total"))
     return Sent(
         None if result.image is None else to_float(result.image),
-        result.reason,
-        result.rounds,
         {
-            "total": result.bytes_total,
-            "header": result.bytes_by_segment.get("header", 0),
-            "feedback": result.bytes_by_segment.get("feedback", 0),
-            "repair": None,
+            "reason": result.reason, "rounds": result.rounds, "packets_sent": result.packets_sent,
+            "packets_lost": result.packets_sent - result.packets_received, "bytes_total": result.bytes_total,
+            "bytes_header": header, "bytes_feedback": feedback, "bytes_repair": None,
         },
-        segments,
-        result.packets_sent,
-        result.packets_sent - result.packets_received,
+        by_name,
         {
-            "encode": stages.get("encode", 0.0), "channel": stages.get("transport", 0.0), "decode": decode,
-            "total": stages.get("total", 0.0),
+            "encode_s": stages.get("encode", 0.0), "channel_s": stages.get("transport", 0.0), "decode_s": decode,
+            "total_s": stages.get("total", 0.0),
         },
     )  # fmt: skip

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -11,12 +15,16 @@ from gocom.evaluation.compare.engine import Engine
 from gocom.evaluation.compare.gallery import make_wall
 from gocom.evaluation.compare.grid import Grid
 from gocom.evaluation.compare.page import write_report
-from gocom.evaluation.compare.runner import measure, one_thread
-from gocom.evaluation.compare.worker import Worker
+from gocom.evaluation.compare.rows import COLUMNS, TIMINGS, write_csv
+from gocom.evaluation.compare.worker import Comparison
+from gocom.evaluation.run.measure import measure, one_thread
+from gocom.evaluation.run.record import environment
+from gocom.evaluation.run.store import Store, write_json
 
 
 def evaluate(
-    grid: Grid, out: Path, command: str, *, workers: int = 1, device: str = "auto", engine: Engine | None = None,
+    grid: Grid, out: Path, command: str, *, workers: int | None = 1, device: str = "auto",
+    engine: Engine | None = None, pool: str = "processes", ray_address: str | None = None,
     console: Console | None = None,
 ) -> Path:  # fmt: skip
     """Measure what is missing in `out`, write its files, and the page that is made of them.
@@ -25,10 +33,8 @@ def evaluate(
         grid: what to measure.
         out: folder; a run that was cut short goes on there.
         command: for the record.
-        workers: processes; with an engine given the work is done in this one.
-        device: of the nets.
-        engine: sends; None: the pipeline.
-        console: where progress is shown; None: nowhere.
+        engine: sends, in this process; None: the pipeline.
+        workers, device, pool, ray_address, console: as of `measure`.
 
     Returns:
         The page.
@@ -37,9 +43,34 @@ def evaluate(
         InvalidInput: `out` has another evaluation.
         NotReady: a worker died; what was done is kept.
     """
-    store, tasks = measure(grid, out, workers=workers, device=device, engine=engine, console=console)
+    work, workers = Comparison(grid, engine), 1 if engine else workers
+    store = measure(
+        work, out, workers=workers, device=device, pool=pool, ray_address=ray_address, console=console
+    )  # fmt: skip
     with one_thread():
-        worker = Worker(grid, device, engine)
-        more = {"wall": make_wall(grid, worker, out), **distances(grid, tasks, store, worker)}
-    store.finish(tasks, command, more)
+        worker = work.worker(device)
+        more = {"wall": make_wall(grid, worker, out), **distances(grid, store, worker)}
+    _write_files(out, grid, store, {"command": command, **more})
     return write_report(out)
+
+
+def _write_files(out: Path, grid: Grid, store: Store, more: Mapping[str, Any]) -> None:
+    """results.csv and timings.csv, in the grid's order, and results.json, with `more` in it."""
+    done, record = [store.read(task) for task in grid.tasks()], store.record
+    write_csv(out / "results.csv", (row for each in done for row in each.rows), COLUMNS)
+    write_csv(out / "timings.csv", (row for each in done for row in each.timings), TIMINGS)
+    first = record["sets"][0]
+    write_json(
+        out / "results.json",
+        {name: record[name] for name in ("commit", "engine", "methods", "nets")} | {
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "sets": {s["name"]: s for s in record["sets"]},
+            "rates_bpp": first["rates_bpp"],
+            "channels": list(dict.fromkeys(c for s in record["sets"] for c in s["channels"])),
+            "seeds": first["seeds"],
+            "size_px": grid.size_px,
+            "link": asdict(grid.link),
+            "environment": {"device": record["device"], **environment()},
+            **more,
+        },
+    )  # fmt: skip

@@ -35,7 +35,7 @@ class Fates:
         chain = Chain.from_profile(parse_spec(channel))
         self._chains = [Chain(chain.faults, FIRST_SEED + draw) for draw in range(DRAWS)]
         self._frame_index = frame_index
-        self.idle, self._timed = not chain.faults, chain.timed
+        self.idle = not chain.faults
         self._by_round = chain.timed or chain.needs_whole_round
         self._counts: dict[tuple[int, int], Ints] = {}
         self._undamaged: dict[tuple[int, ...], list[Ints]] = {}

@@ -1,33 +1,30 @@
-"""Curves: quality against rate, erasures, bit errors, SNR; and failures. A point is a mean with its interval."""
+"""Maps of who wins, curves of quality against rate and channel, and bars of bytes and seconds."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from textwrap import fill
 
-from gocom.evaluation.compare import sentences, style
+from gocom.evaluation.compare import style
 from gocom.evaluation.compare.axes import Kind
-from gocom.evaluation.compare.cells import Cell
-from gocom.evaluation.compare.metrics import Metric
+from gocom.evaluation.compare.cells import SEGMENT, Cell
 from gocom.evaluation.compare.summary import Results
-from gocom.evaluation.compare.tables import rate_words
-from gocom.evaluation.measure.judge import Interval
+from gocom.evaluation.compare.tables import OUTCOMES, better_words, rate_words
+from gocom.evaluation.measure.metrics import Metric
+from gocom.evaluation.report.page import Figure
+from gocom.evaluation.report.plots import Bars, Panel, Tiles, plot
+from gocom.evaluation.report.tables import Mark
 
-Point = tuple[float, Interval]
 LOSSES = (0.0, 0.05, 0.2, 0.5)
 """Of the rate-quality curves: the channels nearest to these, closed form."""
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """A figure: its file, a title, and what the numbers in it say."""
-
-    path: Path
-    title: str
-    sentences: tuple[str, ...]
+_FAILED = Metric("failed", "no picture, in % of frames", 1, higher=False)
+_AXES = (
+    (Kind.ERASURE, "loss", "packet loss"), (Kind.BURSTS, "bursts", "bursts of losses"),
+    (Kind.BIT_FLIPS, "bit_errors", "bit error rate"), (Kind.FADING, "snr", "SNR in dB"),
+)  # fmt: skip
+AGAINST = ("against all", "against those that send once")
+_MEANS = "A point is the mean over pictures with its 95 % interval."
 
 
 def few_losses(results: Results, wanted: Sequence[float] = LOSSES) -> list[str]:
@@ -37,171 +34,161 @@ def few_losses(results: Results, wanted: Sequence[float] = LOSSES) -> list[str]:
     return [channel for channel in channels if channel in nearest]
 
 
-def curves(results: Results, folder: Path) -> Iterator[Drawn]:
-    """All figures of curves for which there are points, written into the folder."""
+def outcome_map(
+    results: Results, place: Cell, metric: Metric, channels: Sequence[str], once: bool, title: str
+) -> Tiles:
+    """Where a semantic codec wins: losses across, rates down, a colour an outcome (the place's rate and channel do not
+    matter), and in a field its mean minus that of its best rival."""
+    rates, fields = results.rates_of(place.set), []
+    for rate in rates:
+        line: list[Mark | None] = []
+        for channel in channels:
+            cell = place._replace(rate_bpp=rate, channel=channel)
+            outcome, rival = results.standing(cell, metric, once), results.rival(cell, metric, once)
+            text = f"{rival[1][0]:+.{metric.digits}f}" if rival else ""
+            line.append(Mark(text, OUTCOMES[outcome]) if outcome else None)
+        fields.append(line)
+    heads = [f"{results.axes[channel].label} lost" for channel in channels]
+    return Tiles(heads, ["own rate" if rate is None else rate_words(rate) for rate in rates], fields, title)
+
+
+def outcome_maps(results: Results, folder: Path) -> Iterator[Figure]:
+    """A figure a set and semantic codec."""
+    channels = results.channels_of(Kind.ERASURE)
     for set_name in results.sets:
-        yield from _rate_quality(results, set_name, folder)
-        yield from _against_loss(results, set_name, folder)
-        yield from _against_axis(results, set_name, Kind.BIT_FLIPS, "bit_errors", "bit error rate", folder)
-        yield from _against_axis(results, set_name, Kind.FADING, "snr", "SNR in dB", folder)
-        yield from _failures(results, set_name, folder)
+        for number, name in enumerate(results.semantic):
+            rows = [
+                [
+                    outcome_map(
+                        results, Cell(set_name, name, None, ""), metric, channels, once,
+                        f"{metric.title} ({better_words(metric)}),\n{AGAINST[once]}",
+                    )
+                    for once in (False, True)
+                ]
+                for metric in results.metrics(set_name)
+            ]  # fmt: skip
+            rows = [row for row in rows if any(mark for tiles in row for line in tiles.fields for mark in line)]
+            if not rows or len(channels) < 2:
+                continue
+            path, title = folder / f"{set_name}_outcomes{f'_{number + 1}' if number else ''}.png", f"{set_name}: {name}"
+            plot(rows, f"{title}: wins (orange), is level (grey), loses (blue)", path)
+            said = (
+                "In each field: its mean minus that of the best rival within the same bytes. Orange: better than every "
+                "rival; blue: at least one rival is better; grey: neither can be said.",
+            )
+            yield Figure(path, f"{title}: where it wins and where it loses", said)
 
 
-def _rate_quality(results: Results, set_name: str, folder: Path) -> Iterator[Drawn]:
-    channels, rates = few_losses(results), results.rates_of(set_name)
+def curves(results: Results, folder: Path) -> Iterator[Figure]:
+    """Quality against rate, and against each kind of channel with two places or more."""
+    for set_name in results.sets:
+        yield from _against_rate(results, set_name, folder)
+        for kind, stem, title in _AXES:
+            families: dict[str, list[str]] = {}
+            for channel in results.channels_of(kind):
+                families.setdefault(results.axes[channel].family, []).append(channel)
+            several = [(family, channels) for family, channels in families.items() if len(channels) > 1]
+            for number, (family, channels) in enumerate(several):
+                suffix = f"_{number + 1}" if len(several) > 1 else ""
+                said = f"{title} ({family})" if suffix else title
+                yield from _against_channel(results, set_name, channels, said, folder / f"{set_name}_{stem}{suffix}")
+
+
+def _against_rate(results: Results, set_name: str, folder: Path) -> Iterator[Figure]:
+    channels, rates, metrics = few_losses(results), results.rates_of(set_name), results.metrics(set_name)
     if len(rates) < 2 or not channels:
         return
-    metrics = results.metrics(set_name)
-    for number, (title, methods) in enumerate(style.groups(results)):
-        figure, grid = style.new_figure(len(metrics), len(channels))
-        for metric, line in zip(metrics, grid, strict=True):
-            for channel, axes in zip(channels, line, strict=True):
+    for number, (group, methods) in enumerate(style.groups(results)):
+        rows = []
+        for metric in metrics:
+            panels = []
+            for channel in channels:
+                lines = []
                 for name in methods:
                     cells = [Cell(set_name, name, rate, channel) for rate in rates]
-                    _curve(results, axes, name, _by_rate(results, cells, metric))
-                _name(axes, "bits per pixel", metric, first=axes is line[0])
-                axes.set_title(f"{results.axes[channel].label} of packets lost", fontsize=10)
-                _log_ticks(axes)
-        path = folder / f"{set_name}_rate_quality{_suffix(title, number)}.png"
-        style.save(figure, path, f"{set_name}: quality at actual bytes{', ' if title else ''}{title}")
-        said = sentences.standing(results, set_name, channels, rates, methods)
-        yield Drawn(path, f"{set_name}: quality against rate{', ' if title else ''}{title}", tuple(said))
+                    found = [(results.mean(cell, "bpp"), results.average(cell, metric.field)) for cell in cells]
+                    lines.append(style.line(results, name, sorted((x, y) for x, y in found if x and y)))
+                title = f"{results.axes[channel].label} of packets lost"
+                panels.append(Panel("bits per pixel", _y_title(metric), lines, title))
+            rows.append(panels)
+        title = f"{set_name}: quality against rate{f', {group}' if group else ''}"
+        path = folder / f"{set_name}_rate_quality{f'_{number + 1}' if group else ''}.png"
+        plot(rows, title, path)
+        yield Figure(path, title, (f"{_MEANS} Bits are those that were sent.",))
 
 
-def _by_rate(results: Results, cells: Sequence[Cell], metric: Metric) -> list[Point]:
-    found = [(results.average(cell, "bpp"), results.average(cell, metric.field)) for cell in cells]
-    return sorted((x[0], y) for x, y in found if x and y)
-
-
-def _against_loss(results: Results, set_name: str, folder: Path) -> Iterator[Drawn]:
-    channels = results.channels_of(Kind.ERASURE)
-    if len(channels) < 2:
-        return
-    groups, metrics = style.groups(results), results.metrics(set_name)
+def _against_channel(
+    results: Results, set_name: str, channels: Sequence[str], x_title: str, stem: Path
+) -> Iterator[Figure]:
+    """Channels side by side, the methods' points a little apart, so that intervals do not hide each other."""
+    labels = [fill(results.axes[channel].short, 16) for channel in channels]
     for rate in results.rates_of(set_name):
-        figure, grid = style.new_figure(len(metrics), len(groups))
-        for metric, line in zip(metrics, grid, strict=True):
-            for (title, methods), axes in zip(groups, line, strict=True):
-                _loss_panel(results, axes, [Cell(set_name, m, rate, "") for m in methods], channels, metric.field)
-                _name(axes, "packets lost (not to scale)", metric, first=axes is line[0])
-                axes.set_title(title, fontsize=10)
-        path = folder / f"{set_name}_loss_{_rate_suffix(rate)}.png"
-        style.save(figure, path, f"{set_name}: quality against packet loss at {rate_words(rate)}")
-        said = [
-            *sentences.standing(results, set_name, channels, [rate], list(results.methods)),
-            *sentences.falls(results, set_name, rate, channels),
-        ]
-        yield Drawn(path, f"{set_name}: quality against packet loss at {rate_words(rate)}", tuple(said))
+        rows = []
+        for metric in (*results.metrics(set_name), _FAILED):
+            panels = []
+            for title, methods in style.groups(results):
+                lines = []
+                for number, name in enumerate(methods):
+                    apart = 0.05 * (number - (len(methods) - 1) / 2)
+                    found = [results.average(Cell(set_name, name, rate, channel), metric.field) for channel in channels]
+                    lines.append(style.line(results, name, [(i + apart, y) for i, y in enumerate(found) if y]))
+                ticks = (range(len(channels)), labels)
+                panels.append(Panel(f"{x_title} (not to scale)", _y_title(metric), lines, title, ticks=ticks))
+            rows.append(panels)
+        if any(line.x for row in rows for panel in row for line in panel.lines):
+            title = f"{set_name}: quality against {x_title} at {rate_words(rate)}"
+            path = stem.with_name(f"{stem.name}_{'own' if rate is None else f'{rate:g}bpp'}.png")
+            plot(rows, title, path)
+            yield Figure(path, title, (_MEANS,))
 
 
-def _loss_panel(results: Results, axes: Any, cells: Sequence[Cell], channels: Sequence[str], field: str) -> None:
-    """Losses side by side, the methods' points a little apart, so that intervals do not hide each other."""
-    for number, cell in enumerate(cells):
-        apart = 0.05 * (number - (len(cells) - 1) / 2)
-        found = [results.average(cell._replace(channel=channel), field) for channel in channels]
-        _curve(results, axes, cell.method, [(i + apart, y) for i, y in enumerate(found) if y])
-    axes.set_xticks(range(len(channels)), [results.axes[channel].label for channel in channels])
+def bars(results: Results, folder: Path) -> Iterator[Figure]:
+    """What the bytes and the seconds are, at a set's middle rate."""
+    for set_name in results.sets:
+        rates, channels = results.rates_of(set_name), few_losses(results, (0.0, 0.2)) or results.channels[:1]
+        rate = rates[len(rates) // 2]
+        cells = [[Cell(set_name, name, rate, channel) for name in results.methods] for channel in channels]
+        path, title = folder / f"{set_name}_bytes.png", f"{set_name}: what the bytes are at {rate_words(rate)}"
+        plot([[_bytes(results, line) for line in cells]], title, path)
+        yield Figure(path, title, ("All rounds together. Repair is part of a semantic codec's segments.",))
+        if any(results.pictures(cell, "total_s") for line in cells for cell in line):
+            path, title = folder / f"{set_name}_latency.png", f"{set_name}: what the seconds are at {rate_words(rate)}"
+            plot([[_seconds(results, line) for line in cells]], title, path)
+            waits = "Of frames that brought a picture. Round trips are counted; their seconds are the network's."
+            yield Figure(path, title, (waits,))
 
 
-def _against_axis(
-    results: Results, set_name: str, kind: Kind, name: str, x_title: str, folder: Path
-) -> Iterator[Drawn]:
-    families: dict[str, list[str]] = {}
-    for channel in results.channels_of(kind):
-        families.setdefault(results.axes[channel].family, []).append(channel)
-    metrics = results.metrics(set_name)
-    for rate in results.rates_of(set_name):
-        for number, (family, channels) in enumerate(families.items()):
-            groups = style.groups(results)
-            figure, grid = style.new_figure(len(metrics), len(groups))
-            for metric, line in zip(metrics, grid, strict=True):
-                for (title, methods), axes in zip(groups, line, strict=True):
-                    for method in methods:
-                        _curve(
-                            results, axes, method, _by_axis(results, Cell(set_name, method, rate, ""), channels, metric)
-                        )
-                    _name(axes, x_title, metric, first=axes is line[0])
-                    axes.set_title(title, fontsize=10)
-                    if kind is Kind.BIT_FLIPS and all(results.axes[channel].x for channel in channels):
-                        axes.set_xscale("log")
-                    elif kind is Kind.FADING:
-                        axes.set_xticks([results.axes[channel].x or 0.0 for channel in channels])
-            if not any(axes.has_data() for axes in figure.axes):
-                continue
-            title = f"{set_name}: quality against {x_title} at {rate_words(rate)} ({family})"
-            suffix = f"_{number + 1}" if len(families) > 1 else ""
-            path = folder / f"{set_name}_{name}{suffix}_{_rate_suffix(rate)}.png"
-            style.save(figure, path, title)
-            gentle = channels if kind is Kind.BIT_FLIPS else channels[::-1]
-            said = [
-                *sentences.standing(results, set_name, channels, [rate], list(results.methods)),
-                *sentences.falls(results, set_name, rate, gentle),
-            ]
-            yield Drawn(path, title, tuple(said))
+def _bytes(results: Results, cells: Sequence[Cell]) -> Bars:
+    """A classical codec's only segment is its file; of several it is not known whose the repair is."""
+    repair = [results.mean(c, "bytes_repair") if results.methods[c.method].classical else 0.0 for c in cells]
+    parts = {"header": [results.mean(cell, "bytes_header") for cell in cells]}
+    for name in dict.fromkeys(name for cell in cells for name in results.segments(cell)):
+        whole = [results.mean(cell, SEGMENT + name) for cell in cells]
+        parts[name] = [size - again if size else 0.0 for size, again in zip(whole, repair, strict=True)]
+    parts |= {"repair": repair, "feedback": [results.mean(cell, "bytes_feedback") for cell in cells]}
+    return _named(
+        results, cells, "bytes", parts, "bytes_total", [f"{results.mean(c, 'bytes_total'):.0f}" for c in cells]
+    )
 
 
-def _by_axis(results: Results, place: Cell, channels: Sequence[str], metric: Metric) -> list[Point]:
-    found = [(results.axes[c].x, results.average(place._replace(channel=c), metric.field)) for c in channels]
-    return [(x, y) for x, y in found if x is not None and y]
+def _seconds(results: Results, cells: Sequence[Cell]) -> Bars:
+    stages = {"encode": "encode_s", "channel": "channel_s", "decode": "decode_s"}
+    parts = {label: [results.mean(cell, field) for cell in cells] for label, field in stages.items()}
+    trips = [results.mean(cell, "rounds") - 1 for cell in cells]
+    said = [
+        f"{results.mean(cell, 'total_s'):.3f} s" + (f" + {more:.1f} round trips" if more > 0 else "")
+        for cell, more in zip(cells, trips, strict=True)
+    ]
+    return _named(results, cells, "seconds a picture", parts, "total_s", said)
 
 
-def _failures(results: Results, set_name: str, folder: Path) -> Iterator[Drawn]:
-    channels, rates, groups = results.channels_of(Kind.ERASURE), results.rates_of(set_name), style.groups(results)
-    if not channels:
-        return
-    figure, grid = style.new_figure(len(rates), len(groups), 2.5)
-    for rate, line in zip(rates, grid, strict=True):
-        for (title, methods), axes in zip(groups, line, strict=True):
-            _loss_panel(results, axes, [Cell(set_name, m, rate, "") for m in methods], channels, "failed")
-            axes.set_ylim(-5, 105)
-            axes.set_xlabel("packets lost (not to scale)", fontsize=9)
-            if axes is line[0]:
-                axes.set_ylabel(f"no picture, % of frames\n{rate_words(rate)}", fontsize=9)
-            axes.set_title(title, fontsize=10)
-            _tidy(axes)
-    path = folder / f"{set_name}_failures.png"
-    style.save(figure, path, f"{set_name}: how often there is no picture")
-    yield Drawn(path, f"{set_name}: failures against packet loss", tuple(sentences.failures(results, set_name)))
+def _named(
+    results: Results, cells: Sequence[Cell], x: str, parts: dict[str, list[float]], total: str, said: Sequence[str]
+) -> Bars:
+    kept = {label: lengths for label, lengths in parts.items() if any(lengths)}
+    ends = [(results.average(cell, total), text) for cell, text in zip(cells, said, strict=True)]
+    return Bars(x, list(results.methods), kept, ends, f"{results.axes[cells[0].channel].label} of packets lost")
 
 
-def _curve(results: Results, axes: Any, name: str, points: Sequence[Point]) -> None:
-    if not points:
-        return
-    ys = [y for _, y in points]
-    # Rounding may put a mean of equal values just outside its interval.
-    error = [[max(0.0, y - low) for y, low, _ in ys], [max(0.0, high - y) for y, _, high in ys]]
-    axes.errorbar(
-        [x for x, _ in points], [y[0] for y in ys], yerr=error, label=name, color=style.colours(results)[name],
-        capsize=2, elinewidth=0.9, **style.line_look(results.methods[name]),
-    )  # fmt: skip
-
-
-def _name(axes: Any, x: str, metric: Metric, first: bool) -> None:
-    axes.set_xlabel(x, fontsize=9)
-    if first:
-        axes.set_ylabel(style.y_title(metric), fontsize=9)
-    _tidy(axes)
-
-
-def _tidy(axes: Any) -> None:
-    axes.tick_params(labelsize=8.5)
-    axes.grid(alpha=0.3)
-
-
-def _log_ticks(axes: Any) -> None:
-    """A logarithmic axis of rates where they span more than 4, with the numbers as they are."""
-    low, high = axes.dataLim.intervalx
-    if not (math.isfinite(low) and math.isfinite(high)) or low <= 0 or high / low < 4:
-        return
-    axes.set_xscale("log")
-    ticks = [t for t in (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5) if low / 1.3 <= t <= high * 1.3]
-    axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
-    axes.set_xticks([], minor=True)
-
-
-def _suffix(title: str, number: int) -> str:
-    return f"_{number + 1}" if title else ""
-
-
-def _rate_suffix(rate: float | None) -> str:
-    return "own" if rate is None else f"{rate:g}bpp"
+def _y_title(metric: Metric) -> str:
+    return f"{fill(metric.title, 26)}\n({better_words(metric)})"

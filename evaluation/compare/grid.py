@@ -23,6 +23,8 @@ OWN = "own"
 """The rate that a codec's options come to, no budget being set."""
 MAX_BPP = 24.0
 CLEAN = "clean"
+_CLASSICAL_WEIGHT = 0.1
+"""What a case of a classical codec takes beside one of a net."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,16 @@ class Task:
         readable = "".join(c if c.isascii() and (c.isalnum() or c in "+-._") else "_" for c in self.method.name)[:60]
         digest = hashlib.blake2b(self.method.name.encode(), digest_size=4).hexdigest()
         return f"{self.set.name}-{self.index:05d}-{readable}-{digest}"
+
+    @property
+    def cases(self) -> int:
+        """Rows of the results."""
+        return self.set.cases
+
+    @property
+    def weight(self) -> float:
+        """In cases of a net."""
+        return self.cases * (_CLASSICAL_WEIGHT if self.method.classical else 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +223,8 @@ def picture_set(
     seeds = tuple(range(first_seed, first_seed + repeat))
     if seeds[-1] >= 1 << 32:  # beyond are those that operating points are chosen by
         raise InvalidInput(f"seed: {seeds[-1]} is not below 2**32")
-    return PictureSet(name, source, limit, parse_rates(rates), tuple(split_specs(channels)), seeds)
+    # Absolute: other processes may be in other folders.
+    return PictureSet(name, source.absolute(), limit, parse_rates(rates), tuple(split_specs(channels)), seeds)
 
 
 def make_grid(sets: Sequence[PictureSet], codecs: str, size_px: int, link: LinkSettings) -> Grid:

@@ -11,6 +11,7 @@ from gocom.common import fec
 from gocom.common.byte_account import packetized_bytes
 from gocom.common.csi import Csi
 from gocom.common.image_files import ImageArray
+from gocom.common.image_quality import psnr_db
 from gocom.common.packet_batch import PacketBatch
 from gocom.common.packetizer import SegmentPackets, assemble_round
 from gocom.common.pipeline import sampler_generator
@@ -20,10 +21,8 @@ from gocom.common.types import Budget, FrameHeader, Goal, GoMessage, LinkSetting
 from gocom.common.wire.frame_messages import make_parameters
 from gocom.evaluation.run.codec_setup import Codec
 
-QualityOf = Callable[[ImageArray, ImageArray], float]
-"""The picture and what became of it -> how good that is, more being better."""
 _BEST = 100.0
-"""Of a decoded picture at most: that of an equal one is infinite."""
+"""dB of a decoded picture at most: the PSNR of an equal one is infinite."""
 
 
 class Ladder:
@@ -34,7 +33,6 @@ class Ladder:
         image: float32 [3, H, W] in [0, 1].
         quality: the only one there is; None: all.
         frame_index, link: as the file is sent.
-        quality_of: how a decoded picture is scored.
         scale: by which the picture is shrunk.
 
     Attributes:
@@ -43,9 +41,9 @@ class Ladder:
 
     def __init__(
         self, codec: Codec, image: ImageArray, quality: int | None, frame_index: int, link: LinkSettings,
-        quality_of: QualityOf, scale: Scale = Scale.FULL,
+        scale: Scale = Scale.FULL,
     ) -> None:  # fmt: skip
-        self._codec, self._image, self._quality_of = codec, image, quality_of
+        self._codec, self._image = codec, image
         self._analysis = codec.encoder.analyse(image)
         self._goal, self._scale = Goal(SYSTEMS.get(codec.name).options(), frame_index, link=link), scale
         self._any = quality or 0
@@ -70,7 +68,7 @@ class Ladder:
         return best
 
     def score(self, quality: int) -> float:
-        """Of the picture, all of its file arrived."""
+        """PSNR of the picture in dB, all of its file arrived."""
         if quality not in self._scores:
             message = self._message(quality)
             file = message.segments[0].elements
@@ -79,7 +77,7 @@ class Ladder:
             *_, final = self._codec.decoder.reconstruct(
                 [ReceivedMessage(frame, (segment,), 1, 1)], generator=sampler_generator(0, 0, 0)
             )
-            self._scores[quality] = min(_BEST, self._quality_of(self._image, final.image))
+            self._scores[quality] = min(_BEST, psnr_db(self._image, final.image))
         return self._scores[quality]
 
     def sizes(self, max_rounds: int = 1) -> Sizes:

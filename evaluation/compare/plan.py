@@ -31,12 +31,14 @@ from gocom.common.systems import SYSTEMS
 from gocom.common.types import Budget, Goal, LinkSettings
 from gocom.common.wire.frame_messages import make_parameters
 from gocom.evaluation.compare.fates import Fates
-from gocom.evaluation.compare.ladder import QualityOf
 from gocom.evaluation.compare.methods import Method, Protection
 from gocom.evaluation.compare.repair import Protected, best_protection
 from gocom.evaluation.compare.resending import Resending
 from gocom.evaluation.compare.scales import Point, Scales
 from gocom.evaluation.run.codec_setup import Codec
+
+MAX_ROUNDS = 8
+"""Of a method with retransmissions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +62,10 @@ class Planner:
     Args:
         codecs: by name.
         link: how they are sent.
-        max_rounds: of a method with retransmissions.
-        quality_of: what scales and repair packets are chosen by.
     """
 
-    def __init__(
-        self, codecs: Mapping[str, Codec], link: LinkSettings = LinkSettings(), *, max_rounds: int = 8,
-        quality_of: QualityOf = psnr_db,
-    ) -> None:  # fmt: skip
-        self._codecs, self._link, self._max_rounds, self._quality_of = codecs, link, max_rounds, quality_of
+    def __init__(self, codecs: Mapping[str, Codec], link: LinkSettings = LinkSettings()) -> None:
+        self._codecs, self._link = codecs, link
         self._frame_index = 0
         self.forget()
 
@@ -112,7 +109,7 @@ class Planner:
     ) -> Protected | None:
         """What RaptorQ is to do for a method, and what to expect of that; None: not even the smallest file fits."""
         self._take(image, frame_index)
-        grey = self._quality_of(image, np.full_like(image, 0.5))
+        grey = psnr_db(image, np.full_like(image, 0.5))
         return best_protection(self._scales_of(method), self._fates_of(channel), budget_bytes, grey)
 
     def _take(self, image: ImageArray, frame_index: int) -> None:
@@ -149,19 +146,18 @@ class Planner:
         point: Point | None = scales.default
         if budget_bytes is not None:
             if (method, channel) not in self._resending:
-                self._resending[method, channel] = Resending(scales.sizes(self._max_rounds), self._fates_of(channel))
+                self._resending[method, channel] = Resending(scales.sizes(MAX_ROUNDS), self._fates_of(channel))
             resending = self._resending[method, channel]
             point = scales.best(lambda file_bytes: resending.fits(file_bytes, budget_bytes))
-        return _whole(scales, point, budget_bytes, max_rounds=self._max_rounds)
+        return _whole(scales, point, budget_bytes, max_rounds=MAX_ROUNDS)
 
     def _scales_of(self, method: Method) -> Scales:
         key = (method.codec, method.options)
         if key not in self._scales:
             assert self._image is not None
             self._scales[key] = Scales(
-                self._codecs[method.codec], self._image, dict(method.options), self._frame_index, self._link,
-                self._quality_of,
-            )  # fmt: skip
+                self._codecs[method.codec], self._image, dict(method.options), self._frame_index, self._link
+            )
         return self._scales[key]
 
     def _fates_of(self, channel: str) -> Fates:

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-Row = dict[str, Any]
+from gocom.evaluation.run.work import Row
+
+__all__ = ["COLUMNS", "KEYS", "TIMINGS", "Row", "read_csv", "write_csv"]
 
 KEYS = ("set", "picture", "method", "rate_bpp", "channel", "seed")
 """What tells rows apart. rate_bpp: nominal, None: the codec's own choice; channel: as it was given."""
@@ -67,24 +69,18 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Mapping[st
     """All rows, in one go: what is there is whole. Floats with the digits that bring them back exactly."""
     unfinished = path.with_name(path.name + ".part")
     with unfinished.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        for row in rows:
-            writer.writerow(["" if row[name] is None else row[name] for name in columns])
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
     os.replace(unfinished, path)
 
 
 def read_csv(path: Path, columns: Mapping[str, type] = COLUMNS) -> list[Row]:
     """What `write_csv` wrote, typed; a column that an older file lacks is empty."""
     with path.open(newline="", encoding="utf-8") as file:
-        return [
-            {
-                name: None if text == "" and kind is not str else kind(text)
-                for (name, kind), text in _cells(row, columns)
-            }
-            for row in csv.DictReader(file)
-        ]
+        rows = list(csv.DictReader(file))
+    return [{name: _typed(row.get(name, ""), kind) for name, kind in columns.items()} for row in rows]
 
 
-def _cells(row: Mapping[str, str], columns: Mapping[str, type]) -> Iterable[tuple[tuple[str, type], str]]:
-    return [((name, kind), row.get(name, "")) for name, kind in columns.items()]
+def _typed(text: str, kind: type) -> Any:
+    return None if text == "" and kind is not str else kind(text)

@@ -20,7 +20,7 @@ from gocom.common.systems import SYSTEMS
 from gocom.common.systems.classical import Scale
 from gocom.common.types import LinkSettings
 from gocom.common.wire.frame_messages import make_parameters
-from gocom.evaluation.compare.ladder import Ladder, QualityOf, Sizes
+from gocom.evaluation.compare.ladder import Ladder, Sizes
 from gocom.evaluation.run.codec_setup import Codec
 from gocom.transmitter.encoders.classical import DEFAULT_QUALITY
 
@@ -51,7 +51,6 @@ class Scales:
         image: float32 [3, H, W] in [0, 1].
         options: of the codec, as they were given; a quality or a scale among them leaves no other.
         frame_index, link: as the file is sent.
-        quality_of: how a decoded picture is scored.
 
     Attributes:
         default: where bytes do not count: the options as they were given, and the codec's own.
@@ -61,9 +60,8 @@ class Scales:
     """
 
     def __init__(
-        self, codec: Codec, image: ImageArray, options: Mapping[str, str], frame_index: int, link: LinkSettings,
-        quality_of: QualityOf,
-    ) -> None:  # fmt: skip
+        self, codec: Codec, image: ImageArray, options: Mapping[str, str], frame_index: int, link: LinkSettings
+    ) -> None:
         if chosen := sorted(set(options) - set(SEARCHED)):
             raise InvalidInput(
                 f"codecs: {codec.name}: {chosen[0]}: is chosen for each rate and channel; name {' or '.join(SEARCHED)}"
@@ -72,7 +70,7 @@ class Scales:
         quality, scale = given.get("quality"), given.get("scale")
         self.default = Point(scale or Scale.FULL, DEFAULT_QUALITY if quality is None else quality)
         self._ladders = {
-            each: Ladder(codec, image, quality, frame_index, link, quality_of, each)
+            each: Ladder(codec, image, quality, frame_index, link, each)
             for each in (Scale if scale is None else [scale])
         }
         self._floor: Point | None = None

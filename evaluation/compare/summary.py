@@ -1,14 +1,14 @@
-"""Rows to statistics: the unit is the picture. Mean over seeds first, then 95 % bootstrap over pictures.
+"""Rows to statistics: the unit is the picture (measure/statistics.py), and who is better than whom.
 
-Two methods are compared by the interval of their difference over the pictures that both have.
+One metric of one set is a family: whatever the page says of it, over all rates and channels, is corrected together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -16,15 +16,16 @@ import numpy as np
 from gocom.common.systems.classical import CLASSICAL_CODECS
 from gocom.evaluation.compare.axes import Axis, Kind, axis_of
 from gocom.evaluation.compare.cells import SEGMENT, Cell, averaged
-from gocom.evaluation.compare.decide import LEVEL, holm, p_value
 from gocom.evaluation.compare.methods import Protection
-from gocom.evaluation.compare.metrics import METRICS, Metric
 from gocom.evaluation.compare.rows import Row
-from gocom.evaluation.measure.judge import RESAMPLES, Interval, interval, paired
+from gocom.evaluation.measure.metrics import METRICS, Metric
+from gocom.evaluation.measure.statistics import Interval, holm, interval, p_value, paired
 
 OVERSPENT = 1.05
 """A method that takes more than so many times the bytes of the semantic one does not compete with it: at equal bytes it
 has nothing to show. (Retransmissions meet their bytes in the mean over losses that did not happen, not exactly.)"""
+MIN_PICTURES = 6
+"""Fewer decide nothing: Student's test is right for normal differences, and those of a handful may be others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,62 +36,18 @@ class Kept:
     protection: str
     classical: bool
 
-    @property
-    def group(self) -> str:
-        """Methods of a group belong in one panel."""
-        return self.protection if self.classical else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Who is best.
-
-    Attributes:
-        best: the best mean.
-        runner_up: the second; None: there is no other.
-        difference: best minus runner-up, paired; None: there is no other, or no picture that both have.
-        level: the best and all that cannot be told from it; empty: the best has won against all others.
-    """
-
-    best: str
-    runner_up: str | None
-    difference: Interval | None
-    level: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """A semantic codec against the classical methods: "won" against each, "lost" to some (margins: theirs minus its;
-    Holm's correction for how many they are) or "level"."""
-
-    outcome: str
-    beaten_by: tuple[tuple[str, Interval], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """From one rate of a method to the next: paired differences, and bytes per unit of gain; None: no clear gain."""
-
-    start: Cell
-    end: Cell
-    more_bytes: Interval
-    gain: Interval
-    price: Interval | None
-
 
 class Results:
     """Rows of results.csv and of timings.csv, averaged over seeds.
 
     Attributes:
         rows: as they were given.
-        capped: how many had an infinite PSNR, taken as 100 dB.
         methods, sets, rates, channels: in the order of tables.
-        promised: packet erasure rate by channel, closed form.
+        axes: where each channel lies.
     """
 
     def __init__(self, rows: Sequence[Row], timings: Sequence[Row] = (), order: Sequence[str] = ()) -> None:
-        self.rows, self.timings = list(rows), list(timings)
-        self.capped = sum(row["psnr_db"] == float("inf") for row in self.rows)
+        self.rows = list(rows)
         self.methods: dict[str, Kept] = {}
         for row in sorted(self.rows, key=lambda row: _place(order, row["method"])):
             codec, protection = row["codec"], row["protection"]
@@ -99,11 +56,12 @@ class Results:
         self.rates: list[float | None] = sorted(
             {row["rate_bpp"] for row in self.rows}, key=lambda r: (r is None, r or 0)
         )
-        self.promised: dict[str, float] = {row["channel"]: row["packet_erasure_rate"] for row in self.rows}
-        self.axes: dict[str, Axis] = {channel: axis_of(channel, loss) for channel, loss in self.promised.items()}
-        self.channels: list[str] = sorted(self.promised, key=lambda channel: _order(self.axes[channel]))
-        self._values = averaged(self.rows, self.timings)
+        losses = {row["channel"]: row["packet_erasure_rate"] for row in self.rows}
+        self.axes: dict[str, Axis] = {channel: axis_of(channel, loss) for channel, loss in losses.items()}
+        self.channels: list[str] = sorted(self.axes, key=lambda channel: _order(self.axes[channel]))
+        self._values = averaged(self.rows, timings)
         self._intervals: dict[tuple[Any, ...], Interval | None] = {}
+        self._families: dict[tuple[str, str], dict[tuple[Cell, Cell], int]] = {}
 
     @cached_property
     def semantic(self) -> list[str]:
@@ -114,11 +72,6 @@ class Results:
     def classical(self) -> list[str]:
         """Methods whose file must arrive whole."""
         return [name for name, kept in self.methods.items() if kept.classical]
-
-    @cached_property
-    def one_transmission(self) -> list[str]:
-        """Methods that need no way back: all but those with retransmissions."""
-        return [name for name, kept in self.methods.items() if kept.protection != Protection.ARQ]
 
     def channels_of(self, *kinds: Kind) -> list[str]:
         """Channels of these kinds, those of one family together and by their place on the axis."""
@@ -136,16 +89,6 @@ class Results:
         """Rates at which the set was sent."""
         return [rate for rate in self.rates if any(c.set == set_name and c.rate_bpp == rate for c in self._values)]
 
-    @property
-    def cells(self) -> list[Cell]:
-        """All that there are."""
-        return list(self._values)
-
-    def packets(self, channel: str) -> tuple[int, int]:
-        """(sent, lost) over a channel, everything together."""
-        rows = [row for row in self.rows if row["channel"] == channel]
-        return sum(row["packets_sent"] for row in rows), sum(row["packets_lost"] for row in rows)
-
     def pictures(self, cell: Cell, field: str) -> dict[str, float]:
         """Picture -> mean over seeds; empty: nothing there."""
         return self._values.get(cell, {}).get(field, {})
@@ -162,37 +105,19 @@ class Results:
             self._intervals[key] = interval(list(values.values())) if values else None
         return self._intervals[key]
 
+    def mean(self, cell: Cell, field: str) -> float:
+        """Mean over pictures; 0: no row has it."""
+        return found[0] if (found := self.average(cell, field)) else 0.0
+
     def difference(self, a: Cell, b: Cell, field: str) -> Interval | None:
         """a minus b over the pictures that both have; None: there is none."""
-        key = (a, b, field)
-        if key not in self._intervals:
-            first, second = self._both(a, b, field)
-            self._intervals[key] = paired(first, second) if first else None
-        return self._intervals[key]
+        first, second = self._both(a, b, field)
+        return paired(first, second) if first else None
 
     def _both(self, a: Cell, b: Cell, field: str) -> tuple[list[float], list[float]]:
         first, second = self.pictures(a, field), self.pictures(b, field)
         both = [picture for picture in first if picture in second]
         return [first[picture] for picture in both], [second[picture] for picture in both]
-
-    def better(self, a: Cell, b: Cell, metric: Metric) -> int:
-        """1: a is better, -1: b is, by both tests of the difference; 0: they cannot be told apart.
-
-        The bootstrap's is too narrow for a dozen pictures: it tells one in ten equals apart, with Student's one in 20.
-        """
-        found = self.difference(a, b, metric.field)
-        if found is None or found[1] <= 0 <= found[2] or self.p_value(a, b, metric) >= LEVEL:
-            return 0
-        return 1 if (found[0] > 0) == metric.higher else -1
-
-    def p_value(self, a: Cell, b: Cell, metric: Metric) -> float:
-        """Student's, of no difference."""
-        return p_value(np.subtract(*self._both(a, b, metric.field)))
-
-    def byte_ratio(self, cell: Cell, other: str) -> float | None:
-        """Mean bytes of a cell over those of another method there; None: one is missing."""
-        theirs, base = self.average(cell, "bytes_total"), self.average(cell._replace(method=other), "bytes_total")
-        return theirs[0] / base[0] if theirs and base and base[0] else None
 
     def overspent(self, cell: Cell) -> bool:
         """Whether a method took more than 1.05 times its bytes, those of the first semantic codec if there is one; and
@@ -208,75 +133,74 @@ class Results:
             return False
         return any(self.pictures(cell, "at_floor").values()) or interval(over)[1] > 0
 
-    def verdict(self, place: Cell, metric: Metric, among: Sequence[str] = ()) -> Verdict | None:
-        """Who is best at a place (its method does not matter) of all methods (or those `among`) that are within their
-        bytes; None: nobody was there."""
+    def better(self, a: Cell, b: Cell, metric: Metric) -> int:
+        """1: a is better, -1: b is; 0: they cannot be told apart (or the page does not ask).
+
+        By the paired t test over pictures with Holm's correction within the family: the metric in this set. What is
+        asked there, at each rate and channel: the best against each other, with and without those that need a way
+        back, and a semantic codec against each classical method.
+        """
+        key = (a.set, metric.field)
+        if key not in self._families:
+            pairs = list(dict.fromkeys(self._asked(a.set, metric)))
+            counts = holm([self._p_value(*pair, metric.field) for pair in pairs])
+            self._families[key] = {
+                pair: self._sign(*pair, metric) if counted else 0 for pair, counted in zip(pairs, counts, strict=True)
+            }
+        family = self._families[key]
+        return family[a, b] if (a, b) in family else -family.get((b, a), 0)
+
+    def _asked(self, set_name: str, metric: Metric) -> Iterator[tuple[Cell, Cell]]:
+        order = list(self.methods)
+        for rate, channel, once in product(self.rates_of(set_name), self.channels, (False, True)):
+            ranked = self._ranked(Cell(set_name, "", rate, channel), metric, once)
+            leading = [*ranked[:1], *(cell for cell in ranked if cell.method in self.semantic)]
+            for a, b in product(leading, ranked):
+                if a != b:  # in one order, so that a pair is counted once
+                    yield (a, b) if order.index(a.method) < order.index(b.method) else (b, a)
+
+    def _p_value(self, a: Cell, b: Cell, field: str) -> float:
+        first, second = self._both(a, b, field)
+        return p_value(first, second) if len(first) >= MIN_PICTURES else 1.0
+
+    def _sign(self, a: Cell, b: Cell, metric: Metric) -> int:
+        found = self.difference(a, b, metric.field)
+        return 1 if found and (found[0] > 0) == metric.higher else -1
+
+    def _ranked(self, place: Cell, metric: Metric, once: bool) -> list[Cell]:
+        """Who competes at a place (its method does not matter), the best mean first: methods that are within their
+        bytes, and if `once` need no way back. One that is an earlier one again is left out: where nothing is lost,
+        protection changes nothing."""
         if not self.semantic and place.rate_bpp is None:
-            return None  # nobody set the bytes
-        everybody = [place._replace(method=name) for name in self.methods if not among or name in among]
-        cells = self._different([cell for cell in everybody if not self.overspent(cell)], metric)
-        means = {cell: found[0] for cell in cells if (found := self.average(cell, metric.field))}
-        if not means:
-            return None
-        best, *others = sorted(means, key=lambda cell: -means[cell] if metric.higher else means[cell])
-        if not others:
-            return Verdict(best.method, None, None)
-        difference = self.difference(best, others[0], metric.field)
-        level = [other.method for other in others if not self.better(best, other, metric)]
-        return Verdict(best.method, others[0].method, difference, (best.method, *level) if level else ())
-
-    def _different(self, cells: Sequence[Cell], metric: Metric) -> list[Cell]:
-        """Without those that are an earlier one again: where nothing is lost, protection changes nothing."""
+            return []  # nobody set the bytes
         seen: dict[tuple[Any, ...], Cell] = {}
-        for cell in cells:
+        for name, kept in self.methods.items():
+            cell = place._replace(method=name)
             values = [tuple(self.pictures(cell, field).items()) for field in (metric.field, "bytes_total")]
-            seen.setdefault((self.methods[cell.method].codec, *values), cell)
-        return list(seen.values())
+            if values[0] and not (once and kept.protection == Protection.ARQ) and not self.overspent(cell):
+                seen.setdefault((kept.codec, *values), cell)
+        return sorted(seen.values(), key=lambda c: self.mean(c, metric.field) * (-1 if metric.higher else 1))
 
-    def standing(self, cell: Cell, metric: Metric, among: Sequence[str] = ()) -> Standing | None:
-        """A semantic codec's cell against the classical methods there (or those `among`) that are within their bytes;
-        None: a side is missing."""
-        named = [cell._replace(method=name) for name in self.classical if not among or name in among]
-        peers = [peer for peer in named if self.pictures(peer, metric.field) and not self.overspent(peer)]
+    def leaders(self, place: Cell, metric: Metric, once: bool = False) -> list[str]:
+        """The best at a place and what cannot be told from it, if there is another to win against."""
+        ranked = self._ranked(place, metric, once)
+        best = ranked[:1] if len(ranked) > 1 else []
+        return [cell.method for cell in ranked if best and (cell in best or not self.better(best[0], cell, metric))]
+
+    def rival(self, cell: Cell, metric: Metric, once: bool = False) -> tuple[Cell, Interval] | None:
+        """The best of the classical methods there, and the cell minus it; None: there is none."""
+        peers = [peer for peer in self._ranked(cell, metric, once) if peer.method in self.classical]
+        found = self.difference(cell, peers[0], metric.field) if peers else None
+        return None if found is None else (peers[0], found)
+
+    def standing(self, cell: Cell, metric: Metric, once: bool = False) -> str | None:
+        """A semantic codec against the classical methods there: "won" (better than each), "lost" (at least one is
+        better) or "level"; None: a side is missing."""
+        peers = [peer for peer in self._ranked(cell, metric, once) if peer.method in self.classical]
         if not peers or not self.pictures(cell, metric.field):
             return None
-        outcomes = {peer: self.better(cell, peer, metric) for peer in peers}
-        counts = holm([self.p_value(cell, peer, metric) for peer in peers])
-        beat = [peer for peer, counted in zip(peers, counts, strict=True) if counted and outcomes[peer] < 0]
-        lost = [(peer.method, self.difference(peer, cell, metric.field)) for peer in beat]
-        if lost:
-            by_margin = sorted(((m, d) for m, d in lost if d is not None), key=lambda pair: -abs(pair[1][0]))
-            return Standing("lost", tuple(by_margin))
-        return Standing("won" if all(outcome > 0 for outcome in outcomes.values()) else "level")
-
-    def steps(self, place: Cell, metric: Metric) -> list[Step]:
-        """Between neighbouring rates of a method on a channel, by its mean bytes (the place's rate does not matter)."""
-        cells = [cell for rate in self.rates if self.pictures(cell := place._replace(rate_bpp=rate), metric.field)]
-        cells.sort(key=lambda cell: np.mean(list(self.pictures(cell, "bytes_total").values())))
-        found = []
-        for start, end in pairwise(cells):
-            more, gain = self.difference(end, start, "bytes_total"), self.difference(end, start, metric.field)
-            if more is not None and gain is not None:
-                clear = self.better(end, start, metric) == 1
-                price = self.price(start, end, metric, "bytes_total") if clear else None
-                found.append(Step(start, end, more, gain, price))
-        return found
-
-    def price(self, start: Cell, end: Cell, metric: Metric, field: str) -> Interval | None:
-        """More of a field (bytes, seconds) over better quality, ratio of means, with a bootstrap interval; None: it is
-        not there."""
-        kept = [self.pictures(cell, f) for f in (metric.field, field) for cell in (start, end)]
-        names = [name for name in kept[0] if all(name in values for values in kept)]
-        if not names:
-            return None
-        values = np.array([[one[name] for name in names] for one in kept])
-        gain, cost = values[1] - values[0], values[3] - values[2]
-        draws = np.random.default_rng(0).integers(len(gain), size=(RESAMPLES, len(gain)))
-        costs, gains = cost[draws].mean(1), gain[draws].mean(1)
-        # A draw without a gain has no price; of a clear gain they are fewer than those above the interval.
-        prices = np.divide(costs, gains, out=np.full(RESAMPLES, np.inf), where=gains > 0)
-        low, high = np.quantile(prices, [0.025, 0.975], method="lower")
-        return float(cost.mean() / gain.mean()), float(low), float(high)
+        outcomes = [self.better(cell, peer, metric) for peer in peers]
+        return "lost" if min(outcomes) < 0 else "won" if min(outcomes) > 0 else "level"
 
 
 def _order(axis: Axis) -> tuple[int, str, float]:

@@ -1,11 +1,11 @@
-"""Does tasks: plans, sends and judges all cases of one picture by one method."""
+"""The work of `gocom eval`: all cases of one picture by one method are planned, sent and judged in one go."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,9 @@ from gocom.evaluation.compare.rows import KEYS, Row
 from gocom.evaluation.measure import optional_metrics
 from gocom.evaluation.measure.judge import Judge, Original, grey_like, imagenet_class
 from gocom.evaluation.measure.kernel_distance import MIN_PICTURES
+from gocom.evaluation.run import record
 from gocom.evaluation.run.codec_setup import RememberingEncoder, make_codec
+from gocom.evaluation.run.work import Done
 
 MORE = {"lpips": optional_metrics.lpips, "dists": optional_metrics.dists, "st_lpips": optional_metrics.st_lpips}
 """Columns that need what a user may not have."""
@@ -38,20 +40,38 @@ def more_metrics() -> list[str]:
     return [name for name in (*MORE, FID) if found[name.upper().replace("_", "-")] == optional_metrics.READY]
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What a task came to.
+@dataclass(frozen=True)
+class Comparison:
+    """A grid, as a work.
 
     Attributes:
-        rows: in the order of the grid; see rows.py.
-        timings: of each row.
-        features: by the distance between sets that they are for (see distances.py) float32 [D] of each row with the
-            first seed; none where the set has too few pictures for that.
+        grid: what is measured.
+        engine: sends; None: the process that does the task. It stays in this process.
     """
 
-    rows: list[Row] = field(default_factory=list)
-    timings: list[Row] = field(default_factory=list)
-    features: dict[str, list[npt.NDArray[np.float32]]] = field(default_factory=dict)
+    grid: Grid
+    engine: Engine | None = None
+
+    def tasks(self) -> list[Task]:
+        """In the grid's order."""
+        return list(self.grid.tasks())
+
+    def worker(self, device: str) -> Worker:
+        """Both ends of all codecs, and the judge."""
+        return Worker(self.grid, device, self.engine)
+
+    def record(self) -> dict[str, Any]:
+        """The grid, the pictures, and all that makes rows of them."""
+        return {
+            "engine": "pipeline" if self.engine is None else "services",
+            **self.grid.as_record(),
+            "pictures": [record.content(pictures.source) for pictures in self.grid.sets],
+            "code": record.code(),
+            "commit": record.commit(),
+            "nets": record.nets(),
+            "packages": record.packages(),
+            "more": more_metrics(),
+        }
 
 
 class Worker:
@@ -78,17 +98,19 @@ class Worker:
         self._current: _Picture | None = None
 
     def run(self, task: Task) -> Done:
-        """All rows of a task."""
+        """Rows in the grid's order. Arrays are the features of sets that are large enough for distances between them:
+        by distance float32 [cases with the first seed, D].
+        """
         done, many = Done(), len(chosen(task.set)) >= MIN_PICTURES
+        found: dict[str, list[npt.NDArray[np.float32]]] = {}
         for row, sent in self._sends(task):
             done.rows.append(row)
             if many and row["seed"] == task.set.seeds[0]:
                 made = grey_like(self._picture(task).original.image) if sent.image is None else sent.image
                 for name, features in self._features(made).items():
-                    done.features.setdefault(name, []).append(features)
-            keys = {name: row[name] for name in KEYS}
-            done.timings.append(keys | {f"{stage}_s": seconds for stage, seconds in sent.seconds.items()})
-        return done
+                    found.setdefault(name, []).append(features)
+            done.timings.append({name: row[name] for name in KEYS} | sent.timings)
+        return replace(done, arrays={name: np.stack(features) for name, features in found.items()})
 
     def pictures(self, task: Task) -> Iterator[tuple[Row, ImageArray | None]]:
         """Each row of a task with its picture; None where there is none."""
@@ -124,29 +146,23 @@ class Worker:
     def _row(self, task: Task, picture: _Picture, plan: Plan, channel: str, sent: Sent) -> Row:
         image = picture.original.image
         height, width = image.shape[1:]
-        total = sent.bytes["total"]
-        assert total is not None
-        return {
-            "codec": task.method.codec,
-            "protection": task.method.protection.value,
-            "width_px": width,
-            "height_px": height,
-            "packet_erasure_rate": erasure_rate(channel, self._grid.link.max_payload_bytes),
-            "budget_bytes": plan.budget_bytes,
-            "at_floor": int(plan.at_floor),
-            "options": json.dumps(plan.settings, sort_keys=True),
-            "rounds": sent.rounds,
-            "bytes_total": total,
-            "bytes_header": sent.bytes["header"],
-            "bytes_feedback": sent.bytes["feedback"],
-            "bytes_repair": sent.bytes["repair"],
-            "bytes_by_segment": json.dumps(dict(sent.by_segment)),
-            "bpp": 8 * total / (width * height),
-            "packets_sent": sent.packets_sent,
-            "packets_lost": sent.packets_lost,
-            "failed": int(sent.image is None),
-            "reason": sent.reason,
-        } | self._scores(picture, grey_like(image) if sent.image is None else sent.image)
+        return (
+            sent.row
+            | {
+                "codec": task.method.codec,
+                "protection": task.method.protection.value,
+                "width_px": width,
+                "height_px": height,
+                "packet_erasure_rate": erasure_rate(channel, self._grid.link.max_payload_bytes),
+                "budget_bytes": plan.budget_bytes,
+                "at_floor": int(plan.at_floor),
+                "options": json.dumps(plan.settings, sort_keys=True),
+                "bytes_by_segment": json.dumps(dict(sent.by_segment)),
+                "bpp": 8 * sent.row["bytes_total"] / (width * height),
+                "failed": int(sent.image is None),
+            }
+            | self._scores(picture, grey_like(image) if sent.image is None else sent.image)
+        )
 
     def _scores(self, picture: _Picture, image: ImageArray) -> Row:
         """Judged once where the same picture comes again, as files that arrive do."""

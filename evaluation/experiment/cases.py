@@ -15,9 +15,10 @@ from gocom.evaluation.run.work import Row
 def measured(bench: Bench, experiment: Experiment, picture: Picture) -> list[Row]:
     """All rows of one picture, those of sends in the order of the factors."""
     if experiment.measure is not None:
-        found = list(experiment.measure(bench, picture))
+        found = experiment.measure(bench, picture)
     else:
-        found = bench.rows(list(jobs(bench, experiment, picture)))
+        subject = picture if experiment.subject is None else experiment.subject(bench, picture)
+        found = (experiment.probe or Bench.rows)(bench, list(jobs(bench, experiment, subject)))
     return [{"set": picture.set, "picture": picture.name} | row for row in found]
 
 

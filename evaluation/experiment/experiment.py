@@ -13,7 +13,7 @@ from gocom.evaluation.measure.metrics import METRIC
 from gocom.evaluation.run.work import Row
 
 if TYPE_CHECKING:
-    from gocom.evaluation.experiment.bench import Bench, Picture
+    from gocom.evaluation.experiment.bench import Bench, Job, Picture
 
 Settings = Mapping[str, Any]
 """Keyword arguments of `Codec.send`: the codec's options, and channel, link, budget, csi, delivery, max_rounds ..."""
@@ -43,6 +43,7 @@ class Asked:
 
 Level = Settings | Callable[[Asked], Settings]
 Measure = Callable[["Bench", "Picture"], Iterable[Row]]
+Probe = Callable[["Bench", Sequence["Job"]], Iterable[Row]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,11 @@ def option(name: str, values: Iterable[Any]) -> Factor:
 def erasure(rates: Iterable[float], name: str = "rate") -> Factor:
     """A factor of independent packet losses; 0 is a clean channel."""
     return Factor(name, {r: {"channel": f"packet_erasure:rate={r}" if r else "clean"} for r in rates})
+
+
+def fading(snrs_db: Iterable[float], name: str = "snr_db") -> Factor:
+    """A factor of mean SNRs of block fading: BPSK without a code, four packets share a gain."""
+    return Factor(name, {snr_db: {"channel": f"block_fading:snr_db={snr_db},coherence=4"} for snr_db in snrs_db})
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +127,11 @@ class Against:
 def ours(key: str, value: Any, others: Iterable[Any], say: str = "{} against {}") -> tuple[Pair, ...]:
     """Pairs of one value of a key with each of the others; the value among the others is passed over."""
     return tuple(Pair(say.format(value, v), {key: value}, {key: v}) for v in others if v != value)
+
+
+def each(key: str, values: Iterable[Any], other: Any, say: str = "{} against {}") -> tuple[Pair, ...]:
+    """Pairs of each of a key's values with one other."""
+    return tuple(Pair(say.format(value, other), {key: value}, {key: other}) for value in values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +191,8 @@ class Experiment:
         settings: of all cases.
         seeds: of the channel, 0 and on; a channel without chance gets one.
         only: keys of a case -> whether it is sent; None: all are.
+        subject: what is sent of a picture; None: the picture.
+        probe: rows of all sends of a picture; None: each is decoded and judged, as `Bench.rows` does.
         measure: rows of a picture, instead of sends; they need no keys `set` and `picture`.
         note: what was done, in words, before its tables.
         views: tables and figures.
@@ -193,6 +206,8 @@ class Experiment:
     settings: Settings = field(default_factory=dict)
     seeds: int = 1
     only: Callable[[Row], bool] | None = None
+    subject: Callable[[Bench, Picture], Picture] | None = None
+    probe: Probe | None = None
     measure: Measure | None = None
     note: str = ""
     views: tuple[View, ...] = ()
@@ -207,8 +222,8 @@ class Experiment:
 
     def _faults(self) -> Iterator[str]:
         names = [factor.name for factor in self.factors]
-        if self.measure is not None and (self.factors or self.settings or self.only):
-            yield "measure: it knows nothing of factors, settings and only"
+        if self.measure and (self.factors or self.settings or self.only or self.subject or self.probe):
+            yield "measure: it knows nothing of factors, settings, only, subject and probe"
         if self.seeds < 1:
             yield f"seeds: {self.seeds}; there must be one or more"
         if not self.sets or min(self.sets.values()) < 1:
@@ -222,7 +237,7 @@ class Experiment:
         curves = [view.name for view in self.views if isinstance(view, Curves)]
         if len(set(curves)) < len(curves):
             yield "views: two curves have one name, and so one file"
-        if self.measure is None and (unknown := sorted(_keys(self.views) - {*names, *TAKEN})):
+        if not (self.measure or self.probe) and (unknown := sorted(_keys(self.views) - {*names, *TAKEN})):
             yield f"views: no key {unknown[0]!r}; there are {', '.join([*_PLACE, *names])}"
 
 

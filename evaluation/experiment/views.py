@@ -20,6 +20,8 @@ from gocom.evaluation.run.work import Row
 
 BETTER, WORSE, LEVEL = "better", "worse", "not told apart"
 _MARKS = {BETTER: "good", WORSE: "bad"}
+_KEYS = {"rate": "packets lost", "snr_db": "SNR in dB"}
+"""Keys that most studies have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +104,17 @@ def sentences(view: Against, rows: Sequence[Row]) -> list[str]:
 
 
 def _at(field: str, lines: Sequence[Compared]) -> str:
+    found = [(line.at, one) for line in lines if (one := line.found[field]) is not None]
+    if not found:
+        return "not measured"
     if not lines[0].at:
-        found = lines[0].found[field]
-        return "not measured" if found is None else f"{words(found[0], metric_of(field).digits, True)}, {found[1]}"
+        (_, (difference_, verdict)), *_ = found
+        return f"{words(difference_, metric_of(field).digits, True)}, {verdict}"
     places: dict[str, list[str]] = {}
-    for line in lines:
-        found = line.found[field]
-        verdict = "not measured" if found is None else found[1]
-        places.setdefault(verdict, []).append(" ".join(map(value_words, line.at)))
+    for at, (_, verdict) in found:
+        places.setdefault(verdict, []).append(" ".join(map(value_words, at)))
+    if len(places) == 1 and len(found) > 1:
+        return f"{next(iter(places))} everywhere"
     return "; ".join(f"{verdict} at {', '.join(at)}" for verdict, at in places.items())
 
 
@@ -160,7 +165,7 @@ def _place(view: Curves, rows: Sequence[Row]) -> float | None:
 
 def key_words(key: str) -> str:
     """A key as a column's name."""
-    return key.replace("_", " ")
+    return _KEYS.get(key) or key.replace("_", " ")
 
 
 def value_words(value: Any) -> str:

@@ -17,7 +17,7 @@ from gocom.common.systems.lami_go import LamiGoOptions, TokenDraw, keep_mask
 from gocom.common.types import Bools, Budget
 from gocom.evaluation.lami_go.counts import COUNTS
 from gocom.evaluation.lami_go.world import World
-from gocom.evaluation.measure.judge import Interval
+from gocom.evaluation.measure.statistics import Interval
 from gocom.evaluation.report.plots import Line, Panel, plot
 from gocom.evaluation.study.store import Part
 from gocom.evaluation.study.tables import METRICS, UNLABELLED, average, heads, metric_cells, sizes, table, where, words

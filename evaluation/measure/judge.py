@@ -1,9 +1,7 @@
-"""How good a picture is, and how sure the mean over pictures is: one judge for all studies.
+"""How good a picture is: one judge for all studies.
 
 PSNR and MS-SSIM (common/image_quality.py), deep-feature distance (1 - cosine of EfficientNet-lite2's pooled features),
-whether that net still sees what it sees in the original and, of pictures with a label, whether it sees that. Means
-come with a 95 % bootstrap interval over pictures; two methods are compared by the interval of their difference on the
-same pictures.
+whether that net still sees what it sees in the original and, of pictures with a label, whether it sees that.
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -24,28 +21,10 @@ from gocom.common.image_quality import ms_ssim, psnr_db
 from gocom.common.nets.classifier import Classifier
 from gocom.receiver.tasks.classify import ClassifyTask
 
-Interval = tuple[float, float, float]
-"""(mean, low, high)."""
-RESAMPLES = 4000
 IMAGENETTE = (0, 217, 482, 491, 497, 566, 569, 571, 574, 701)
 """Imagenette's classes among the 1000 of ImageNet."""
 _CPU_BATCH, _GPU_BATCH = 1, 64
 """On two CPU cores a batch is slower than its pictures one by one."""
-
-
-def interval(per_picture: npt.ArrayLike, seed: int = 0) -> Interval:
-    """(mean, low, high): 95 % bootstrap over pictures (percentiles, 4000 resamples) of values [pictures]."""
-    values = np.asarray(per_picture, np.float64)
-    if not len(values):
-        return float("nan"), float("nan"), float("nan")
-    draws = values[np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))].mean(1)
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return float(values.mean()), float(low), float(high)
-
-
-def paired(a: npt.ArrayLike, b: npt.ArrayLike, seed: int = 0) -> Interval:
-    """Interval of a - b, values [pictures] of the same pictures in the same order."""
-    return interval(np.asarray(a, np.float64) - np.asarray(b, np.float64), seed)
 
 
 def imagenet_class(label: int | None) -> int | None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from gocom.common.errors import InvalidInput
 
 if TYPE_CHECKING:  # the judge needs torch
-    from gocom.evaluation.measure.judge import Interval
+    from gocom.evaluation.measure.statistics import Interval
 
 MIN_PICTURES = 500
 SUBSETS = 200

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from gocom.evaluation.measure.judge import Interval
+from gocom.evaluation.measure.statistics import Interval
 from gocom.evaluation.study.tables import METRICS, average, difference, where, words
 from gocom.evaluation.study.world import Row
 

@@ -10,7 +10,7 @@ from gocom.evaluation.papers.paper import Paper
 LEAD = (
     "A. Wijesinghe, S. Wanninayaka, W. Wang, Y.-C. Chao, S. Zhang, Z. Ding: LaMI-GO: Latent Mixture Integration for "
     "Goal-Oriented Communications Achieving High Spectrum Efficiency. The paper's numbers are those of its text; where "
-    "a figure's are not in it, none are given. Ours are means with a 95 % bootstrap interval over pictures, measured "
+    "a figure's are not in it, none are given. Ours are means with a Student's 95 % interval over pictures, measured "
     "by `python -m gocom.evaluation.lami_go`, through the same encoder, packets, channel and decoder that users run.",
     "FID, LPIPS, depth and mAP need weights that are not bundled: deep-feature distance (lower is better) stands "
     "beside LPIPS, and PSNR (higher is better) beside FID. They are other scales.",

@@ -256,6 +256,6 @@ DIFFERENCES = (
     ("channel", "packets and bits erased in a simulation", "packets on an emulated channel, with their headers"),
     ("bytes", "of the compressed message", "all: headers of frame and packets, caption twice, masks, repair"),
     ("judges", "FID, LPIPS, depth RMSE, mAP", "PSNR, MS-SSIM, deep-feature distance (1 - cosine of EfficientNet-lite2 "
-     "features), top-1 accuracy; 95 % bootstrap over pictures on every number, the paper has none"),
+     "features), top-1 accuracy; Student's 95 % interval over pictures on every number, the paper has none"),
 )  # fmt: skip
 """(what, paper, here): of every item."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 
 from gocom.evaluation.lami_go import mixture, noise, showtime, steps
-from gocom.evaluation.measure.judge import Interval
+from gocom.evaluation.measure.statistics import Interval
 from gocom.evaluation.papers import lami_go_numbers as paper
 from gocom.evaluation.papers.items import OURS, Grid, Results, against, pair
 from gocom.evaluation.study.tables import average, difference, heads, metric_cells, where, words

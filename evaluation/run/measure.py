@@ -27,7 +27,7 @@ from tqdm import tqdm
 from gocom.common.errors import NotReady, UnknownName
 from gocom.common.nets.loading import resolve_device
 from gocom.evaluation.run.store import Store
-from gocom.evaluation.run.work import Done, T, Task, Work, Worker
+from gocom.evaluation.run.work import Done, Results, T, Task, Work, Worker
 
 POOLS = ("processes", "ray")
 _LINE_EACH_S = 30.0
@@ -43,10 +43,10 @@ def measure(
     Args:
         work: what to do.
         out: folder of a store; the device is part of its record.
-        workers: processes; 1: this one, unless the pool is Ray's; None: one for each CPU.
+        workers: processes; 1: this one, unless the pool is Ray's; None: one for each CPU, of the cluster with Ray.
         device: of the nets.
         pool: one of POOLS.
-        ray_address: of a Ray cluster; None: the one that Ray finds itself, else one that it starts here.
+        ray_address: of a Ray cluster; None: RAY_ADDRESS, else this machine.
         console: where progress is shown; None: nowhere.
 
     Returns:
@@ -54,7 +54,7 @@ def measure(
 
     Raises:
         InvalidInput: `out` has another work.
-        NotReady: a worker died; what was done is kept.
+        NotReady: a worker died; what was done is kept. Or there is no Ray.
         UnknownName: of the pool.
     """
     if pool not in POOLS:
@@ -63,16 +63,24 @@ def measure(
     store = Store(out, record and {"device": device, **record})
     missing = store.missing(work.tasks())
     if pool == "ray":
-        raise NotReady("engine: ray is not here yet")
-    results = _over_processes if workers != 1 else _here
-    with (
-        _progress(missing, console) as advance,
-        closing(results(work, device, workers or os.cpu_count() or 1, missing)) as each,
-    ):
-        for task, done in each:
+        results = _over_ray(work, device, workers, missing, ray_address)
+    elif workers == 1:
+        results = _here(work, device, missing)
+    else:
+        results = _over_processes(work, device, workers or os.cpu_count() or 1, missing)
+    with _progress(missing, console) as advance, closing(results):
+        for task, done in results:
             store.keep(task, done)
             advance(task)
     return store
+
+
+def _over_ray(work: Work[T], device: str, workers: int | None, tasks: Sequence[T], address: str | None) -> Results[T]:
+    try:
+        from gocom.evaluation.run.ray_pool import over_ray  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        raise NotReady("engine: ray is not installed; pip install 'gocom[ray]'") from error
+    return over_ray(work, device, workers, tasks, address)
 
 
 @contextmanager
@@ -86,7 +94,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _here(work: Work[T], device: str, _: int, tasks: Sequence[T]) -> Iterator[tuple[T, Done]]:
+def _here(work: Work[T], device: str, tasks: Sequence[T]) -> Results[T]:
     if not tasks:
         return
     with one_thread():
@@ -95,7 +103,7 @@ def _here(work: Work[T], device: str, _: int, tasks: Sequence[T]) -> Iterator[tu
             yield task, worker.run(task)
 
 
-def _over_processes(work: Work[T], device: str, workers: int, tasks: Sequence[T]) -> Iterator[tuple[T, Done]]:
+def _over_processes(work: Work[T], device: str, workers: int, tasks: Sequence[T]) -> Results[T]:
     waiting, running = iter(tasks), dict[Future[Done], T]()
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start, (work, device)) as processes:
         try:

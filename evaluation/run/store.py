@@ -46,9 +46,8 @@ class Store:
         if record and path.is_file():
             self.record = json.loads(path.read_text())
             if others := differing(self.record, record):
-                raise InvalidInput(
-                    f"out: {str(out)!r} has an evaluation with other {', '.join(others)}; choose another"
-                )
+                said = ", ".join(others)
+                raise InvalidInput(f"out: {str(out)!r} has an evaluation with other {said}; choose another")
         elif record:
             write_json(path, self.record)
 
@@ -60,7 +59,7 @@ class Store:
         """A task is done. Kept again it counts once."""
         if done.arrays:
             with _unfinished(self._path(task).with_suffix(".npz")).open("wb") as file:
-                np.savez(file, **done.arrays)  # type: ignore[arg-type]  # a file, and arrays by name
+                np.savez(file, **done.arrays)
             os.replace(file.name, self._path(task).with_suffix(".npz"))
         write_json(self._path(task), {"rows": done.rows, "timings": done.timings})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -45,6 +45,10 @@ class Done:
     rows: list[Row] = field(default_factory=list)
     timings: list[Row] = field(default_factory=list)
     arrays: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+
+
+Results = Generator[tuple[T, Done], None, None]
+"""Tasks as they get done."""
 
 
 class Worker(Protocol[T_contra]):

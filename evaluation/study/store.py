@@ -20,7 +20,7 @@ from gocom.evaluation.study.world import Row, World
 
 COUNTED = (
     "Bytes are all bytes of a frame: headers, packets, captions, masks, repair, all rounds and feedback. Intervals are "
-    "95 % bootstrap over pictures, of the mean over seeds; differences are paired by picture. Pictures are cut to "
+    "Student's (95 %) over pictures, of the mean over seeds; differences are paired by picture. Pictures are cut to "
     "256x256. Payloads are of 105 bytes."
 )
 ABSENT = (

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from gocom.evaluation.measure.judge import Interval, interval, paired
+from gocom.evaluation.measure.statistics import Interval, interval, paired
+from gocom.evaluation.report import tables as report_tables
 from gocom.evaluation.study.world import Row
 
+words = report_tables.words
 METRICS = {
     "psnr_db": ("PSNR in dB", 2),
     "ms_ssim": ("MS-SSIM", 3),
@@ -56,15 +58,6 @@ def difference(rows: Iterable[Row], others: Iterable[Row], field: str) -> Interv
     a, b = by_picture(rows, field), by_picture(others, field)
     both = [key for key in a if key in b]
     return paired([a[key] for key in both], [b[key] for key in both]) if both else None
-
-
-def words(value: Interval | None, digits: int = 2, sign: bool = False) -> str:
-    """An interval as text: mean (low to high)."""
-    if value is None:
-        return "–"
-    # Adding 0 turns the -0.0 that rounding may leave into 0.
-    first, *rest = [f"{round(v, digits) + 0.0:{'+' if sign else ''}.{digits}f}" for v in value]
-    return f"{first} ({' to '.join(rest)})"
 
 
 def metric_cells(rows: Sequence[Row], fields: Iterable[str] = FIELDS) -> list[str]:

@@ -183,18 +183,17 @@ async def test_services_and_pipeline_engines_agree(codec: Callable[[str], Codec]
                 arguments = name, image, channel, seed, index, settings
                 # The services run in this thread's loop: the client waits in another one.
                 found, wanted = await asyncio.to_thread(there.send, *arguments), here.send(*arguments)
-                assert (found.image is None) == (wanted.image is None) == (number == 3), (name, found.reason)
+                assert (found.image is None) == (wanted.image is None) == (number == 3), (name, found.row)
                 assert wanted.image is None or np.array_equal(found.image, wanted.image)
                 # The client's stream begins with this frame, whose header says its index unless that is 0. In the
                 # pipeline a frame follows the one before it.
                 index_bytes = 2 if index else 0
-                said = {name: wanted.bytes[name] + index_bytes for name in ("total", "header")}
-                assert dict(found.bytes) | {"repair": None} == dict(wanted.bytes) | said | {"repair": None}
-                for field in ("rounds", "by_segment", "packets_sent", "packets_lost"):
-                    assert getattr(found, field) == getattr(wanted, field), (name, field)
-                assert all(value >= 0 for value in (*found.seconds.values(), *wanted.seconds.values()))
+                said = {name: wanted.row[name] + index_bytes for name in ("bytes_total", "bytes_header")}
+                assert found.row | {"bytes_repair": None} == wanted.row | said | {"bytes_repair": None}, name
+                assert found.by_segment == wanted.by_segment, name
+                assert all(value >= 0 for value in (*found.timings.values(), *wanted.timings.values()))
                 again = here.send(*arguments)  # what was kept is what was made
-                assert again.bytes == wanted.bytes and again.seconds["encode"] > 0
+                assert again.row == wanted.row and again.timings["encode_s"] > 0
 
 
 @pytest.mark.parametrize(
@@ -210,6 +209,9 @@ async def test_services_and_pipeline_engines_agree(codec: Callable[[str], Codec]
         (["--paper", "lami_go", "--codecs", "jpeg"], "codecs: has no meaning with --paper, which takes count, "),
         (["--images", "{photos}", "--street", "{photos}"], "street: is for --paper"),
         (["--images", "{photos}", "--experiments", "erasure"], "experiments: is for --paper"),
+        (["--images", "{photos}", "--engine", "dask"], "engine: no 'dask'; there are processes, ray"),
+        (["--images", "{photos}", "--engine", "ray", "--local"], "engine: ray cannot send through services"),
+        (["--images", "{photos}", "--ray-address", "head:6379"], "ray-address: is for --engine ray"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_line(words: list[str], said: str, photos: Path, tmp_path: Path) -> None:

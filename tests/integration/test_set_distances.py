@@ -10,10 +10,11 @@ from skimage import data
 
 from gocom.common.image_files import png_bytes
 from gocom.common.types import LinkSettings
-from gocom.evaluation.compare import distances, grid, runner, worker
+from gocom.evaluation.compare import distances, grid, worker
 from gocom.evaluation.compare.evaluate import evaluate
 from gocom.evaluation.measure import kernel_distance as kernel
 from gocom.evaluation.measure import optional_metrics
+from gocom.evaluation.run import measure
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def of(folder, rates="own"):
 
 @pytest.mark.slow
 def test_large_sets_have_a_kernel_distance(few_are_enough, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "_LINE_EACH_S", 0.0)
+    monkeypatch.setattr(measure, "_LINE_EACH_S", 0.0)
     log = io.StringIO()
     evaluate(of(folder), tmp_path / "out", "", console=Console(file=log, width=100))
     found = json.loads((tmp_path / "out/results.json").read_text())

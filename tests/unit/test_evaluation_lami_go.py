@@ -1,6 +1,7 @@
 """The study's parts that need no net: fillers, intervals, tables, budgets, files and the README."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -12,10 +13,11 @@ from gocom.evaluation.lami_go.budgets import smallest_within
 from gocom.evaluation.lami_go.refinement import deciles
 from gocom.evaluation.lami_go.study import STUDY
 from gocom.evaluation.measure.fillers import most_frequent_received, nearest_received
-from gocom.evaluation.measure.judge import imagenet_class, interval, paired
+from gocom.evaluation.measure.judge import imagenet_class
+from gocom.evaluation.report.tables import words
 from gocom.evaluation.study.run import choose
 from gocom.evaluation.study.store import Part, read_result, write_readme, write_result
-from gocom.evaluation.study.tables import average, difference, sizes, table, where, words
+from gocom.evaluation.study.tables import average, difference, sizes, table, where
 from gocom.evaluation.study.world import chunks, spread
 
 ABOUT = {
@@ -61,23 +63,6 @@ def test_most_frequent_of_nothing():
     assert not most_frequent_received(*grid("... ...")).any()
 
 
-def test_interval_holds_the_mean_and_shrinks():
-    values = np.random.default_rng(1).normal(5, 1, 400)
-    mean, low, high = interval(values)
-    assert mean == pytest.approx(values.mean()) and low < mean < high
-    assert high - low == pytest.approx(2 * 1.96 / 20, rel=0.15)
-    assert interval([3.0]) == (3.0, 3.0, 3.0)
-    assert all(np.isnan(interval([])))
-    assert interval(values) == interval(values)
-
-
-def test_paired_differences_are_surer_than_means():
-    rng = np.random.default_rng(2)
-    a = rng.normal(20, 3, 100)
-    mean, low, high = paired(a + 0.1 + rng.normal(0, 0.01, 100), a)
-    assert 0.09 < low < mean < high < 0.11
-
-
 def rows_of(values, **keys):
     return [{"set": "images", "picture": str(i), "seed": s, **keys, "psnr_db": v} for i, s, v in values]
 
@@ -87,7 +72,7 @@ def test_tables_average_over_seeds_then_pictures():
     assert average(rows, "psnr_db")[0] == 22.5
     assert average(rows, "correct") is None and words(None) == "–"
     others = rows_of([("b", 0, 29.0), ("c", 0, 1.0)])
-    assert difference(rows, others, "psnr_db") == (1.0, 1.0, 1.0)
+    assert difference(rows, others, "psnr_db") == (1.0, -math.inf, math.inf)  # of one picture
     assert difference(rows, [], "psnr_db") is None
     assert sizes(rows) == "2 pictures of images, 2 seeds"
     assert where(rows, seed=1)[0]["psnr_db"] == 20.0

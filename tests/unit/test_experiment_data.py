@@ -32,7 +32,10 @@ def nothing(bench, picture):
     ("given", "said"),
     [
         ({"name": "one two"}, "experiment: name 'one two' must be letters, digits and underscores"),
-        ({"measure": nothing}, "experiment one: measure: it knows nothing of factors, settings and only"),
+        (
+            {"measure": nothing},
+            "experiment one: measure: it knows nothing of factors, settings, only, subject and probe",
+        ),
         ({"factors": (), "settings": {"quality": 3}, "measure": nothing}, "experiment one: measure: it knows"),
         ({"factors": (), "only": bool, "measure": nothing}, "experiment one: measure: it knows"),
         ({"seeds": 0}, "experiment one: seeds: 0; there must be one or more"),

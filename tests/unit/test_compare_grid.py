@@ -17,7 +17,8 @@ from gocom.common.types import LinkSettings
 from gocom.evaluation.compare.grid import Grid, chosen, erasure_rate, make_grid, parse_rates, picture_set
 from gocom.evaluation.compare.methods import Method, Protection, parse_methods, split_specs
 from gocom.evaluation.compare.rows import COLUMNS, read_csv, write_csv
-from gocom.evaluation.compare.store import Store
+from gocom.evaluation.compare.worker import Comparison
+from gocom.evaluation.run.store import Store
 
 
 @pytest.fixture
@@ -170,15 +171,16 @@ def test_names_that_are_no_line_of_text(folder: Path) -> None:
 def test_a_folder_takes_one_evaluation(folder: Path, tmp_path: Path) -> None:
     grid = make_grid([picture_set("images", folder, None, "own", "clean", 0, 1)], "jpeg", 64, LinkSettings())
     out = tmp_path / "out"
-    Store(out, grid, "pipeline", "cpu")
-    Store(out, grid, "pipeline", "cpu")
-    with pytest.raises(InvalidInput, match="other device; choose another"):
-        Store(out, grid, "pipeline", "cuda")
+    work = Comparison(grid)
+    Store(out, work.record())
+    Store(out, work.record() | {"commit": "another"})
+    with pytest.raises(InvalidInput, match="other engine; choose another"):
+        Store(out, work.record() | {"engine": "services"})
     Image.fromarray(np.full((64, 64, 3), 9, np.uint8)).save(folder / "c.png")
     with pytest.raises(InvalidInput, match="other pictures; choose another"):
-        Store(out, grid, "pipeline", "cpu")
+        Store(out, work.record())
     with pytest.raises(InvalidInput, match="cannot be made"):
-        Store(folder / "a.png" / "out", grid, "pipeline", "cpu")
+        Store(folder / "a.png" / "out", work.record())
 
 
 def test_another_tar_is_other_pictures_however_large_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,11 +194,11 @@ def test_another_tar_is_other_pictures_however_large_it_is(tmp_path: Path, monke
     write_tar(1)
     monkeypatch.setattr(gocom.common.image_files, "MAX_FILE_BYTES", 5000)
     sets = [picture_set("images", tmp_path / "some.tar", None, "own", "clean", 0, 1)]
-    grid = make_grid(sets, "jpeg", 64, LinkSettings())
-    Store(tmp_path / "out", grid, "pipeline", "cpu")
+    work = Comparison(make_grid(sets, "jpeg", 64, LinkSettings()))
+    Store(tmp_path / "out", work.record())
     write_tar(2)
     with pytest.raises(InvalidInput, match="other pictures; choose another"):
-        Store(tmp_path / "out", grid, "pipeline", "cpu")
+        Store(tmp_path / "out", work.record())
 
 
 def test_errors_come_whole_out_of_another_process() -> None:

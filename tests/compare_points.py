@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from gocom.common.image_quality import psnr_db
 from gocom.common.systems.classical import CLASSICAL_CODECS, Scale
 from gocom.common.types import LinkSettings
 from gocom.evaluation.compare.ladder import Ladder
@@ -43,11 +42,11 @@ def planner(codecs):
 
 
 def ladder_of(codec, image, **options):
-    return Ladder(codec, image, None, FRAME, LINK, psnr_db, **options)
+    return Ladder(codec, image, None, FRAME, LINK, **options)
 
 
 def scales_of(codec, image, **options):
-    return Scales(codec, image, options, FRAME, LINK, psnr_db)
+    return Scales(codec, image, options, FRAME, LINK)
 
 
 def points():

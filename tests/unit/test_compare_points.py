@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from sweep_points import (
+from compare_points import (
     ARQ,
     CHANNELS,
     ERASURE,
@@ -64,7 +64,7 @@ def test_a_later_round_takes_the_bytes_of_an_answer(codecs, image):
 
 def test_a_file_of_one_packet_is_repeated(codecs, image):
     link = LinkSettings(max_payload_bytes=4000)
-    ladder = Ladder(codecs["jpeg"], image, None, FRAME, link, psnr_db)
+    ladder = Ladder(codecs["jpeg"], image, None, FRAME, link)
     result = codecs["jpeg"].send(image, "clean", seed=0, frame_index=FRAME, link=link, quality=10, repair_overhead=3)
     size = ladder.file_bytes(10)
     assert ladder.sizes().repair_bytes(size) == size

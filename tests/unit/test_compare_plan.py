@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sweep_points import (
+from compare_points import (
     ARQ,
     CHANNELS,
     ERASURE,
