@@ -49,6 +49,6 @@ def settings_of(
     """The settings of a case, later factors over earlier ones."""
     settings = dict(experiment.settings)
     for level in levels:
-        asked = Asked(bench, experiment, picture, keys, seed, settings)
+        asked = Asked(bench, picture, keys, seed, settings)
         settings |= level(asked) if callable(level) else level
     return settings

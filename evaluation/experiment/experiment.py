@@ -31,14 +31,12 @@ class Asked:
 
     Attributes:
         bench: to try a send with.
-        experiment: that is measured.
         keys: of the case, the values of all its factors.
         seed: of the channel.
         settings: that are known so far: the experiment's, and those of the factors before.
     """
 
     bench: Bench
-    experiment: Experiment
     picture: Picture
     keys: Row
     seed: int

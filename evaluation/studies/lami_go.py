@@ -97,17 +97,17 @@ EXPERIMENTS = (
         name="noise", title="The paper's noise setups", sets={"images": 8}, seeds=2,
         factors=(
             Factor("setup", {1: {}, 3: {}, 2: {}, 4: {}}), Factor("losses", {"i.i.d.": {}, "bursty": {}}),
-            Factor("rate", {rate: Noise(rate) for rate in sorted({*PACKETS, *BITS})}),
+            Factor("level", {level: Noise(level) for level in sorted({*PACKETS, *BITS})}),
         ),
-        only=lambda keys: keys["rate"] in (PACKETS if keys["setup"] in (1, 3) else BITS) and (
-            keys["rate"] > 0 or keys["losses"] == "i.i.d."),
+        only=lambda keys: keys["level"] in (PACKETS if keys["setup"] in (1, 3) else BITS) and (
+            keys["level"] > 0 or keys["losses"] == "i.i.d."),
         note="1 and 3 lose packets, 2 and 4 flip bits; 1 and 2 have the interleaver. A burst: 5 packets, 50 bits.",
         views=(
-            Means(("setup", "losses", "rate"), ("missing", *CLOSENESS)),
-            Against((*each("rate", (0.05, 0.2), 0.0), *each("rate", (1e-3, 1e-2), 1e-5)), ("losses", "setup")),
-            Against((*ours("setup", 1, (3,)), *ours("setup", 2, (4,))), ("losses", "rate"), title="Interleaver"),
-            Curves("packets", "rate", ("setup", "losses"), where={"setup": (1, 3)}, title="Packets lost"),
-            Curves("bits", "rate", ("setup", "losses"), where={"setup": (2, 4)}, title="Bits flipped", log_x=True),
+            Means(("setup", "losses", "level"), ("missing", *CLOSENESS)),
+            Against((*each("level", (0.05, 0.2), 0.0), *each("level", (1e-3, 1e-2), 1e-5)), ("losses", "setup")),
+            Against((*ours("setup", 1, (3,)), *ours("setup", 2, (4,))), ("losses", "level"), title="Interleaver"),
+            Curves("packets", "level", ("setup", "losses"), where={"setup": (1, 3)}, title="Packets lost"),
+            Curves("bits", "level", ("setup", "losses"), where={"setup": (2, 4)}, title="Bits flipped", log_x=True),
         ),
     ),
     Experiment(

@@ -108,7 +108,7 @@ def test_a_file_has_the_bytes_of_another_send_or_its_smallest(bench, picture):
     jpeg_40 = {"codec": "jpeg", "quality": 40}
 
     def sent(like, codec):
-        asked = Asked(bench, STUDY.experiments[0], picture, {}, 0, {})
+        asked = Asked(bench, picture, {}, 0, {})
         return bench.send(picture, **FileLike(like, codec)(asked)).bytes.total_bytes
 
     budget = bench.send(picture, **jpeg_40).bytes.total_bytes

@@ -1,1 +1,0 @@
-"""Papers' figures and tables made again, with the paper's own numbers beside ours."""

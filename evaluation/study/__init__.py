@@ -1,1 +1,0 @@
-"""What studies of a codec share: pictures, sends that are decoded in batches, parts and their files, tables, plots."""
