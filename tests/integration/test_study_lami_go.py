@@ -19,7 +19,7 @@ from gocom.evaluation.experiment.rows import where
 from gocom.evaluation.experiment.views import compared, means_table
 from gocom.evaluation.probes import token_filling
 from gocom.evaluation.probes.equal_bytes import AtOnce, FileLike, fit
-from gocom.evaluation.probes.stage_seconds import StageSeconds
+from gocom.evaluation.probes.stage_seconds import BatchSeconds, StageSeconds
 from gocom.evaluation.probes.token_experiments import mixture_arms
 from gocom.evaluation.probes.token_filling import AtRandom, Convergence, Fill, Sampled, Sent, tokens_of
 from gocom.evaluation.studies.lami_go import LOSSY, PDM, STUDY
@@ -47,6 +47,8 @@ def short(way):
 
 def few(factor):
     levels = [*factor.levels.items()]
+    if factor.name == "steps":  # they take as long as they are many
+        return replace(factor, levels=dict(levels[:1]))
     return replace(factor, levels=dict(levels if len(levels) < 5 else levels[:: len(levels) - 1]))
 
 
@@ -57,6 +59,8 @@ def cut(experiment):
         measure = replace(measure, ways={name: short(way) for name, way in [*measure.ways.items()][:3]})
     elif isinstance(measure, StageSeconds):
         measure = replace(measure, cases=dict([*measure.cases.items()][:1]))
+    elif isinstance(measure, BatchSeconds):
+        measure = replace(measure, sizes=(1, 2))
     elif measure is not None:
         return experiment
     factors = tuple(few(factor) for factor in experiment.factors)
@@ -112,7 +116,7 @@ def test_a_file_has_the_bytes_of_another_send_or_its_smallest(bench, picture):
         return bench.send(picture, **FileLike(like, codec)(asked)).bytes.total_bytes
 
     budget = bench.send(picture, **jpeg_40).bytes.total_bytes
-    assert sent(jpeg_40, "jpeg") == budget and 0.95 * budget < sent(jpeg_40, "jpeg2000") <= budget
+    assert sent(jpeg_40, "jpeg") == budget and 0.9 * budget < sent(jpeg_40, "jpeg2000") <= budget
     assert sent({"mask_ratio": 0.9}, "jpeg") == bench.send(picture, codec="jpeg", quality=0).bytes.total_bytes
 
 
