@@ -18,7 +18,8 @@ def measured(bench: Bench, experiment: Experiment, picture: Picture) -> list[Row
         found = experiment.measure(bench, picture)
     else:
         subject = picture if experiment.subject is None else experiment.subject(bench, picture)
-        found = (experiment.probe or Bench.rows)(bench, list(jobs(bench, experiment, subject)))
+        sent = list(jobs(bench, experiment, subject))
+        found = bench.rows(sent) if experiment.probe is None else experiment.probe(bench, sent)
     return [{"set": picture.set, "picture": picture.name} | row for row in found]
 
 

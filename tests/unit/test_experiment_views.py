@@ -160,7 +160,7 @@ def test_a_pair_that_was_not_measured_is_left_out_and_a_field_has_a_dash():
     )  # fmt: skip
     table = against_table(view, lossy(SURE, "x"))
     assert table.lines == (("a", "x", Mark("+1.01 (+0.88 to +1.15), better", "good"), NOTHING),)
-    assert sentences(view, lossy(SURE, "x")) == ["a. PSNR in dB: better at x. MS-SSIM: not measured at x."]
+    assert sentences(view, lossy(SURE, "x")) == ["a. PSNR in dB: better at x. MS-SSIM: not measured."]
     assert compared(view, []) == [] and sentences(view, []) == []
 
 
