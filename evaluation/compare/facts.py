@@ -89,4 +89,4 @@ def meant(results: Results) -> Table:
         lines.append(("the codec's own rate", f"what {name} takes when no rate is set: {mean:,.0f} bytes a picture"))
     metrics = {metric.field: metric for name in results.sets for metric in results.metrics(name)}
     lines += [(metric.title, metric.meaning) for metric in metrics.values()]
-    return Table("What the words mean", (), ("as it is written", "what it is"), tuple(lines))
+    return Table("", (), ("as it is written", "what it is"), tuple(lines))

@@ -128,6 +128,6 @@ def test_a_label_keeps_its_colour_and_files_are_the_same(tmp_path):
         plot(panels, "", tmp_path / name)
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
     found, _ = drawn(tmp_path / "one.png")
-    first, second = ((0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00))  # of the palette, found as near as its own palette is
+    first, second = ((0xD5, 0x5E, 0x00), (0x00, 0x72, 0xB2))  # of the palette, found as near as its own palette is
     near = [sum(n for c, n in found.items() if np.abs(np.subtract(c, of)).max() < 12) for of in (first, second)]
     assert near[0] > near[1] > 20  # two lines of a, a point of b
