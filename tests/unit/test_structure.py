@@ -15,7 +15,7 @@ ALLOWED = {
     "common": set(),
     **{service: {"common"} for service in SERVICES},
     "client": {"common", *SERVICES},  # the services only where `gocom serve` starts one
-    "training": {"common", "client", "evaluation"},
+    "training": {"common", "client", "evaluation", "transmitter"},
     "evaluation": {"common", "client", "training", *SERVICES},
     "deploy": set(),
 }
