@@ -48,7 +48,7 @@ def over_ray(work: Work[T], device: str, workers: int | None, tasks: Sequence[T]
     try:
         _reach(address)
         ray.init(address, logging_level="warning", log_to_driver=False)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, RayError) as error:
         raise NotReady(f"ray_address: no cluster at {address or 'this machine'}: {error}") from error
     try:
         kind = "GPU" if device.startswith("cuda") else "CPU"
