@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 from gocom.common.channel_spec import parse_spec
 from gocom.evaluation.experiment.bench import Bench, Job, Picture
-from gocom.evaluation.experiment.experiment import Asked, Experiment, Level
+from gocom.evaluation.experiment.experiment import Experiment, Level, Settings
 from gocom.evaluation.run.work import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a level is asked for, where its settings depend on the picture.
+
+    Attributes:
+        bench: to try a send with.
+        keys: of the case, the values of all its factors.
+        seed: of the channel.
+        settings: that are known so far: the experiment's, and those of the factors before.
+    """
+
+    bench: Bench
+    picture: Picture
+    keys: Row
+    seed: int
+    settings: Settings
 
 
 def measured(bench: Bench, experiment: Experiment, picture: Picture) -> list[Row]:

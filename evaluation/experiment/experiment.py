@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gocom.common.errors import InvalidInput
 from gocom.common.pipeline import PipelineResult
 from gocom.evaluation.measure.metrics import METRIC
 from gocom.evaluation.run.work import Row
-
-if TYPE_CHECKING:
-    from gocom.evaluation.experiment.bench import Bench, Job, Picture
 
 Settings = Mapping[str, Any]
 """Keyword arguments of `Codec.send`: the codec's options, and channel, link, budget, csi, delivery, max_rounds ..."""
@@ -25,27 +22,12 @@ TAKEN = frozenset({*_PLACE, "bytes", "feedback_bytes", "packets", "missing", *ME
 """What every row of a send has."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What a level is asked for, where its settings depend on the picture.
-
-    Attributes:
-        bench: to try a send with.
-        keys: of the case, the values of all its factors.
-        seed: of the channel.
-        settings: that are known so far: the experiment's, and those of the factors before.
-    """
-
-    bench: Bench
-    picture: Picture
-    keys: Row
-    seed: int
-    settings: Settings
-
-
-Level = Settings | Callable[[Asked], Settings]
-Measure = Callable[["Bench", "Picture"], Iterable[Row]]
-Probe = Callable[["Bench", Sequence["Job"]], Iterable[Row]]
+Level = Settings | Callable[[Any], Settings]
+"""What a level sets, or a function of `cases.Asked` that says so for a picture."""
+Measure = Callable[[Any, Any], Iterable[Row]]
+"""(bench, picture) -> rows."""
+Probe = Callable[[Any, Sequence[Any]], Iterable[Row]]
+"""(bench, its jobs) -> rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +192,7 @@ class Experiment:
     settings: Settings = field(default_factory=dict)
     seeds: int = 1
     only: Callable[[Row], bool] | None = None
-    subject: Callable[[Bench, Picture], Picture] | None = None
+    subject: Callable[[Any, Any], Any] | None = None
     probe: Probe | None = None
     measure: Measure | None = None
     note: str = ""

@@ -9,7 +9,8 @@ from gocom.channel_emulator.channel_state import InstantaneousCsiQuery, compute_
 from gocom.common.channel_spec import parse_spec
 from gocom.common.csi import CsiKind
 from gocom.common.types import LinkSettings
-from gocom.evaluation.experiment.experiment import Asked, Settings
+from gocom.evaluation.experiment.cases import Asked
+from gocom.evaluation.experiment.experiment import Settings
 
 MEAN, GAINS = CsiKind.STATISTICAL.value, CsiKind.INSTANTANEOUS.value
 

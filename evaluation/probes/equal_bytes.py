@@ -15,7 +15,8 @@ from gocom.common.packetizer import packetize
 from gocom.common.systems.lami_go import EBM_POLICIES, TOKENS, LamiGoHeader, MaskingPolicy
 from gocom.common.types import Budget, GoMessage, LinkSettings
 from gocom.evaluation.experiment.bench import Bench, Picture
-from gocom.evaluation.experiment.experiment import Asked, Settings
+from gocom.evaluation.experiment.cases import Asked
+from gocom.evaluation.experiment.experiment import Settings
 from gocom.evaluation.run.work import Row
 
 LAMI_GO = "lami_go"

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from gocom.client.noise_setups import noise_setup
 from gocom.common.types import LinkSettings
-from gocom.evaluation.experiment.experiment import Asked, Settings
+from gocom.evaluation.experiment.cases import Asked
+from gocom.evaluation.experiment.experiment import Settings
 
 
 @dataclass(frozen=True, slots=True)

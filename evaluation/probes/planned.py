@@ -10,7 +10,8 @@ from typing import Any
 from gocom.evaluation.compare.methods import parse_methods
 from gocom.evaluation.compare.plan import Planner
 from gocom.evaluation.experiment.bench import Bench, Picture
-from gocom.evaluation.experiment.experiment import Asked, Settings
+from gocom.evaluation.experiment.cases import Asked
+from gocom.evaluation.experiment.experiment import Settings
 from gocom.evaluation.probes.equal_bytes import LAMI_GO, AtOnce
 
 

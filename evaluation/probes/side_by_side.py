@@ -9,7 +9,8 @@ import numpy as np
 
 from gocom.common.image_files import ImageArray
 from gocom.evaluation.experiment.bench import Bench, Job, Picture
-from gocom.evaluation.experiment.experiment import Asked, Settings
+from gocom.evaluation.experiment.cases import Asked
+from gocom.evaluation.experiment.experiment import Settings
 from gocom.evaluation.run.work import Row
 
 LEFT, RIGHT = "left picture", "right picture"

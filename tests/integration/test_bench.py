@@ -67,7 +67,7 @@ async def test_sends_are_those_of_the_pipeline_and_of_the_services(name, bench):
             assert np.array_equal(mine.packet_bytes, theirs.packet_bytes)
             for one, other in zip(mine.segments, theirs.segments, strict=True):
                 assert np.array_equal(one.received, other.received)
-    images = [bench.decode([job])[0] for job in jobs]
+    images = [bench.images([job])[0] for job in jobs]
     wanted = [grey_like(p.image) if w.reconstruction is None else w.reconstruction.image
               for p, w in zip(pictures, real, strict=True)]  # fmt: skip
     assert all(np.array_equal(to_uint8(image), to_uint8(other)) for image, other in zip(images, wanted, strict=True))

@@ -65,7 +65,7 @@ def test_one_name_is_installed(installed):
 def test_the_wheel_has_what_the_source_has(built):
     with zipfile.ZipFile(built[1]) as wheel:
         packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    kept = {".py", ".pyi", ".json", ".safetensors"}
+    kept = {".py", ".pyi", ".json", ".html", ".safetensors"}
     expected = {"gocom/__init__.py", "gocom/py.typed"} | {
         str(Path("gocom", link.name, path.relative_to(link.resolve())))
         for link in (ROOT / "src" / "gocom").iterdir()

@@ -12,8 +12,8 @@ from gocom.common.pipeline import sampler_generator
 from gocom.common.samplers.latent_mixture import SamplerSettings
 from gocom.common.systems.lami_go import MaskingPolicy, TSchedule
 from gocom.evaluation.experiment.bench import Bench
-from gocom.evaluation.experiment.cases import measured
-from gocom.evaluation.experiment.experiment import Against, Asked, Means
+from gocom.evaluation.experiment.cases import Asked, measured
+from gocom.evaluation.experiment.experiment import Against, Means
 from gocom.evaluation.experiment.pictures import PictureSets
 from gocom.evaluation.experiment.rows import where
 from gocom.evaluation.experiment.views import compared, means_table
