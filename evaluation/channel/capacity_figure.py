@@ -9,8 +9,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-from matplotlib.figure import Figure
 from scipy.optimize import brentq
 
 from gocom.channel_emulator.chain import Chain
@@ -18,10 +16,9 @@ from gocom.channel_emulator.channel_state import compute_csi
 from gocom.channel_emulator.fault_bases.fault import FrameInfo
 from gocom.common.channel_spec import parse_spec
 from gocom.common.packet_batch import PacketBatch, join_batches
-from gocom.evaluation.channel.curves import exponential, q
+from gocom.evaluation.channel.curves import block_error_rate, exponential
+from gocom.evaluation.channel.drawing import Graph, Point, Series, draw
 from gocom.evaluation.channel.trial import batch_of
-
-Doubles = npt.NDArray[np.float64]
 
 SYMBOLS, PAYLOAD_BYTES, CODE_LENGTH = 200_000, 1200, 500
 SNR_DB = (0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0)
@@ -57,9 +54,8 @@ def closed_form(limit: str, target: float, snr_db: float) -> float:
         symbols = 8 * PAYLOAD_BYTES / rate
         in_packet = math.ceil(symbols / CODE_LENGTH)
         length, blocks = symbols / in_packet, in_packet * SYMBOLS / symbols
-        spare = length * (np.log2(1 + gains * snr) - rate) + math.log2(length) / 2
-        width = np.sqrt(length * gains * snr * (gains * snr + 2)) / (gains * snr + 1) / math.log(2)
-        lost = -np.expm1(blocks * np.log1p(-np.minimum(q(spare / width), 1 - 1e-15)))
+        failed = np.minimum(block_error_rate(length, rate, gains * snr), 1 - 1e-15)
+        lost = -np.expm1(blocks * np.log1p(-failed))
         return float(weights @ lost) - target
 
     return float(brentq(excess, 1e-3, 20))
@@ -80,35 +76,24 @@ def filled(size_bytes: int) -> PacketBatch:
 
 def figure(path: Path) -> list[float]:
     """Rate against SNR and outage of filled rounds; z of each outage, and errors of rates in quarters of TOLERANCE."""
-    drawn = Figure(figsize=(10.8, 4.2), layout="constrained")
-    axes = drawn.subplots(1, 2)
-    fine, zs = np.linspace(0, 30, 61), []
+    rates, outages, fine = [], [], np.linspace(0, 30, 61)
     for number, (limit, target) in enumerate(SERIES):
-        label = f"target {target:g}, limit={limit}"
-        curve = [closed_form(limit, target, float(snr_db)) for snr_db in fine]
-        axes[0].plot(fine, curve, "--" if limit == "normal" else "-", color=f"C{number}", linewidth=1, label=label)
-        shares = []
+        of_rate: list[Point] = []
+        of_outage: list[Point] = []
         for at, snr_db in enumerate(SNR_DB):
             chain, size = capacity(limit, target, snr_db, 2026 + 100 * number + at)
-            rate, expected = 8 * size / SYMBOLS, closed_form(limit, target, snr_db)
-            axes[0].plot(snr_db, rate, "o", color=f"C{number}", markersize=4)
-            zs.append((rate / expected - 1) / (TOLERANCE / _PASS_Z))
-            lost = rounds_with_losses(chain, size, _FRAMES)
-            shares.append(lost / _FRAMES)
-            zs.append((lost - _FRAMES * target) / math.sqrt(_FRAMES * target * (1 - target)))
-        axes[1].axhline(target, color=f"C{number}", linewidth=1)
-        axes[1].plot(SNR_DB, shares, "s" if limit == "normal" else "o", color=f"C{number}", markersize=4, label=label)
-    axes[0].set_ylabel("capacity, bit/symbol")
-    axes[0].set_yscale("log")
-    axes[1].set_ylabel("share of filled rounds with losses")
-    axes[1].set_yscale("log")
-    for axis in axes:
-        axis.set_xlabel("mean SNR Es/N0, dB")
-        axis.grid(alpha=0.3, which="both")
-    axes[0].legend(fontsize=8, loc="lower right")
-    axes[1].legend(fontsize=8, loc="center", bbox_to_anchor=(0.5, 0.35))  # between the points of 0.1 and 0.01
-    drawn.suptitle(
-        "coded_fading, code_rate=auto, one Rayleigh gain a round; lines: closed forms and targets", fontsize=11
+            rate, lost = 8 * size / SYMBOLS, rounds_with_losses(chain, size, _FRAMES)
+            error = (rate / closed_form(limit, target, snr_db) - 1) / (TOLERANCE / _PASS_Z)
+            of_rate.append((snr_db, rate, error))
+            z = (lost - _FRAMES * target) / math.sqrt(_FRAMES * target * (1 - target))
+            of_outage.append((snr_db, lost / _FRAMES, z))
+        label, style = f"target {target:g}, limit={limit}", "--" if limit == "normal" else "-"
+        curve = [closed_form(limit, target, float(snr_db)) for snr_db in fine]
+        rates.append(Series(label, fine, curve, of_rate, style))
+        outages.append(Series(label, (0, 30), (target, target), of_outage, style))
+    x, title = (
+        "mean SNR Es/N0, dB",
+        "coded_fading, code_rate=auto, one Rayleigh gain a round; lines: closed forms and targets",
     )
-    drawn.savefig(path, dpi=110)
-    return zs
+    graphs = [Graph(x, "capacity, bit/symbol", rates), Graph(x, "share of filled rounds with losses", outages)]
+    return draw(title, graphs, path)

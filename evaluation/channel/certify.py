@@ -15,13 +15,11 @@ from gocom.channel_emulator.chain import Chain
 from gocom.channel_emulator.fault_bases.fault import EventCounts, FrameInfo
 from gocom.common.packetizer import MAX_PACKETS
 from gocom.evaluation.channel.cases import Case, chain_of, wrong_models
-from gocom.evaluation.channel.trial import batches
+from gocom.evaluation.channel.trial import batches, total, z_score
 from gocom.v1 import channel_pb2
 
 PASS, SHOWS = 4.0, 8.0
 """A right model stays below the one; a wrong one is expected above the other."""
-CERTAIN = 1e6
-"""|z| of a count that a model without chance excludes."""
 _SPARE = 1.05
 _MAX_PACKETS, _MAX_BITS = 2e7, 2.5e9
 """Sent for one case at most, of a fault whose trials are packets or bits; what then does not show is said."""
@@ -73,30 +71,27 @@ class Certificate:
 def certify(case: Case, seed: int) -> list[Certificate]:
     """One certificate for each fault of the chain. Raises InvalidInput, UnknownName."""
     chain = chain_of(case.spec, seed)
-    wrong = list(wrong_models(chain))
-    once = _round(chain, case, 0, [chain, *(model for _, model in wrong)])
-    right, off = once[0], once[1:]
-    rounds = 1
-    for position in range(len(chain.faults)):
-        for (name, _), scores in zip(wrong, off, strict=True):
-            if name.startswith(chain.faults[position].name + "."):
-                rounds = max(rounds, _rounds_needed(right[position], scores[position]))
-    rounds = min(rounds, max(1, _most_rounds(chain, case)))
+    models = list(wrong_models(chain))
+    right, *off = _round(chain, case, 0, [chain, *(model for _, model in models)])
+    # Each wrong model has one fault that is off: its name, which fault, and what one round says of it.
+    wrong = [
+        (name, at, scores[at])
+        for (name, model), scores in zip(models, off, strict=True)
+        for at, named in enumerate(chain.faults)
+        if model.faults[at] is not named
+    ]
+    needed = max((_rounds_needed(right[at], score) for _, at, score in wrong), default=1)
+    rounds = min(needed, max(1, _most_rounds(chain, case)))
     sums = right
     for frame in range(1, rounds):
         (scores,) = _round(chain, case, frame, [chain])
-        sums = [_add(one, other) for one, other in zip(sums, scores, strict=True)]
+        sums = [total(pair) for pair in zip(sums, scores, strict=True)]
     found = []
     for position, (named, score) in enumerate(zip(chain.faults, sums, strict=True)):
-        mine = [
-            _wrong(name, score, right[position], scores[position], rounds)
-            for (name, model), scores in zip(wrong, off, strict=True)
-            if model.faults[position] is not named
-        ]
-        z, packets = _z(score.events, score.expected, score.variance), rounds * _packets(case)
-        found.append(
-            Certificate(case.spec, named.name, packets, score.trials, score.events, score.expected, z, tuple(mine))
-        )
+        mine = tuple(_wrong(name, score, right[at], one) for name, at, one in wrong if at == position)
+        z = z_score(score.events, score.expected, score.variance)
+        counted = score.trials, score.events, score.expected
+        found.append(Certificate(case.spec, named.name, rounds * _packets(case), *counted, z, mine))
     return found
 
 
@@ -122,26 +117,12 @@ def _round(chain: Chain, case: Case, frame: int, models: Sequence[Chain]) -> lis
 
 
 def _rounds_needed(right: EventCounts, wrong: EventCounts) -> int:
-    z = _z(right.expected, wrong.expected, wrong.variance)
+    z = z_score(right.expected, wrong.expected, wrong.variance)
     return math.ceil((SHOWS * _SPARE / z) ** 2) if abs(z) > 1e-4 else 1
 
 
-def _wrong(name: str, total: EventCounts, right: EventCounts, wrong: EventCounts, rounds: int) -> Wrong:
+def _wrong(name: str, counted: EventCounts, right: EventCounts, wrong: EventCounts) -> Wrong:
     """All rounds are alike: of a model one round says what all come to."""
-    scale = total.trials / right.trials if right.trials else 0.0
+    scale = counted.trials / right.trials if right.trials else 0.0
     mean, variance = wrong.expected * scale, wrong.variance * scale
-    return Wrong(name, _z(right.expected * scale, mean, variance), _z(total.events, mean, variance))
-
-
-def _z(events: float, expected: float, variance: float) -> float:
-    """Where nothing is left to chance one event too many is beyond any doubt: CERTAIN."""
-    if variance > 0:
-        return (events - expected) / math.sqrt(variance)
-    return math.copysign(CERTAIN, events - expected) if abs(events - expected) > 0.5 else 0.0
-
-
-def _add(one: EventCounts, other: EventCounts) -> EventCounts:
-    return EventCounts(
-        one.trials + other.trials, one.events + other.events,
-        one.expected + other.expected, one.variance + other.variance,
-    )  # fmt: skip
+    return Wrong(name, z_score(right.expected * scale, mean, variance), z_score(counted.events, mean, variance))

@@ -7,8 +7,8 @@ written here, on its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,8 @@ from gocom.channel_emulator.fault_bases.fading_fault import FadingFault
 from gocom.channel_emulator.fault_bases.fault import Fault, FrameInfo
 from gocom.channel_emulator.impairments.block_fading import BlockFading
 from gocom.channel_emulator.impairments.coded_fading import CodedFading
-from gocom.evaluation.channel.trial import batches
+from gocom.evaluation.channel.drawing import Series
+from gocom.evaluation.channel.trial import batches, total, z_score
 from gocom.v1 import channel_pb2
 
 Doubles = npt.NDArray[np.float64]
@@ -32,22 +33,13 @@ MIN_EVENTS = 100
 ENOUGH = 30_000
 """Beyond so many a point would not move by a line's width."""
 PAYLOAD_BYTES = 105
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """A curve and the points on it.
-
-    Attributes:
-        label: of both.
-        x, y: the curve.
-        points: (x, measured, z) of each point.
-    """
-
-    label: str
-    x: Doubles
-    y: Doubles
-    points: tuple[tuple[float, float, float], ...]
+BIT_ERRORS = {
+    "bpsk": ((1, 1),),
+    "qpsk": ((1, 1 / 2),),
+    "qam16": ((3 / 4, 1 / 10), (2 / 4, 9 / 10), (-1 / 4, 25 / 10)),
+    "qam64": ((7 / 12, 1 / 42), (6 / 12, 9 / 42), (-1 / 12, 25 / 42), (1 / 12, 81 / 42), (-1 / 12, 169 / 42)),
+}
+"""Modulation -> (c, a) of textbook forms, over all bits of a symbol: the sum of c Q(sqrt(2 a snr)), snr as Es/N0."""
 
 
 def q(x: npt.ArrayLike) -> Doubles:
@@ -55,33 +47,20 @@ def q(x: npt.ArrayLike) -> Doubles:
     return np.asarray(erfc(np.asarray(x) / math.sqrt(2)) / 2)
 
 
-def awgn_ber(modulation: str, snr: Doubles) -> Doubles:
-    """Textbook forms, over all bits of a symbol; snr is Es/N0."""
-    if modulation == "bpsk":
-        return q(np.sqrt(2 * snr))
-    if modulation == "qpsk":
-        return q(np.sqrt(snr))
-    if modulation == "qam16":
-        d = np.sqrt(snr / 5)
-        return np.asarray((3 * q(d) + 2 * q(3 * d) - q(5 * d)) / 4)
-    d = np.sqrt(snr / 21)
-    return np.asarray((7 * q(d) + 6 * q(3 * d) - q(5 * d) + q(9 * d) - q(13 * d)) / 12)
+def ber(modulation: str, fading: str, snr: Doubles) -> Doubles:
+    """Bit error rate. Rayleigh fading makes (1 - sqrt(a snr / (1 + a snr))) / 2 of each Q(sqrt(2 a snr))."""
+
+    def term(at: Doubles) -> Doubles:
+        return q(np.sqrt(2 * at)) if fading == "none" else np.asarray((1 - np.sqrt(at / (1 + at))) / 2)
+
+    return np.asarray(sum(c * term(a * snr) for c, a in BIT_ERRORS[modulation]))
 
 
-def rayleigh_ber(modulation: str, snr: Doubles) -> Doubles:
-    """Each Q(sqrt(2 a snr)) above becomes (1 - sqrt(a snr / (1 + a snr))) / 2."""
-
-    def mean(a: float) -> Doubles:
-        return np.asarray((1 - np.sqrt(a * snr / (1 + a * snr))) / 2)
-
-    if modulation == "bpsk":
-        return mean(1)
-    if modulation == "qpsk":
-        return mean(1 / 2)
-    if modulation == "qam16":
-        return np.asarray((3 * mean(1 / 10) + 2 * mean(9 / 10) - mean(25 / 10)) / 4)
-    a = 1 / 42
-    return np.asarray((7 * mean(a) + 6 * mean(9 * a) - mean(25 * a) + mean(81 * a) - mean(169 * a)) / 12)
+def block_error_rate(length: float, rate: float, snr: Doubles) -> Doubles:
+    """Normal approximation of a code of so many symbols a block and bits a symbol."""
+    spare = length * (np.log2(1 + snr) - rate) + math.log2(length) / 2
+    width = np.sqrt(length * snr * (snr + 2)) / (snr + 1) / math.log(2)
+    return q(spare / width)
 
 
 def rician_ber(k: float, snr: Doubles) -> Doubles:
@@ -97,100 +76,87 @@ def measure(fault: Fault, packets: int, seed: int) -> tuple[float, float, int]:
     chain = Chain([NamedFault("x", fault)], seed)
     if fault.unit == channel_pb2.TRIAL_UNIT_BIT:
         packets = min(packets, max(2_000, math.ceil(ENOUGH / (8 * PAYLOAD_BYTES * fault.expected_rate + 1e-300))))
-    trials = events = 0
-    expected = variance = 0.0
+    rounds = []
     for frame, round_ in batches(packets, PAYLOAD_BYTES):
         impairer = chain.impairer(FrameInfo(frame, 0, (True,)))
         for batch in round_:
             impairer.apply(batch)
-        (score,) = impairer.event_counts()
-        trials, events = trials + score.trials, events + score.events
-        expected, variance = expected + score.expected, variance + score.variance
-    z = (events - expected) / math.sqrt(variance) if variance else 0.0
-    return events / trials, z, events
+        rounds += impairer.event_counts()
+    score = total(rounds)
+    return score.events / score.trials, z_score(score.events, score.expected, score.variance), score.events
 
 
-def points(make: Callable[[float], Fault], packets: int, seed: int) -> Iterator[tuple[float, float, float]]:
-    """(SNR, rate, z) wherever enough errors were counted."""
-    for i, snr_db in enumerate(SNR_DB):
-        rate, z, events = measure(make(float(snr_db)), packets, seed + i)
-        if events >= MIN_EVENTS:
-            yield float(snr_db), rate, z
+def against(
+    label: str, fault: Callable[[float], Fault], curve: Callable[[Doubles], Doubles], packets: int, seed: int,
+    fine_db: Doubles = FINE_DB, at_db: Doubles = SNR_DB,
+) -> Series:  # fmt: skip
+    """The curve of the SNR as a ratio, and faults of an SNR in dB wherever enough errors were counted."""
+    found = [(float(snr_db), *measure(fault(float(snr_db)), packets, seed + i)) for i, snr_db in enumerate(at_db)]
+    points = tuple((snr_db, rate, z) for snr_db, rate, z, events in found if events >= MIN_EVENTS)
+    return Series(label, fine_db, curve(10 ** (fine_db / 10)), points)
 
 
 def bit_error_rates(fading: str, packets: int, seed: int, noise: str = "flips") -> list[Series]:
     """BER of each modulation, delivered bits."""
-    curve = awgn_ber if fading == "none" else rayleigh_ber
-    found = []
-    for name in ("bpsk", "qpsk", "qam16", "qam64"):
-
-        def make(snr_db: float, name: str = name) -> Fault:
-            return BlockFading(snr_db, 1, fading, None, name, "deliver", noise)
-
-        y = curve(name, 10 ** (FINE_DB / 10))
-        found.append(Series(name, FINE_DB, y, tuple(points(make, packets, seed))))
-    return found
+    fault = partial(BlockFading, fading=fading, damage="deliver", noise=noise)
+    return [
+        against(name, partial(fault, modulation=name), partial(ber, name, fading), packets, seed) for name in BIT_ERRORS
+    ]
 
 
 def rician_error_rates(packets: int, seed: int) -> list[Series]:
     """BPSK over Rician fading."""
-    found = []
-    for k_db in (0.0, 5.0, 10.0):
-
-        def make(snr_db: float, k_db: float = k_db) -> Fault:
-            return BlockFading(snr_db, 1, "rician", k_db, "bpsk", "deliver")
-
-        y = rician_ber(10 ** (k_db / 10), 10 ** (FINE_DB / 10))
-        found.append(Series(f"K = {k_db:g} dB", FINE_DB, y, tuple(points(make, packets, seed))))
-    return found
+    fault = partial(BlockFading, fading="rician", damage="deliver")
+    return [
+        against(f"K = {k:g} dB", partial(fault, k_factor_db=k), partial(rician_ber, 10 ** (k / 10)), packets, seed)
+        for k in (0.0, 5.0, 10.0)
+    ]
 
 
 def packet_error_rates(packets: int, seed: int) -> list[Series]:
     """Packets of 105 bytes, uncoded, over AWGN and Rayleigh: E[1 - (1-p(h))^L], by a sum over |h|^2."""
-    bits = 8 * PAYLOAD_BYTES
-    found = []
-    for name, fading in (("bpsk", "none"), ("bpsk", "rayleigh"), ("qpsk", "rayleigh")):
 
-        def make(snr_db: float, name: str = name, fading: str = fading) -> Fault:
-            return BlockFading(snr_db, 4, fading, None, name)
-
+    def lost(name: str, fading: str, snr: Doubles) -> Doubles:
         gains, weights = exponential() if fading == "rayleigh" else (np.ones(1), np.ones(1))
-        lost = -np.expm1(bits * np.log1p(-awgn_ber(name, 10 ** (FINE_DB[:, None] / 10) * gains)))
-        label = f"{name}, {'Rayleigh' if fading == 'rayleigh' else 'AWGN'}"
-        found.append(Series(label, FINE_DB, lost @ weights, tuple(points(make, packets, seed))))
+        whole = 8 * PAYLOAD_BYTES * np.log1p(-ber(name, "none", snr[:, None] * gains))
+        return np.asarray(-np.expm1(whole) @ weights)
+
+    found = []
+    for name, fading, words in (
+        ("bpsk", "none", "AWGN"),
+        ("bpsk", "rayleigh", "Rayleigh"),
+        ("qpsk", "rayleigh", "Rayleigh"),
+    ):
+        fault = partial(BlockFading, coherence=4, fading=fading, modulation=name)
+        found.append(against(f"{name}, {words}", fault, partial(lost, name, fading), packets, seed))
     return found
 
 
 def outages(packets: int, seed: int) -> list[Series]:
     """coded_fading, limit=outage: 1 - exp(-(2^R - 1) / snr)."""
-    found = []
-    for rate in (0.5, 1.0, 2.0, 4.0):
 
-        def make(snr_db: float, rate: float = rate) -> Fault:
-            return CodedFading(snr_db, rate, 4, limit="outage")
+    def lost(rate: float, snr: Doubles) -> Doubles:
+        return np.asarray(-np.expm1(-(2**rate - 1) / snr))
 
-        y = -np.expm1(-(2**rate - 1) / 10 ** (FINE_DB / 10))
-        found.append(Series(f"R = {rate:g} bit/symbol", FINE_DB, y, tuple(points(make, packets, seed))))
-    return found
+    fault = partial(CodedFading, coherence=4, limit="outage")
+    return [
+        against(f"R = {rate:g} bit/symbol", partial(fault, code_rate=rate), partial(lost, rate), packets, seed)
+        for rate in (0.5, 1.0, 2.0, 4.0)
+    ]
 
 
 def coded_error_rates(packets: int, seed: int) -> list[Series]:
     """coded_fading, R = 1 over AWGN: the normal approximation, of blocks that hold a packet each."""
-    found = []
-    snr_db = np.linspace(-1, 3, 201)
+
+    def lost(length: int, blocks: int, snr: Doubles) -> Doubles:
+        return np.asarray(1 - (1 - block_error_rate(length, 1.0, snr)) ** blocks)
+
+    found, fine_db, at_db = [], np.linspace(-1, 3, 201), np.arange(-1, 3.1, 0.5)
     for length in (100, 840, 4000):
-
-        def make(at: float, length: int = length) -> Fault:
-            return CodedFading(at, 1.0, 1, "none", None, length)
-
         blocks = math.ceil(8 * PAYLOAD_BYTES / length)
-        snr = 10 ** (snr_db / 10)
-        spare = length * (np.log2(1 + snr) - 1) + math.log2(length) / 2
-        width = np.sqrt(length * snr * (snr + 2)) / (snr + 1) / math.log(2)
-        y = 1 - (1 - q(spare / width)) ** blocks
-        at = [(x, *measure(make(float(x)), packets, seed)) for x in np.arange(-1, 3.1, 0.5)]
+        fault = partial(CodedFading, code_rate=1.0, fading="none", code_length=length)
         label = f"n = {length}, {blocks} block{'s' if blocks > 1 else ''}"
-        found.append(Series(label, snr_db, y, tuple((x, r, z) for x, r, z, n in at if n >= MIN_EVENTS)))
+        found.append(against(label, fault, partial(lost, length, blocks), packets, seed, fine_db, at_db))
     return found
 
 
@@ -240,8 +206,3 @@ def burst_lengths(p: float, r: float, loss_bad: float, loss_good: float, most: i
 def mds_success(need: int, sent: int, loss: float) -> float:
     """Probability that at least so many of the packets sent arrive."""
     return float(binom.sf(need - 1, sent, 1 - loss))
-
-
-def all_z(series: Sequence[Series]) -> list[float]:
-    """Of all points."""
-    return [z for one in series for _, _, z in one.points]

@@ -6,7 +6,6 @@ gocom channel certify bit_flip:rate=1e-4    # one channel, no figures
 
 from __future__ import annotations
 
-import html
 import json
 import math
 import time
@@ -17,15 +16,10 @@ from pathlib import Path
 from gocom.evaluation.channel.cases import CASES, Case, chain_of
 from gocom.evaluation.channel.certify import PASS, SHOWS, Certificate, certify
 from gocom.evaluation.channel.figures import FIGURES
+from gocom.evaluation.report.page import Figure, Section, write_page
+from gocom.evaluation.report.tables import Cell, Mark, Table
 
 SEED = 2026
-
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-table { border-collapse: collapse; font-size: 13px } td, th { padding: .25rem .6rem; border-bottom: 1px solid #ddd }
-td.n { text-align: right; font-variant-numeric: tabular-nums } .bad { color: #b00; font-weight: bold }
-img { max-width: 100% } code { font-size: 12.5px }
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +68,7 @@ def run(specs: Sequence[str], out: Path, say: Callable[[str], None], seed: int =
             say("\n".join(lines(certificate)))
     drawn = [] if specs else list(_figures(out, say))
     report = Report(tuple(certificates), tuple(drawn), time.monotonic() - began)
-    (out / "index.html").write_text(_page(report), "utf-8")
+    _write(report, out, seed)
     (out / "certificates.json").write_text(json.dumps(asdict(report), indent=1), "utf-8")
     return report
 
@@ -90,7 +84,7 @@ def _figures(out: Path, say: Callable[[str], None]) -> Iterator[Drawn]:
 def lines(certificate: Certificate) -> Iterator[str]:
     """A certificate in words."""
     c = certificate
-    measured, expected = (value / c.trials if c.trials else math.nan for value in (c.events, c.expected))
+    measured, expected = _rates(c)
     verdict = "pass" if c.passed else "FAIL"
     yield f"{verdict}  {c.spec}  [{c.name}] {c.packets:.2g} packets, {c.events:,} of {c.trials:.3g}"
     yield f"      measured {measured:.6g}, expected {expected:.6g}, z {c.z:+.2f}"
@@ -99,36 +93,43 @@ def lines(certificate: Certificate) -> Iterator[str]:
         yield f"      {wrong.parameter} off by 2 %: z {wrong.z:+.1f} (expected {wrong.expected_z:+.1f}){remark}"
 
 
-def _page(report: Report) -> str:
-    rows = "\n".join(_row(c) for c in report.certificates)
-    figures = "\n".join(
-        f'<h2>{html.escape(f.name.replace("_", " "))}</h2><img src="{f.name}.png" alt="{html.escape(f.name)}">'
-        f"<p>{f.points} points, |z| up to {f.worst_z:.2f}</p>"
-        for f in report.figures
+def _write(report: Report, out: Path, seed: int) -> None:
+    rows = tuple(_row(certificate) for certificate in report.certificates)
+    table = Table("", (), ("channel", "packets", "trials", "events", "measured", "expected", "z", "off by 2 %"), rows)
+    how = (
+        "z = (events - expected) / standard deviation, memory of the model included; right models must stay below"
+        f" {PASS:g}. Last column: the same counts against a model with one parameter off by 2 %, measured z and, in"
+        f" brackets, what it should come to; at {SHOWS:g} or more it must show."
     )
-    verdict = "All pass." if report.passed else '<span class="bad">Some fail.</span>'
-    return f"""<!doctype html>
-<meta charset="utf-8">
-<title>Channel certificate</title>
-<style>{STYLE}</style>
-<h1>Channel certificate</h1>
-<p>{verdict} {len(report.certificates)} channels, {report.seconds:.0f} s, seed {SEED}. z = (events &minus; expected) /
-standard deviation, memory of the model included; right models must stay below {PASS:g}. Last column: the same counts
-against a model with one parameter off by 2 %, measured z and, in brackets, what it should come to; at {SHOWS:g} or more
-it must show.</p>
-<table>
-<tr><th>channel</th><th>packets</th><th>trials</th><th>events</th><th>measured</th><th>expected</th><th>z</th>
-<th>off by 2 %</th></tr>
-{rows}
-</table>
-{figures}
-"""
+    faults = Section("Faults", (how,), (table,), id="faults", note="" if report.passed else "Some fail.")
+    figures = tuple(_figure(drawn, out) for drawn in report.figures)
+    curves = (
+        [Section("Curves", ("Lines: theory. Points: what was counted.",), figures=figures, id="curves")]
+        if figures
+        else []
+    )
+    lead = f"{len(report.certificates)} faults, {report.seconds:.0f} s, seed {seed}."
+    write_page(out, "Channel certificate", [f"All pass: {lead}" if report.passed else lead], [faults, *curves])
 
 
-def _row(c: Certificate) -> str:
-    wrong = "<br>".join(f"{html.escape(w.parameter)}: {w.z:+.1f} ({w.expected_z:+.1f})" for w in c.wrong)
-    measured, expected = (value / c.trials if c.trials else math.nan for value in (c.events, c.expected))
-    cells = (f"{c.packets:,}", f"{c.trials:.3g}", f"{c.events:,}", f"{measured:.6g}", f"{expected:.6g}", f"{c.z:+.2f}")
-    numbers = "".join(f'<td class="n">{cell}</td>' for cell in cells)
-    row = f"<td><code>{html.escape(c.spec)}</code></td>{numbers}<td>{wrong}</td>"
-    return f"<tr{'' if c.passed else ' class=bad'}>{row}</tr>"
+def _row(c: Certificate) -> tuple[Cell, ...]:
+    wrong = "; ".join(f"{w.parameter} {w.z:+.1f} ({w.expected_z:+.1f})" for w in c.wrong)
+    numbers = (
+        f"{c.packets:,}",
+        f"{c.trials:.3g}",
+        f"{c.events:,}",
+        *(f"{rate:.6g}" for rate in _rates(c)),
+        f"{c.z:+.2f}",
+    )
+    cells = f"`{c.spec}`", *numbers, wrong
+    return cells if c.passed else tuple(Mark(cell, "bad") for cell in cells)
+
+
+def _figure(drawn: Drawn, out: Path) -> Figure:
+    notes = f"{drawn.points} points, |z| up to {drawn.worst_z:.2f}" + ("." if drawn.passed else ": FAIL.")
+    return Figure(out / f"{drawn.name}.png", f"{drawn.name.replace('_', ' ').capitalize()}.", (notes,))
+
+
+def _rates(c: Certificate) -> tuple[float, float]:
+    """Measured and expected."""
+    return (c.events / c.trials, c.expected / c.trials) if c.trials else (math.nan, math.nan)

@@ -1,14 +1,19 @@
-"""Packets for a channel in this process."""
+"""Packets for a channel in this process, and how far counts are from what was expected of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import astuple
 
 import numpy as np
 
+from gocom.channel_emulator.fault_bases.fault import EventCounts
 from gocom.common.packet_batch import PacketBatch
 from gocom.common.packetizer import MAX_PACKETS
 
+CERTAIN = 1e6
+"""|z| of a count that a model without chance excludes."""
 _BATCH_BYTES = 1 << 18
 """Payload of a batch; bounds memory."""
 _BATCH_PACKETS = 1 << 14
@@ -32,3 +37,15 @@ def batches(packets: int, payload_bytes: int) -> Iterator[tuple[int, list[Packet
         starts = range(0, here, size)
         yield frame, [batch_of(min(size, here - start), payload_bytes, start) for start in starts]
         packets, frame = packets - here, frame + 1
+
+
+def total(rounds: Iterable[EventCounts]) -> EventCounts:
+    """Counts of all rounds together, one at least."""
+    return EventCounts(*map(sum, zip(*map(astuple, rounds), strict=True)))
+
+
+def z_score(events: float, expected: float, variance: float) -> float:
+    """Where nothing is left to chance one event too many is beyond any doubt: CERTAIN."""
+    if variance > 0:
+        return (events - expected) / math.sqrt(variance)
+    return math.copysign(CERTAIN, events - expected) if abs(events - expected) > 0.5 else 0.0
