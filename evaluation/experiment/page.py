@@ -94,7 +94,7 @@ def _claim(study: Study, claim: Claim, results: Results, command: str) -> Sectio
         tables = (Table("The paper's numbers", (), tuple(claim.numbers.head), lines),)
     missing = [name for name in claim.experiments if not results.get(name)]
     return Section(
-        f"{claim.names}: {claim.shows}", tuple(said), tables, id=f"claim-{study.claims.index(claim) + 1}",
+        f"{claim.names}: {claim.shows}", tuple(said), tables,
         note=_how(missing, command) if missing else "",
     )  # fmt: skip
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +113,13 @@ def _measured(work: StudyWork, device: str) -> list[str]:
     limit = "" if work.limit is None else f", at most {work.limit} pictures of a set"
     sampler = work.study.sampler
     said = [f"Sets: {sets}{limit}. Machine: {machine}, {place.type}." + (f" Nets: {nets}." if nets else "")]
-    return said + ([f"The sampler, where nothing else is said: {sampler}."] if sampler is not None else [])
+    return said + ([f"The sampler, where nothing else is said: {_words(sampler)}."] if sampler is not None else [])
+
+
+def _words(settings: Any) -> str:
+    """A dataclass as "steps 8, draw expected"."""
+    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    return ", ".join(f"{name} {v.value if isinstance(v, Enum) else v}" for name, v in values.items())
 
 
 def _write_csv(path: Path, rows: Sequence[Row]) -> None:
