@@ -162,7 +162,7 @@ def _panel(view: Curves, field: str, rows: Sequence[Row], place: Settings) -> Pa
     level = average(where(rows, here | dict(view.level[0])), field) if view.level else None
     return Panel(
         metric_of(view.x).title if view.points else key_words(view.x), metric_of(field).title, lines,
-        "".join(map(value_words, place.values())), view.log_x,
+        "".join(f"{key_words(key)}: {value_words(value)}" for key, value in place.items()), view.log_x,
         None if level is None or view.level is None else (level[0], view.level[1]),
         _ticks([x for line in lines for x in line.x]) if view.log_x else None,
     )  # fmt: skip

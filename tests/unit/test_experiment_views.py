@@ -204,7 +204,7 @@ def test_a_figure_is_written_with_a_panel_for_each_field_and_column(drawn, tmp_p
     with Image.open(figure.path) as picture:
         assert picture.width > 800 and picture.height > 600
     assert [[(panel.y, panel.title) for panel in line] for line in drawn] == [
-        [("PSNR in dB", "a"), ("PSNR in dB", "b")], [("bytes", "a"), ("bytes", "b")],
+        [("PSNR in dB", "way: a"), ("PSNR in dB", "way: b")], [("bytes", "way: a"), ("bytes", "way: b")],
     ]  # fmt: skip
     (line,) = drawn[0][0].lines
     assert (line.label, list(line.x), list(line.y)) == ("images", [1, 4], [2, 5]) and len(line.band) == 2
