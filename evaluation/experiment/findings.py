@@ -43,9 +43,10 @@ class Knee:
         means = {value: average(found, self.field) for (value,), found in groups(rows, (self.key,))}
         best = min((mean[0], value) for value, mean in means.items() if mean is not None)[1]
         title = metric_of(self.field).title
+        most, knee = max(means), self.of(rows)
         return (
-            f"{max(means)} {self.key} are less than {self.level:g} better in {title} than "
-            f"{self.of(rows) or 'no fewer'}; its mean is least at {best}."
+            f"{most} {self.key} are less than {self.level:g} better in {title} than "
+            f"{'no fewer' if knee in (None, most) else knee}; its mean is least at {best}."
         )
 
 

@@ -23,7 +23,7 @@ def test_the_knee_is_where_more_steps_cease_to_help():
     both = step_rows(start="no noise") + [r for r in step_rows(start="drawn noise") if r["steps"] in (1, 50)]
     first, second = Knee("steps", ("start",))(both)
     assert "no noise: 50 steps are less than 0.005 better in deep-feature distance than 8;" in first
-    assert "drawn noise: 50 steps" in second and "than 50; its mean is least at 50." in second
+    assert "drawn noise: 50 steps" in second and "than no fewer; its mean is least at 50." in second
 
 
 def test_a_difference_that_may_be_large_is_no_knee():
