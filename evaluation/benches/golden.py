@@ -35,7 +35,7 @@ from gocom.evaluation.run.codec_setup import make_codec
 
 Case = dict[str, Any]
 
-PATH = Path(__file__).resolve().parents[1] / "tests" / "golden" / "metrics.json"
+PATH = Path(__file__).resolve().parents[2] / "tests" / "golden" / "metrics.json"
 PHOTOS = ("astronaut", "coffee", "chelsea")
 """Of scikit-image, cropped as kodak256 is."""
 METHODS = (
