@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import cycle, islice
 from pathlib import Path
@@ -29,6 +28,8 @@ from gocom.client.local_stack import LocalStack
 from gocom.common.image_files import square_crop
 from gocom.common.systems import SYSTEMS
 from gocom.evaluation.benches import link_bench
+from gocom.evaluation.report.page import Section, write_page
+from gocom.evaluation.report.tables import Table, to_markdown
 
 PHOTOS = ("astronaut", "coffee", "chelsea")
 CODECS = ("lami_go", "feature_imputing", "jpeg", "webp")
@@ -80,24 +81,23 @@ def measure_pictures(runs: int, channel: str, device: str) -> dict[str, Any]:
     return {"stages": stage_rows, "streams": stream_rows}
 
 
-def picture_table(found: dict[str, Any], runs: int, channel: str) -> list[str]:
-    """Lines to print: two Markdown tables."""
-    lines = [f"Seconds of a stage, 256x256, median of {runs}; jpeg and webp clean, others over `{channel}`:", ""]
-    lines += ["| codec | stages |", "|-|-|"]
-    for codec, times in found["stages"].items():
-        lines.append(f"| {codec} | {', '.join(f'{name} {value:.3f}' for name, value in times.items())} |")
-    lines += ["", "End to end, pictures in a stream:", "", "| codec | side, px | pictures | pictures/s |", "|-|-|-|-|"]
-    for row in found["streams"]:
-        lines.append(f"| {row['codec']} | {row['side_px']} | {row['pictures']} | {row['pictures_per_s']:.1f} |")
-    return lines
-
-
-def link_table(results: Sequence[link_bench.LinkResult], pairs: int) -> list[str]:
-    """Lines to print: packets a second."""
-    sizes = (
-        f"{link_bench.PAYLOAD_BYTES}-byte payloads, {link_bench.BATCH_PACKETS} packets a batch, {pairs} pairs of runs"
-    )
-    return [f"Client -> emulator or relay -> sink: {sizes}:", "", *link_bench.table(results)]
+def picture_tables(found: dict[str, Any], runs: int, channel: str) -> list[Table]:
+    """Seconds of stages, and pictures a second."""
+    stage_lines = [
+        (codec, ", ".join(f"{name} {value:.3f}" for name, value in times.items()))
+        for codec, times in found["stages"].items()
+    ]
+    stream_lines = [
+        (row["codec"], str(row["side_px"]), str(row["pictures"]), f"{row['pictures_per_s']:.1f}")
+        for row in found["streams"]
+    ]
+    notes = f"256x256, median of {runs}; jpeg and webp clean, others over `{channel}`."
+    return [
+        Table("Seconds of a stage", (notes,), ("codec", "stages"), tuple(stage_lines)),
+        Table(
+            "End to end, pictures in a stream", (), ("codec", "side, px", "pictures", "pictures/s"), tuple(stream_lines)
+        ),
+    ]
 
 
 def main(
@@ -105,26 +105,20 @@ def main(
     pairs: Annotated[int, typer.Option(min=0, help="Pairs of runs of the link bench; 0: leave it out.")] = 15,
     channel: str = "packet_erasure:rate=0.2",
     device: str = "auto",
-    out: Annotated[Path | None, typer.Option(help="Folder for bench.json and README.md.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for bench.json and a page.")] = None,
 ) -> None:
     """Measure, and print tables."""
     found = measure_pictures(runs, channel, device)
-    lines = picture_table(found, runs, channel)
+    tables = picture_tables(found, runs, channel)
     if pairs:
         results = link_bench.measure(list(link_bench.PROFILES.values()), pairs, frames=8)
         found["link"] = {"profiles": [asdict(result) for result in results], "goals": link_bench.goals(results)}
-        lines += ["", *link_table(results, pairs)]
-    print("\n".join(lines))
+        tables.append(link_bench.rates(results, pairs, frames=8))
+    print("\n".join(map(to_markdown, tables)))
     if out:
-        out.mkdir(parents=True, exist_ok=True)
+        lead = f"Made by `python -m gocom.evaluation.benches.bench --out FOLDER` on {platform.machine()}."
+        write_page(out, "Bench", [lead], [Section("Tables", tables=tuple(tables))])
         (out / "bench.json").write_text(json.dumps(found, indent=1))
-        head = [
-            "# Bench",
-            "",
-            f"Made by `python -m gocom.evaluation.benches.bench --out FOLDER` on {platform.machine()}.",
-            "",
-        ]
-        (out / "README.md").write_text("\n".join([*head, *lines]) + "\n")
 
 
 if __name__ == "__main__":

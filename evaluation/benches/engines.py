@@ -30,6 +30,7 @@ from gocom.common.nets.openvino_engine import Precision
 from gocom.common.types import Provenance
 from gocom.common.zoo import Zoo
 from gocom.evaluation.benches.golden import PHOTOS, photo
+from gocom.evaluation.report.tables import NOTHING, Table, to_markdown
 from gocom.evaluation.run.codec_setup import Codec, pictures
 from gocom.receiver.decoders import DECODERS
 from gocom.transmitter.encoders import ENCODERS
@@ -147,20 +148,27 @@ def example_result(name: str, run: nn.Module) -> Tensor:
 
 def table(codec: str, engines: dict[str, Measured]) -> list[str]:
     """Lines to print: medians, and the worst picture."""
-    head = "codec | engine | sampling, s | than torch | whole way, s | than torch | PSNR to torch, dB: median, least"
-    head += " | equal tokens: mean, least | of missing ones: mean"
-    lines = [f"| {head} |", "|-" * 9 + "|"]
-    torchs = engines["torch"]
+    head = (
+        "codec", "engine", "sampling, s", "than torch", "whole way, s", "than torch",
+        "PSNR to torch, dB: median, least", "equal tokens: mean, least", "of missing ones: mean",
+    )  # fmt: skip
+    lines = []
+    of_torch = [median(engines["torch"].sampling_s), median(engines["torch"].whole_s)]
     for name, one in engines.items():
-        sampling, whole = median(one.sampling_s), median(one.whole_s)
-        cells = [
-            codec, name, f"{sampling:.3f}", f"{median(torchs.sampling_s) / sampling:.2f}x", f"{whole:.3f}",
-            f"{median(torchs.whole_s) / whole:.2f}x", f"{median(one.psnr_db):.1f}, {min(one.psnr_db):.1f}",
-            f"{np.mean(one.equal):.1%}, {min(one.equal):.1%}" if one.equal else "–",
-            f"{np.mean(one.equal_missing):.1%}" if one.equal else "–",
-        ]  # fmt: skip
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+        seconds = [median(one.sampling_s), median(one.whole_s)]
+        times = [
+            text
+            for own, torchs in zip(seconds, of_torch, strict=True)
+            for text in (f"{own:.3f}", f"{torchs / own:.2f}x")
+        ]
+        psnr = f"{median(one.psnr_db):.1f}, {min(one.psnr_db):.1f}"
+        equal = (
+            [f"{np.mean(one.equal):.1%}, {min(one.equal):.1%}", f"{np.mean(one.equal_missing):.1%}"]
+            if one.equal
+            else [NOTHING] * 2
+        )
+        lines.append((codec, name, *times, psnr, *equal))
+    return to_markdown(Table("", (), head, tuple(lines))).splitlines()
 
 
 def main(

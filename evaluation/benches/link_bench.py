@@ -11,19 +11,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
-from math import comb
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
 
 import numpy as np
 import typer
+from scipy.stats import quantile_test
 
 from gocom.client.client import AsyncClient
 from gocom.client.command_process import run_command
@@ -33,6 +34,7 @@ from gocom.common.packet_batch import PacketBatch
 from gocom.common.rpc.client_channels import open_channel
 from gocom.common.wire.frame_headers import WIRE_VERSION
 from gocom.common.wire.packet_batches import batch_to_proto
+from gocom.evaluation.report.tables import Table, to_markdown, words
 from gocom.v1 import link_pb2, link_pb2_grpc
 
 PAYLOAD_BYTES, BATCH_PACKETS, FRAME_PACKETS = 1200, 128, 8192
@@ -161,8 +163,8 @@ async def _read_acks(call: Any, frames: int) -> int:
 async def hops() -> AsyncIterator[tuple[str, str, AsyncClient]]:
     """Addresses of the relay and the emulator, each before the same sink, and control of the emulator."""
     async with AsyncExitStack() as stack:
-        sink = stack.enter_context(_process("sink"))
-        relay = stack.enter_context(_process("relay", "--next-hop", sink))
+        sink = stack.enter_context(_process())
+        relay = stack.enter_context(_process("--next-hop", sink))
         emulator = stack.enter_context(LocalStack(services=("channel",), outside={"receiver": sink}))
         address = emulator.addresses["channel"]
         yield relay, address, await stack.enter_async_context(AsyncClient(channel=address))
@@ -170,7 +172,7 @@ async def hops() -> AsyncIterator[tuple[str, str, AsyncClient]]:
 
 @contextmanager
 def _process(*words: str) -> Iterator[str]:
-    """Address of one of evaluation/benches/relay.py's."""
+    """Address of evaluation/benches/relay.py, a relay or a sink."""
     command = [sys.executable, "-m", "gocom.evaluation.benches.relay", *words]
     # In a session of its own, as LocalStack starts the emulator: the scheduler shares the cores between sessions.
     with subprocess.Popen(
@@ -189,18 +191,10 @@ def _result(profile: str, relay: Sequence[Run], emulator: Sequence[Run]) -> Link
     )  # fmt: skip
 
 
-def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Interval of the median by order statistics, whatever the distribution; all of them where they are too few.
-
-    The k-th smallest and the k-th largest enclose the median unless fewer than k values fall on one side of it, which
-    for fair coins is a binomial tail.
-    """
-    ordered, n = sorted(values), len(values)
-    k, tail = 1, 0.5**n
-    while k < n // 2 and 2 * (tail + comb(n, k) * 0.5**n) <= 1 - confidence:
-        tail += comb(n, k) * 0.5**n
-        k += 1
-    return ordered[k - 1], ordered[n - k]
+def median_interval(values: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of the median by order statistics, whatever the distribution; where values are too few, all."""
+    found = quantile_test(values, q=0, p=0.5).confidence_interval(CONFIDENCE)
+    return (min(values), max(values)) if math.isnan(found.low) else (found.low, found.high)
 
 
 def goals(results: Sequence[LinkResult]) -> dict[str, bool]:
@@ -218,17 +212,19 @@ def goals(results: Sequence[LinkResult]) -> dict[str, bool]:
     return found
 
 
-def table(results: Sequence[LinkResult]) -> list[str]:
-    """Lines to print: a Markdown table and the goals."""
-    lines = [
-        "| profile | relay, packets/s | emulator, packets/s | ratio (95 % interval of the median) | delivered |",
-        "|-|-|-|-|-|",
-    ]
-    for r in results:
-        ratio = f"{r.ratio:.2f} ({r.ratio_low:.2f} to {r.ratio_high:.2f})"
-        rates = f"{r.relay_packets_per_s:,.0f} | {r.emulator_packets_per_s:,.0f}"
-        lines.append(f"| `{r.profile}` | {rates} | {ratio} | {r.delivered:.1%} |")
-    return [*lines, "", *(f"- {'met' if met else 'MISSED'}: {text}" for text, met in goals(results).items())]
+def rates(results: Sequence[LinkResult], pairs: int, frames: int) -> Table:
+    """Packets a second, with what was to be reached as its notes."""
+    lines = tuple(
+        (
+            f"`{r.profile}`", f"{r.relay_packets_per_s:,.0f}", f"{r.emulator_packets_per_s:,.0f}",
+            words((r.ratio, r.ratio_low, r.ratio_high)), f"{r.delivered:.1%}",
+        )
+        for r in results
+    )  # fmt: skip
+    sizes = f"{PAYLOAD_BYTES}-byte payloads, {BATCH_PACKETS} packets a batch, {pairs} pairs of {frames} frames."
+    reached = tuple(f"{'met' if met else 'MISSED'}: {text}" for text, met in goals(results).items())
+    head = "profile", "relay, packets/s", "emulator, packets/s", "ratio (95 % interval of the median)", "delivered"
+    return Table("Client -> emulator or relay -> sink", (sizes, *reached), head, lines)
 
 
 def main(
@@ -239,8 +235,7 @@ def main(
 ) -> None:
     """Measure, and print a table."""
     results = measure(profile or list(PROFILES.values()), pairs, frames)
-    print(f"{PAYLOAD_BYTES}-byte payloads, {BATCH_PACKETS} packets a batch, {pairs} pairs of {frames} frames")
-    print("\n".join(table(results)))
+    print(to_markdown(rates(results, pairs, frames)))
     if out:
         out.write_text(json.dumps({"profiles": [asdict(r) for r in results], "goals": goals(results)}, indent=1))
 

@@ -1,7 +1,7 @@
 """What the channel emulator is compared with: a relay that parses and forwards, and a sink that counts.
 
-    python -m gocom.evaluation.benches.relay relay --next-hop 127.0.0.1:50053
-    python -m gocom.evaluation.benches.relay sink
+    python -m gocom.evaluation.benches.relay --next-hop 127.0.0.1:50053    the relay
+    python -m gocom.evaluation.benches.relay                               the sink
 
 The relay does what any proxy of LinkService must: read an item, parse it, serialise it, write it on, and carry the
 answers back. No packet is looked at. Both print their port as the first line, and end when standard input does.
@@ -17,14 +17,12 @@ from typing import Annotated, Any
 import grpc
 import typer
 
-from gocom.client.command_process import run_app
+from gocom.client.command_process import run_command
 from gocom.common.rpc.client_channels import MAX_MESSAGE_BYTES, open_channel
 from gocom.v1 import link_pb2, link_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Requests = AsyncIterator[link_pb2.SendRequest]
-
-app = typer.Typer(help="The other ends of the link bench.", no_args_is_help=True)
 
 
 class Relay(link_pb2_grpc.LinkServiceServicer):
@@ -69,16 +67,11 @@ class Sink(link_pb2_grpc.LinkServiceServicer):
                 yield link_pb2.SendResponse(ack=ack)
 
 
-@app.command()
-def relay(next_hop: Annotated[str, typer.Option(help="host:port of the sink.")]) -> None:
-    """Forward everything."""
+def main(
+    next_hop: Annotated[str | None, typer.Option(help="host:port of the sink; none: be the sink.")] = None,
+) -> None:
+    """Forward everything, or count it."""
     asyncio.run(_serve(next_hop))
-
-
-@app.command()
-def sink() -> None:
-    """Count everything."""
-    asyncio.run(_serve(None))
 
 
 async def _serve(next_hop: str | None) -> None:
@@ -97,4 +90,4 @@ async def _serve(next_hop: str | None) -> None:
 
 
 if __name__ == "__main__":
-    run_app(app)
+    run_command(main)

@@ -19,10 +19,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import typer
 from PIL import Image
@@ -31,6 +27,7 @@ from tqdm import tqdm
 
 from gocom.client.command_process import run_command
 from gocom.client.local_stack import SERVICES, LocalStack
+from gocom.evaluation.report.plots import Line, Panel, plot
 
 SIDE_PX = 64
 WARM_UP = 1 / 3
@@ -115,23 +112,19 @@ def _growth(values: list[int]) -> int:
     return round(float(np.median(values[-quarter:]) - np.median(values[:quarter])))
 
 
-def plot(samples: list[Sample], title: str, path: Path) -> None:
-    """Memory above, files and threads below, over the pictures that were through."""
-    figure, axes = plt.subplots(3, 1, figsize=(8, 8), sharex=True, constrained_layout=True)
-    words = {"rss_mib": "resident memory, MiB", "files": "open files", "threads": "threads"}
-    for axis, (what, label) in zip(axes, words.items(), strict=True):
+def draw(samples: list[Sample], title: str, path: Path) -> None:
+    """Memory, files and threads over the pictures that were through, and where the warm-up ends."""
+    warm = max(sample.images for sample in samples) * WARM_UP
+    panels = []
+    for what, y in (("rss_mib", "resident memory, MiB"), ("files", "open files"), ("threads", "threads")):
+        lines = []
         for name in dict.fromkeys(sample.process for sample in samples):
             mine = [s for s in samples if s.process == name]
-            axis.plot([s.images for s in mine], [getattr(s, what) for s in mine], label=name, linewidth=1.2)
-        axis.axvspan(0, max(s.images for s in samples) * WARM_UP, color="0.93", zorder=0)
-        axis.set_ylabel(label)
-        axis.set_ylim(bottom=0)
-        axis.grid(alpha=0.3)
-    axes[0].set_title(title)
-    axes[0].legend(ncols=4, loc="lower right", fontsize=8)
-    axes[-1].set_xlabel("pictures (grey: warm-up, not counted)")
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+            lines.append(Line(name, [s.images for s in mine], [getattr(s, what) for s in mine], style="-"))
+        top = max(max(line.y) for line in lines)
+        lines.append(Line("end of the warm-up", [warm, warm], [0, top], style=":", color="0.45"))
+        panels.append(Panel("pictures", y, lines))
+    plot([panels], title, path)
 
 
 def main(
@@ -149,7 +142,7 @@ def main(
         writer.writeheader()
         writer.writerows(asdict(sample) for sample in samples)
     count = max(sample.images for sample in samples)
-    plot(samples, f"{count} pictures of {SIDE_PX}x{SIDE_PX}, {codec}, {channel}", out / "soak.png")
+    draw(samples, f"{count} pictures of {SIDE_PX}x{SIDE_PX}, {codec}, {channel}", out / "soak.png")
     lines, well = judge(samples)
     seconds = max(sample.seconds for sample in samples)
     print(f"{count} pictures in {seconds:.0f} s, {failed} could not be made of what arrived; plot: {out / 'soak.png'}")

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -26,6 +26,7 @@ import typer
 
 import gocom
 from gocom.client.command_process import run_command
+from gocom.evaluation.report.tables import Table, to_markdown
 
 COMMANDS = (
     "--help",
@@ -97,12 +98,15 @@ def measure(sources: Sequence[Path], commands: Sequence[str], runs: int) -> dict
 
 def table(found: dict[str, list[list[Start]]], names: Sequence[str]) -> list[str]:
     """Return a Markdown table of medians, with a pair of columns for each source."""
-    lines = ["| command | " + " | ".join(f"serving {name}, s | CPU {name}, s" for name in names) + " |"]
-    lines.append("|-|" + "-|" * (2 * len(names)))
-    for command, starts in found.items():
-        cells = [f"{median(s.serving_s for s in own):.2f} | {median(s.cpu_s for s in own):.2f}" for own in starts]
-        lines.append(f"| `gocom {command}` | " + " | ".join(cells) + " |")
-    return lines
+    head = ["command", *(f"{what} {name}, s" for name in names for what in ("serving", "CPU"))]
+    lines = [
+        (
+            f"`gocom {command}`",
+            *(f"{median(column):.2f}" for own in starts for column in zip(*map(astuple, own), strict=True)),
+        )
+        for command, starts in found.items()
+    ]
+    return to_markdown(Table("", (), tuple(head), tuple(lines))).splitlines()
 
 
 def main(

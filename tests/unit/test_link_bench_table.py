@@ -2,7 +2,8 @@
 
 import pytest
 
-from gocom.evaluation.benches.link_bench import PROFILES, LinkResult, goals, median_interval, table
+from gocom.evaluation.benches.link_bench import PROFILES, LinkResult, goals, median_interval, rates
+from gocom.evaluation.report.tables import to_markdown
 
 
 def result(profile, ratio, packets_per_s=90_000.0):
@@ -22,7 +23,7 @@ def test_interval_of_a_median_is_by_order_statistics():
 def test_goals_are_judged_by_the_median(ratio, met):
     found = goals([result("erasure", ratio)])
     assert [value for words, value in found.items() if "85%" in words] == [met]
-    assert ("MISSED" in "\n".join(table([result("erasure", ratio)]))) == (not met)
+    assert ("MISSED" in to_markdown(rates([result("erasure", ratio)], 15, 8))) == (not met)
 
 
 def test_the_slowest_profile_decides_about_packets_a_second():
