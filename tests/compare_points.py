@@ -5,10 +5,9 @@ import pytest
 
 from gocom.common.systems.classical import CLASSICAL_CODECS, Scale
 from gocom.common.types import LinkSettings
-from gocom.evaluation.compare.ladder import Ladder
+from gocom.evaluation.compare.files import Files, Point
 from gocom.evaluation.compare.methods import Protection
 from gocom.evaluation.compare.plan import Planner
-from gocom.evaluation.compare.scales import Point, Scales
 from gocom.evaluation.run.codec_setup import make_codec
 
 LINK = LinkSettings()
@@ -37,16 +36,12 @@ def image():
 
 
 @pytest.fixture
-def planner(codecs):
-    return Planner(codecs, LINK)
+def planner(codecs, image):
+    return Planner(codecs, image, FRAME, LINK)
 
 
-def ladder_of(codec, image, **options):
-    return Ladder(codec, image, None, FRAME, LINK, **options)
-
-
-def scales_of(codec, image, **options):
-    return Scales(codec, image, options, FRAME, LINK)
+def files_of(codec, image, link=LINK):
+    return Files(codec, image, {}, FRAME, link)
 
 
 def points():

@@ -40,7 +40,7 @@ class Sent:
 
 
 class Engine(Protocol):
-    """One way of sending. `settings`: keyword arguments of `gocom.evaluation.run.codec_setup.Codec.send`."""
+    """One way of sending. `settings`: those of a plan, `gocom.evaluation.compare.plan.Plan`."""
 
     def send(
         self, codec: str, image: ImageArray, channel: str, seed: int, frame_index: int, settings: Mapping[str, Any]
@@ -58,14 +58,17 @@ class PipelineEngine:
 
     def __init__(self, codecs: Mapping[str, Codec], link: LinkSettings) -> None:
         self._codecs, self._link = codecs, link
-        self._encoders = {name: _KeepingEncoder(codec.encoder) for name, codec in codecs.items()}
+        self._image: ImageArray | None = None
+        self._made: dict[str, _Made] = {}
 
     def send(
         self, codec: str, image: ImageArray, channel: str, seed: int, frame_index: int, settings: Mapping[str, Any]
     ) -> Sent:
         """See Engine."""
-        encoder, decoder = self._encoders[codec], _TimedDecoder(self._codecs[codec].decoder)
-        encoder.seconds = encoder.saved = 0.0
+        if image is not self._image:
+            self._image, self._made = image, {name: {} for name in self._codecs}
+        ends = self._codecs[codec]
+        encoder, decoder = _TimedEncoder(ends.encoder, self._made[codec]), _TimedDecoder(ends.decoder)
         began = time.perf_counter()
         result = Codec(codec, encoder, decoder).send(
             image, channel, seed=seed, frame_index=frame_index, link=self._link, **settings
@@ -88,66 +91,57 @@ class PipelineEngine:
         )  # fmt: skip
 
 
-class _KeepingEncoder:
-    """Remembers the rounds that it made of the last picture.
+_Made = dict[tuple[Goal, Csi, Budget], tuple[GoMessage, float]]
+"""The rounds that were made of a picture, and the seconds that each took."""
 
-    Each of them has the time of an encoder that gets the picture and these options alone, analysis included, so that
-    analyses are not shared.
+
+class _TimedEncoder:
+    """Encodes one frame; a frame's only round is kept in `made`, and taken from there.
+
+    Each has the time of an encoder that gets the picture and these options alone, analysis included, so that analyses
+    are not shared.
 
     Attributes:
         seconds: what encoding took; saved: how much of that was not spent again.
     """
 
-    def __init__(self, encoder: SemanticEncoder[Any]) -> None:
-        self.encoder = encoder
-        self.made: dict[tuple[Goal, Csi, Budget], tuple[GoMessage, float]] = {}
-        self._image: ImageArray | None = None
+    def __init__(self, encoder: SemanticEncoder[Any], made: _Made) -> None:
+        self._encoder, self._made = encoder, made
         self.seconds = self.saved = 0.0
 
     def analyse(self, image: ImageArray) -> Analysis:
-        """The picture alone; what the encoder finds in it is part of what a session's `first` does."""
-        if image is not self._image:
-            self._image, self.made = image, {}
+        """The picture alone; what the encoder finds in it is part of what `first` does."""
         return Analysis(image)
 
     def open(self, analysis: Analysis, goal: Goal) -> EncoderSession:
-        """As the encoder's."""
-        return _Session(self, analysis.image, goal)
-
-    @contextmanager
-    def timed(self) -> Iterator[None]:
-        """What is done meanwhile is encoding."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds += time.perf_counter() - began
-
-
-class _Session:
-    def __init__(self, keeping: _KeepingEncoder, image: ImageArray, goal: Goal) -> None:
-        self._keeping, self._image, self._goal = keeping, image, goal
-        self._inner: EncoderSession | None = None
+        """Of the frame."""
+        self._image, self._goal = analysis.image, goal
+        return self
 
     def first(self, csi: Csi, budget: Budget) -> GoMessage:
-        keeping, key = self._keeping, (self._goal, csi, budget)
-        if key in keeping.made:
-            message, seconds = keeping.made[key]
-            keeping.seconds, keeping.saved = keeping.seconds + seconds, keeping.saved + seconds
+        """As the encoder's session."""
+        key = self._goal, csi, budget
+        if key in self._made:
+            message, self.seconds = self._made[key]
+            self.saved = self.seconds
             return message
-        before = keeping.seconds
-        with keeping.timed():
-            self._inner = keeping.encoder.open(keeping.encoder.analyse(self._image), self._goal)
-            message = self._inner.first(csi, budget)
+        with self._timed():
+            self._session = self._encoder.open(self._encoder.analyse(self._image), self._goal)
+            message = self._session.first(csi, budget)
         if self._goal.max_rounds == 1:  # a session of several changes with what it is asked for
-            keeping.made[key] = message, keeping.seconds - before
+            self._made[key] = message, self.seconds
         return message
 
     def refine(self, feedback: Feedback, csi: Csi, budget: Budget) -> GoMessage | None:
-        if self._inner is None:
-            return None
-        with self._keeping.timed():
-            return self._inner.refine(feedback, csi, budget)
+        """As the encoder's session."""
+        with self._timed():
+            return self._session.refine(feedback, csi, budget)
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.seconds += time.perf_counter() - began
 
 
 class _TimedDecoder:
@@ -187,21 +181,15 @@ class ServicesEngine:
         if self._channel != (channel, seed):
             self._client.set_channel(channel, seed)
             self._channel = channel, seed
+        options = dict(settings)
+        budget_bytes, max_rounds = options.pop("budget", None), options.pop("max_rounds", 1)
         (result,) = self._client.send(
-            [to_uint8(image)], codec, seed=seed, first_index=frame_index, link=self._link, **_client_settings(settings)
-        )
+            [to_uint8(image)], codec, options=options, seed=seed, max_rounds=max_rounds, budget_bytes=budget_bytes,
+            first_index=frame_index, link=self._link,
+        )  # fmt: skip
         if result.is_error:
             raise NotReady(f"{codec}: {result.reason}")
         return _of_result(result)
-
-
-_CLIENT_SETTINGS = {"budget": "budget_bytes", "max_rounds": "max_rounds", "round_budget_bytes": "round_budget_bytes"}
-"""Arguments of Codec.send that are not options of the codec -> the client's."""
-
-
-def _client_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    named = {_CLIENT_SETTINGS[name]: value for name, value in settings.items() if name in _CLIENT_SETTINGS and value}
-    return named | {"options": {name: value for name, value in settings.items() if name not in _CLIENT_SETTINGS}}
 
 
 def _of_result(result: SendResult) -> Sent:

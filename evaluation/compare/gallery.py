@@ -31,13 +31,13 @@ def make_wall(grid: Grid, worker: Worker, out: Path) -> list[dict[str, Any]]:
         {"photo": PHOTO, "method": "original", "channel": channel, "file": "wall/original.png"} for channel in channels
     ]
     for number, method in enumerate(_methods(grid)):
-        for place, (row, image) in enumerate(worker.pictures(Task(shown, 0, PHOTO, method))):
+        for place, (row, sent) in enumerate(worker.sends(Task(shown, 0, PHOTO, method))):
             file = folder / f"{number}-{place}.png"
-            if image is not None:
-                Image.fromarray(to_uint8(image)).save(file)
+            if sent.image is not None:
+                Image.fromarray(to_uint8(sent.image)).save(file)
             tiles.append({
                 "photo": PHOTO, "method": method.name, "channel": row["channel"], "bytes": row["bytes_total"],
-                "file": None if image is None else f"wall/{file.name}", "psnr_db": row["psnr_db"],
+                "file": None if sent.image is None else f"wall/{file.name}", "psnr_db": row["psnr_db"],
                 "failed": bool(row["failed"]),
             })  # fmt: skip
     return tiles

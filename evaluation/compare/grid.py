@@ -22,7 +22,6 @@ LABELLED = "labelled"
 OWN = "own"
 """The rate that a codec's options come to, no budget being set."""
 MAX_BPP = 24.0
-CLEAN = "clean"
 _CLASSICAL_WEIGHT = 0.1
 """What a case of a classical codec takes beside one of a net."""
 

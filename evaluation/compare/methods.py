@@ -35,11 +35,20 @@ class Method:
         codec: as registered.
         options: of the codec, key and value as text, in the order they were given.
         protection: NONE for a codec that degrades.
+
+    Raises:
+        InvalidInput: an option of a classical codec that is an operating point.
     """
 
     codec: str
     options: tuple[tuple[str, str], ...] = ()
     protection: Protection = Protection.NONE
+
+    def __post_init__(self) -> None:
+        if self.classical and (chosen := [key for key, _ in self.options if key not in PLANNED_BY_USER]):
+            raise InvalidInput(
+                f"codecs: {self.name}: {chosen[0]} is chosen here; {', '.join(PLANNED_BY_USER)} may be given"
+            )
 
     @property
     def name(self) -> str:
@@ -82,8 +91,6 @@ def parse_methods(texts: Iterable[str], protections: Sequence[Protection] = tupl
             raise InvalidInput(f"codecs: {text}: {twice[0]} is given twice; give one value")
         make_parameters(SYSTEMS.get(codec).options, dict(options))  # says what is wrong with them
         method = Method(codec, options)
-        if method.classical and (chosen := [key for key, _ in options if key not in PLANNED_BY_USER]):
-            raise InvalidInput(f"codecs: {text}: {chosen[0]} is chosen here; {', '.join(PLANNED_BY_USER)} may be given")
         found += [Method(codec, options, protection) for protection in _chosen(method, wanted, protections)]
     if doubled := sorted({m.name for m in found if found.count(m) > 1}):
         raise InvalidInput(f"codecs: {', '.join(doubled)} given twice")

@@ -7,7 +7,8 @@ Smaller pictures and lower qualities are weighed also where better ones fit: few
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,8 @@ import numpy.typing as npt
 
 from gocom.common.types import Bools
 from gocom.evaluation.compare.fates import Fates
-from gocom.evaluation.compare.ladder import Sizes
-from gocom.evaluation.compare.scales import Point, Scales
+from gocom.evaluation.compare.files import Files, Point
+from gocom.evaluation.compare.sizes import Sizes
 
 MAX_OVERHEAD = 8
 """Repair packets for each source packet; no codec takes more."""
@@ -32,16 +33,18 @@ class Protected:
 
     Attributes:
         point: what the file is made with.
+        file_bytes: of the file.
         source_packets, repair_packets: how many.
         decodes: chance that the file arrives, 0 to 1.
         score: to expect, a grey picture taken where it does not.
     """
 
     point: Point
+    file_bytes: int
     source_packets: int
     repair_packets: int
-    decodes: float
-    score: float
+    decodes: float = math.nan
+    score: float = math.nan
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -51,15 +54,7 @@ class Protected:
         return {**self.point.settings, "repair_overhead": self.repair_packets / self.source_packets}
 
 
-@dataclass(frozen=True, slots=True)
-class _Option:
-    point: Point
-    file_bytes: int
-    source_packets: int
-    repair_packets: int
-
-
-def best_protection(scales: Scales, fates: Fates, budget_bytes: int | None, grey: float) -> Protected | None:
+def best_protection(files: Files, fates: Fates, budget_bytes: int | None, grey: float) -> Protected | None:
     """Scale, quality and repair packets with the best score to expect; None: not even the smallest file fits.
 
     Of equals the one with the fewest repair packets, of these the largest picture, and then the highest quality. At one
@@ -68,22 +63,22 @@ def best_protection(scales: Scales, fates: Fates, budget_bytes: int | None, grey
     worse than no repair packets.
 
     Args:
-        scales: the files.
+        files: of the codec.
         fates: the channel.
         budget_bytes: every byte counted; None: no limit, and the codec's own scale and quality.
         grey: score where the file does not arrive.
     """
-    options = _options(scales, budget_bytes)
+    options = _options(files, budget_bytes)
     if not options:
         return None
-    chance = _chances(options, scales.sizes(), fates)
+    chance = _chances(options, files.sizes(), fates)
     scale, quality = np.array([option.point for option in options]).T
     # The score itself where it is known, else that of the next better file of that scale that is.
     score, known = np.full(len(options), np.inf), np.zeros(len(options), bool)
 
     def look_at(index: int) -> None:
         nonlocal score, known
-        found = scales.score(options[index].point)
+        found = files.score(options[index].point)
         below = (scale == scale[index]) & (quality <= quality[index])
         same = below & (quality == quality[index])
         score = np.where(same, found, np.where(below & ~known, np.minimum(score, found), score))
@@ -95,24 +90,21 @@ def best_protection(scales: Scales, fates: Fates, budget_bytes: int | None, grey
     while not known[best := int(expected.argmax())]:
         look_at(best)
         expected = chance * score + (1 - chance) * grey
-    chosen = options[best]
-    return Protected(
-        chosen.point, chosen.source_packets, chosen.repair_packets, float(chance[best]), float(expected[best])
-    )
+    return replace(options[best], decodes=float(chance[best]), score=float(expected[best]))
 
 
-def _chances(options: list[_Option], sizes: Sizes, fates: Fates) -> npt.NDArray[np.float64]:
+def _chances(options: list[Protected], sizes: Sizes, fates: Fates) -> npt.NDArray[np.float64]:
     """float64 [n]: that the file arrives, were every packet as large as it is."""
-    files = sorted({(option.file_bytes, option.repair_packets > 0) for option in options})
-    full = np.array([sizes.payload_bytes(protected) for _, protected in files])
-    length = np.array([file_bytes for file_bytes, _ in files])
+    lengths = sorted({(option.file_bytes, option.repair_packets > 0) for option in options})
+    full = np.array([sizes.payload_bytes(protected) for _, protected in lengths])
+    length = np.array([file_bytes for file_bytes, _ in lengths])
     number = (length - 1) // full
-    last = dict(zip(files, fates.alone(number, length - number * full, full).T, strict=True))
+    last = dict(zip(lengths, fates.alone(number, length - number * full, full).T, strict=True))
     most = max(option.source_packets + option.repair_packets for option in options)
     return np.array([_chance(o, sizes, fates, last[o.file_bytes, o.repair_packets > 0], most) for o in options])
 
 
-def _chance(option: _Option, sizes: Sizes, fates: Fates, last: Bools, most: int) -> float:
+def _chance(option: Protected, sizes: Sizes, fates: Fates, last: Bools, most: int) -> float:
     """For one option; `last`: bool [DRAWS], whether its last source packet arrives."""
     source, repair = option.source_packets, option.repair_packets
     plain, protected, symbols = fates.undamaged(most, sizes.full_packets)
@@ -126,36 +118,36 @@ def _chance(option: _Option, sizes: Sizes, fates: Fates, last: Bools, most: int)
     return float(np.where(came == source, 1.0, np.where(extra < 0, 0.0, 1 - fails)).mean())
 
 
-def _options(scales: Scales, budget_bytes: int | None) -> list[_Option]:
-    """By number of repair packets, then then by scale, from the best file down."""
-    sizes = scales.sizes()
-    lowest = scales.file_bytes(scales.default if budget_bytes is None else scales.floor)
+def _options(files: Files, budget_bytes: int | None) -> list[Protected]:
+    """By number of repair packets, then by scale, from the best file down."""
+    sizes = files.sizes()
+    lowest = files.file_bytes(files.default if budget_bytes is None else files.floor)
     most = MAX_OVERHEAD * sizes.source_packets(lowest, True)
     if budget_bytes is not None:
         most = budget_bytes // sizes.repair_bytes(lowest)
-    found: list[_Option] = []
+    found: list[Protected] = []
     for repair in _spread(0, most, _REPAIRS):
         if budget_bytes is None:
-            files = [scales.default]
+            points = [files.default]
         else:
-            tops = scales.tops(sizes.fits(budget_bytes, repair))
-            files = [point for top in tops for point in _files(scales, top, repair > 0)]
-        for point in files:
-            file_bytes = scales.file_bytes(point)
+            tops = files.tops(sizes.fits(budget_bytes, repair))
+            points = [point for top in tops for point in _shorter(files, top, repair > 0)]
+        for point in points:
+            file_bytes = files.file_bytes(point)
             source = sizes.source_packets(file_bytes, repair > 0)
             if repair <= MAX_OVERHEAD * source:
-                found.append(_Option(point, file_bytes, source, repair))
+                found.append(Protected(point, file_bytes, source, repair))
     return found
 
 
-def _files(scales: Scales, top: Point, protected: bool) -> list[Point]:
+def _shorter(files: Files, top: Point, protected: bool) -> list[Point]:
     """This one, and the best files of its scale that are some packets shorter, downwards."""
-    sizes, full = scales.sizes(), scales.sizes().payload_bytes(protected)
-    lowest = min(top, scales.lowest(top.scale))
-    fewest, most = (sizes.source_packets(scales.file_bytes(point), protected) for point in (lowest, top))
+    sizes, full = files.sizes(), files.sizes().payload_bytes(protected)
+    lowest = min(top, files.lowest(top.scale))
+    fewest, most = (sizes.source_packets(files.file_bytes(point), protected) for point in (lowest, top))
     found = {top}
     for count in _spread(fewest, most - 1, _SIZES):
-        point = scales.within(top.scale, count * full)
+        point = files.within(top.scale, count * full)
         if point is not None and point < top:
             found.add(point)
     return sorted(found, reverse=True)

@@ -6,7 +6,7 @@ have, and feedback is the message that would be sent. Feedback arrives, and noth
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from gocom.common.systems.classical import FILE
 from gocom.common.types import Feedback, Ints
 from gocom.common.wire.feedback import answer_bytes, counted_message, feedback_to_proto
 from gocom.evaluation.compare.fates import Fates
-from gocom.evaluation.compare.ladder import Sizes
+from gocom.evaluation.compare.sizes import Sizes
 from gocom.receiver.link_estimation import LinkEstimate
 from gocom.v1 import feedback_pb2
 
@@ -45,19 +45,13 @@ class Resending:
 
     def __init__(self, sizes: Sizes, fates: Fates) -> None:
         self._sizes, self._fates = sizes, fates
-        self._shares: dict[int, float] = {}
-        self._means: dict[int, float] = {}
+        self._mean, self._share_within = cache(self._mean_of_rounds), cache(self._share_of_largest)
 
     def fits(self, file_bytes: int, budget_bytes: int) -> bool:
         """Whether all rounds and their feedback are expected to take no more than the budget."""
         if self._mean(file_bytes) > budget_bytes:
             return False
-        if budget_bytes not in self._shares:
-            share = 1.0
-            for _ in range(_STEPS):
-                share = self._share(self._largest(budget_bytes / share))
-            self._shares[budget_bytes] = share
-        return self._mean(file_bytes) * self._shares[budget_bytes] <= budget_bytes
+        return self._mean(file_bytes) * self._share_within(budget_bytes) <= budget_bytes
 
     def expected(self, file_bytes: int) -> float:
         """Mean of all bytes."""
@@ -85,10 +79,15 @@ class Resending:
         exact = sum(self.sent(file_bytes, draw) for draw in range(WITH_FEEDBACK))
         return exact / float(self._rounds(file_bytes)[:WITH_FEEDBACK].sum())
 
-    def _mean(self, file_bytes: int) -> float:
-        if file_bytes not in self._means:
-            self._means[file_bytes] = float(self._rounds(file_bytes).mean())
-        return self._means[file_bytes]
+    def _share_of_largest(self, budget_bytes: int) -> float:
+        """The same for the largest file that takes no more than a budget."""
+        share = 1.0
+        for _ in range(_STEPS):
+            share = self._share(self._largest(budget_bytes / share))
+        return share
+
+    def _mean_of_rounds(self, file_bytes: int) -> float:
+        return float(self._rounds(file_bytes).mean())
 
     def _largest(self, room: float) -> int:
         """The most file bytes whose rounds take no more, at least 1."""

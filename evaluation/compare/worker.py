@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gocom.common.byte_account import message_bytes
-from gocom.common.csi import Csi
 from gocom.common.image_files import ImageArray, read_samples, square_crop, to_float
-from gocom.common.systems import SYSTEMS
-from gocom.common.types import Budget, Goal
-from gocom.common.wire.frame_messages import make_parameters
 from gocom.evaluation.compare.engine import Engine, PipelineEngine, Sent
-from gocom.evaluation.compare.grid import CLEAN, LABELLED, Grid, PictureSet, Task, chosen, erasure_rate
+from gocom.evaluation.compare.grid import LABELLED, Grid, PictureSet, Task, chosen, erasure_rate
 from gocom.evaluation.compare.plan import Plan, Planner
 from gocom.evaluation.compare.rows import KEYS, Row
 from gocom.evaluation.measure import optional_metrics
@@ -91,11 +87,9 @@ class Worker:
         self._codecs = {
             name: replace(codec, encoder=RememberingEncoder(codec.encoder, keep=1)) for name, codec in codecs.items()
         }
-        self._planner = Planner(self._codecs, grid.link)
         self._judge = Judge(device)
         self._more = {name: MORE[name] for name in more_metrics() if name in MORE}
-        self._pictures: dict[PictureSet, dict[int, tuple[ImageArray, int | None]]] = {}
-        self._current: _Picture | None = None
+        self._picture = lru_cache(1)(self._open)
 
     def run(self, task: Task) -> Done:
         """Rows in the grid's order. Arrays are the features of sets that are large enough for distances between them:
@@ -103,23 +97,17 @@ class Worker:
         """
         done, many = Done(), len(chosen(task.set)) >= MIN_PICTURES
         found: dict[str, list[npt.NDArray[np.float32]]] = {}
-        for row, sent in self._sends(task):
+        for row, sent in self.sends(task):
             done.rows.append(row)
             if many and row["seed"] == task.set.seeds[0]:
-                made = grey_like(self._picture(task).original.image) if sent.image is None else sent.image
-                for name, features in self._features(made).items():
+                for name, features in self._features(self._picture(task.set, task.index).shown(sent)).items():
                     found.setdefault(name, []).append(features)
             done.timings.append({name: row[name] for name in KEYS} | sent.timings)
         return replace(done, arrays={name: np.stack(features) for name, features in found.items()})
 
-    def pictures(self, task: Task) -> Iterator[tuple[Row, ImageArray | None]]:
-        """Each row of a task with its picture; None where there is none."""
-        for row, sent in self._sends(task):
-            yield row, sent.image
-
     def original_features(self, pictures: PictureSet) -> dict[str, npt.NDArray[np.float32]]:
         """Float32 [N, D] by distance, of a set's pictures in order."""
-        loaded = self._load(pictures)
+        loaded = _load(pictures, self._grid.size_px)
         found = [self._features(loaded[index][0]) for index, _ in chosen(pictures)]
         return {name: np.stack([features[name] for features in found]) for name in found[0]}
 
@@ -127,16 +115,15 @@ class Worker:
         found = {KERNEL: self._judge.features([image])[0].numpy()}
         return found | ({FID: optional_metrics.inception_features(image)} if FID in more_metrics() else {})
 
-    def _sends(self, task: Task) -> Iterator[tuple[Row, Sent]]:
-        picture = self._picture(task)
+    def sends(self, task: Task) -> Iterator[tuple[Row, Sent]]:
+        """Each row of a task with what became of the picture."""
+        picture, codec = self._picture(task.set, task.index), task.method.codec
         for rate in task.set.rates_bpp:
             budget = self._budget(task, picture, rate)
             for channel in task.set.channels:
-                plan = self._planner.plan(task.method, picture.original.image, task.index, channel, budget)
+                plan = picture.planner.plan(task.method, channel, budget)
                 for seed in task.set.seeds_of(channel):
-                    sent = self._engine.send(
-                        task.method.codec, picture.original.image, channel, seed, task.index, plan.settings
-                    )
+                    sent = self._engine.send(codec, picture.image, channel, seed, task.index, plan.settings)
                     keys = {
                         "set": task.set.name, "picture": task.picture, "method": task.method.name, "rate_bpp": rate,
                         "channel": channel, "seed": seed,
@@ -144,87 +131,68 @@ class Worker:
                     yield keys | self._row(task, picture, plan, channel, sent), sent
 
     def _row(self, task: Task, picture: _Picture, plan: Plan, channel: str, sent: Sent) -> Row:
-        image = picture.original.image
-        height, width = image.shape[1:]
-        return (
-            sent.row
-            | {
-                "codec": task.method.codec,
-                "protection": task.method.protection.value,
-                "width_px": width,
-                "height_px": height,
-                "packet_erasure_rate": erasure_rate(channel, self._grid.link.max_payload_bytes),
-                "budget_bytes": plan.budget_bytes,
-                "at_floor": int(plan.at_floor),
-                "options": json.dumps(plan.settings, sort_keys=True),
-                "bytes_by_segment": json.dumps(dict(sent.by_segment)),
-                "bpp": 8 * sent.row["bytes_total"] / (width * height),
-                "failed": int(sent.image is None),
-            }
-            | self._scores(picture, grey_like(image) if sent.image is None else sent.image)
-        )
+        height, width = picture.image.shape[1:]
+        about = {
+            "codec": task.method.codec, "protection": task.method.protection.value,
+            "width_px": width, "height_px": height,
+            "packet_erasure_rate": erasure_rate(channel, self._grid.link.max_payload_bytes),
+            "budget_bytes": plan.budget_bytes, "at_floor": int(plan.at_floor),
+            "options": json.dumps(plan.settings, sort_keys=True),
+            "bytes_by_segment": json.dumps(dict(sent.by_segment)),
+            "bpp": 8 * sent.row["bytes_total"] / (width * height), "failed": int(sent.image is None),
+        }  # fmt: skip
+        return sent.row | about | self._scores(picture, picture.shown(sent))
 
     def _scores(self, picture: _Picture, image: ImageArray) -> Row:
         """Judged once where the same picture comes again, as files that arrive do."""
         key = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
         if key not in picture.scores:
             (found,) = self._judge.scores([picture.original], [image])
-            more = {name: self._more[name](picture.original.image, image) for name in self._more}
+            more = {name: metric(picture.image, image) for name, metric in self._more.items()}
             names = ("psnr_db", "ms_ssim", "distance", *MORE, "agrees", "correct", "correct_10")
             picture.scores[key] = {name: (found | more).get(name) for name in names}
         return picture.scores[key]
 
     def _budget(self, task: Task, picture: _Picture, rate: float | None) -> int | None:
         """The bytes of a rate; those that the anchor made of it for a classical method, so that both spend the same."""
-        height, width = picture.original.image.shape[1:]
+        height, width = picture.image.shape[1:]
         budget = None if rate is None else int(rate * width * height / 8)
         anchor = self._grid.anchor
-        if anchor is None or not task.method.classical:
-            return budget
-        if rate not in picture.anchor_bytes:
-            plan = self._planner.plan(anchor, picture.original.image, task.index, CLEAN, budget)
-            picture.anchor_bytes[rate] = self._first_round(anchor.codec, picture, task.index, plan.settings)
-        return picture.anchor_bytes[rate]
+        return budget if anchor is None or not task.method.classical else picture.planner.spent(anchor, budget)
 
-    def _first_round(self, codec: str, picture: _Picture, index: int, settings: Mapping[str, Any]) -> int:
-        known = SYSTEMS.get(codec).options
-        options = make_parameters(known, {k: v for k, v in settings.items() if k in known.model_fields})
-        encoder = self._codecs[codec].encoder
-        goal = Goal(options, index, link=self._grid.link)
-        session = encoder.open(encoder.analyse(picture.original.image), goal)
-        return message_bytes(session.first(Csi(), Budget(settings.get("budget"))), self._grid.link)
+    def _open(self, pictures: PictureSet, index: int) -> _Picture:
+        image, label = _load(pictures, self._grid.size_px)[index]
+        original = self._judge.original(image, imagenet_class(label))
+        return _Picture(original, Planner(self._codecs, image, index, self._grid.link))
 
-    def _picture(self, task: Task) -> _Picture:
-        key = task.set.name, task.index
-        if self._current is None or self._current.key != key:
-            image, label = self._load(task.set)[task.index]
-            self._current = _Picture(key, self._judge.original(image, imagenet_class(label)), {}, {})
-            self._planner.forget()
-        return self._current
 
-    def _load(self, pictures: PictureSet) -> dict[int, tuple[ImageArray, int | None]]:
-        if pictures not in self._pictures:
-            wanted = dict(chosen(pictures))
-            self._pictures[pictures] = {
-                index: (
-                    to_float(square_crop(sample.pixels, self._grid.size_px)),
-                    sample.label if pictures.name == LABELLED else None,
-                )
-                for index, sample in enumerate(read_samples(pictures.source, _keep_quiet))
-                if index in wanted
-            }
-        return self._pictures[pictures]
+@cache
+def _load(pictures: PictureSet, size_px: int) -> dict[int, tuple[ImageArray, int | None]]:
+    """Image float32 [3, size_px, size_px] and label of each picture that is sent, by index."""
+    wanted = dict(chosen(pictures))
+    return {
+        index: (to_float(square_crop(sample.pixels, size_px)), sample.label if pictures.name == LABELLED else None)
+        for index, sample in enumerate(read_samples(pictures.source, _keep_quiet))
+        if index in wanted
+    }
 
 
 def _keep_quiet(_: str) -> None:
     """Say nothing of a picture that cannot be read: the command that makes the grid does."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Picture:
-    """The picture that tasks are about just now, and what was found out about it."""
+    """The picture that tasks are about just now, its plans, and what the judge said of what came of it."""
 
-    key: tuple[str, int]
     original: Original
-    scores: dict[bytes, Row]
-    anchor_bytes: dict[float | None, int]
+    planner: Planner
+    scores: dict[bytes, Row] = field(default_factory=dict)
+
+    @property
+    def image(self) -> ImageArray:
+        return self.original.image
+
+    def shown(self, sent: Sent) -> ImageArray:
+        """What is judged; grey where there is no picture."""
+        return grey_like(self.image) if sent.image is None else sent.image

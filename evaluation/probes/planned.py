@@ -37,7 +37,7 @@ class Planned:
         """Codec, its options, and the budget that it keeps to."""
         (method,) = parse_methods([self.method])
         picture, (channel, budget) = asked.picture, (asked.settings[name] for name in ("channel", "budget"))
-        plan = _planner(asked.bench, method.codec).plan(method, picture.image, picture.index, channel, budget)
+        plan = _planner(asked.bench, picture, method.codec).plan(method, channel, budget)
         return {"codec": method.codec, "budget": None} | plan.settings
 
 
@@ -56,8 +56,8 @@ def _clean_bytes(bench: Bench, picture: Picture, of: CleanBytes) -> int:
 
 
 @lru_cache(maxsize=4)
-def _planner(bench: Bench, codec: str) -> Planner:
-    return Planner({codec: bench.codec(codec)})
+def _planner(bench: Bench, picture: Picture, codec: str) -> Planner:
+    return Planner({codec: bench.codec(codec)}, picture.image, picture.index)
 
 
 @lru_cache(maxsize=1)
