@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -38,11 +39,10 @@ def distances(grid: Grid, store: Store, worker: Worker) -> dict[str, list[dict[s
 def _entries(
     pictures: PictureSet, method: str, name: str, originals: _Features, features: _Features
 ) -> list[dict[str, Any]]:
-    cases = [(rate, channel) for rate in pictures.rates_bpp for channel in pictures.channels]
-    entries = []
-    for place, (rate, channel) in enumerate(cases):
-        entries.append({
+    return [
+        {
             "set": pictures.name, "method": method, "channel": channel, "rate_bpp": rate,
             **_DISTANCES[name](originals, features[:, place]), "pictures": len(originals),
-        })  # fmt: skip
-    return entries
+        }
+        for place, (rate, channel) in enumerate(product(pictures.rates_bpp, pictures.channels))
+    ]  # fmt: skip

@@ -95,19 +95,33 @@ _Made = dict[tuple[Goal, Csi, Budget], tuple[GoMessage, float]]
 """The rounds that were made of a picture, and the seconds that each took."""
 
 
-class _TimedEncoder:
+class _Timed:
+    """Attributes: seconds: what was spent while it was `at_work`."""
+
+    seconds = 0.0
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """What is done meanwhile counts, also where it fails."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - began
+
+
+class _TimedEncoder(_Timed):
     """Encodes one frame; a frame's only round is kept in `made`, and taken from there.
 
     Each has the time of an encoder that gets the picture and these options alone, analysis included, so that analyses
     are not shared.
 
     Attributes:
-        seconds: what encoding took; saved: how much of that was not spent again.
+        saved: how many of the seconds were not spent again.
     """
 
     def __init__(self, encoder: SemanticEncoder[Any], made: _Made) -> None:
-        self._encoder, self._made = encoder, made
-        self.seconds = self.saved = 0.0
+        self._encoder, self._made, self.saved = encoder, made, 0.0
 
     def analyse(self, image: ImageArray) -> Analysis:
         """The picture alone; what the encoder finds in it is part of what `first` does."""
@@ -125,7 +139,7 @@ class _TimedEncoder:
             message, self.seconds = self._made[key]
             self.saved = self.seconds
             return message
-        with self._timed():
+        with self.at_work():
             self._session = self._encoder.open(self._encoder.analyse(self._image), self._goal)
             message = self._session.first(csi, budget)
         if self._goal.max_rounds == 1:  # a session of several changes with what it is asked for
@@ -134,32 +148,21 @@ class _TimedEncoder:
 
     def refine(self, feedback: Feedback, csi: Csi, budget: Budget) -> GoMessage | None:
         """As the encoder's session."""
-        with self._timed():
+        with self.at_work():
             return self._session.refine(feedback, csi, budget)
 
-    @contextmanager
-    def _timed(self) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self.seconds += time.perf_counter() - began
 
-
-class _TimedDecoder:
-    """`seconds`: what decoding took."""
-
+class _TimedDecoder(_Timed):
     def __init__(self, decoder: GenerativeDecoder) -> None:
         self._decoder = decoder
-        self.seconds = 0.0
 
     def reconstruct(
         self, rounds: Sequence[ReceivedMessage], *, generator: torch.Generator, previews: bool = False
     ) -> Iterator[Reconstruction]:
         """As the decoder's."""
-        began = time.perf_counter()
-        try:
-            yield from list(self._decoder.reconstruct(rounds, generator=generator, previews=previews))
-        finally:
-            self.seconds += time.perf_counter() - began
+        with self.at_work():
+            made = list(self._decoder.reconstruct(rounds, generator=generator, previews=previews))
+        yield from made
 
 
 class ServicesEngine:

@@ -8,33 +8,30 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from gocom.evaluation.compare.distances import distances
 from gocom.evaluation.compare.engine import Engine
 from gocom.evaluation.compare.gallery import make_wall
 from gocom.evaluation.compare.grid import Grid
 from gocom.evaluation.compare.page import write_report
-from gocom.evaluation.compare.rows import COLUMNS, TIMINGS, write_csv
+from gocom.evaluation.compare.rows import COLUMNS, TIMINGS
 from gocom.evaluation.compare.worker import Comparison
 from gocom.evaluation.run.measure import measure, one_thread
 from gocom.evaluation.run.record import environment
-from gocom.evaluation.run.store import Store, write_json
+from gocom.evaluation.run.store import Store, write_csv, write_json
 
 
 def evaluate(
-    grid: Grid, out: Path, command: str, *, workers: int | None = 1, device: str = "auto",
-    engine: Engine | None = None, pool: str = "processes", ray_address: str | None = None,
-    console: Console | None = None,
-) -> Path:  # fmt: skip
+    grid: Grid, out: Path, command: str, *, device: str = "auto", engine: Engine | None = None, **settings: Any
+) -> Path:
     """Measure what is missing in `out`, write its files, and the page that is made of them.
 
     Args:
         grid: what to measure.
         out: folder; a run that was cut short goes on there.
         command: for the record.
+        device: of the nets.
         engine: sends, in this process; None: the pipeline.
-        workers, device, pool, ray_address, console: as of `measure`.
+        settings: keyword arguments of `measure`; with an engine there is one worker.
 
     Returns:
         The page.
@@ -43,10 +40,8 @@ def evaluate(
         InvalidInput: `out` has another evaluation.
         NotReady: a worker died; what was done is kept.
     """
-    work, workers = Comparison(grid, engine), 1 if engine else workers
-    store = measure(
-        work, out, workers=workers, device=device, pool=pool, ray_address=ray_address, console=console
-    )  # fmt: skip
+    work = Comparison(grid, engine)
+    store = measure(work, out, device=device, **settings | ({"workers": 1} if engine else {}))
     with one_thread():
         worker = work.worker(device)
         more = {"wall": make_wall(grid, worker, out), **distances(grid, store, worker)}

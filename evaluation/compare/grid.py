@@ -15,6 +15,7 @@ from gocom.common.errors import InvalidInput
 from gocom.common.image_files import read_samples
 from gocom.common.types import MAX_SIDE_PX, MIN_SIDE_PX, LinkSettings
 from gocom.evaluation.compare.methods import Method, parse_methods, split_specs
+from gocom.evaluation.experiment.pictures import spread
 from gocom.evaluation.measure.judge import IMAGENETTE
 
 LABELLED = "labelled"
@@ -28,7 +29,7 @@ _CLASSICAL_WEIGHT = 0.1
 
 @dataclass(frozen=True, slots=True)
 class PictureSet:
-    """Pictures with what they are sent over.
+    """Pictures with what they are sent over. Raises InvalidInput naming the option.
 
     Attributes:
         name: "images" or "labelled".
@@ -45,6 +46,19 @@ class PictureSet:
     rates_bpp: tuple[float | None, ...]
     channels: tuple[str, ...]
     seeds: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        for name, values in (("rates", self.rates_bpp), ("channels", self.channels), ("repeat", self.seeds)):
+            if not values:
+                raise InvalidInput(f"{name}: none given for {self.name}")
+        if self.limit is not None and self.limit < 1:
+            raise InvalidInput(f"count: {self.limit} pictures of {self.name}; at least 1")
+        if len(set(self.channels)) < len(self.channels):
+            raise InvalidInput("channels: one is given twice")
+        for spec in map(parse_spec, self.channels):
+            Chain.from_profile(spec)  # says what is wrong with it
+            if any(fault.WhichOneof("kind") == "trace_replay" for fault in spec.impairments):
+                raise InvalidInput("channels: trace_replay: who plans for it knows its losses, and not only their rate")
 
     def seeds_of(self, channel: str) -> tuple[int, ...]:
         """The seeds that a channel needs."""
@@ -110,8 +124,6 @@ class Grid:
             raise InvalidInput("codecs: none given")
         if not MIN_SIDE_PX <= self.size_px <= MAX_SIDE_PX:
             raise InvalidInput(f"size: {self.size_px} is not in {MIN_SIDE_PX} to {MAX_SIDE_PX} px")
-        for pictures in self.sets:
-            _check(pictures)
 
     @property
     def anchor(self) -> Method | None:
@@ -166,8 +178,7 @@ def chosen(pictures: PictureSet) -> list[tuple[int, str]]:
             raise InvalidInput(f"labelled: {name!r} has class {label}; it must be 0 to {len(IMAGENETTE) - 1}")
     if doubled := sorted({name for name in names if names.count(name) > 1}):
         raise InvalidInput(f"{pictures.name}: two pictures are called {doubled[0]!r}")
-    count = len(names) if pictures.limit is None else min(pictures.limit, len(names))
-    return [(i * len(names) // count, names[i * len(names) // count]) for i in range(count)]
+    return [(index, names[index]) for index in spread(len(names), pictures.limit or len(names))]
 
 
 @cache
@@ -199,20 +210,6 @@ def parse_rates(text: str) -> tuple[float | None, ...]:
 def erasure_rate(channel: str, payload_bytes: int) -> float:
     """Long-run share of full packets that a channel erases."""
     return Chain.from_profile(parse_spec(channel)).csi(payload_bytes).packet_erasure_rate
-
-
-def _check(pictures: PictureSet) -> None:
-    for name, values in (("rates", pictures.rates_bpp), ("channels", pictures.channels), ("repeat", pictures.seeds)):
-        if not values:
-            raise InvalidInput(f"{name}: none given for {pictures.name}")
-    if pictures.limit is not None and pictures.limit < 1:
-        raise InvalidInput(f"count: {pictures.limit} pictures of {pictures.name}; at least 1")
-    if len(set(pictures.channels)) < len(pictures.channels):
-        raise InvalidInput("channels: one is given twice")
-    for channel in pictures.channels:
-        Chain.from_profile(parse_spec(channel))  # says what is wrong with it
-        if any(fault.WhichOneof("kind") == "trace_replay" for fault in parse_spec(channel).impairments):
-            raise InvalidInput("channels: trace_replay: who plans for it knows its losses, and not only their rate")
 
 
 def picture_set(

@@ -75,22 +75,19 @@ def best_protection(files: Files, fates: Fates, budget_bytes: int | None, grey: 
     scale, quality = np.array([option.point for option in options]).T
     # The score itself where it is known, else that of the next better file of that scale that is.
     score, known = np.full(len(options), np.inf), np.zeros(len(options), bool)
-
-    def look_at(index: int) -> None:
-        nonlocal score, known
-        found = files.score(options[index].point)
-        below = (scale == scale[index]) & (quality <= quality[index])
-        same = below & (quality == quality[index])
-        score = np.where(same, found, np.where(below & ~known, np.minimum(score, found), score))
-        known |= same
-
-    for each in np.unique(scale):
-        look_at(int(np.where(scale == each, quality, -1).argmax()))
-    expected = chance * score + (1 - chance) * grey
-    while not known[best := int(expected.argmax())]:
-        look_at(best)
+    look_at = [int(np.where(scale == each, quality, -1).argmax()) for each in np.unique(scale)]
+    while True:
+        for index in look_at:
+            found = files.score(options[index].point)
+            below = (scale == scale[index]) & (quality <= quality[index])
+            same = below & (quality == quality[index])
+            score = np.where(same, found, np.where(below & ~known, np.minimum(score, found), score))
+            known |= same
         expected = chance * score + (1 - chance) * grey
-    return replace(options[best], decodes=float(chance[best]), score=float(expected[best]))
+        best = int(expected.argmax())
+        if known[best]:
+            return replace(options[best], decodes=float(chance[best]), score=float(expected[best]))
+        look_at = [best]
 
 
 def _chances(options: list[Protected], sizes: Sizes, fates: Fates) -> npt.NDArray[np.float64]:

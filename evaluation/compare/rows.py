@@ -6,14 +6,13 @@ What a clock says is apart, in timings.csv: the rest is the same on every run.
 from __future__ import annotations
 
 import csv
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gocom.evaluation.run.work import Row
 
-__all__ = ["COLUMNS", "KEYS", "TIMINGS", "Row", "read_csv", "write_csv"]
+__all__ = ["COLUMNS", "KEYS", "TIMINGS", "Row", "read_csv"]
 
 KEYS = ("set", "picture", "method", "rate_bpp", "channel", "seed")
 """What tells rows apart. rate_bpp: nominal, None: the codec's own choice; channel: as it was given."""
@@ -65,18 +64,8 @@ TIMINGS: dict[str, type] = {
 }
 
 
-def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Mapping[str, type] = COLUMNS) -> None:
-    """All rows, in one go: what is there is whole. Floats with the digits that bring them back exactly."""
-    unfinished = path.with_name(path.name + ".part")
-    with unfinished.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(unfinished, path)
-
-
 def read_csv(path: Path, columns: Mapping[str, type] = COLUMNS) -> list[Row]:
-    """What `write_csv` wrote, typed; a column that an older file lacks is empty."""
+    """What `store.write_csv` wrote, typed; a column that an older file lacks is empty."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return [{name: _typed(row.get(name, ""), kind) for name, kind in columns.items()} for row in rows]

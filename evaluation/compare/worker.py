@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -89,6 +89,7 @@ class Worker:
         }
         self._judge = Judge(device)
         self._more = {name: MORE[name] for name in more_metrics() if name in MORE}
+        self._load = cache(partial(_load, size_px=grid.size_px))
         self._picture = lru_cache(1)(self._open)
 
     def run(self, task: Task) -> Done:
@@ -107,7 +108,7 @@ class Worker:
 
     def original_features(self, pictures: PictureSet) -> dict[str, npt.NDArray[np.float32]]:
         """Float32 [N, D] by distance, of a set's pictures in order."""
-        loaded = _load(pictures, self._grid.size_px)
+        loaded = self._load(pictures)
         found = [self._features(loaded[index][0]) for index, _ in chosen(pictures)]
         return {name: np.stack([features[name] for features in found]) for name in found[0]}
 
@@ -149,8 +150,7 @@ class Worker:
         if key not in picture.scores:
             (found,) = self._judge.scores([picture.original], [image])
             more = {name: metric(picture.image, image) for name, metric in self._more.items()}
-            names = ("psnr_db", "ms_ssim", "distance", *MORE, "agrees", "correct", "correct_10")
-            picture.scores[key] = {name: (found | more).get(name) for name in names}
+            picture.scores[key] = found | more
         return picture.scores[key]
 
     def _budget(self, task: Task, picture: _Picture, rate: float | None) -> int | None:
@@ -161,12 +161,11 @@ class Worker:
         return budget if anchor is None or not task.method.classical else picture.planner.spent(anchor, budget)
 
     def _open(self, pictures: PictureSet, index: int) -> _Picture:
-        image, label = _load(pictures, self._grid.size_px)[index]
+        image, label = self._load(pictures)[index]
         original = self._judge.original(image, imagenet_class(label))
         return _Picture(original, Planner(self._codecs, image, index, self._grid.link))
 
 
-@cache
 def _load(pictures: PictureSet, size_px: int) -> dict[int, tuple[ImageArray, int | None]]:
     """Image float32 [3, size_px, size_px] and label of each picture that is sent, by index."""
     wanted = dict(chosen(pictures))

@@ -70,10 +70,10 @@ class RememberingEncoder(Generic[AnalysisT]):
 
     Args:
         encoder: the encoder.
-        keep: pictures whose analyses are kept, the last ones that were asked for; None: all.
+        keep: pictures whose analyses are kept, the last ones that were asked for.
     """
 
-    def __init__(self, encoder: SemanticEncoder[AnalysisT], keep: int | None = None) -> None:
+    def __init__(self, encoder: SemanticEncoder[AnalysisT], keep: int) -> None:
         self._encoder, self._keep = encoder, keep
         self._known: OrderedDict[bytes, AnalysisT] = OrderedDict()
 
@@ -82,9 +82,9 @@ class RememberingEncoder(Generic[AnalysisT]):
         key = hashlib.blake2b(image.tobytes() + repr(image.shape).encode(), digest_size=16).digest()
         if key not in self._known:
             self._known[key] = self._encoder.analyse(image)
-            if self._keep is not None and len(self._known) > self._keep:
-                self._known.popitem(last=False)
         self._known.move_to_end(key)
+        if len(self._known) > self._keep:
+            self._known.popitem(last=False)
         return self._known[key]
 
     def open(self, analysis: AnalysisT, goal: Goal) -> EncoderSession:

@@ -6,6 +6,7 @@ OUT/parts/TASK.json   rows and timings of each task that is done, written in one
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from gocom.common.errors import InvalidInput
-from gocom.evaluation.run.work import Done, T, Task
+from gocom.evaluation.run.work import Done, Row, T, Task
 
 _MAY_DIFFER = {"commit"}
 """A commit that changes nothing else of a record, such as one of docs, makes no other work of it."""
@@ -85,6 +86,15 @@ def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 def write_json(path: Path, value: Any) -> None:
     """In one go: a run that is cut short leaves no half of it."""
     _unfinished(path).write_text(json.dumps(value, indent=1) + "\n")
+    os.replace(_unfinished(path), path)
+
+
+def write_csv(path: Path, rows: Iterable[Row], columns: Iterable[str]) -> None:
+    """All rows, in one go; a cell is empty where a row lacks it, a float has the digits that bring it back exactly."""
+    with _unfinished(path).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(columns), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
     os.replace(_unfinished(path), path)
 
 

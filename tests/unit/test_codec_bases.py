@@ -200,7 +200,7 @@ def test_a_picture_is_analysed_once():
             analysed.append(image)
             return Analysis(image)
 
-    kept, last = RememberingEncoder(Counting()), RememberingEncoder(Counting(), keep=1)
+    kept, last = RememberingEncoder(Counting(), keep=2), RememberingEncoder(Counting(), keep=1)
     other = IMAGE + 0.5
     for encoder, count in ((kept, 2), (last, 3)):
         analysed.clear()

@@ -16,9 +16,9 @@ from gocom.common.image_files import png_bytes
 from gocom.common.types import LinkSettings
 from gocom.evaluation.compare.grid import Grid, chosen, erasure_rate, make_grid, parse_rates, picture_set
 from gocom.evaluation.compare.methods import Method, Protection, parse_methods, split_specs
-from gocom.evaluation.compare.rows import COLUMNS, read_csv, write_csv
+from gocom.evaluation.compare.rows import COLUMNS, read_csv
 from gocom.evaluation.compare.worker import Comparison
-from gocom.evaluation.run.store import Store
+from gocom.evaluation.run.store import Store, write_csv
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
     texts = {name: 'a, "b"\nc' for name, kind in COLUMNS.items() if kind is str}
     full = texts | {name: kind(7) / 3 if kind is float else 7 for name, kind in COLUMNS.items() if kind is not str}
     empty = full | {name: None for name, kind in COLUMNS.items() if kind is not str} | {"psnr_db": float("inf")}
-    write_csv(tmp_path / "rows.csv", [full, empty])
+    write_csv(tmp_path / "rows.csv", [full, empty], COLUMNS)
     assert read_csv(tmp_path / "rows.csv") == [full, empty]
 
 

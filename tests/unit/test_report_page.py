@@ -10,10 +10,11 @@ from PIL import Image
 from sweep_rows import ERASURES, full_grid, row, steady, timing
 
 from gocom.evaluation.compare.page import write_report
-from gocom.evaluation.compare.rows import TIMINGS, write_csv
+from gocom.evaluation.compare.rows import COLUMNS, TIMINGS
 from gocom.evaluation.compare.summary import Results
 from gocom.evaluation.compare.wall import walls
 from gocom.evaluation.report import plots
+from gocom.evaluation.run.store import write_csv
 
 FEW = {"clean": 0.0, "packet_erasure:rate=0.2": 0.2, "gilbert_elliott:p=0.02,r=0.2": 0.09,
        "gilbert_elliott:p=0.05,r=0.1": 0.33,
@@ -30,7 +31,7 @@ def coarse():
 
 
 def report(folder, rows, timings=(), **about):
-    write_csv(folder / "results.csv", rows)
+    write_csv(folder / "results.csv", rows, COLUMNS)
     if timings:
         write_csv(folder / "timings.csv", timings, TIMINGS)
     named = {"methods": list({r["method"]: 0 for r in rows}), "channels": list({r["channel"]: 0 for r in rows})}
