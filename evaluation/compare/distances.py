@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gocom.evaluation.compare.grid import Grid, PictureSet, Task, chosen
+from gocom.evaluation.compare.grid import Grid, Task, chosen
 from gocom.evaluation.compare.worker import FID, KERNEL, Worker
 from gocom.evaluation.measure.kernel_distance import MIN_PICTURES, kernel_distance
 from gocom.evaluation.measure.optional_metrics import fid
@@ -32,17 +32,11 @@ def distances(grid: Grid, store: Store, worker: Worker) -> dict[str, list[dict[s
             for method in grid.methods:
                 tasks = [Task(pictures, index, picture, method) for index, picture in chosen(pictures)]
                 features = np.stack([store.read(task).arrays[name] for task in tasks])
-                found.setdefault(name, []).extend(_entries(pictures, method.name, name, originals, features))
+                found.setdefault(name, []).extend(
+                    {
+                        "set": pictures.name, "method": method.name, "channel": channel, "rate_bpp": rate,
+                        **_DISTANCES[name](originals, features[:, place]), "pictures": len(originals),
+                    }
+                    for place, (rate, channel) in enumerate(product(pictures.rates_bpp, pictures.channels))
+                )  # fmt: skip
     return found
-
-
-def _entries(
-    pictures: PictureSet, method: str, name: str, originals: _Features, features: _Features
-) -> list[dict[str, Any]]:
-    return [
-        {
-            "set": pictures.name, "method": method, "channel": channel, "rate_bpp": rate,
-            **_DISTANCES[name](originals, features[:, place]), "pictures": len(originals),
-        }
-        for place, (rate, channel) in enumerate(product(pictures.rates_bpp, pictures.channels))
-    ]  # fmt: skip

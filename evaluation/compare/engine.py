@@ -185,11 +185,10 @@ class ServicesEngine:
             self._client.set_channel(channel, seed)
             self._channel = channel, seed
         options = dict(settings)
-        budget_bytes, max_rounds = options.pop("budget", None), options.pop("max_rounds", 1)
+        limits = {"budget_bytes": options.pop("budget", None), "max_rounds": options.pop("max_rounds", 1)}
         (result,) = self._client.send(
-            [to_uint8(image)], codec, options=options, seed=seed, max_rounds=max_rounds, budget_bytes=budget_bytes,
-            first_index=frame_index, link=self._link,
-        )  # fmt: skip
+            [to_uint8(image)], codec, options=options, seed=seed, first_index=frame_index, link=self._link, **limits
+        )
         if result.is_error:
             raise NotReady(f"{codec}: {result.reason}")
         return _of_result(result)

@@ -49,12 +49,10 @@ class Plan:
     Attributes:
         settings: keyword arguments of Codec.send, JSON-able: options of the codec, `budget`, `max_rounds`.
         at_floor: even the least that the codec can do takes more than the budget, and is sent nevertheless.
-        budget_bytes: what it was to stay within.
     """
 
     settings: dict[str, Any]
     at_floor: bool
-    budget_bytes: int | None
 
 
 class Planner:
@@ -95,12 +93,12 @@ class Planner:
             if budget_bytes is not None:
                 resending = self._resending_of(files, channel)
                 point = files.best(lambda file_bytes: resending.fits(file_bytes, budget_bytes))
-            return _whole(files, point, budget_bytes, max_rounds=MAX_ROUNDS)
+            return _whole(files, point, max_rounds=MAX_ROUNDS)
         if protection is Protection.FEC:
             chosen = self.protect(method, channel, budget_bytes)
             if chosen is not None:
-                return Plan(chosen.settings, False, budget_bytes)
-        return _whole(files, files.plain(budget_bytes), budget_bytes)
+                return Plan(chosen.settings, False)
+        return _whole(files, files.plain(budget_bytes))
 
     def protect(self, method: Method, channel: str, budget_bytes: int | None) -> Protected | None:
         """What RaptorQ is to do for a method, and what to expect of that; None: not even the smallest file fits."""
@@ -114,9 +112,9 @@ class Planner:
     def _degrading(self, method: Method, budget_bytes: int | None) -> Plan:
         settings: dict[str, Any] = dict(method.options)
         if budget_bytes is None:
-            return Plan(settings, False, None)
+            return Plan(settings, False)
         settings["budget"], _ = self._first_of(method, budget_bytes)
-        return Plan(settings, settings["budget"] > budget_bytes, budget_bytes)
+        return Plan(settings, settings["budget"] > budget_bytes)
 
     def _first(self, method: Method, budget_bytes: int | None) -> tuple[int | None, GoMessage]:
         """The budget that the codec can keep to, which is its floor where that is more, and what it makes of that."""
@@ -138,6 +136,6 @@ class Planner:
         return Resending(files.sizes(MAX_ROUNDS), self._fates(channel))
 
 
-def _whole(files: Files, point: Point | None, budget_bytes: int | None, **settings: Any) -> Plan:
+def _whole(files: Files, point: Point | None, **settings: Any) -> Plan:
     """A plan without repair packets; None: the smallest file, though it does not fit."""
-    return Plan((point or files.floor).settings | settings, point is None, budget_bytes)
+    return Plan((point or files.floor).settings | settings, point is None)

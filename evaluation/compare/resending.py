@@ -6,7 +6,7 @@ have, and feedback is the message that would be sent. Feedback arrives, and noth
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +29,6 @@ _STEPS = 2
 _GRID = sorted({round(1.25**power) for power in range(50)})
 """Numbers of packets for which a round is laid out."""
 _ANSWER = answer_bytes(feedback_pb2.SendFeedbackResponse(will_send=True))
-
-_interleaver = lru_cache(maxsize=256)(interleaver)
 
 
 class Resending:
@@ -68,7 +66,7 @@ class Resending:
             came = self._fates.arrived(draw, lengths, round_, tolerant=True)
             if round_ == last or bool(came.all()):
                 break
-            missing = np.sort(missing[_interleaver(len(missing), link)[np.repeat(~came, lengths)]])
+            missing = np.sort(missing[interleaver(len(missing), link)[np.repeat(~came, lengths)]])
             estimate.add(np.where(came, lengths, -1))
             wanted = Feedback(first.frame_index, round_, {FILE: positions_to_spans(missing)}, link=estimate.report())
             spent += len(counted_message(feedback_to_proto(wanted, [first], link))) + _ANSWER

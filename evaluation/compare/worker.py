@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache, partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from gocom.common.image_files import ImageArray, read_samples, square_crop, to_float
 from gocom.evaluation.compare.engine import Engine, PipelineEngine, Sent
 from gocom.evaluation.compare.grid import LABELLED, Grid, PictureSet, Task, chosen, erasure_rate
-from gocom.evaluation.compare.plan import Plan, Planner
+from gocom.evaluation.compare.plan import Planner
 from gocom.evaluation.compare.rows import KEYS, Row
 from gocom.evaluation.measure import optional_metrics
 from gocom.evaluation.measure.judge import Judge, Original, grey_like, imagenet_class
@@ -118,31 +119,28 @@ class Worker:
 
     def sends(self, task: Task) -> Iterator[tuple[Row, Sent]]:
         """Each row of a task with what became of the picture."""
-        picture, codec = self._picture(task.set, task.index), task.method.codec
-        for rate in task.set.rates_bpp:
-            budget = self._budget(task, picture, rate)
-            for channel in task.set.channels:
-                plan = picture.planner.plan(task.method, channel, budget)
-                for seed in task.set.seeds_of(channel):
-                    sent = self._engine.send(codec, picture.image, channel, seed, task.index, plan.settings)
-                    keys = {
-                        "set": task.set.name, "picture": task.picture, "method": task.method.name, "rate_bpp": rate,
-                        "channel": channel, "seed": seed,
-                    }  # fmt: skip
-                    yield keys | self._row(task, picture, plan, channel, sent), sent
-
-    def _row(self, task: Task, picture: _Picture, plan: Plan, channel: str, sent: Sent) -> Row:
+        picture, method = self._picture(task.set, task.index), task.method
         height, width = picture.image.shape[1:]
-        about = {
-            "codec": task.method.codec, "protection": task.method.protection.value,
-            "width_px": width, "height_px": height,
-            "packet_erasure_rate": erasure_rate(channel, self._grid.link.max_payload_bytes),
-            "budget_bytes": plan.budget_bytes, "at_floor": int(plan.at_floor),
-            "options": json.dumps(plan.settings, sort_keys=True),
-            "bytes_by_segment": json.dumps(dict(sent.by_segment)),
-            "bpp": 8 * sent.row["bytes_total"] / (width * height), "failed": int(sent.image is None),
-        }  # fmt: skip
-        return sent.row | about | self._scores(picture, picture.shown(sent))
+        for rate, channel in product(task.set.rates_bpp, task.set.channels):
+            budget = self._budget(task, picture, rate)
+            plan = picture.planner.plan(method, channel, budget)
+            planned = {
+                "set": task.set.name, "picture": task.picture, "method": method.name, "rate_bpp": rate,
+                "channel": channel, "codec": method.codec, "protection": method.protection.value,
+                "width_px": width, "height_px": height,
+                "packet_erasure_rate": erasure_rate(channel, self._grid.link.max_payload_bytes),
+                "budget_bytes": budget, "at_floor": int(plan.at_floor),
+                "options": json.dumps(plan.settings, sort_keys=True),
+            }  # fmt: skip
+            for seed in task.set.seeds_of(channel):
+                sent = self._engine.send(method.codec, picture.image, channel, seed, task.index, plan.settings)
+                came = {
+                    "seed": seed,
+                    "bytes_by_segment": json.dumps(dict(sent.by_segment)),
+                    "bpp": 8 * sent.row["bytes_total"] / (width * height),
+                    "failed": int(sent.image is None),
+                }
+                yield planned | came | sent.row | self._scores(picture, picture.shown(sent)), sent
 
     def _scores(self, picture: _Picture, image: ImageArray) -> Row:
         """Judged once where the same picture comes again, as files that arrive do."""
@@ -171,13 +169,11 @@ def _load(pictures: PictureSet, size_px: int) -> dict[int, tuple[ImageArray, int
     wanted = dict(chosen(pictures))
     return {
         index: (to_float(square_crop(sample.pixels, size_px)), sample.label if pictures.name == LABELLED else None)
-        for index, sample in enumerate(read_samples(pictures.source, _keep_quiet))
+        for index, sample in enumerate(
+            read_samples(pictures.source, lambda _: None)
+        )  # the grid has said who is left out
         if index in wanted
     }
-
-
-def _keep_quiet(_: str) -> None:
-    """Say nothing of a picture that cannot be read: the command that makes the grid does."""
 
 
 @dataclass(frozen=True, slots=True)

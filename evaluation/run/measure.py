@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from datetime import timedelta
@@ -104,19 +104,14 @@ def _here(work: Work[T], device: str, tasks: Sequence[T]) -> Results[T]:
 
 
 def _over_processes(work: Work[T], device: str, workers: int, tasks: Sequence[T]) -> Results[T]:
-    waiting, running = iter(tasks), dict[Future[Done], T]()
+    running = dict[Future[Done], T]()
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start, (work, device)) as processes:
         try:
-            while True:
-                for task in waiting:
-                    running[processes.submit(_do, task)] = task
-                    if len(running) >= 2 * workers:  # so that an interrupt need not wait for all of them
-                        break
-                if not running:
-                    return
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    done = future.result()
-                    yield running.pop(future), done
+            for task in tasks:
+                running[processes.submit(_do, task)] = task
+            for future in as_completed(list(running)):
+                done = future.result()
+                yield running.pop(future), done
         except BrokenProcessPool as error:
             raise NotReady(
                 "workers: a process died (out of memory?) or could not begin; the same command goes on, try fewer"

@@ -163,7 +163,6 @@ def test_a_codec_that_degrades_keeps_to_a_budget_itself(image):
         {"masking": "none"}, {"masking": "none", "budget": 900}, {"masking": "none", "budget": 700}
     ]  # fmt: skip
     assert [plan.at_floor for plan in plans] == [False, False, True]
-    assert [plan.budget_bytes for plan in plans] == [None, 900, 600]
     assert encoder.opened == 1
 
 
