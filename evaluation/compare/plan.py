@@ -69,6 +69,7 @@ class Planner:
         self, codecs: Mapping[str, Codec], image: ImageArray, frame_index: int, link: LinkSettings = LinkSettings()
     ) -> None:
         self._codecs, self._image, self._frame_index, self._link = codecs, image, frame_index, link
+        # Other plans ask for the same again.
         self._fates = cache(partial(Fates, frame_index=frame_index))
         self._files_of, self._resending_of = cache(self._files), cache(self._resending)
         self._session_of, self._first_of = cache(self._session), cache(self._first)
