@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
@@ -20,7 +19,7 @@ from gocom.evaluation.experiment import page
 from gocom.evaluation.experiment.experiment import Study
 from gocom.evaluation.experiment.study_work import StudyWork
 from gocom.evaluation.run.measure import measure
-from gocom.evaluation.run.store import Store
+from gocom.evaluation.run.store import Store, write_csv
 from gocom.evaluation.run.work import Row
 from gocom.evaluation.studies import STUDIES
 
@@ -97,8 +96,9 @@ def kept(work: StudyWork, out: Path) -> page.Results:
 
 def write(work: StudyWork, results: page.Results, out: Path, device: str = "auto") -> Path:
     """Write the page of a study, and OUT/rows/<experiment>.csv."""
+    (out / "rows").mkdir(parents=True, exist_ok=True)
     for name, rows in results.items():
-        _write_csv(out / "rows" / f"{name}.csv", rows)
+        write_csv(out / "rows" / f"{name}.csv", rows, dict.fromkeys(key for row in rows for key in row))
     given = " ".join(f"--{name} {path.name}" for name, path in work.sources.items())
     limit = "" if work.limit is None else f" --count {work.limit}"
     command = f"gocom eval --paper {work.system} {given}{limit}"
@@ -120,12 +120,3 @@ def _words(settings: Any) -> str:
     """A dataclass as "steps 8, draw expected"."""
     values = {field.name: getattr(settings, field.name) for field in fields(settings)}
     return ", ".join(f"{name} {v.value if isinstance(v, Enum) else v}" for name, v in values.items())
-
-
-def _write_csv(path: Path, rows: Sequence[Row]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
