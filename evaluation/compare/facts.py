@@ -8,9 +8,10 @@ from typing import Any
 
 from gocom.evaluation.compare.cells import Cell
 from gocom.evaluation.compare.methods import Protection
-from gocom.evaluation.compare.summary import MIN_PICTURES, OVERSPENT, Results
+from gocom.evaluation.compare.summary import OVERSPENT, Results
 from gocom.evaluation.compare.tables import rate_words
 from gocom.evaluation.measure.metrics import PSNR_CAP_DB
+from gocom.evaluation.measure.statistics import MIN_PICTURES
 from gocom.evaluation.report.tables import Table
 
 _METHODS = {

@@ -24,8 +24,6 @@ from gocom.evaluation.measure.statistics import Interval, holm, interval, p_valu
 OVERSPENT = 1.05
 """A method that takes more than so many times the bytes of the semantic one does not compete with it: at equal bytes it
 has nothing to show. (Retransmissions meet their bytes in the mean over losses that did not happen, not exactly.)"""
-MIN_PICTURES = 6
-"""Fewer decide nothing: Student's test is right for normal differences, and those of a handful may be others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +141,7 @@ class Results:
         key = (a.set, metric.field)
         if key not in self._families:
             pairs = list(dict.fromkeys(self._asked(a.set, metric)))
-            counts = holm([self._p_value(*pair, metric.field) for pair in pairs])
+            counts = holm([p_value(*self._both(*pair, metric.field)) for pair in pairs])
             self._families[key] = {
                 pair: self._sign(*pair, metric) if counted else 0 for pair, counted in zip(pairs, counts, strict=True)
             }
@@ -158,10 +156,6 @@ class Results:
             for a, b in product(leading, ranked):
                 if a != b:  # in one order, so that a pair is counted once
                     yield (a, b) if order.index(a.method) < order.index(b.method) else (b, a)
-
-    def _p_value(self, a: Cell, b: Cell, field: str) -> float:
-        first, second = self._both(a, b, field)
-        return p_value(first, second) if len(first) >= MIN_PICTURES else 1.0
 
     def _sign(self, a: Cell, b: Cell, metric: Metric) -> int:
         found = self.difference(a, b, metric.field)

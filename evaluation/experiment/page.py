@@ -8,6 +8,7 @@ from pathlib import Path
 from gocom.evaluation.experiment.experiment import Against, Claim, Curves, Experiment, Means, Status, Study
 from gocom.evaluation.experiment.pictures import sizes
 from gocom.evaluation.experiment.views import against_table, draw, means_table, sentences
+from gocom.evaluation.measure.statistics import MIN_PICTURES
 from gocom.evaluation.report.page import Section, write_page
 from gocom.evaluation.report.tables import NOTHING, Mark, Table
 from gocom.evaluation.run.work import Row
@@ -17,7 +18,8 @@ Results = Mapping[str, Sequence[Row]]
 COUNTED = (
     "Bytes are all bytes of a frame: headers, packets, captions, masks, repair, all rounds and feedback. Pictures are "
     "cut to 256x256. Seeds of a picture are averaged; intervals are Student's 95 % over pictures; better and worse are "
-    "said of the paired t test on the same pictures and losses, at 5 % in all for a metric of a table (Holm)."
+    "said of the paired t test on the same pictures and losses, at 5 % in all for a metric of a table (Holm); fewer "
+    f"than {MIN_PICTURES} pictures decide nothing."
 )
 
 

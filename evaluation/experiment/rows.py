@@ -40,8 +40,9 @@ _MORE = {
 
 
 def metric_of(field: str) -> Metric:
-    """What a field of a row is called, and its digits; of fields that nobody knows the name, and three digits."""
-    return METRIC.get(field) or _MORE.get(field) or Metric(field, field.replace("_", " "), 3)
+    """What a field of a row is called, and its digits; of one that nobody knows its own name, three digits, and no side
+    that is better."""
+    return METRIC.get(field) or _MORE.get(field) or Metric(field, field.replace("_", " "), 3, higher=None)
 
 
 def where(rows: Iterable[Row], keys: Mapping[str, Any]) -> list[Row]:

@@ -18,8 +18,10 @@ from gocom.evaluation.report.plots import Line, Panel, plot
 from gocom.evaluation.report.tables import NOTHING, Mark, Table, words
 from gocom.evaluation.run.work import Row
 
-BETTER, WORSE, LEVEL = "better", "worse", "not told apart"
-_MARKS = {BETTER: "good", WORSE: "bad"}
+LEVEL = "not told apart"
+_VERDICTS = {True: ("worse", "better"), False: ("better", "worse"), None: ("less", "more")}
+"""Of a difference below 0, and above; by whether more is better."""
+_MARKS = {"better": "good", "worse": "bad"}
 _KEYS = {"rate": "packets lost", "snr_db": "SNR in dB"}
 """Keys that most studies have."""
 _SHADED, _FEW = 3, 7
@@ -75,10 +77,8 @@ def _places(view: Against, rows: Sequence[Row], one: Any) -> list[tuple[Any, ...
 
 def _verdicts(field: str, found: Sequence[tuple[Interval, float] | None]) -> list[str]:
     stand = iter(holm([one[1] for one in found if one is not None]))
-    sign = 1 if metric_of(field).higher else -1
-    return [
-        LEVEL if one is None or not next(stand) else BETTER if sign * one[0][0] > 0 else WORSE for one in found
-    ]  # fmt: skip
+    below, above = _VERDICTS[metric_of(field).higher]
+    return [LEVEL if one is None or not next(stand) else above if one[0][0] > 0 else below for one in found]
 
 
 def against_table(view: Against, rows: Sequence[Row]) -> Table:
@@ -87,7 +87,7 @@ def against_table(view: Against, rows: Sequence[Row]) -> Table:
         (line.label, *map(value_words, line.at), *(_cell(field, line.found[field]) for field in view.fields))
         for line in compared(view, rows)
     ]
-    lower = [metric_of(field).title for field in view.fields if not metric_of(field).higher]
+    lower = [metric_of(field).title for field in view.fields if metric_of(field).higher is False]
     notes = (f"One minus the other. Less is better of: {', '.join(lower)}.",) if lower else ("One minus the other.",)
     return Table(view.title, notes, ("", *map(key_words, view.by), *map(_head, view.fields)), tuple(lines))
 
@@ -96,7 +96,8 @@ def _cell(field: str, found: tuple[Interval, str] | None) -> str | Mark:
     if found is None:
         return NOTHING
     text = words(found[0], metric_of(field).digits, sign=True)
-    return Mark(f"{text}, {found[1]}", _MARKS[found[1]]) if found[1] in _MARKS else text
+    said = text if found[1] == LEVEL else f"{text}, {found[1]}"
+    return Mark(said, _MARKS[found[1]]) if found[1] in _MARKS else said
 
 
 def sentences(view: Against, rows: Sequence[Row]) -> list[str]:

@@ -18,7 +18,7 @@ class Metric:
         field: of a row.
         title: in tables and plots.
         digits: after the point.
-        higher: whether more is better.
+        higher: whether more is better; None: neither is.
         unit: of a difference; "": none.
         meaning: in words, for a reader who does not know it.
         share: rows have 0 or 1, tables per cent.
@@ -27,7 +27,7 @@ class Metric:
     field: str
     title: str
     digits: int
-    higher: bool = True
+    higher: bool | None = True
     unit: str = ""
     meaning: str = ""
     share: bool = False

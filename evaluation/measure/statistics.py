@@ -18,6 +18,8 @@ Interval = tuple[float, float, float]
 """(mean, low, high)."""
 LEVEL = 0.05
 """Chance of an interval to miss, and of one false difference or more in a family."""
+MIN_PICTURES = 6
+"""Fewer decide nothing: Student's test is right for normal differences, and those of a handful may be others."""
 
 
 def interval(values: npt.ArrayLike) -> Interval:
@@ -45,11 +47,11 @@ def p_value(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
     """Two-sided paired t test of values [pictures]: how likely so large a mean difference is if there is none.
 
     Returns:
-        1 where fewer than two pictures, or values that are not numbers, can tell nothing. Of differences that are all
+        1 where fewer than MIN_PICTURES, or values that are not numbers, can tell nothing. Of differences that are all
         equal: 1 if they are 0, else 0.
     """
     sample = np.asarray(a, np.float64) - np.asarray(b, np.float64)
-    if sample.size < 2 or not np.isfinite(sample).all():
+    if sample.size < MIN_PICTURES or not np.isfinite(sample).all():
         return 1.0
     mean, error = float(sample.mean()), _error(sample)
     if error == 0:

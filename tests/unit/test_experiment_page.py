@@ -26,7 +26,7 @@ CLAIMS = (
 )  # fmt: skip
 ROWS = [
     {"set": "images", "picture": f"p{i}", "quality": quality, "seed": None, "bytes": 10 * quality + i, "psnr_db": 30.0}
-    for quality in (20, 60) for i in range(3)
+    for quality in (20, 60) for i in range(6)
 ]  # fmt: skip
 
 
@@ -63,7 +63,7 @@ def test_a_claim_has_the_papers_words_and_numbers_beside_what_was_found(text):
     assert "The paper's numbers" in found and "| 20 | 1000 |" in found and "| 60 | 2000 \\| more |" in found
     assert "Here, `sides`: see its tables and figures." in found and "Not measured" not in found
     found = section(text, "Table II: both")
-    assert "Here, `pairs`: 60 against 20. bytes: +400 (+400 to +400), worse. 6 rows were found." in found
+    assert "Here, `pairs`: 60 against 20. bytes: +400 (+400 to +400), worse. 12 rows were found." in found
 
 
 def test_a_claim_that_is_not_measured_says_so_and_how_to(text):
@@ -79,10 +79,10 @@ def test_what_cannot_be_had_says_why(text):
 
 def test_an_experiment_has_its_tables_and_figures(text, written):
     found = section(text, "Experiment `sides`: Two qualities")
-    assert "3 pictures of images." in found and "| 20 | 201 (" in found and "figures/sides_size.png" in found
+    assert "6 pictures of images." in found and "| 20 | 202 (" in found and "figures/sides_size.png" in found
     assert (written.parent / "figures" / "sides_size.png").is_file()
     found = section(text, "Experiment `pairs`: Pairs")
-    assert "6 rows were found." in found and "### More" in found and "One minus the other. Less is better" in found
+    assert "12 rows were found." in found and "### More" in found and "One minus the other. Less is better" in found
     assert "| 20 |" in found, "the table of a field that nobody has has dashes"
 
 

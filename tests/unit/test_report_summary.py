@@ -9,9 +9,9 @@ from sweep_rows import ERASURES, SPREAD, over_losses, row, steady
 from gocom.evaluation.compare import tables
 from gocom.evaluation.compare.axes import Kind, axis_of
 from gocom.evaluation.compare.cells import Cell
-from gocom.evaluation.compare.summary import MIN_PICTURES, Results
+from gocom.evaluation.compare.summary import Results
 from gocom.evaluation.measure.metrics import METRIC
-from gocom.evaluation.measure.statistics import interval, paired
+from gocom.evaluation.measure.statistics import MIN_PICTURES, interval, paired
 from gocom.evaluation.report.tables import Mark
 
 PSNR, DISTANCE = METRIC["psnr_db"], METRIC["distance"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gocom.evaluation.measure.statistics import holm, interval, p_value, paired
+from gocom.evaluation.measure.statistics import MIN_PICTURES, holm, interval, p_value, paired
 
 
 @pytest.fixture
@@ -58,13 +58,13 @@ def test_the_test_and_the_interval_agree(values):
     ("a", "b", "expected"),
     [
         ([], [], 1.0),
-        ([1.0], [9.0], 1.0),  # one picture tells nothing
-        ([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], 1.0),
-        ([2.0, 3.0, 4.0], [1.0, 2.0, 3.0], 0.0),
-        ([1.0, math.nan], [1.0, 2.0], 1.0),
-        ([math.inf, 2.0], [1.0, 2.0], 1.0),
+        ([9.0] * (MIN_PICTURES - 1), [1.0] * (MIN_PICTURES - 1), 1.0),
+        ([9.0] * MIN_PICTURES, [1.0] * MIN_PICTURES, 0.0),
+        ([9.0] * MIN_PICTURES, [9.0] * MIN_PICTURES, 1.0),
+        ([math.nan, *[9.0] * 7], [1.0] * 8, 1.0),
+        ([math.inf, *[9.0] * 7], [1.0] * 8, 1.0),
     ],
-    ids=["none", "one", "the same", "one apart", "not a number", "infinite"],
+    ids=["none", "few", "enough", "the same", "not a number", "infinite"],
 )
 def test_p_values_at_the_ends(a, b, expected):
     assert p_value(a, b) == expected

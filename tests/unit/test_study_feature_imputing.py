@@ -23,7 +23,7 @@ def way_rows(case_orders=(study.SPATIAL,)):
     return [
         row(picture, order=order, rate=rate, way=way, distance=distance + 0.01 * place, correct=correct, agrees=1,
             psnr_db=20.0 + 0.1 * place)
-        for place, picture in enumerate("abcd")
+        for place, picture in enumerate("abcdef")
         for order in case_orders
         for rate in study.LOSSES
         for way, (distance, correct) in better.items()

@@ -68,12 +68,12 @@ def test_tenths_of_a_perfect_and_of_a_blind_ranking():
 
 
 def rows_of(db, **keys):
-    """Three pictures of each of two sets; each is 1 dB better than the one before."""
+    """Six pictures of each of two sets; each is 1 dB better than the one before."""
     return [
         {"set": name, "picture": picture, "seed": None, "bytes": 1000, "missing": 0.25, **keys}
         | {"psnr_db": db + more, "ms_ssim": 0.8, "distance": 0.9 - db / 100}
         for name in ("images", "street")
-        for more, picture in enumerate("abc")
+        for more, picture in enumerate("abcdef")
     ]
 
 
@@ -84,7 +84,7 @@ def test_what_erasure_costs():
         for row in rows_of(db, policy="PRM 0.25", channel=channel, seed=seed)
     ]
     (said,) = PsnrCost("policy", {"channel": "clean"}, {"channel": LOSSY}, 3)(rows)
-    assert said.startswith("PRM 0.25: it costs 2.00 (2.00 to 2.00) dB, of the worst picture 2.00 dB; 6 of 12 frames")
+    assert said.startswith("PRM 0.25: it costs 2.00 (2.00 to 2.00) dB, of the worst picture 2.00 dB; 12 of 24 frames")
     assert PsnrCost("policy", {"channel": "clean"}, {"channel": "none"}, 3)(rows) == []
 
 
