@@ -76,7 +76,7 @@ def evaluate(
     payload_bytes: Payload = 105,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes (default: one for each CPU).")] = None,
     engine: Annotated[
-        str, typer.Option(help="processes of this machine, or ray: those of a Ray cluster (gocom[ray]).")
+        str, typer.Option(help="processes of this machine, or ray: those of a Ray cluster (gocom\\[ray]).")
     ] = "processes",
     ray_address: Annotated[
         str | None, typer.Option(help="HOST:PORT of the cluster, for --engine ray (default: RAY_ADDRESS, or none).")

@@ -74,14 +74,14 @@ def run(
 def _check(
     name: str, studies: Mapping[str, Study], sources: Mapping[str, Path], experiments: Sequence[str] | None
 ) -> None:
+    known = [one.name for study in studies.values() for one in study.experiments]
+    if unknown := [one for one in experiments or () if one not in known]:
+        raise UnknownName("experiments", unknown[0], known)
     needed = {kind: words for study in studies.values() for kind, words in study.sets.items()}
     if useless := [kind for kind in sources if kind not in needed]:
         raise InvalidInput(f"{useless[0]}: {name} has no use for it; it takes {', '.join(needed)}")
     if lacking := [kind for kind in needed if kind not in sources]:
         raise InvalidInput(f"paper: {name} also needs " + ", ".join(f"--{k} ({needed[k]})" for k in lacking))
-    known = [one.name for study in studies.values() for one in study.experiments]
-    if unknown := [one for one in experiments or () if one not in known]:
-        raise UnknownName("experiment", unknown[0], known)
 
 
 def kept(work: StudyWork, out: Path) -> page.Results:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from gocom.common.errors import InvalidInput
 from gocom.common.systems import SYSTEMS
 from gocom.common.zoo import fingerprint
 from gocom.evaluation.experiment.bench import Bench
 from gocom.evaluation.experiment.cases import cases, measured
 from gocom.evaluation.experiment.experiment import Experiment, Study
 from gocom.evaluation.experiment.pictures import PictureSets
+from gocom.evaluation.run import record
 from gocom.evaluation.run.work import Done, Worker
 from gocom.evaluation.studies import STUDIES
 
@@ -91,8 +94,8 @@ class StudyWork:
         return _StudyWorker(self, device)
 
     def record(self) -> dict[str, Any]:
-        """None: tasks are named after all that they depend on, so several studies may lie in a folder."""
-        return {}
+        """Only packages: tasks are named after all else that they depend on, so several studies may lie in a folder."""
+        return {"packages": record.packages()}
 
     def digest(self, experiment: Experiment) -> str:
         """Of the system, the experiment as it is written, the nets, the sampler's defaults and its sets' pictures.
@@ -120,9 +123,12 @@ class _StudyWorker:
     def __init__(self, work: StudyWork, device: str) -> None:
         self._bench = Bench(work.study, work.pictures, device)
         self._experiments = {one.name: one for one in work.experiments}
+        self._tasks = {task.name for task in work.tasks()}
 
     def run(self, task: StudyTask) -> Done:
-        """See `Worker`."""
+        """See `Worker`. Raises InvalidInput where this process has read other pictures, or has other nets."""
+        if task.name not in self._tasks:
+            raise InvalidInput(f"{task.set}: {os.uname().nodename} has other pictures or nets than the run began with")
         picture = self._bench.picture(task.set, task.index)
         return Done(measured(self._bench, self._experiments[task.experiment], picture))
 

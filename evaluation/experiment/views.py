@@ -122,7 +122,7 @@ def _at(field: str, lines: Sequence[Compared]) -> str:
     places: dict[str, list[str]] = {}
     for at, (_, verdict) in found:
         places.setdefault(verdict, []).append(" ".join(map(value_words, at)))
-    if len(places) == 1 and len(found) > 1:
+    if len(places) == 1 and len(found) == len(lines) > 1:
         return f"{next(iter(places))} everywhere"
     return "; ".join(f"{verdict} at {', '.join(at)}" for verdict, at in places.items())
 

@@ -53,7 +53,7 @@ def measure(
         The store, with all tasks done.
 
     Raises:
-        InvalidInput: `out` has another work.
+        InvalidInput: `out` has another work, or another process is at work there.
         NotReady: a worker died; what was done is kept. Or there is no Ray.
         UnknownName: of the pool.
     """
@@ -68,7 +68,7 @@ def measure(
         results = _here(work, device, missing)
     else:
         results = _over_processes(work, device, workers or os.cpu_count() or 1, missing)
-    with _progress(missing, console) as advance, closing(results):
+    with store.alone(), _progress(missing, console) as advance, closing(results):
         for task, done in results:
             store.keep(task, done)
             advance(task)

@@ -18,11 +18,13 @@ import torch
 from ray.exceptions import RayError, RayTaskError
 
 from gocom.common.errors import InvalidInput, NotReady
+from gocom.evaluation.run.record import code, packages
 from gocom.evaluation.run.store import differing
 from gocom.evaluation.run.work import Done, Results, T, Task, Work, Worker
 
 _TRIES = 3
-"""Actors that may die of one task, and before they have begun."""
+"""Actors that may die of one task; and for each place, before another one has begun."""
+_BEGIN = "begin"
 _BEGIN_S = 300.0
 """How long no actor may be at work, as where the cluster has no CPU to give."""
 _REACH_S = 10.0
@@ -54,9 +56,14 @@ def over_ray(work: Work[T], device: str, workers: int | None, tasks: Sequence[T]
         kind = "GPU" if device.startswith("cuda") else "CPU"
         actors = ray.remote(num_cpus=1, num_gpus=int(kind == "GPU"))(_Actor)
         count = workers or int(ray.cluster_resources().get(kind, 1))
-        yield from _spread(partial(actors.remote, work, device, work.record()), min(count, len(tasks)), tasks)
+        yield from _spread(partial(actors.remote, work, device, _agreed(work)), min(count, len(tasks)), tasks)
     finally:
         ray.shutdown()
+
+
+def _agreed(work: Work[Any]) -> dict[str, Any]:
+    """What all machines must have alike."""
+    return {"code": code(), "packages": packages(), **work.record()}
 
 
 def _reach(address: str | None) -> None:
@@ -88,18 +95,20 @@ def _spread(new_actor: Any, count: int, tasks: Sequence[T]) -> Results[T]:
         except RayTaskError as error:  # an error of the work itself, which comes again
             raise error.cause from None
         except RayError as error:
-            what = "begin" if task is None else task.name
+            what, most = (_BEGIN, _TRIES * count) if task is None else (task.name, _TRIES)
             deaths[what] += 1
-            if deaths[what] >= _TRIES:
+            if deaths[what] >= most:
                 raise NotReady(
-                    f"workers: {_TRIES} died at {what} (out of memory?); the same command goes on, try fewer"
+                    f"workers: {most} died at {what} (out of memory?); the same command goes on, try fewer"
                 ) from error
             if task is not None:
                 waiting.appendleft(task)
             ray.kill(actor)  # it may only have been out of reach
             begin()
             continue
-        if task is not None:
+        if task is None:
+            del deaths[_BEGIN]
+        else:
             yield task, done
         if waiting:
             task = waiting.popleft()
@@ -113,7 +122,7 @@ class _Actor:
 
     def begin(self) -> None:
         """Apart from the constructor, whose errors Ray takes for a death."""
-        if others := differing(self._record, self._work.record()):
+        if others := differing(self._record, _agreed(self._work)):
             raise InvalidInput(f"ray: the machine {os.uname().nodename} has other {', '.join(others)}")
         torch.set_num_threads(1)
         self._worker = self._work.worker(self._device)

@@ -7,9 +7,11 @@ OUT/parts/TASK.json   rows and timings of each task that is done, written in one
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,19 @@ class Store:
                 raise InvalidInput(f"out: {str(out)!r} has an evaluation with other {said}; choose another")
         elif record:
             write_json(path, self.record)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """While it is open no other process measures here. Raises InvalidInput where one does already."""
+        folder = os.open(self._parts, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InvalidInput(f"out: another process is measuring in {str(self._parts.parent)!r}") from None
+            yield
+        finally:
+            os.close(folder)
 
     def missing(self, tasks: Iterable[T]) -> list[T]:
         """Those that are not done."""

@@ -39,6 +39,14 @@ def test_what_is_done_is_not_done_again(tmp_path):
         measure(Qualities(4, 3), tmp_path, device="cpu")
 
 
+def test_two_processes_do_not_measure_in_one_folder(tmp_path):
+    work = Qualities(2, 1)
+    store = measure(work, tmp_path, device="cpu")
+    with store.alone(), pytest.raises(InvalidInput, match="out: another process is measuring in"):
+        measure(work, tmp_path, device="cpu")
+    measure(work, tmp_path, device="cpu")
+
+
 def test_an_engine_that_there_is_not(tmp_path, monkeypatch):
     with pytest.raises(UnknownName, match="engine: no 'dask'; there are processes, ray"):
         measure(Qualities(), tmp_path, pool="dask")

@@ -130,11 +130,22 @@ def test_tasks_are_named_uniquely_and_have_as_many_cases_as_are_sent(monkeypatch
     assert [task.cases for task in tasks] == [2] * 3 + [6] * 2 + [3] * 2
     assert [(task.experiment, task.index) for task in tasks[3:5]] == [("loss", 0), ("loss", 1)]
     assert all(task.name.replace("-", "").replace("_", "").isalnum() for task in tasks)
-    assert work.record() == {}
+    assert list(work.record()) == ["packages"]
     some = StudyWork("jpeg", {"images": photos}, ["loss"], limit=1)
     assert [task.name for task in some.tasks()] == [tasks[3].name]
     again = pickle.loads(pickle.dumps(some))
     assert again.tasks() == some.tasks() and list(again.sources) == ["images"]
+
+
+def test_a_process_that_reads_other_pictures_refuses(monkeypatch, photos):
+    """Rows would be kept under the digest of those that the run began with."""
+    use(monkeypatch, study(SIDES))
+    work = StudyWork("jpeg", {"images": photos})
+    (first, *_), again = work.tasks(), pickle.loads(pickle.dumps(work))
+    assert len(again.worker("cpu").run(first).rows) == 2
+    (photos / "p0.png").write_bytes((photos / "p1.png").read_bytes())
+    with pytest.raises(InvalidInput, match="images: .* has other pictures or nets than the run began with"):
+        pickle.loads(pickle.dumps(work)).worker("cpu").run(first)
 
 
 def test_the_opposite_picture_does_not_depend_on_the_limit(photos):
@@ -152,7 +163,7 @@ def run(photos, out, *, name="jpeg", sets=("images",), **more):
         ({"name": "jpg"}, UnknownName, "paper: no 'jpg'; there are all, jpeg"),
         ({"sets": ()}, InvalidInput, "paper: jpeg also needs --images (photos)"),
         ({"sets": ("images", "street")}, InvalidInput, "street: jpeg has no use for it; it takes images"),
-        ({"experiments": ["side"]}, UnknownName, "experiment: no 'side'; there are loss, sides"),
+        ({"experiments": ["side"]}, UnknownName, "experiments: no 'side'; there are loss, sides"),
     ],
 )
 def test_what_cannot_be_run_is_refused_by_name_with_the_choices(monkeypatch, photos, tmp_path, given, error, said):
@@ -231,7 +242,7 @@ def gocom_eval(*words):
         (["--paper", "jpeg", "--images", "{}", "--labelled", "{}"], "labelled: jpeg has no use for it"),
         (
             ["--paper", "jpeg", "--images", "{}", "--experiments", "x,sides"],
-            "experiment: no 'x'; there are loss, sides",
+            "experiments: no 'x'; there are loss, sides",
         ),
         (
             ["--paper", "jpeg", "--images", "{}", "--rates", "1"],
