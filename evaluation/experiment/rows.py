@@ -44,6 +44,11 @@ def metric_of(field: str) -> Metric:
     return METRIC.get(field) or _MORE.get(field) or Metric(field, field.replace("_", " "), 3)
 
 
+def is_known(field: str) -> bool:
+    """Whether it is known of a field if more is better."""
+    return field in METRIC or field in _MORE
+
+
 def where(rows: Iterable[Row], keys: Mapping[str, Any]) -> list[Row]:
     """Rows that have these values; a collection stands for any of its values."""
     return [row for row in rows if all(_is(row.get(name), value) for name, value in keys.items())]

@@ -11,7 +11,7 @@ from typing import Any
 
 from gocom.evaluation.experiment.experiment import Against, Curves, Experiment, Means, Settings
 from gocom.evaluation.experiment.pictures import sizes
-from gocom.evaluation.experiment.rows import average, difference, groups, metric_of, where
+from gocom.evaluation.experiment.rows import average, difference, groups, is_known, metric_of, where
 from gocom.evaluation.measure.statistics import Interval, holm
 from gocom.evaluation.report.page import Figure
 from gocom.evaluation.report.plots import Line, Panel, plot
@@ -19,6 +19,8 @@ from gocom.evaluation.report.tables import NOTHING, Mark, Table, words
 from gocom.evaluation.run.work import Row
 
 BETTER, WORSE, LEVEL = "better", "worse", "not told apart"
+HIGHER, LOWER = "higher", "lower"
+"""Of a field of which nobody knows if more is better."""
 _MARKS = {BETTER: "good", WORSE: "bad"}
 _KEYS = {"rate": "packets lost", "snr_db": "SNR in dB"}
 """Keys that most studies have."""
@@ -75,10 +77,10 @@ def _places(view: Against, rows: Sequence[Row], one: Any) -> list[tuple[Any, ...
 
 def _verdicts(field: str, found: Sequence[tuple[Interval, float] | None]) -> list[str]:
     stand = iter(holm([one[1] for one in found if one is not None]))
-    sign = 1 if metric_of(field).higher else -1
-    return [
-        LEVEL if one is None or not next(stand) else BETTER if sign * one[0][0] > 0 else WORSE for one in found
-    ]  # fmt: skip
+    more, less = (BETTER, WORSE) if metric_of(field).higher else (WORSE, BETTER)
+    if not is_known(field):
+        more, less = HIGHER, LOWER
+    return [LEVEL if one is None or not next(stand) else more if one[0][0] > 0 else less for one in found]
 
 
 def against_table(view: Against, rows: Sequence[Row]) -> Table:
@@ -96,7 +98,9 @@ def _cell(field: str, found: tuple[Interval, str] | None) -> str | Mark:
     if found is None:
         return NOTHING
     text = words(found[0], metric_of(field).digits, sign=True)
-    return Mark(f"{text}, {found[1]}", _MARKS[found[1]]) if found[1] in _MARKS else text
+    if found[1] != LEVEL:
+        text = f"{text}, {found[1]}"
+    return Mark(text, _MARKS[found[1]]) if found[1] in _MARKS else text
 
 
 def sentences(view: Against, rows: Sequence[Row]) -> list[str]:

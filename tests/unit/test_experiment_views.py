@@ -133,6 +133,15 @@ def ends(values):
     return stats.t.interval(0.95, len(values) - 1, sum(values) / len(values), stats.sem(values))
 
 
+def test_of_a_field_that_nobody_knows_more_is_neither_better_nor_worse():
+    falls = tuple(-d for d in SURE)
+    view = Against(ours("way", "new", ("old",)), ("at",), ("latency",))
+    rows = lossy(SURE, "x", "latency") + lossy(falls, "y", "latency") + lossy(LITTLE, "z", "latency")
+    assert [line.found["latency"][1] for line in compared(view, rows)] == ["higher", "lower", "not told apart"]
+    assert not any(isinstance(cell, Mark) for line in against_table(view, rows).lines for cell in line)
+    assert "+1.012 (+0.877 to +1.148), higher" in against_table(view, rows).lines[0]
+
+
 def test_less_is_better_of_bytes():
     view = Against(ours("way", "new", ("old",)), (), ("bytes",))
     (line,) = compared(view, lossy(SURE, "x", "bytes"))
