@@ -1,4 +1,4 @@
-"""Sentences made from rows, for an Experiment's `findings`: where more ceases to help, what is left, what is gone."""
+"""Sentences made from rows, for an Experiment's `findings`: where more ceases to help, and what is left."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from gocom.evaluation.experiment.experiment import Settings
-from gocom.evaluation.experiment.rows import average, difference, groups, metric_of, where
+from gocom.evaluation.experiment.rows import average, by_picture, difference, groups, metric_of, where
 from gocom.evaluation.experiment.views import value_words
+from gocom.evaluation.report.tables import words
 from gocom.evaluation.run.work import Row
 
 
@@ -82,7 +83,7 @@ class Half:
     """Up to which loss at least half is left of what there is without.
 
     Attributes:
-        what: words -> (values that rows have, field of which more is better).
+        what: label of a sentence -> (values that rows have, field of which more is better).
         key: share that is lost.
     """
 
@@ -92,13 +93,42 @@ class Half:
     def __call__(self, rows: Sequence[Row]) -> list[str]:
         """A sentence for each of `what` that was measured without loss."""
         said = []
-        for words, (keys, name) in self.what.items():
+        for label, (keys, name) in self.what.items():
             means = {value: average(found, name) for (value,), found in groups(where(rows, keys), (self.key,))}
             share = {value: mean[0] for value, mean in means.items() if mean is not None}
             if 0 in share:
                 most = max(value for value in share if share[value] >= share[0] / 2)
                 said.append(
-                    f"{words} in {share[0]:.0f} % of the cases without loss, in half as many up to {most:.0%} lost."
+                    f"{label} in {share[0]:.0f} % of the cases without loss, in half as many up to {most:.0%} lost."
+                )
+        return said
+
+
+@dataclass(frozen=True, slots=True)
+class PsnrCost:
+    """What the rows with `other`'s values lose against those with `one`'s, at each value of the key `by`.
+
+    Attributes:
+        limit_db: frames that lose more are counted.
+    """
+
+    by: str
+    one: Settings
+    other: Settings
+    limit_db: float
+
+    def __call__(self, rows: Sequence[Row]) -> list[str]:
+        """A sentence for each value."""
+        said = []
+        for (value,), found in groups(rows, (self.by,)):
+            clean, lossy = where(found, self.one), where(found, self.other)
+            cost, good, bad = difference(clean, lossy, "psnr_db"), *(by_picture(r, "psnr_db") for r in (clean, lossy))
+            if cost is not None:
+                worst = max(good[key] - bad[key] for key in bad)
+                over = sum(good[row["set"], row["picture"]] - row["psnr_db"] > self.limit_db for row in lossy)
+                said.append(
+                    f"{value}: it costs {words(cost[0])} dB, of the worst picture {worst:.2f} dB; "
+                    f"{over} of {len(lossy)} frames lose more than {self.limit_db:g} dB."
                 )
         return said
 

@@ -140,11 +140,11 @@ class AllAtOnce:
     def __call__(self, asked: Asked) -> Settings:
         """Options."""
         budget = _spent(asked, {**asked.settings, **self.rounds})
-        return {"round_budget_bytes": 0, **_at_once(asked.bench, asked.picture).within(budget)}
+        return {"round_budget_bytes": 0, **at_once(asked.bench, asked.picture).within(budget)}
 
 
-_at_once = lru_cache(maxsize=1)(AtOnce)
-"""Of the picture that was asked for last: cases of a picture come one after the other."""
+at_once = lru_cache(maxsize=1)(AtOnce)
+"""AtOnce of the picture that was asked for last: cases of a picture come one after the other."""
 
 
 def _spent(asked: Asked, settings: Settings) -> int:

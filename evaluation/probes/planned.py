@@ -12,7 +12,7 @@ from gocom.evaluation.compare.plan import Planner
 from gocom.evaluation.experiment.bench import Bench, Picture
 from gocom.evaluation.experiment.cases import Asked
 from gocom.evaluation.experiment.experiment import Settings
-from gocom.evaluation.probes.equal_bytes import LAMI_GO, AtOnce
+from gocom.evaluation.probes.equal_bytes import LAMI_GO, at_once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +46,7 @@ def all_tokens(asked: Asked) -> Settings:
 
     Where there is no room for all tokens, the fewest withheld.
     """
-    options = _at_once(asked.bench, asked.picture).within(asked.settings["budget"])
+    options = at_once(asked.bench, asked.picture).within(asked.settings["budget"])
     return {"codec": LAMI_GO, "budget": None} | options
 
 
@@ -58,8 +58,3 @@ def _clean_bytes(bench: Bench, picture: Picture, of: CleanBytes) -> int:
 @lru_cache(maxsize=4)
 def _planner(bench: Bench, picture: Picture, codec: str) -> Planner:
     return Planner({codec: bench.codec(codec)}, picture.image, picture.index)
-
-
-@lru_cache(maxsize=1)
-def _at_once(bench: Bench, picture: Picture) -> AtOnce:
-    return AtOnce(bench, picture)

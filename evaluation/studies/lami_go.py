@@ -22,8 +22,8 @@ from gocom.evaluation.experiment.experiment import (
     erasure,
     ours,
 )
+from gocom.evaluation.experiment.findings import PsnrCost
 from gocom.evaluation.probes.equal_bytes import AllAtOnce, FileLike, Fitted, original
-from gocom.evaluation.probes.findings import PsnrCost
 from gocom.evaluation.probes.levels import Noise, caption_lost, caption_wrong, tokens_lost
 from gocom.evaluation.probes.stage_seconds import BatchSeconds, StageSeconds
 from gocom.evaluation.probes.token_experiments import token_experiments

@@ -7,10 +7,10 @@ import pytest
 
 from gocom.evaluation.experiment import page
 from gocom.evaluation.experiment.experiment import Against
+from gocom.evaluation.experiment.findings import PsnrCost
 from gocom.evaluation.experiment.views import sentences
 from gocom.evaluation.measure.fillers import most_frequent_received, nearest_received
 from gocom.evaluation.probes.equal_bytes import smallest_within
-from gocom.evaluation.probes.findings import PsnrCost
 from gocom.evaluation.probes.token_filling import tenths
 from gocom.evaluation.studies.lami_go import LOSSY, STUDY
 
