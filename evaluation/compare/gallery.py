@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 from skimage import data
 
@@ -24,9 +23,11 @@ def make_wall(grid: Grid, worker: Worker, out: Path) -> list[dict[str, Any]]:
     first, folder = grid.sets[0], out / "wall"
     folder.mkdir(parents=True, exist_ok=True)
     channels = sorted(first.channels, key=lambda channel: erasure_rate(channel, grid.link.max_payload_bytes))
-    shown = PictureSet("wall", _photo(folder), None, first.rates_bpp[-1:], tuple(channels), first.seeds[:1])
-    original = square_crop(_pixels(), grid.size_px)
-    Image.fromarray(original).save(folder / "original.png")
+    photo = np.ascontiguousarray(getattr(data, PHOTO)()[..., :3])
+    source = folder / f"{PHOTO}.png"
+    Image.fromarray(photo).save(source)
+    Image.fromarray(square_crop(photo, grid.size_px)).save(folder / "original.png")
+    shown = PictureSet("wall", source, None, first.rates_bpp[-1:], tuple(channels), first.seeds[:1])
     tiles: list[dict[str, Any]] = [
         {"photo": PHOTO, "method": "original", "channel": channel, "file": "wall/original.png"} for channel in channels
     ]
@@ -41,16 +42,6 @@ def make_wall(grid: Grid, worker: Worker, out: Path) -> list[dict[str, Any]]:
                 "failed": bool(row["failed"]),
             })  # fmt: skip
     return tiles
-
-
-def _photo(folder: Path) -> Path:
-    path = folder / f"{PHOTO}.png"
-    Image.fromarray(_pixels()).save(path)
-    return path
-
-
-def _pixels() -> npt.NDArray[np.uint8]:
-    return np.ascontiguousarray(getattr(data, PHOTO)()[..., :3])
 
 
 def _methods(grid: Grid) -> list[Method]:

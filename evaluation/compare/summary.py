@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -41,6 +40,7 @@ class Results:
     Attributes:
         rows: as they were given.
         methods, sets, rates, channels: in the order of tables.
+        semantic, classical: methods that degrade, and those whose file must arrive whole.
         axes: where each channel lies.
     """
 
@@ -50,6 +50,8 @@ class Results:
         for row in sorted(self.rows, key=lambda row: _place(order, row["method"])):
             codec, protection = row["codec"], row["protection"]
             self.methods.setdefault(row["method"], Kept(codec, protection, codec in CLASSICAL_CODECS))
+        self.semantic = [name for name, kept in self.methods.items() if not kept.classical]
+        self.classical = [name for name, kept in self.methods.items() if kept.classical]
         self.sets: list[str] = list(dict.fromkeys(row["set"] for row in self.rows))
         self.rates: list[float | None] = sorted(
             {row["rate_bpp"] for row in self.rows}, key=lambda r: (r is None, r or 0)
@@ -58,30 +60,16 @@ class Results:
         self.axes: dict[str, Axis] = {channel: axis_of(channel, loss) for channel, loss in losses.items()}
         self.channels: list[str] = sorted(self.axes, key=lambda channel: _order(self.axes[channel]))
         self._values = averaged(self.rows, timings)
-        self._intervals: dict[tuple[Any, ...], Interval | None] = {}
         self._families: dict[tuple[str, str], dict[tuple[Cell, Cell], int]] = {}
-
-    @cached_property
-    def semantic(self) -> list[str]:
-        """Methods that degrade."""
-        return [name for name, kept in self.methods.items() if not kept.classical]
-
-    @cached_property
-    def classical(self) -> list[str]:
-        """Methods whose file must arrive whole."""
-        return [name for name, kept in self.methods.items() if kept.classical]
 
     def channels_of(self, *kinds: Kind) -> list[str]:
         """Channels of these kinds, those of one family together and by their place on the axis."""
         return [channel for channel in self.channels if self.axes[channel].kind in kinds]
 
-    def has(self, set_name: str, field: str) -> bool:
-        """Whether a row of the set has the field."""
-        return any(field in fields for cell, fields in self._values.items() if cell.set == set_name)
-
     def metrics(self, set_name: str) -> list[Metric]:
-        """Those that the set has."""
-        return [metric for metric in METRICS if self.has(set_name, metric.field)]
+        """Those that a row of the set has."""
+        there = {field for cell, fields in self._values.items() if cell.set == set_name for field in fields}
+        return [metric for metric in METRICS if metric.field in there]
 
     def rates_of(self, set_name: str) -> list[float | None]:
         """Rates at which the set was sent."""
@@ -97,11 +85,8 @@ class Results:
 
     def average(self, cell: Cell, field: str) -> Interval | None:
         """Mean over pictures with its interval; None: no row has it."""
-        key = (cell, field)
-        if key not in self._intervals:
-            values = self.pictures(*key)
-            self._intervals[key] = interval(list(values.values())) if values else None
-        return self._intervals[key]
+        values = self.pictures(cell, field)
+        return interval(list(values.values())) if values else None
 
     def mean(self, cell: Cell, field: str) -> float:
         """Mean over pictures; 0: no row has it."""
@@ -181,16 +166,20 @@ class Results:
         best = ranked[:1] if len(ranked) > 1 else []
         return [cell.method for cell in ranked if best and (cell in best or not self.better(best[0], cell, metric))]
 
+    def _peers(self, cell: Cell, metric: Metric, once: bool) -> list[Cell]:
+        """The classical methods that compete there, the best mean first."""
+        return [peer for peer in self._ranked(cell, metric, once) if peer.method in self.classical]
+
     def rival(self, cell: Cell, metric: Metric, once: bool = False) -> tuple[Cell, Interval] | None:
         """The best of the classical methods there, and the cell minus it; None: there is none."""
-        peers = [peer for peer in self._ranked(cell, metric, once) if peer.method in self.classical]
+        peers = self._peers(cell, metric, once)
         found = self.difference(cell, peers[0], metric.field) if peers else None
         return None if found is None else (peers[0], found)
 
     def standing(self, cell: Cell, metric: Metric, once: bool = False) -> str | None:
         """A semantic codec against the classical methods there: "won" (better than each), "lost" (at least one is
         better) or "level"; None: a side is missing."""
-        peers = [peer for peer in self._ranked(cell, metric, once) if peer.method in self.classical]
+        peers = self._peers(cell, metric, once)
         if not peers or not self.pictures(cell, metric.field):
             return None
         outcomes = [self.better(cell, peer, metric) for peer in peers]
