@@ -106,12 +106,15 @@ def _how(missing: Sequence[str], command: str) -> str:
 
 
 def _found(study: Study, claim: Claim, results: Results) -> list[str]:
-    """A paragraph for each experiment that answers a claim."""
+    """A paragraph for each experiment that answers a claim; what one says of several claims stands at the first."""
     experiments, said = {one.name: one for one in study.experiments}, []
     for name in claim.experiments:
         rows = results.get(name, ())
-        found = [s for v in experiments[name].views if rows and isinstance(v, Against) for s in sentences(v, rows)]
-        found += _findings(experiments[name], rows)
+        first = next(one for one in study.claims if name in one.experiments)
+        found = [f"see {first.names}."]
+        if first is claim:
+            found = [s for v in experiments[name].views if rows and isinstance(v, Against) for s in sentences(v, rows)]
+            found += _findings(experiments[name], rows)
         if rows:
             said.append(f"Here, `{name}`: {' '.join(found) or 'see its tables and figures.'}")
     return said

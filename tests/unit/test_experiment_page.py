@@ -21,7 +21,7 @@ CLAIMS = (
         names="Fig. 1", shows="sizes", said="They grow.", experiments=("sides",), differs="Other photos.",
         numbers=Numbers(("quality", "bytes"), ((20, 1000), (60, "2000 | more"))),
     ),
-    Claim(names="Table II", shows="both", said="Both.", experiments=("pairs", "later"), status=Status.IN_PART),
+    Claim(names="Table II", shows="both", said="Both.", experiments=("sides", "pairs", "later"), status=Status.IN_PART),
     Claim(names="Fig. 3", shows="a street", said="Much.", differs="There is no street.", status=Status.NOT_HERE),
 )  # fmt: skip
 ROWS = [
@@ -52,7 +52,7 @@ def section(text, title):
 def test_the_overview_says_where_each_claim_is_answered(text):
     lines = section(text, "What the paper shows, and where it is answered").split("\n")
     assert "| Fig. 1 | sizes | here | sides |" in lines
-    assert "| Table II | both | **not measured yet** | pairs, later |" in lines
+    assert "| Table II | both | **not measured yet** | sides, pairs, later |" in lines
     assert "| Fig. 3 | a street | cannot be had here | – |" in lines
     assert "| net | large | none |" in section(text, "What differs everywhere")
 
@@ -63,6 +63,7 @@ def test_a_claim_has_the_papers_words_and_numbers_beside_what_was_found(text):
     assert "The paper's numbers" in found and "| 20 | 1000 |" in found and "| 60 | 2000 \\| more |" in found
     assert "Here, `sides`: see its tables and figures." in found and "Not measured" not in found
     found = section(text, "Table II: both")
+    assert "Here, `sides`: see Fig. 1." in found
     assert "Here, `pairs`: 60 against 20. bytes: +400 (+400 to +400), worse. 12 rows were found." in found
 
 
