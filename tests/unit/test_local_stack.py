@@ -4,12 +4,12 @@ import fcntl
 import os
 import resource
 import signal
-import time
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
-import typer
 
-from gocom.client.commands import up as up_command
 from gocom.client.local_processes import ServiceProcess
 from gocom.client.local_stack import LocalStack
 from gocom.common.errors import InvalidInput
@@ -97,30 +97,13 @@ def test_a_service_says_that_it_serves_through_a_descriptor_of_any_number():
         os.close(writer)
 
 
-def run_up(monkeypatch, number, while_starting):
-    """Run `gocom up` until it gets a signal, and return its exit status."""
-
-    def interrupt():
-        os.kill(os.getpid(), number)
-        time.sleep(10)
-
-    ended = []
-    stop = LocalStack.stop
-    monkeypatch.setattr(LocalStack, "stop", lambda self: ended.append(self) or stop(self))
-    monkeypatch.setattr(LocalStack, "_spawn", lambda self, name: interrupt() if while_starting else Process())
-    monkeypatch.setattr(LocalStack, "check", lambda self: interrupt())
-    try:
-        up_command.up(free_ports=True)
-        status = 0
-    except typer.Exit as error:
-        status = error.exit_code
-    assert ended, "the services are stopped"
-    return status
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_is_the_usual_end_of_services_once_they_are_up(monkeypatch, capsys, number):
-    assert run_up(monkeypatch, number, while_starting=True) == 128 + number
-    assert "Ctrl-C ends it" not in capsys.readouterr().out
-    assert run_up(monkeypatch, number, while_starting=False) == 0
-    assert "Ctrl-C ends it" in capsys.readouterr().out
+def test_a_signal_is_the_usual_end_of_services_once_they_are_up(number):
+    """In a process of its own: the signals of a test that goes wrong would end the tests beside it."""
+    script = Path(__file__).with_name("signalled_up.py")
+    words = [sys.executable, script, str(int(number))]
+    done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    before, up, after = done.stdout.split("status ")
+    assert "Ctrl-C ends it" not in before and up.startswith(f"{128 + number}\n")
+    assert "Ctrl-C ends it" in up and after == "0\n"
