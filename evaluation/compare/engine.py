@@ -96,7 +96,7 @@ _Made = dict[tuple[Goal, Csi, Budget], tuple[GoMessage, float]]
 
 
 class _Timed:
-    """Attributes: seconds: what was spent while it was `at_work`."""
+    """A clock. `seconds`: what was spent while it was `at_work`."""
 
     seconds = 0.0
 

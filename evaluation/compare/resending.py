@@ -51,10 +51,6 @@ class Resending:
             return False
         return self._mean(file_bytes) * self._share_within(budget_bytes) <= budget_bytes
 
-    def expected(self, file_bytes: int) -> float:
-        """Mean of all bytes."""
-        return self._mean(file_bytes) * self._share(file_bytes)
-
     def sent(self, file_bytes: int, draw: int) -> int:
         """Every byte of all rounds and of their feedback, in one draw of the channel; exact."""
         missing = np.arange(file_bytes)

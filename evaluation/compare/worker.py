@@ -167,11 +167,10 @@ class Worker:
 def _load(pictures: PictureSet, size_px: int) -> dict[int, tuple[ImageArray, int | None]]:
     """Image float32 [3, size_px, size_px] and label of each picture that is sent, by index."""
     wanted = dict(chosen(pictures))
+    samples = read_samples(pictures.source, lambda _: None)  # the grid has said who is left out
     return {
         index: (to_float(square_crop(sample.pixels, size_px)), sample.label if pictures.name == LABELLED else None)
-        for index, sample in enumerate(
-            read_samples(pictures.source, lambda _: None)
-        )  # the grid has said who is left out
+        for index, sample in enumerate(samples)
         if index in wanted
     }
 

@@ -111,12 +111,14 @@ def _found(study: Study, claim: Claim, results: Results) -> list[str]:
     for name in claim.experiments:
         rows = results.get(name, ())
         first = next(one for one in study.claims if name in one.experiments)
-        found = [f"see {first.names}."]
-        if first is claim:
-            found = [s for v in experiments[name].views if rows and isinstance(v, Against) for s in sentences(v, rows)]
-            found += _findings(experiments[name], rows)
-        if rows:
-            said.append(f"Here, `{name}`: {' '.join(found) or 'see its tables and figures.'}")
+        if not rows:
+            continue
+        if first is not claim:
+            said.append(f"Here, `{name}`: see {first.names}.")
+            continue
+        found = [s for view in experiments[name].views if isinstance(view, Against) for s in sentences(view, rows)]
+        found += _findings(experiments[name], rows)
+        said.append(f"Here, `{name}`: {' '.join(found) or 'see its tables and figures.'}")
     return said
 
 
